@@ -1,0 +1,37 @@
+"""Errors a user can cause, each told in one line: which input, which value, what would be right.
+
+The command line catches `TrepidError`, prints its message and exits with its code; anything else is a defect of trepid
+and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class TrepidError(Exception):
+    """Base of every error that a user can mend. `exit_code` is what the command line returns for it."""
+
+    exit_code = 2
+
+
+class ConfigError(TrepidError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class DataError(TrepidError):
+    """A structure or label file is missing, unreadable, incomplete or not finite."""
+
+
+class ModelFileError(TrepidError):
+    """A model file is missing, truncated, of another format or of an unknown version."""
+
+
+class NumericsError(TrepidError):
+    """A computation left the range in which its result means anything (singular matrix, overflow)."""
+
+    exit_code = 3
+
+
+class UntrustedError(TrepidError):
+    """A simulation was stopped because the model does not know what it is doing there."""
+
+    exit_code = 4
