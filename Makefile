@@ -1,0 +1,58 @@
+# The two commands of the README are `make demo` and `make test`; both make their own environment in .venv first.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+# What the compiled core is built from: a change in any of these installs the package again.
+# Python sources are used in place (an editable install), so editing them needs nothing.
+BUILD_INPUTS := pyproject.toml $(wildcard CMakeLists.txt src/trepid/native/*)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-all bench lint types format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.installed ## make .venv and install trepid into it, compiled core included
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed: $(VENV)/bin/python $(BUILD_INPUTS)
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet 'mypy>=1.10' 'ruff>=0.6' types-PyYAML
+	@touch $@
+
+demo: $(VENV)/.installed ## learn CuI on the fly from GFN1-xTB, write the report, test the model on fresh frames
+	$(BIN)/trepid learn examples/cui/campaign.yaml
+	$(BIN)/trepid report examples/cui/run
+	$(BIN)/python examples/cui/validate.py
+
+test: $(VENV)/.installed ## run the tests (minutes)
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.installed ## run all tests, the slow physics runs included
+	$(BIN)/python -m pytest -m ''
+
+bench: $(VENV)/.installed ## run the benchmarks and print their tables
+	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+lint: $(VENV)/.dev ## check style and common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.dev ## check the types
+	$(BIN)/mypy
+
+clean: ## remove the environment, builds, caches and the runs of the examples
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis examples/*/run*
+	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

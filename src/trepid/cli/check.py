@@ -1,0 +1,151 @@
+"""`trepid check`: look a campaign file, labelled frames or a model over before anything is computed with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trepid.cli import options
+from trepid.cli.output import emit, emit_json, say
+from trepid.errors import DataError, TrepidError
+
+if TYPE_CHECKING:
+    from trepid.data.frames import LabelKeys
+
+EXIT_PROBLEMS = 1
+
+
+@dataclass
+class Verdict:
+    """What was found in one file: `facts` in order, `warnings` to think about, `problems` to mend."""
+
+    kind: str
+    facts: dict[str, object] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def raise_problem(self) -> None:
+        """Raise the first problem, if there is one, as DataError."""
+        if self.problems:
+            raise DataError(self.problems[0])
+
+
+def command(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Campaign (YAML), labelled frames (extxyz) or model.", show_default=False),
+    ],
+    energy_key: options.EnergyKey = options.ENERGY_KEY,
+    forces_key: options.ForcesKey = options.FORCES_KEY,
+    stress_key: options.StressKey = options.STRESS_KEY,
+    json: options.Json = False,
+) -> None:
+    """Look a file over: a campaign before it is run, frames before they are trained on, a model before it is used.
+
+    For a campaign: every setting, the structure, and whether the reference can label it. For frames: missing and
+    impossible labels, duplicates, atoms too close. Exit code 1 where a problem was found.
+    """
+    from trepid.data.frames import LabelKeys
+
+    if not file.is_file():
+        raise DataError(f"{file}: no such file; give a campaign (YAML), labelled frames (extxyz) or a model")
+    if file.suffix in (".yaml", ".yml"):
+        verdict = look_over_campaign(file)
+    elif file.suffix == ".trepid":
+        verdict = _model(file)
+    else:
+        verdict = _frames(file, LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key))
+    if json:
+        emit_json(
+            {
+                "file": str(file),
+                "kind": verdict.kind,
+                "ok": not verdict.problems,
+                "facts": verdict.facts,
+                "warnings": verdict.warnings,
+                "problems": verdict.problems,
+            }
+        )
+    else:
+        emit(f"{file}: {verdict.kind}")
+        for name, value in verdict.facts.items():
+            emit(f"  {name}: {value}")
+    for warning in verdict.warnings:
+        say(f"warning: {warning}")
+    for problem in verdict.problems:
+        say(f"problem: {problem}")
+    if verdict.problems:
+        raise typer.Exit(EXIT_PROBLEMS)
+    if not json:
+        emit("  nothing stands in the way")
+
+
+def look_over_campaign(path: Path) -> Verdict:
+    """Read a campaign, build its crystal, and ask the reference whether it can label it."""
+    from trepid.campaign.initial import build_crystal
+    from trepid.config import load_campaign
+    from trepid.reference import make_reference
+
+    campaign = load_campaign(path)
+    crystal = build_crystal(campaign.structure)
+    dynamics = campaign.dynamics
+    periodic = "".join(name for name, flag in zip("abc", crystal.pbc, strict=True) if flag)
+    verdict = Verdict(
+        "campaign",
+        facts={
+            "structure": f"{crystal.get_chemical_formula(empirical=True)}, {len(crystal)} atoms, "
+            f"periodic along {periodic or 'nothing'}",
+            "reference": campaign.reference.engine,
+            "dynamics": f"{dynamics.n_steps} steps of {dynamics.timestep_fs:g} fs, {dynamics.thermostat}",
+            "run directory": campaign.output.directory,
+        },
+    )
+    try:
+        reference = make_reference(campaign.reference.engine, **campaign.reference.arguments())
+        reference.check(crystal)
+        reference.close()
+    except TrepidError as error:
+        verdict.problems.append(str(error))
+    return verdict
+
+
+def _frames(path: Path, keys: LabelKeys) -> Verdict:
+    from trepid.data.checks import Level, check_frames
+    from trepid.data.frames import labels_of, read_frames
+
+    verdict = Verdict("labelled frames")
+    frames = read_frames(path, keys=keys)
+    labels = [labels_of(frame, keys, where=f"{path}: frame {k}") for k, frame in enumerate(frames)]
+    sizes = sorted({len(frame) for frame in frames})
+    verdict.facts = {
+        "frames": len(frames),
+        "atoms per frame": sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}",
+        "species": " ".join(sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})),
+        "labels": ", ".join(
+            f"{name} in {sum(getattr(label, name) is not None for label in labels)}"
+            for name in ("energy", "forces", "stress")
+        ),
+    }
+    for finding in check_frames(frames, keys):
+        text = finding.message if finding.frame is None else f"frame {finding.frame}: {finding.message}"
+        (verdict.problems if finding.level is Level.ERROR else verdict.warnings).append(text)
+    return verdict
+
+
+def _model(path: Path) -> Verdict:
+    from trepid.potentials import load_potential
+
+    potential = load_potential(path)
+    noise = potential.noise
+    return Verdict(
+        "model",
+        facts={
+            "class": type(potential).__name__,
+            "species": " ".join(potential.species),
+            "trained on": f"{potential.n_frames} frames",
+            "noise of forces": f"{1000 * noise.forces:.3g} meV/A",
+        },
+    )

@@ -1,0 +1,162 @@
+"""`trepid doctor`: what of trepid works on this machine, and how to install the rest."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import typer
+
+from trepid.cli import options
+from trepid.cli.output import emit, emit_json
+
+EXIT_PROBLEMS = 1
+_VECTOR_FLAGS = ("avx512f", "avx2", "fma", "asimd", "sve")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the installation.
+
+    Attributes
+    ----------
+    name, role : str
+        What it is called and what it is for.
+    usable : bool
+        It was imported, and ran where a short run says more.
+    needed : bool
+        Without it trepid does not do its main job.
+    detail : str
+        Version where usable, else the reason.
+    remedy : str
+        How to get it; empty where it is usable.
+    """
+
+    name: str
+    role: str
+    usable: bool
+    needed: bool
+    detail: str
+    remedy: str
+
+
+def command(json: options.Json = False) -> None:
+    """Tell which engines, backends and processor features are usable here, and how to install the others.
+
+    Exit code 1 where a part that trepid needs is not usable.
+    """
+    machine = {
+        "trepid": installed_version("trepid"),
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": str(_usable_cores()),
+        "vector instructions": " ".join(_vector_instructions()) or "not known",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set: all cores"),
+    }
+    parts = examine()
+    if json:
+        emit_json({"machine": machine, "parts": [asdict(part) for part in parts]})
+    else:
+        width = max(len(name) for name in [*machine, *(part.name for part in parts)])
+        for name, value in machine.items():
+            emit(f"{name:<{width}}  {value}")
+        emit("")
+        for part in parts:
+            mark = "yes" if part.usable else "NO " if part.needed else "no "
+            emit(f"{part.name:<{width}}  {mark}  {part.role}; {part.detail}")
+            if part.remedy:
+                emit(f"{'':<{width}}       {part.remedy}")
+    if any(part.needed and not part.usable for part in parts):
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+def examine() -> list[Part]:
+    """Try every part that trepid can use; only what can be imported and run counts as usable."""
+    return [
+        _try(
+            "native core",
+            "fast energies, forces and uncertainties",
+            _native,
+            True,
+            "reinstall with a C++ compiler: pip install .",
+        ),
+        _try("tblite", "GFN-xTB reference, the default", _tblite, True, "pip install tblite"),
+        _try(
+            "gpaw",
+            "density functional reference",
+            _gpaw,
+            False,
+            "pip install 'trepid[gpaw]' (needs a C compiler and BLAS)",
+        ),
+        _try("vesin", "neighbour lists", lambda: _imported("vesin"), True, "pip install vesin"),
+        _try("matplotlib", "figures of the report", lambda: _imported("matplotlib"), True, "pip install matplotlib"),
+    ]
+
+
+def _try(name: str, role: str, probe: Callable[[], str], needed: bool, remedy: str) -> Part:
+    # Whatever goes wrong while a foreign package is loaded is the answer here, not an error of this command.
+    try:
+        detail = probe()
+    except Exception as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return Part(name, role, False, needed, first_line, remedy)
+    return Part(name, role, True, needed, detail, "")
+
+
+def _native() -> str:
+    import_module("trepid._native")
+    return "compiled"
+
+
+def _tblite() -> str:
+    import numpy as np
+    from tblite.interface import Calculator
+
+    bohr_positions = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.4]])
+    calculator = Calculator("GFN1-xTB", np.array([1, 1]), bohr_positions)
+    calculator.set("verbosity", 0)
+    energy = float(calculator.singlepoint().get("energy"))
+    if not -1.2 < energy < -0.9:
+        raise RuntimeError(f"the energy of H2 is {energy:.3f} Hartree, which cannot be")
+    return installed_version("tblite")
+
+
+def _gpaw() -> str:
+    if not import_module("gpaw").setup_paths:
+        raise RuntimeError("no PAW data sets found; install them with: pip install gpaw-data")
+    return installed_version("gpaw")
+
+
+def _imported(name: str) -> str:
+    import_module(name)
+    return installed_version(name)
+
+
+def installed_version(name: str) -> str:
+    """Version of a package of this environment, in words where it is not there."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _usable_cores() -> int:
+    # A batch system or container may grant fewer cores than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _vector_instructions() -> list[str]:
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        return []
+    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith(("flags", "Features")):
+            present = set(line.split(":", 1)[1].split())
+            return [flag for flag in _VECTOR_FLAGS if flag in present]
+    return []

@@ -1,0 +1,208 @@
+"""`trepid init`: write a campaign file in which every setting is explained."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trepid.cli.output import free_path, say
+from trepid.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pydantic import BaseModel
+
+LINE = 110
+"""Width of the comments."""
+ATOMS_WANTED = 64
+"""Size of the cell suggested for a crystal of the user's: small enough to label often, large enough to move in."""
+LEAST_WIDTH_A = 9.0
+"""Least distance between an atom and its own image in the suggested cell, A."""
+
+
+class Example(str, Enum):
+    """Systems that come with the command."""
+
+    CUI = "cui"
+    STANENE = "stanene"
+    SILICON = "silicon"
+
+
+def command(
+    structure: Annotated[
+        Path | None, typer.Argument(metavar="[STRUCTURE]", help="Crystal in any format ASE reads.", show_default=False)
+    ] = None,
+    example: Annotated[Example | None, typer.Option(help="Write a ready example with its structure instead.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Campaign file to write.")] = Path("campaign.yaml"),
+) -> None:
+    """Write a campaign file in which every setting is explained, for your own crystal or for an example.
+
+    An existing file is never overwritten.
+    """
+    from trepid.config import load_campaign
+    from trepid.data.atomic import write_text_atomic
+
+    if (structure is None) == (example is None):
+        raise ConfigError("give one of the two: a structure file of yours, or --example cui, stanene or silicon")
+    free_path(output, force=False)
+    if example is not None:
+        structure_file = output.parent / f"{example.value}.extxyz"
+        free_path(structure_file, force=False)
+        atoms, values = _example(example)
+        from ase.io import write
+
+        write(structure_file, atoms, format="extxyz")
+        say(f"wrote {structure_file}")
+    else:
+        assert structure is not None
+        from trepid.data.frames import read_structure
+
+        structure_file = structure
+        atoms = read_structure(structure)
+        values = {"structure": {"supercell": suggested_supercell(atoms)}, "dynamics": {"stages": _STAGES}}
+    values["structure"]["file"] = _relative(structure_file, output.parent)
+    write_text_atomic(output, annotated_campaign(values))
+    load_campaign(output)
+    say(f"wrote {output}; look it over, then: trepid check {output} && trepid learn {output}")
+
+
+_STAGES = [{"temperature_K": 300, "duration_ps": 5.0}, {"temperature_K": [300, 600], "duration_ps": 5.0}]
+
+
+def _example(name: Example) -> tuple[Atoms, dict[str, Any]]:
+    """Structure with the lattice constant of GFN1-xTB, and the settings that differ from the defaults."""
+    from ase import Atoms
+    from ase.build import bulk
+
+    if name is Example.CUI:
+        stages = [{"temperature_K": 300, "duration_ps": 10.0}, {"temperature_K": 600, "duration_ps": 10.0}]
+        values: dict[str, Any] = {
+            "structure": {"supercell": [2, 2, 2]},
+            "dynamics": {"timestep_fs": 2.0, "stages": stages},
+        }
+        return bulk("CuI", "zincblende", a=6.19, cubic=True), values
+    if name is Example.STANENE:
+        a, buckling, vacuum = 4.65, 0.84, 16.0
+        sheet = Atoms(
+            "Sn2",
+            cell=[[a, 0, 0], [-0.5 * a, 0.75**0.5 * a, 0], [0, 0, vacuum]],
+            scaled_positions=[
+                [1 / 3, 2 / 3, 0.5 - 0.5 * buckling / vacuum],
+                [2 / 3, 1 / 3, 0.5 + 0.5 * buckling / vacuum],
+            ],
+            pbc=(True, True, False),
+        )
+        values = {
+            "structure": {"supercell": [4, 4, 1]},
+            "potential": {"pair_cutoff_A": 7.2, "triplet_cutoff_A": 5.0},
+            "dynamics": {"timestep_fs": 2.0, "stages": _STAGES},
+        }
+        return sheet, values
+    values = {"structure": {"supercell": [2, 2, 2]}, "dynamics": {"stages": _STAGES}}
+    return bulk("Si", "diamond", a=5.43, cubic=True), values
+
+
+def suggested_supercell(atoms: Atoms) -> list[int]:
+    """Repetitions that bring a crystal to about `ATOMS_WANTED` atoms, the narrowest periodic direction first.
+
+    Directions without periodicity are not repeated.
+    """
+    repeat = [1, 1, 1]
+    periodic = [k for k in range(3) if atoms.pbc[k]]
+    if not periodic:
+        return repeat
+    widths = _widths(atoms)
+    while True:
+        narrowest = min(periodic, key=lambda k: repeat[k] * widths[k])
+        enough = len(atoms) * repeat[0] * repeat[1] * repeat[2] >= ATOMS_WANTED
+        if enough and repeat[narrowest] * widths[narrowest] >= LEAST_WIDTH_A:
+            return repeat
+        repeat[narrowest] += 1
+
+
+def _widths(atoms: Atoms) -> list[float]:
+    """Distances between opposite faces of the cell, A."""
+    import numpy as np
+
+    return [float(width) for width in 1.0 / np.linalg.norm(np.linalg.pinv(np.array(atoms.cell)), axis=0)]
+
+
+def annotated_campaign(values: Mapping[str, Any]) -> str:
+    """Write a campaign file as text: every section and key with its description, defaults where `values` says nothing.
+
+    The text is made from the settings classes, so it cannot fall behind them. Keys without a default are commented out.
+
+    Parameters
+    ----------
+    values : mapping of section to mapping of key to value
+        What differs from the defaults.
+    """
+    from trepid.config import DEFAULT_THRESHOLD_NOISE, Campaign, TBLiteSettings
+
+    # Of the two thresholds only one may be given: the one in place by default is written out.
+    values = {"learning": {"threshold_noise": DEFAULT_THRESHOLD_NOISE}, **values}
+    lines = [
+        "# A learning campaign: `trepid learn` runs it, and resumes it when started again.",
+        "# Paths are relative to this file.",
+    ]
+    for name, field in Campaign.model_fields.items():
+        lines.append("")
+        lines += _comment(field.description or "")
+        settings = _settings_class(TBLiteSettings if name == "reference" else field.annotation)
+        if settings is not None:
+            lines.append(f"{name}:")
+            lines += _section(settings, values.get(name, {}))
+        else:
+            lines.append(f"{name}: {_yaml(values.get(name, field.get_default(call_default_factory=True)))}")
+        if name == "reference":
+            lines += _OTHER_REFERENCES.splitlines()
+    return "\n".join(lines) + "\n"
+
+
+_OTHER_REFERENCES = """\
+# Density functional theory instead (pip install 'trepid[gpaw]'):
+#   engine: gpaw
+#   parameters: {mode: {name: pw, ecut: 300}, xc: PBE, kpts: [2, 2, 2]}
+# Any other ASE calculator, by name or as package.module:Class:
+#   engine: ase
+#   calculator: aims
+#   parameters: {xc: pbesol, species_dir: /path/to/species_defaults/defaults_2020/light}"""
+
+
+def _section(model: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        lines += _comment(field.description or "", indent="  ")
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        value = values.get(key, default)
+        lines.append(f"  # {key}:" if value is None else f"  {key}: {_yaml(value)}")
+    return lines
+
+
+def _settings_class(annotation: Any) -> type[BaseModel] | None:
+    from pydantic import BaseModel
+
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _comment(text: str, indent: str = "") -> list[str]:
+    return [f"{indent}# {line}" for line in textwrap.wrap(text, LINE - len(indent))]
+
+
+def _yaml(value: Any) -> str:
+    import yaml
+
+    plain = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+    return yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("\n").removesuffix("\n...")
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Path as seen from `folder`, where it lies below it; else absolute."""
+    resolved, base = path.resolve(), folder.resolve()
+    return str(resolved.relative_to(base)) if resolved.is_relative_to(base) else str(resolved)

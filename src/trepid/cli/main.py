@@ -1,0 +1,116 @@
+"""Entry point of `trepid`: collects the verbs and turns a user's mistake into one line and an exit code.
+
+Exit codes
+----------
+0    done
+1    done, and the answer is bad news: `check` or `doctor` found a problem
+2    a mistake in the command, a setting or an input file
+3    a computation left the range in which its result means anything
+4    a simulation was stopped because the model does not know what it is doing there
+5    the reference could not label, and the campaign could not go on without
+130  interrupted from the keyboard
+
+Anything else is a defect of trepid and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from trepid.cli import check, doctor, evaluate, fit, init, learn, md, report, schema, status
+from trepid.cli.output import say
+from trepid.errors import TrepidError
+
+EXIT_INTERRUPTED = 130
+
+# typer hands on the exceptions of click, or of its own copy of it, depending on its version; their bases are the same.
+_UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
+_ClickException: type[typer.BadParameter] = _UsageError.__bases__[0]
+
+app = typer.Typer(
+    name="trepid",
+    help="Machine-learned interatomic potentials by active learning, for crystals whose atoms do more than wobble.",
+    epilog="Exit codes: 0 done, 1 a check found problems, 2 wrong input, 3 numerics, 4 stopped as "
+    "untrusted, 5 labels failed, 130 interrupted.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (init, check, learn, fit, evaluate, md, status, report, schema, doctor):
+    # "`trepid fit`: train a ..." gives the line of the overview; the docstring of the command is its own help.
+    summary = (verb.__doc__ or "").partition(": ")[2].strip()
+    app.command(name=verb.__name__.rpartition(".")[2], short_help=summary[:1].upper() + summary[1:])(verb.command)
+
+
+@app.callback(invoke_without_command=True)
+def trepid(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell on stderr what is being done.")] = False,
+) -> None:
+    """Machine-learned interatomic potentials by active learning, for crystals whose atoms do more than wobble."""
+    if version:
+        typer.echo(f"trepid {doctor.installed_version('trepid')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit
+    _log_to_stderr(logging.INFO if verbose else logging.WARNING)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; nothing a user does wrong leaves as an exception."""
+    command = typer.main.get_command(app)
+    try:
+        result = command.main(args=list(arguments), prog_name="trepid", standalone_mode=False)
+    except TrepidError as error:
+        say(f"error: {_one_line(error)}")
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        say("interrupted")
+        return EXIT_INTERRUPTED
+    except typer.Exit as leave:
+        return int(leave.exit_code)
+    except _ClickException as error:
+        say(f"error: {_one_line(error.format_message()).rstrip('.')}; try 'trepid --help'")
+        return 2
+    except BrokenPipeError:
+        # The reader of the output has gone (`| head`); keep the interpreter from complaining when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        say(f"error: {error.filename}: {error.strerror}")
+        return 2
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _log_to_stderr(level: int) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    for number, name in ((logging.INFO, "info"), (logging.WARNING, "warning"), (logging.ERROR, "error")):
+        logging.addLevelName(number, name)
+    logger = logging.getLogger("trepid")
+    logger.handlers = [handler]
+    logger.setLevel(level)
+    logger.propagate = False
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+if __name__ == "__main__":
+    main()

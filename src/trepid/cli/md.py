@@ -1,0 +1,156 @@
+"""`trepid md`: molecular dynamics on a trained model, with its uncertainty as a guard."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trepid.cli import options
+from trepid.cli.output import emit_json, emit_table, say
+from trepid.errors import ConfigError
+
+DEFAULT_DURATION_PS = 10.0
+
+
+class ThermostatName(str, Enum):
+    """Thermostats of `trepid.dynamics.md.Thermostat`; written out here, so that `--help` needs no import."""
+
+    LANGEVIN = "langevin"
+    BUSSI = "bussi"
+    NOSE_HOOVER = "nose-hoover"
+    NVE = "nve"
+
+
+class GuardName(str, Enum):
+    """What the guard does about an atom outside the trusted region."""
+
+    WARN = "warn"
+    STOP = "stop"
+
+
+class WatchedUncertainty(str, Enum):
+    """The uncertainty the guard looks at."""
+
+    LIVE = "live"
+    EXACT = "exact"
+
+
+def command(
+    model: options.ModelFile,
+    structure: Annotated[
+        Path, typer.Argument(metavar="STRUCTURE", help="Start, in any format ASE reads.", show_default=False)
+    ],
+    temperature: Annotated[str, typer.Option(metavar="K|K:K", help="Target, K; 300:600 ramps over the run.")],
+    steps: Annotated[int | None, typer.Option(help="Length of the run, steps.")] = None,
+    duration: Annotated[
+        float | None,
+        typer.Option(help=f"Length of the run, ps; {DEFAULT_DURATION_PS:g} without --steps.", show_default=False),
+    ] = None,
+    timestep: Annotated[float, typer.Option(help="Time step, fs.")] = 1.0,
+    thermostat: Annotated[ThermostatName, typer.Option(help="How the temperature is held.")] = ThermostatName.LANGEVIN,
+    relaxation_time: Annotated[float, typer.Option(help="Time constant of the thermostat, fs.")] = 100.0,
+    repeat: Annotated[tuple[int, int, int], typer.Option(help="Repeat the structure along its cell vectors.")] = (
+        1,
+        1,
+        1,
+    ),
+    guard: Annotated[GuardName, typer.Option(help="When an atom leaves the trusted region.")] = GuardName.WARN,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Largest trusted force uncertainty of an atom, eV/A; four times the force noise if absent."),
+    ] = None,
+    uncertainty: Annotated[
+        WatchedUncertainty, typer.Option(help="What the guard looks at: a cheap lower bound, or the full posterior.")
+    ] = WatchedUncertainty.LIVE,
+    check_every: Annotated[int, typer.Option(help="Steps between two looks of the guard.")] = 10,
+    sample_every: Annotated[int, typer.Option(help="Steps between two frames of the trajectory.")] = 100,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Run directory.")] = Path("md"),
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    """Run molecular dynamics on a trained model; its uncertainty watches over the run.
+
+    Where an atom leaves the trusted region the frame goes to DIR/untrusted.extxyz; the run goes on with a warning, or
+    stops with exit code 4. DIR/trajectory.extxyz and DIR/trace.csv keep the run; the same command resumes it.
+    """
+    if steps is not None and duration is not None:
+        raise ConfigError("--steps and --duration are both given; keep one of the two")
+    if steps is not None and steps < 1:
+        raise ConfigError(f"--steps {steps}: give one step or more")
+    if min(repeat) < 1:
+        raise ConfigError(f"--repeat {' '.join(map(str, repeat))}: give three numbers of 1 or more")
+    target = _temperatures(temperature)
+
+    from trepid.data.frames import read_structure
+    from trepid.dynamics.guard import GuardAction
+    from trepid.dynamics.interrupt import EXIT_INTERRUPTED
+    from trepid.dynamics.md import Thermostat
+    from trepid.dynamics.progress import make_progress
+    from trepid.dynamics.run import MDEnd, MDSettings, run_md
+    from trepid.potentials import load_potential
+    from trepid.potentials.base import Uncertainty
+
+    settings = MDSettings(
+        temperature_K=target,
+        duration_ps=steps * timestep / 1000.0 if steps is not None else duration or DEFAULT_DURATION_PS,
+        timestep_fs=timestep,
+        thermostat=Thermostat(thermostat.value),
+        relaxation_time_fs=relaxation_time,
+        check_every=check_every,
+        sample_every=sample_every,
+        guard=GuardAction(guard.value),
+        threshold_eV_per_A=threshold,
+        uncertainty=Uncertainty(uncertainty.value),
+        seed=seed,
+    )
+    potential = load_potential(model)
+    atoms = read_structure(structure).repeat(repeat)
+    say(f"{atoms.get_chemical_formula()}, {settings.n_steps} steps of {timestep:g} fs, into {output}")
+    with make_progress(title="MD") as progress:
+        result = run_md(potential, atoms, settings, directory=output, model_file=model, progress=progress)
+    facts = {
+        "end": result.end.value,
+        "n_steps": result.n_steps,
+        "time_ps": result.time_ps,
+        "temperature_K": result.temperature_K,
+        "largest_forces_uncertainty_eV_per_A": result.largest_uncertainty,
+        "threshold_eV_per_A": result.threshold,
+        "n_checks": result.n_checks,
+        "n_untrusted": result.n_untrusted,
+        "steps_per_second": result.steps_per_second,
+        "directory": str(result.directory),
+    }
+    if json:
+        emit_json(facts)
+    else:
+        emit_table(
+            [
+                ("simulated", f"{result.time_ps:g} ps ({result.n_steps} steps, {result.steps_per_second:.0f} steps/s)"),
+                ("mean temperature", f"{result.temperature_K:.1f} K"),
+                (
+                    "largest uncertainty",
+                    f"{result.largest_uncertainty:.3g} eV/A, threshold {result.threshold:.3g} eV/A",
+                ),
+                ("outside the trusted region", f"{result.n_untrusted} of {result.n_checks} looks"),
+                ("run directory", str(result.directory)),
+            ]
+        )
+    if result.end is MDEnd.INTERRUPTED:
+        say("interrupted; the same command resumes the run")
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _temperatures(text: str) -> float | tuple[float, float]:
+    """Read one temperature, or two with a colon between them, K."""
+    try:
+        values = [float(part) for part in text.split(":")]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 2):
+        raise ConfigError(f"--temperature {text}: give one temperature in K, or two for a ramp, such as 300:600")
+    if not min(values) > 0:
+        raise ConfigError(f"--temperature {text}: a temperature must be above 0 K")
+    return values[0] if len(values) == 1 else (values[0], values[1])

@@ -1,0 +1,22 @@
+"""Option types that several verbs share, so that a name means the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file (.trepid).", show_default=False)]
+RunDirectory = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run directory of 'trepid learn'.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout; messages go to stderr.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number.")]
+EnergyKey = Annotated[str, typer.Option("--energy-key", help="Name of the energy label in the frames (eV).")]
+ForcesKey = Annotated[str, typer.Option("--forces-key", help="Name of the force labels (eV/A).")]
+StressKey = Annotated[str, typer.Option("--stress-key", help="Name of the stress label (eV/A^3).")]
+ENERGY_KEY = "REF_energy"
+FORCES_KEY = "REF_forces"
+STRESS_KEY = "REF_stress"

@@ -1,0 +1,62 @@
+"""What verbs print and where: results on stdout, messages on stderr, files never overwritten unasked."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trepid.errors import ConfigError
+
+
+def say(message: str) -> None:
+    """Write one message to stderr."""
+    sys.stderr.write(message + "\n")
+    sys.stderr.flush()
+
+
+def emit(text: str) -> None:
+    """Write one result to stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def emit_json(value: Any) -> None:
+    """Write a result as JSON to stdout; a number that is not finite becomes null, since JSON knows none."""
+    emit(json.dumps(_finite(value), indent=2, ensure_ascii=False, default=str))
+
+
+def emit_table(rows: Sequence[tuple[str, str]]) -> None:
+    """Write name and value pairs, aligned, to stdout."""
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        emit(f"{name:<{width}}  {value}")
+
+
+def free_path(path: Path, *, force: bool) -> Path:
+    """Return `path` if a result may be written there.
+
+    Raises
+    ------
+    ConfigError
+        It exists and `force` is not given, is a folder, or lies in a folder that does not exist.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; give the name of a file")
+    if path.exists() and not force:
+        raise ConfigError(f"{path} exists; give another name, or --force to replace it")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path.parent} does not exist; make this folder first")
+    return path
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,29 @@
+"""`trepid report`: one self-contained HTML file about a learning run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trepid.cli import options
+from trepid.cli.output import emit, free_path
+
+
+def command(
+    run: options.RunDirectory,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="HTML file to write; RUN/report.html by default.")
+    ] = None,
+    force: options.Force = False,
+) -> None:
+    """Write what a learning run did, and how far its model can be believed, as one HTML file that works offline.
+
+    RUN/report.html belongs to the run and is renewed; a file named with --output is replaced with --force only.
+    """
+    from trepid.report import write_report
+
+    if output is not None:
+        free_path(output, force=force)
+    emit(str(write_report(run, output)))

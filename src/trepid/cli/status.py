@@ -1,0 +1,52 @@
+"""`trepid status`: how far a learning run has got."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trepid.cli import options
+from trepid.cli.output import emit_json, emit_table
+
+
+def command(run: options.RunDirectory, json: options.Json = False) -> None:
+    """Tell how far a learning run has got: labels, simulated time, failures, noise, why it stopped."""
+    from trepid.evaluation import summarise
+    from trepid.report.record import read_run
+
+    record = read_run(run)
+    comparison = record.comparison()
+    figures = None if comparison is None else summarise(comparison)
+    stop_reason = None if record.stop is None else record.stop.reason
+    training = record.trainings[-1] if record.trainings else None
+    uncertainty = record.trace["forces_uncertainty_max_eV_per_A"]
+    facts: dict[str, Any] = {
+        "run": str(record.directory),
+        "stop_reason": stop_reason,
+        "n_labels": len(record.labels),
+        "n_labels_on_call": len(record.called),
+        "n_failures": len(record.failures),
+        "time_ps": record.time_ps,
+        "last_forces_uncertainty_max_eV_per_A": float(uncertainty[-1]) if uncertainty.size else None,
+        "noise_forces_eV_per_A": None if training is None else training.noise_forces,
+        "forces_mae_before_training_eV_per_A": None if figures is None else figures.forces_mae,
+        "forces_coverage_95_before_training": None if figures is None else figures.forces_coverage_95,
+        "seconds_labelling": record.seconds_labelling,
+        "seconds_training": record.seconds_training,
+        "model": str(record.directory / "model.trepid") if (record.directory / "model.trepid").is_file() else None,
+    }
+    if json:
+        emit_json(facts)
+        return
+    rows = [
+        ("state", "going on or cut short; 'trepid learn' resumes it" if stop_reason is None else stop_reason),
+        ("labels", f"{facts['n_labels']} ({facts['n_labels_on_call']} on call, {facts['n_failures']} failed attempts)"),
+        ("molecular dynamics", f"{record.time_ps:.3f} ps"),
+        ("time", f"{record.seconds_labelling:.1f} s labelling, {record.seconds_training:.1f} s training"),
+    ]
+    if training is not None and training.noise_forces:
+        rows.append(("noise of forces", f"{1000 * training.noise_forces:.2f} meV/A"))
+    if figures is not None:
+        rows.append(("force MAE before training", f"{1000 * figures.forces_mae:.2f} meV/A"))
+    if facts["model"] is not None:
+        rows.append(("model", facts["model"]))
+    emit_table(rows)

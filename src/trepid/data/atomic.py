@@ -1,0 +1,161 @@
+"""Files that are either the old one or the new one, never half of one.
+
+A file is written under a temporary name in the folder of its target, flushed to the disk, then renamed over the target
+(`os.replace`, atomic on one file system), and the folder is flushed too. Whoever reads the target, or resumes after a
+kill or a power cut, finds one of the two versions complete.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from trepid.errors import DataError
+
+_TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}\.trepid-tmp$")
+
+# Some network and FUSE file systems refuse to flush a folder; the rename itself is still atomic there.
+_FOLDER_FSYNC_UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
+
+
+@contextmanager
+def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a file for writing that replaces `path` only when the block ends without an exception.
+
+    Parameters
+    ----------
+    path : str or Path
+        Target. A symbolic link stays one: what it points to is replaced. The permissions of an existing target are
+        kept.
+    mode : {"w", "wb"}
+        Text (UTF-8, newlines as given) or bytes.
+
+    Yields
+    ------
+    file object
+        Not the target itself: nothing is visible under `path` before the end of the block.
+
+    Raises
+    ------
+    DataError
+        The file cannot be created, flushed or renamed (missing folder, no permission, full disk). The old target is
+        untouched.
+    ValueError
+        Another `mode`.
+    """
+    if mode not in ("w", "wb"):
+        raise ValueError(f"atomic_write: mode must be 'w' or 'wb', got {mode!r}")
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise DataError(f"cannot write {path}: it is a folder")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.trepid-tmp")
+    with _as_data_error(path):
+        # O_EXCL: never a file of somebody else. Mode 0o666 less the umask, as `open` gives: mkstemp's 0o600 would lock
+        # colleagues out.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        encoding, newline = (None, None) if mode == "wb" else ("utf-8", "")
+        with open(descriptor, mode, encoding=encoding, newline=newline) as file:
+            yield file
+            with _as_data_error(path):
+                file.flush()
+                os.fsync(file.fileno())
+        with _as_data_error(path):
+            if target.exists():
+                os.chmod(temporary, target.stat().st_mode & 0o7777)
+            os.replace(temporary, target)
+    finally:
+        # After a rename there is nothing left of that name; after an exception of any kind, Ctrl-C included, there is.
+        temporary.unlink(missing_ok=True)
+    fsync_folder(target.parent)
+
+
+def write_text_atomic(path: str | Path, text: str) -> None:
+    """Replace `path` by `text` (UTF-8) atomically; errors as `atomic_write`."""
+    with atomic_write(path, "w") as file, _as_data_error(path):
+        file.write(text)
+
+
+def write_bytes_atomic(path: str | Path, data: bytes | bytearray | memoryview) -> None:
+    """Replace `path` by `data` atomically; errors as `atomic_write`."""
+    with atomic_write(path, "wb") as file, _as_data_error(path):
+        file.write(data)
+
+
+def append_bytes(path: str | Path, data: bytes) -> None:
+    """Append `data` to `path` and flush it to the disk; created when missing.
+
+    Not atomic under a kill or a power cut: a part of `data` may be at the end of the file afterwards. On any exception
+    the file is cut back to its old length.
+
+    Raises
+    ------
+    DataError
+        The file cannot be opened, written or flushed.
+    """
+    target = Path(os.path.realpath(path))
+    created = not target.exists()
+    # Unbuffered: a buffer would try once more to write its rest when the file is closed, after the cut.
+    with _as_data_error(path), open(target, "ab", buffering=0) as file:
+        length = file.seek(0, os.SEEK_END)
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except BaseException:
+            os.ftruncate(file.fileno(), length)
+            raise
+    if created:
+        fsync_folder(target.parent)
+
+
+def fsync_folder(folder: str | Path) -> None:
+    """Flush the entries of `folder` to the disk, so that a rename in it survives a power cut.
+
+    A no-op on Windows, which has no such operation.
+    """
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _FOLDER_FSYNC_UNSUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_stale_temporaries(folder: str | Path) -> list[Path]:
+    """Delete what `atomic_write` left in `folder` when the process was killed (SIGKILL, power cut) half-way.
+
+    Only the one owner of a folder may call this: it would pull the file from under another process that is writing.
+
+    Returns
+    -------
+    list of Path
+        The files removed.
+    """
+    stale = [entry for entry in sorted(Path(folder).iterdir()) if _TEMPORARY.match(entry.name) and entry.is_file()]
+    for entry in stale:
+        entry.unlink(missing_ok=True)
+    return stale
+
+
+@contextmanager
+def _as_data_error(path: str | Path) -> Iterator[None]:
+    """Tell the failures of the file system in one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if not Path(path).parent.is_dir():
+            reason = f"the folder {Path(path).parent} does not exist"
+        raise DataError(f"cannot write {path}: {reason}") from error

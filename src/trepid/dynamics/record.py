@@ -1,0 +1,154 @@
+"""What an MD run writes as it goes: the trace (one row per look at the run) and the trajectory.
+
+Both files only grow, and both can be cut back to a length noted earlier: a run that resumes from a checkpoint drops
+what the lost steps had written, so that no step appears twice.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from trepid.data.extxyz import format_frame
+from trepid.errors import DataError
+from trepid.potentials.base import Prediction
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+@dataclass(frozen=True)
+class TraceRow:
+    """One row of trace.csv; the field names are its columns."""
+
+    step: int
+    time_fs: float
+    stage: int
+    target_temperature_K: float
+    temperature_K: float
+    potential_energy_eV: float
+    total_energy_eV: float
+    forces_uncertainty_max_eV_per_A: float
+    n_labels: int
+
+    def to_csv(self) -> str:
+        """The row as text, line end included."""
+        return ",".join(f"{value:.8g}" if isinstance(value, float) else str(value) for value in astuple(self)) + "\n"
+
+
+TRACE_COLUMNS = tuple(field.name for field in fields(TraceRow))
+
+
+class AppendFile:
+    """A text file that only grows, and can be cut back.
+
+    Parameters
+    ----------
+    path : Path
+        Created when missing.
+    keep : int or None
+        Cut the file back to this many bytes on opening; None keeps all of it.
+    header : str
+        First line of a new file, without its line end.
+
+    Raises
+    ------
+    DataError
+        The file cannot be written, or is shorter than `keep`: somebody else changed it.
+    """
+
+    def __init__(self, path: Path, *, keep: int | None = None, header: str = "") -> None:
+        self.path = path
+        try:
+            self._file: IO[str] = open(path, "a", encoding="utf-8", newline="")  # noqa: SIM115 closed by `close`
+        except OSError as error:
+            raise DataError(f"cannot write {path}: {error.strerror}") from error
+        size = os.fstat(self._file.fileno()).st_size
+        if keep is not None and size < keep:
+            self._file.close()
+            raise DataError(
+                f"{path}: {size} bytes are left of the {keep} the checkpoint knows; the file was changed since"
+            )
+        if keep is not None:
+            self._file.truncate(keep)
+            size = keep
+        if size == 0 and header:
+            self.append(header + "\n")
+
+    def append(self, text: str) -> None:
+        """Write `text` through to the operating system, so that other processes see it."""
+        self._file.write(text)
+        self._file.flush()
+
+    def sync(self) -> int:
+        """Flush to the disk; returns the length in bytes, for `keep`."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        """Close the file; it may be closed twice."""
+        self._file.close()
+
+
+@dataclass(frozen=True)
+class RecordLengths:
+    """Lengths of the two files at a checkpoint, bytes."""
+
+    trace: int = 0
+    trajectory: int = 0
+
+
+class Recorder:
+    """trace.csv and trajectory.extxyz of one run directory.
+
+    Parameters
+    ----------
+    directory : Path
+        Must exist.
+    keep : RecordLengths
+        Lengths noted by `sync` at the checkpoint to go on from; zeros start both files anew.
+    """
+
+    def __init__(self, directory: Path, *, keep: RecordLengths = RecordLengths()) -> None:
+        self._trace = AppendFile(directory / "trace.csv", keep=keep.trace, header=",".join(TRACE_COLUMNS))
+        self._trajectory = AppendFile(directory / "trajectory.extxyz", keep=keep.trajectory)
+
+    def row(self, row: TraceRow) -> None:
+        """Append to trace.csv."""
+        self._trace.append(row.to_csv())
+
+    def frame(self, atoms: Atoms, prediction: Prediction, *, step: int, time_fs: float) -> None:
+        """Append to trajectory.extxyz; see `predicted_frame`."""
+        frame = predicted_frame(atoms, prediction)
+        frame.info.update({"step": step, "time_fs": time_fs})
+        self._trajectory.append(format_frame(frame))
+
+    def sync(self) -> RecordLengths:
+        """Flush both files to the disk."""
+        return RecordLengths(trace=self._trace.sync(), trajectory=self._trajectory.sync())
+
+    def close(self) -> None:
+        """Close both files."""
+        self._trace.close()
+        self._trajectory.close()
+
+
+def predicted_frame(atoms: Atoms, prediction: Prediction) -> Atoms:
+    """Copy of a frame that carries a prediction.
+
+    Energy (eV), forces (eV/A) and stress (eV/A^3) stand under the names by which ASE finds them in an extxyz file, the
+    uncertainty of the forces as `forces_uncertainty`, (n_atoms, 3), eV/A.
+    """
+    frame = atoms.copy()
+    frame.info["energy"] = prediction.energy
+    frame.arrays["forces"] = prediction.forces
+    if prediction.stress is not None:
+        frame.info["stress"] = voigt_6_to_full_3x3_stress(prediction.stress)
+    if prediction.forces_uncertainty is not None:
+        frame.arrays["forces_uncertainty"] = prediction.forces_uncertainty
+    return frame

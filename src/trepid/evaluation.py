@@ -1,0 +1,247 @@
+"""How good a potential is on labelled frames it has not seen, and whether its uncertainty says so.
+
+Two steps: `compare` runs the potential and keeps predictions beside labels (`Comparison`, plain arrays over all atoms);
+`summarise` turns any comparison into figures (`Evaluation`). The report of a learning run makes its comparison from
+what the model said *before* each label was trained on, so both quote figures of the same meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trepid.acquisition.calibration import calibration_scale, coverage, spearman
+from trepid.data.frames import LabelKeys, Labels, labels_of
+from trepid.errors import DataError
+from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Predictions beside labels for a set of frames, atoms of all frames one after the other.
+
+    Attributes
+    ----------
+    symbols : (n_atoms,) array of str
+        Chemical symbols.
+    frame : (n_atoms,) array of int
+        Index of the frame each atom belongs to, 0 to n_frames - 1.
+    forces, forces_predicted : (n_atoms, 3) arrays
+        eV/A.
+    forces_uncertainty : (n_atoms, 3) array or None
+        Of the model alone, eV/A.
+    forces_noise : (n_atoms,) array or None
+        Noise of the labels at the time of the prediction, eV/A per component.
+    energies, energies_predicted : (n_frames,) arrays
+        Potential energies of the frames, eV; NaN where a frame has no energy label.
+    stresses, stresses_predicted : (n_frames, 6) arrays
+        eV/A^3, Voigt; NaN where a frame has no stress label.
+    """
+
+    symbols: NDArray[np.str_]
+    frame: NDArray[np.int64]
+    forces: FloatArray
+    forces_predicted: FloatArray
+    forces_uncertainty: FloatArray | None
+    forces_noise: FloatArray | None
+    energies: FloatArray
+    energies_predicted: FloatArray
+    stresses: FloatArray
+    stresses_predicted: FloatArray
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return self.energies.size
+
+    @property
+    def atoms_per_frame(self) -> NDArray[np.int64]:
+        """Number of atoms of every frame, (n_frames,)."""
+        return np.bincount(self.frame, minlength=self.n_frames).astype(np.int64)
+
+    @property
+    def forces_error(self) -> FloatArray:
+        """Prediction minus label, (n_atoms, 3), eV/A."""
+        return self.forces_predicted - self.forces
+
+    @property
+    def forces_std(self) -> FloatArray | None:
+        """Standard deviation to expect of `forces_error`: model and noise together, (n_atoms, 3), eV/A."""
+        if self.forces_uncertainty is None or self.forces_noise is None:
+            return None
+        return np.asarray(np.hypot(self.forces_uncertainty, self.forces_noise[:, None]), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a comparison. Forces in eV/A over components, energies in eV per atom, stresses in eV/A^3.
+
+    A figure is None where it is not defined: no label of that kind, no uncertainty, or too few points.
+
+    Attributes
+    ----------
+    n_frames, n_atoms : int
+        Size of the test set.
+    forces_rmse, forces_mae : float
+        Error of the force components.
+    forces_rms : float
+        Root mean square of the labels themselves, the scale to see the error against.
+    energy_rmse_per_atom, energy_mae_per_atom : float or None
+        Error of the energy divided by the number of atoms.
+    stress_rmse : float or None
+        Error of the stress components.
+    forces_coverage_68, forces_coverage_95 : float or None
+        Fraction of force components inside the 68 % and 95 % interval of model uncertainty and noise together.
+    forces_calibration_scale : float or None
+        Factor that would fit those intervals to the errors; above 1: overconfident.
+    forces_uncertainty_spearman : float or None
+        Rank correlation, over atoms, of the norm of the model uncertainty with the norm of the error.
+    """
+
+    n_frames: int
+    n_atoms: int
+    forces_rmse: float
+    forces_mae: float
+    forces_rms: float
+    energy_rmse_per_atom: float | None
+    energy_mae_per_atom: float | None
+    stress_rmse: float | None
+    forces_coverage_68: float | None
+    forces_coverage_95: float | None
+    forces_calibration_scale: float | None
+    forces_uncertainty_spearman: float | None
+
+    def as_dict(self) -> dict[str, int | float | None]:
+        """Plain dictionary, ready for JSON."""
+        return asdict(self)
+
+
+def evaluate(
+    potential: Potential,
+    frames: Sequence[Atoms],
+    *,
+    keys: LabelKeys | None = None,
+    uncertainty: Uncertainty | str = Uncertainty.EXACT,
+) -> Evaluation:
+    """Predict every frame and compare with its labels; shorthand for `summarise(compare(...))`.
+
+    Parameters
+    ----------
+    potential : Potential
+        A trained potential.
+    frames : sequence of ase.Atoms
+        Frames with force labels; energy and stress labels are used where present.
+    keys : LabelKeys, optional
+        Names of the labels in the frames; `REF_energy`, `REF_forces`, `REF_stress` by default.
+    uncertainty : Uncertainty or str
+        What the potential should compute about what it does not know.
+
+    Raises
+    ------
+    DataError
+        No frame, a frame without forces, a label that is not finite, or an element the potential does not know.
+    """
+    return summarise(compare(potential, frames, keys=keys, uncertainty=uncertainty))
+
+
+def compare(
+    potential: Potential,
+    frames: Sequence[Atoms],
+    *,
+    keys: LabelKeys | None = None,
+    uncertainty: Uncertainty | str = Uncertainty.EXACT,
+) -> Comparison:
+    """Predict every frame and put the predictions beside the labels; parameters and errors as `evaluate`."""
+    keys = LabelKeys() if keys is None else keys
+    labels = [labels_of(atoms, keys, where=f"frame {k}", require=("forces",)) for k, atoms in enumerate(frames)]
+    predictions = [potential.predict(atoms, uncertainty=uncertainty) for atoms in frames]
+    return collect(frames, labels, predictions, [potential.noise] * len(frames))
+
+
+def collect(
+    frames: Sequence[Atoms],
+    labels: Sequence[Labels],
+    predictions: Sequence[Prediction],
+    noises: Sequence[Noise | None],
+) -> Comparison:
+    """Lay predictions and labels of the same frames side by side.
+
+    Parameters
+    ----------
+    frames, labels, predictions, noises : sequences of equal length
+        The noise is the one the model had inferred when it made the prediction; None where that is not known.
+
+    Raises
+    ------
+    DataError
+        There is no frame, or one has no force labels.
+    """
+    if not frames:
+        raise DataError("there is no frame to compare; give at least one labelled frame")
+    for k, label in enumerate(labels):
+        if label.forces is None:
+            raise DataError(f"frame {k} has no force labels; a test frame needs them")
+    nan6 = np.full(6, np.nan)
+    sizes = np.array([len(atoms) for atoms in frames], dtype=np.int64)
+    stds = [p.forces_uncertainty for p in predictions]
+    known_noises = [n.forces for n in noises if n is not None]
+    return Comparison(
+        symbols=np.concatenate([np.asarray(atoms.get_chemical_symbols(), dtype=str) for atoms in frames]),
+        frame=np.repeat(np.arange(len(frames), dtype=np.int64), sizes),
+        forces=np.concatenate([label.forces for label in labels if label.forces is not None]),
+        forces_predicted=np.concatenate([p.forces for p in predictions]),
+        forces_uncertainty=None if any(s is None for s in stds) else np.concatenate([s for s in stds if s is not None]),
+        forces_noise=np.repeat(known_noises, sizes) if len(known_noises) == len(frames) else None,
+        energies=np.array([np.nan if label.energy is None else label.energy for label in labels]),
+        energies_predicted=np.array([p.energy for p in predictions]),
+        stresses=np.array([nan6 if label.stress is None else label.stress for label in labels]),
+        stresses_predicted=np.array([nan6 if p.stress is None else p.stress for p in predictions]),
+    )
+
+
+def summarise(comparison: Comparison) -> Evaluation:
+    """Figures of a comparison; those that are not defined are None, never NaN."""
+    error = comparison.forces_error
+    std = comparison.forces_std
+    per_atom = (comparison.energies_predicted - comparison.energies) / comparison.atoms_per_frame
+    per_atom = per_atom[np.isfinite(per_atom)]
+    stress = comparison.stresses_predicted - comparison.stresses
+    stress = stress[np.isfinite(stress)]
+    # A model without noise may announce a standard deviation of exactly zero: no interval can be judged by it.
+    judged = std is not None and bool((std > 0.0).all())
+    return Evaluation(
+        n_frames=comparison.n_frames,
+        n_atoms=len(error),
+        forces_rmse=_rms(error),
+        forces_mae=float(np.abs(error).mean()),
+        forces_rms=_rms(comparison.forces),
+        energy_rmse_per_atom=_rms(per_atom) if per_atom.size else None,
+        energy_mae_per_atom=float(np.abs(per_atom).mean()) if per_atom.size else None,
+        stress_rmse=_rms(stress) if stress.size else None,
+        forces_coverage_68=coverage(error, std, 0.68) if judged and std is not None else None,
+        forces_coverage_95=coverage(error, std, 0.95) if judged and std is not None else None,
+        forces_calibration_scale=calibration_scale(error, std) if judged and std is not None else None,
+        forces_uncertainty_spearman=_rank_correlation(comparison),
+    )
+
+
+def _rank_correlation(comparison: Comparison) -> float | None:
+    if comparison.forces_uncertainty is None:
+        return None
+    return spearman(
+        np.linalg.norm(comparison.forces_uncertainty, axis=1),
+        np.linalg.norm(comparison.forces_error, axis=1),
+    )
+
+
+def _rms(values: FloatArray) -> float:
+    return float(np.sqrt(np.mean(values * values)))

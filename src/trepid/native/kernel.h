@@ -1,0 +1,543 @@
+// Energy, forces, strain derivative and live force uncertainty of a Model: vectorised, without a loop over triplets.
+//
+// Compiled once per instruction set: TREPID_ISA names the namespace, the compiler's target decides the vector width. Nothing
+// from the C++ library is used here, so that no inline function compiled for a newer CPU can be picked up by older code.
+//
+// One centre at a time:
+//   gather     neighbours inside the cutoffs, sorted by species; pair energies on the way
+//   angular    Y_lm of every neighbour                                     lanes = neighbours
+//   density    A_lm,a = sum_j B_a(r_j) Y_lm(j)                             lanes = radial channels
+//   contract   Z_lm,a = dE_i/dA_lm,a = 2 w_lm sum_b C_l,ab A_lm,b          lanes = radial channels
+//   backward   g_j = dE_i/dd_ij = sum_lm,n Z_lm,n grad(B_n Y_lm)           lanes = neighbours
+//   live       the same contraction and gradient for `rank` other C        lanes = directions, in floats
+#pragma once
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+#ifndef TREPID_ISA
+#error "define TREPID_ISA, the namespace of this build of the kernel"
+#endif
+
+#define TREPID_INLINE inline __attribute__((always_inline))
+
+namespace trepid {
+namespace TREPID_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 8;
+#elif defined(__AVX2__)
+constexpr int kLanes = 4;
+#else
+constexpr int kLanes = 2;
+#endif
+constexpr int kFloatLanes = 2 * kLanes;
+typedef double Vd __attribute__((vector_size(8 * kLanes)));
+typedef float Vf __attribute__((vector_size(8 * kLanes)));
+typedef float Vh __attribute__((vector_size(4 * kLanes)));  // kLanes floats
+constexpr int kChannelVectors = kChannelBlock / kLanes;
+constexpr int kRankVectors = kRankBlock / kFloatLanes;
+constexpr int kCellCoefficients = 4;
+
+TREPID_INLINE Vd splat(double a) { return a - Vd{}; }
+TREPID_INLINE Vd larger(Vd a, Vd b) { return a > b ? a : b; }
+TREPID_INLINE Vd smaller(Vd a, Vd b) { return a < b ? a : b; }
+TREPID_INLINE double sum(Vd a) {
+  double s = 0;
+  for (int k = 0; k < kLanes; ++k) s += a[k];
+  return s;
+}
+TREPID_INLINE Vd root(Vd a) {
+  Vd r;
+  for (int k = 0; k < kLanes; ++k) r[k] = __builtin_sqrt(a[k]);
+  return r;
+}
+TREPID_INLINE Vh to_float(Vd a) { return __builtin_convertvector(a, Vh); }
+
+// A growing, 64-byte aligned array; old contents are not kept.
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { free(data_); }
+  T* reserve(size_t n) {
+    if (n > size_) {
+      free(data_);
+      size_ = n + n / 4 + 64;
+      data_ = static_cast<T*>(aligned_alloc(64, (size_ * sizeof(T) + 63) / 64 * 64));
+      if (!data_) abort();
+    }
+    return data_;
+  }
+  T* data() { return data_; }
+  T& operator[](size_t k) { return data_[k]; }
+
+ private:
+  T* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// Cubic B-spline of unit spacing and its derivative at distance x from its centre (truncated powers, no branch).
+TREPID_INLINE void spline_bump(Vd x, Vd* value, Vd* slope) {
+  const Vd zero{}, distance = larger(x, -x);
+  const Vd outer = larger(2.0 - distance, zero), inner = larger(1.0 - distance, zero);
+  const Vd outer2 = outer * outer, inner2 = inner * inner;
+  *value = (outer2 * outer - 4.0 * inner2 * inner) * (1.0 / 6);
+  const Vd magnitude = 0.5 * outer2 - 2.0 * inner2;
+  *slope = x > zero ? -magnitude : magnitude;
+}
+
+constexpr int triangle(int l, int m) { return l * (l + 1) / 2 + m; }
+constexpr int even_index(int l, int m) { return m == 0 ? l * l : l * l + 2 * m - 1; }
+constexpr int odd_index(int l, int m) { return l * l + 2 * m; }
+
+class KernelBase {
+ public:
+  virtual ~KernelBase() = default;
+  virtual void compute(const System& system, int begin, int end, Output& out) = 0;
+};
+
+template <int L>
+class Kernel final : public KernelBase {
+  static constexpr int Q = (L + 1) * (L + 1);
+  static constexpr int T = (L + 1) * (L + 2) / 2;
+  // Accumulators of the density pass that fit the register file.
+  static constexpr int kAccumulators = kLanes == 8 ? 25 : 12;
+
+  // Angular data of kLanes neighbours.
+  struct Block {
+    Vd x, y, z;         // unit vector
+    Vd inverse_r;       // 1/A
+    Vd t;               // radial coordinate in grid steps, not below 0
+    Vd below;           // what was cut off there
+    Vd p[T];            // d^m P_l / dz^m, at triangle(l, m)
+    Vd c[L + 1], s[L + 1];  // Re, Im (x + i y)^m
+    Vd harmonic[Q];
+  };
+
+  // Neighbours of one species inside the triplet cutoff.
+  struct Segment {
+    int n, first_block, n_blocks;
+    double *dx, *dy, *dz, *r2;
+    int* index;
+  };
+
+ public:
+  explicit Kernel(const Model& model)
+      : m_(model), ns_(model.n_species), k_(model.n_radial), kp_(padded_radial(model.n_radial)), channels_(n_channels(model)) {
+    pair_step_ = m_.n_pair / (m_.pair_cutoff - m_.r_min);
+    radial_step_ = m_.n_radial / (m_.triplet_cutoff - m_.r_min);
+    for (int l = 0; l <= L; ++l) {
+      weight_[l * l] = 1;
+      double ratio = 1;
+      for (int m = 1; m <= l; ++m) {
+        ratio /= static_cast<double>(l + m) * (l - m + 1);
+        weight_[even_index(l, m)] = weight_[odd_index(l, m)] = 2 * ratio;
+      }
+    }
+    tabulate_pairs();
+    density_.reserve(static_cast<size_t>(Q) * channels_);
+    response_.reserve(static_cast<size_t>(Q) * channels_);
+    segments_.reserve(ns_);
+    zbl_reach2_.reserve(ns_);
+    for (int a = 0; a < ns_; ++a) {
+      zbl_reach2_[a] = 0;
+      for (int b = 0; b < ns_; ++b) {
+        const double outer = m_.zbl[a * ns_ + b].outer;
+        if (outer * outer > zbl_reach2_[a]) zbl_reach2_[a] = outer * outer;
+      }
+    }
+    if (m_.rank > 0) {
+      live_density_.reserve(static_cast<size_t>(Q) * channels_);
+      // Four more channels than there are, for the splines left out at the cutoff.
+      live_response_.reserve(static_cast<size_t>(Q) * (channels_ + 4) * kRankBlock);
+      memset(live_response_.data(), 0, static_cast<size_t>(Q) * (channels_ + 4) * kRankBlock * sizeof(float));
+    }
+  }
+
+  void compute(const System& system, int begin, int end, Output& out) override {
+    for (int k = begin; k < end; ++k) centre(system, k, out);
+  }
+
+ private:
+  // Pair energies as one cubic polynomial per cell, in the local coordinate.
+  void tabulate_pairs() {
+    const int stride = m_.n_pair + 3;
+    double* table = pair_table_.reserve(static_cast<size_t>(ns_) * ns_ * m_.n_pair * kCellCoefficients);
+    for (int s = 0; s < ns_ * ns_; ++s)
+      for (int cell = 0; cell < m_.n_pair; ++cell) {
+        const double* c = m_.pair + static_cast<size_t>(s) * stride + cell;
+        double* out = table + (static_cast<size_t>(s) * m_.n_pair + cell) * kCellCoefficients;
+        out[0] = (c[0] + 4 * c[1] + c[2]) / 6;
+        out[1] = (c[2] - c[0]) / 2;
+        out[2] = (c[0] - 2 * c[1] + c[2]) / 2;
+        out[3] = (c[3] - 3 * c[2] + 3 * c[1] - c[0]) / 6;
+      }
+  }
+
+  void reserve_neighbours(int n) {
+    if (n <= capacity_) return;
+    capacity_ = (n + n / 4 + 2 * kLanes) / kLanes * kLanes;
+    const size_t padded = capacity_ + kLanes;
+    pair_dx_.reserve(padded), pair_dy_.reserve(padded), pair_dz_.reserve(padded), pair_r2_.reserve(padded);
+    pair_index_.reserve(padded), pair_species_.reserve(padded);
+    segment_vectors_.reserve(4 * padded * ns_), segment_index_.reserve(padded * ns_);
+    for (int s = 0; s < ns_; ++s) {
+      Segment& g = segments_[s];
+      g.dx = segment_vectors_.data() + 4 * padded * s;
+      g.dy = g.dx + padded, g.dz = g.dy + padded, g.r2 = g.dz + padded;
+      g.index = segment_index_.data() + padded * s;
+    }
+    const size_t n_blocks = capacity_ / kLanes + ns_ + 1;
+    blocks_.reserve(n_blocks);
+    radial_.reserve((n_blocks * kLanes) * static_cast<size_t>(kp_));
+    gradient_.reserve(3 * padded);
+    if (m_.rank > 0) live_harmonic_.reserve(n_blocks * Q * 4);
+  }
+
+  static TREPID_INLINE int species_of(const System& system, int j) {
+    return system.species_of_type ? system.species_of_type[system.species[j]] : system.species[j];
+  }
+
+  void centre(const System& system, int k, Output& out) {
+    const int i = system.centres ? system.centres[k] : k;
+    const int si = species_of(system, i), row = system.target ? system.target[i] : i;
+    double force[3] = {0, 0, 0}, strain[6] = {0, 0, 0, 0, 0, 0};
+    const bool with_strain = out.strain || out.atom_strain;
+    gather(system, i);
+    double energy = m_.offset[si] + pairs(si, force, with_strain ? strain : nullptr);
+    int n_triplet = 0;
+    for (int s = 0; s < ns_; ++s) n_triplet += segments_[s].n;
+    if (n_triplet > 0) {
+      for (int s = 0; s < ns_; ++s) angular(segments_[s]);
+      for (int s = 0; s < ns_; ++s) densities(s);
+      energy += contract(si);
+      for (int s = 0; s < ns_; ++s) backward(system, s, out.forces, force, with_strain ? strain : nullptr);
+    }
+    for (int x = 0; x < 3; ++x) out.forces[3 * static_cast<size_t>(row) + x] += force[x];
+    out.energy += energy;
+    if (out.atom_energies) out.atom_energies[row] += energy;
+    if (with_strain)
+      for (int v = 0; v < 6; ++v) {
+        if (out.strain) out.strain[v] += strain[v];
+        if (out.atom_strain) out.atom_strain[6 * static_cast<size_t>(row) + v] += strain[v];
+      }
+    if (out.live_forces) live(system, si, row, n_triplet, out.live_forces);
+  }
+
+  void gather(const System& system, int i) {
+    const int n = system.n_neighbours[i];
+    const int* list = system.neighbours[i];
+    reserve_neighbours(n);
+    const double reach = m_.pair_cutoff > m_.triplet_cutoff ? m_.pair_cutoff : m_.triplet_cutoff;
+    const double reach2 = reach * reach, triplet2 = m_.triplet_cutoff * m_.triplet_cutoff;
+    const double* x = system.positions;
+    const double xi = x[3 * static_cast<size_t>(i)], yi = x[3 * static_cast<size_t>(i) + 1], zi = x[3 * static_cast<size_t>(i) + 2];
+    int count = 0;
+    for (int k = 0; k < n; ++k) {
+      const int j = list[k] & system.neighbour_mask;
+      const double* xj = x + 3 * static_cast<size_t>(j);
+      const double dx = xj[0] - xi, dy = xj[1] - yi, dz = xj[2] - zi, r2 = dx * dx + dy * dy + dz * dz;
+      pair_dx_[count] = dx, pair_dy_[count] = dy, pair_dz_[count] = dz, pair_r2_[count] = r2;
+      pair_index_[count] = j;
+      count += r2 < reach2;
+    }
+    n_pairs_ = count;
+    for (int s = 0; s < ns_; ++s) segments_[s].n = 0;
+    for (int k = 0; k < count; ++k) {
+      const int s = species_of(system, pair_index_[k]);
+      pair_species_[k] = s;
+      Segment& g = segments_[s];
+      g.dx[g.n] = pair_dx_[k], g.dy[g.n] = pair_dy_[k], g.dz[g.n] = pair_dz_[k], g.r2[g.n] = pair_r2_[k];
+      g.index[g.n] = pair_index_[k];
+      g.n += pair_r2_[k] < triplet2;
+    }
+    int block = 0;
+    for (int s = 0; s < ns_; ++s) {  // fill the last block with neighbours at the cutoff, where every spline is zero
+      Segment& g = segments_[s];
+      g.first_block = block;
+      g.n_blocks = (g.n + kLanes - 1) / kLanes;
+      block += g.n_blocks;
+      for (int k = g.n; k < g.n_blocks * kLanes; ++k) {
+        g.dx[k] = g.dy[k] = 0;
+        g.dz[k] = m_.triplet_cutoff;
+        g.r2[k] = triplet2;
+      }
+    }
+  }
+
+  // Half of every pair energy of the centre; the whole force of the pair on the centre (the neighbour adds its own).
+  double pairs(int si, double force[3], double* strain) {
+    for (int k = n_pairs_; k % kLanes; ++k) pair_r2_[k] = 1;
+    double* slope_over_r = pair_work_.reserve(capacity_ + kLanes);
+    double* inverse_r = pair_inverse_.reserve(capacity_ + kLanes);
+    double energy = 0;
+    const double last = m_.n_pair;
+    const double* table = pair_table_.data() + static_cast<size_t>(si) * ns_ * m_.n_pair * kCellCoefficients;
+    for (int k = 0; k < n_pairs_; k += kLanes) {
+      const Vd r = root(*reinterpret_cast<const Vd*>(pair_r2_.data() + k));
+      *reinterpret_cast<Vd*>(slope_over_r + k) = smaller((r - m_.r_min) * pair_step_, splat(last));
+      *reinterpret_cast<Vd*>(inverse_r + k) = 1.0 / r;
+    }
+    for (int k = 0; k < n_pairs_; ++k) {
+      const double t = slope_over_r[k], inside = t > 0 ? t : 0;
+      int cell = static_cast<int>(inside);
+      cell = cell < m_.n_pair - 1 ? cell : m_.n_pair - 1;
+      const double u = inside - cell;
+      const double* c = table + (static_cast<size_t>(pair_species_[k]) * m_.n_pair + cell) * kCellCoefficients;
+      const double slope = c[1] + u * (2 * c[2] + u * 3 * c[3]);
+      energy += 0.5 * (c[0] + u * (c[1] + u * (c[2] + u * c[3])) + (t - inside) * slope);
+      slope_over_r[k] = slope * pair_step_ * inverse_r[k];
+    }
+    if (zbl_reach2_[si] > 0) energy += repulsion(si, slope_over_r);
+    double fx = 0, fy = 0, fz = 0;
+    for (int k = 0; k < n_pairs_; ++k) {
+      fx += slope_over_r[k] * pair_dx_[k];
+      fy += slope_over_r[k] * pair_dy_[k];
+      fz += slope_over_r[k] * pair_dz_[k];
+    }
+    force[0] += fx, force[1] += fy, force[2] += fz;
+    if (strain)
+      for (int k = 0; k < n_pairs_; ++k) {
+        const double half = 0.5 * slope_over_r[k], x = pair_dx_[k], y = pair_dy_[k], z = pair_dz_[k];
+        strain[0] += half * x * x, strain[1] += half * y * y, strain[2] += half * z * z;
+        strain[3] += half * y * z, strain[4] += half * x * z, strain[5] += half * x * y;
+      }
+    return energy;
+  }
+
+  // Ziegler-Biersack-Littmark repulsion, switched off by a quintic step.
+  double repulsion(int si, double* slope_over_r) {
+    static const double amplitude[4] = {0.18175, 0.50986, 0.28022, 0.02817};
+    static const double decay[4] = {3.19980, 0.94229, 0.40290, 0.20162};
+    double energy = 0;
+    for (int k = 0; k < n_pairs_; ++k) {
+      if (pair_r2_[k] >= zbl_reach2_[si]) continue;
+      const Zbl& z = m_.zbl[si * ns_ + pair_species_[k]];
+      const double inverse = pair_inverse_[k], r = pair_r2_[k] * inverse;
+      if (r >= z.outer) continue;
+      double screening = 0, screening_slope = 0;
+      for (int a = 0; a < 4; ++a) {
+        const double term = amplitude[a] * __builtin_exp(-decay[a] * r * z.inverse_length);
+        screening += term;
+        screening_slope -= decay[a] * z.inverse_length * term;
+      }
+      const double bare = z.prefactor * inverse * screening, bare_slope = z.prefactor * inverse * (screening_slope - screening * inverse);
+      double step = 1, step_slope = 0;
+      if (r > z.inner) {
+        const double width = z.outer - z.inner, u = (r - z.inner) / width;
+        step = 1 - u * u * u * (10 - u * (15 - 6 * u));
+        step_slope = -30 * u * u * (1 - u) * (1 - u) / width;
+      }
+      energy += 0.5 * bare * step;
+      slope_over_r[k] += (bare_slope * step + bare * step_slope) * inverse;
+    }
+    return energy;
+  }
+
+  void angular(const Segment& g) {
+    for (int b = 0; b < g.n_blocks; ++b) {
+      Block& k = blocks_[g.first_block + b];
+      const int at = b * kLanes;
+      const Vd r = root(*reinterpret_cast<const Vd*>(g.r2 + at)), inverse = 1.0 / r, zero{};
+      k.inverse_r = inverse;
+      k.x = *reinterpret_cast<const Vd*>(g.dx + at) * inverse;
+      k.y = *reinterpret_cast<const Vd*>(g.dy + at) * inverse;
+      k.z = *reinterpret_cast<const Vd*>(g.dz + at) * inverse;
+      const Vd t = (r - m_.r_min) * radial_step_;
+      k.t = larger(t, zero);
+      k.below = t - k.t;
+      k.c[0] = splat(1);
+      k.s[0] = zero;
+      for (int m = 1; m <= L; ++m) {
+        k.c[m] = k.x * k.c[m - 1] - k.y * k.s[m - 1];
+        k.s[m] = k.x * k.s[m - 1] + k.y * k.c[m - 1];
+      }
+      double diagonal = 1;
+#pragma GCC unroll 9
+      for (int m = 0; m <= L; ++m) {
+        if (m > 0) diagonal *= 2 * m - 1;
+        k.p[triangle(m, m)] = splat(diagonal);
+        if (m < L) k.p[triangle(m + 1, m)] = (2 * m + 1) * diagonal * k.z;
+#pragma GCC unroll 9
+        for (int l = m + 2; l <= L; ++l)
+          k.p[triangle(l, m)] = ((2 * l - 1.0) / (l - m)) * k.z * k.p[triangle(l - 1, m)] - ((l + m - 1.0) / (l - m)) * k.p[triangle(l - 2, m)];
+      }
+#pragma GCC unroll 9
+      for (int l = 0; l <= L; ++l) {
+        k.harmonic[l * l] = k.p[triangle(l, 0)];
+#pragma GCC unroll 9
+        for (int m = 1; m <= l; ++m) {
+          k.harmonic[even_index(l, m)] = k.p[triangle(l, m)] * k.c[m];
+          k.harmonic[odd_index(l, m)] = k.p[triangle(l, m)] * k.s[m];
+        }
+      }
+    }
+  }
+
+  template <int First>
+  TREPID_INLINE void density_chunk(const Segment& g, int channel_block, int species) {
+    constexpr int n = Q - First < kAccumulators ? Q - First : kAccumulators;
+    Vd sum_[n][kChannelVectors] = {};
+    for (int j = 0; j < g.n; ++j) {
+      const Block& k = blocks_[g.first_block + j / kLanes];
+      const double* y = reinterpret_cast<const double*>(k.harmonic + First) + j % kLanes;
+      const Vd* radial = reinterpret_cast<const Vd*>(radial_.data() + static_cast<size_t>(g.first_block * kLanes + j) * kp_ + channel_block * kChannelBlock);
+      Vd value[kChannelVectors];
+      for (int v = 0; v < kChannelVectors; ++v) value[v] = radial[v];
+#pragma GCC unroll 32
+      for (int q = 0; q < n; ++q)
+#pragma GCC unroll 4
+        for (int v = 0; v < kChannelVectors; ++v) sum_[q][v] += value[v] * y[q * kLanes];
+    }
+#pragma GCC unroll 32
+    for (int q = 0; q < n; ++q)
+#pragma GCC unroll 4
+      for (int v = 0; v < kChannelVectors; ++v)
+        *reinterpret_cast<Vd*>(density_.data() + static_cast<size_t>(First + q) * channels_ + species * kp_ + channel_block * kChannelBlock + v * kLanes) = sum_[q][v];
+    if constexpr (First + n < Q) density_chunk<First + n>(g, channel_block, species);
+  }
+
+  void densities(int species) {
+    const Segment& g = segments_[species];
+    for (int j = 0; j < g.n; ++j) {  // radial functions of each neighbour, lanes = channels
+      const Block& k = blocks_[g.first_block + j / kLanes];
+      const double t = k.t[j % kLanes], below = k.below[j % kLanes];
+      Vd* radial = reinterpret_cast<Vd*>(radial_.data() + static_cast<size_t>(g.first_block * kLanes + j) * kp_);
+      for (int v = 0; v < kp_ / kLanes; ++v) {
+        Vd centre_of;
+        for (int a = 0; a < kLanes; ++a) centre_of[a] = v * kLanes + a - 1;
+        Vd value, slope;
+        spline_bump(t - centre_of, &value, &slope);
+        radial[v] = value + below * slope;
+      }
+    }
+    for (int b = 0; b < kp_ / kChannelBlock; ++b) density_chunk<0>(g, b, species);
+  }
+
+  template <int l>
+  TREPID_INLINE Vd contract_degree(const double* coefficients) {
+    Vd energy{};
+    const double* c = coefficients + static_cast<size_t>(l) * channels_ * channels_;
+    for (int a = 0; a < channels_; a += kChannelBlock) {
+      Vd z[2 * l + 1][kChannelVectors] = {};
+      for (int s = 0; s < ns_; ++s)
+        for (int b = s * kp_; b < s * kp_ + k_; ++b) {
+          const Vd* row = reinterpret_cast<const Vd*>(c + static_cast<size_t>(b) * channels_ + a);
+#pragma GCC unroll 17
+          for (int m = 0; m < 2 * l + 1; ++m)
+#pragma GCC unroll 4
+            for (int v = 0; v < kChannelVectors; ++v) z[m][v] += row[v] * density_[static_cast<size_t>(l * l + m) * channels_ + b];
+        }
+#pragma GCC unroll 17
+      for (int m = 0; m < 2 * l + 1; ++m)
+#pragma GCC unroll 4
+        for (int v = 0; v < kChannelVectors; ++v) {
+          const size_t at = static_cast<size_t>(l * l + m) * channels_ + a + v * kLanes;
+          const Vd weighted = z[m][v] * weight_[l * l + m];
+          energy += weighted * *reinterpret_cast<const Vd*>(density_.data() + at);
+          *reinterpret_cast<Vd*>(response_.data() + at) = 2.0 * weighted;
+        }
+    }
+    if constexpr (l < L) energy += contract_degree<l + 1>(coefficients);
+    return energy;
+  }
+
+  double contract(int si) {
+    return sum(contract_degree<0>(m_.triplet + static_cast<size_t>(si) * (L + 1) * channels_ * channels_));
+  }
+
+  void backward(const System& system, int species, double* forces, double force[3], double* strain) {
+    const Segment& g = segments_[species];
+    double *gx = gradient_.data(), *gy = gx + capacity_ + kLanes, *gz = gy + capacity_ + kLanes;
+    Vd* value = dense_radial_.reserve(2 * k_);
+    Vd* slope = value + k_;
+    for (int b = 0; b < g.n_blocks; ++b) {
+      const Block& k = blocks_[g.first_block + b];
+      for (int n = 0; n < k_; ++n) {
+        spline_bump(k.t - (n - 1.0), value + n, slope + n);
+        value[n] += k.below * slope[n];
+      }
+      Vd along{}, tx{}, ty{}, tz{};  // along: dE/dr at fixed direction; t: gradient in the components of the direction
+#pragma GCC unroll 9
+      for (int m = 0; m <= L; ++m) {
+        Vd even_g{}, odd_g{}, even_h{}, odd_h{}, even_z{}, odd_z{};
+#pragma GCC unroll 9
+        for (int l = m; l <= L; ++l) {
+          const double* even = response_.data() + static_cast<size_t>(even_index(l, m)) * channels_ + species * kp_;
+          const double* odd = response_.data() + static_cast<size_t>(odd_index(l, m)) * channels_ + species * kp_;
+          Vd ge{}, he{}, go{}, ho{};
+          for (int n = 0; n < k_; ++n) {
+            ge += even[n] * value[n];
+            he += even[n] * slope[n];
+            if (m > 0) {
+              go += odd[n] * value[n];
+              ho += odd[n] * slope[n];
+            }
+          }
+          const Vd p = k.p[triangle(l, m)];
+          even_g += ge * p;
+          even_h += he * p;
+          if (m > 0) {
+            odd_g += go * p;
+            odd_h += ho * p;
+          }
+          if (m < l) {
+            const Vd next = k.p[triangle(l, m + 1)];
+            even_z += ge * next;
+            if (m > 0) odd_z += go * next;
+          }
+        }
+        along += even_h * k.c[m];
+        tz += even_z * k.c[m];
+        if (m > 0) {
+          along += odd_h * k.s[m];
+          tz += odd_z * k.s[m];
+          tx += static_cast<double>(m) * (even_g * k.c[m - 1] + odd_g * k.s[m - 1]);
+          ty += static_cast<double>(m) * (odd_g * k.c[m - 1] - even_g * k.s[m - 1]);
+        }
+      }
+      const Vd radial = along * radial_step_ - (tx * k.x + ty * k.y + tz * k.z) * k.inverse_r;
+      *reinterpret_cast<Vd*>(gx + b * kLanes) = radial * k.x + tx * k.inverse_r;
+      *reinterpret_cast<Vd*>(gy + b * kLanes) = radial * k.y + ty * k.inverse_r;
+      *reinterpret_cast<Vd*>(gz + b * kLanes) = radial * k.z + tz * k.inverse_r;
+    }
+    double fx = 0, fy = 0, fz = 0;
+    for (int j = 0; j < g.n; ++j) {
+      const int row = system.target ? system.target[g.index[j]] : g.index[j];
+      double* f = forces + 3 * static_cast<size_t>(row);
+      f[0] -= gx[j], f[1] -= gy[j], f[2] -= gz[j];
+      fx += gx[j], fy += gy[j], fz += gz[j];
+    }
+    force[0] += fx, force[1] += fy, force[2] += fz;
+    if (strain)
+      for (int j = 0; j < g.n; ++j) {
+        strain[0] += gx[j] * g.dx[j], strain[1] += gy[j] * g.dy[j], strain[2] += gz[j] * g.dz[j];
+        strain[3] += 0.5 * (gy[j] * g.dz[j] + gz[j] * g.dy[j]);
+        strain[4] += 0.5 * (gx[j] * g.dz[j] + gz[j] * g.dx[j]);
+        strain[5] += 0.5 * (gx[j] * g.dy[j] + gy[j] * g.dx[j]);
+      }
+  }
+
+#include "kernel_live.h"
+
+  const Model m_;
+  const int ns_, k_, kp_, channels_;
+  double pair_step_, radial_step_;
+  double weight_[Q];
+  int capacity_ = 0, n_pairs_ = 0;
+  Buffer<double> pair_table_, pair_dx_, pair_dy_, pair_dz_, pair_r2_, pair_inverse_, pair_work_, segment_vectors_, radial_, density_, response_, gradient_, zbl_reach2_;
+  Buffer<int> pair_index_, pair_species_, segment_index_;
+  Buffer<Segment> segments_;
+  Buffer<Block> blocks_;
+  Buffer<Vd> dense_radial_;
+  Buffer<float> live_density_, live_response_;
+  Buffer<Vh> live_harmonic_;
+};
+
+}  // namespace TREPID_ISA
+}  // namespace trepid

@@ -1,0 +1,22 @@
+"""Potentials: what predicts energies and forces, says how sure it is, and learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
+
+__all__ = ["Noise", "Potential", "Prediction", "Uncertainty", "load_potential"]
+
+
+def load_potential(path: str | Path) -> Potential:
+    """Read a model file of any kind.
+
+    Raises
+    ------
+    ModelFileError
+        Missing, truncated, not a model of trepid, or of another version.
+    """
+    from trepid.potentials.bayesian.force_field import BayesianForceField
+
+    return BayesianForceField.load(path)

@@ -1,0 +1,8 @@
+"""Bayesian force field: a Gaussian process of pairs and triplets on splines, and its exact counterpart."""
+
+from __future__ import annotations
+
+from trepid.potentials.bayesian.force_field import BayesianForceField
+from trepid.potentials.bayesian.kernels import Hyperparameters
+
+__all__ = ["BayesianForceField", "Hyperparameters"]

@@ -1,0 +1,138 @@
+"""Feature rows of a frame's labels, and what is left of the labels for the coefficients to explain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from trepid import _native
+from trepid.data import LabelKeys, Labels, labels_of
+from trepid.errors import DataError
+from trepid.potentials.base import FloatArray
+from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.neighbors import SkinNeighbors
+from trepid.potentials.bayesian.spline_potential import SpeciesIndex, SplinePotential, make_tables
+from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics
+
+CHUNK_BYTES = 256 * 2**20
+"""Force rows held in memory at once."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Feature rows of one frame.
+
+    Attributes
+    ----------
+    energy : (1, raw) array
+    stress : (6, raw) array or None
+        None without a cell.
+    """
+
+    energy: FloatArray
+    stress: FloatArray | None
+
+
+class FeatureBuilder:
+    """Feature rows for one basis."""
+
+    def __init__(self, basis: Basis) -> None:
+        self.basis = basis
+        self.index = SpeciesIndex(basis.species)
+        self._rows = _native.FeatureRows(
+            n_species=len(basis.species),
+            n_pair=basis.n_pair,
+            n_radial=basis.n_radial,
+            l_max=basis.l_max,
+            r_min=basis.r_min,
+            pair_cutoff=basis.pair_cutoff,
+            triplet_cutoff=basis.triplet_cutoff,
+        )
+        if self._rows.size != basis.layout.size:
+            raise AssertionError("the coefficient layouts of Python and C++ differ")
+        empty = make_tables(
+            basis, np.zeros(basis.layout.size), reference_energies=np.zeros(len(basis.species))
+        )
+        self._repulsion = SplinePotential(basis, empty, n_threads=1)
+
+    def frame_rows(self, atoms: Atoms) -> Rows:
+        """Rows of energy and stress."""
+        has_volume = bool(atoms.cell.rank == 3)
+        pairs = SkinNeighbors(self.basis.cutoff, skin=0).update(atoms, self.index(atoms))
+        energy, _, strain = self._rows.compute(pairs, np.full(len(atoms), -1, np.int32), True, False, has_volume)
+        return Rows(energy[None, :], strain / atoms.get_volume() if has_volume else None)
+
+    def force_rows(self, atoms: Atoms) -> Iterator[tuple[slice, FloatArray]]:
+        """Rows (3 atoms, raw) of the forces, in chunks of atoms that fit `CHUNK_BYTES`."""
+        pairs = SkinNeighbors(self.basis.cutoff, skin=0).update(atoms, self.index(atoms))
+        step = max(1, CHUNK_BYTES // (24 * self.basis.layout.size))
+        for first in range(0, len(atoms), step):
+            chunk = slice(first, min(first + step, len(atoms)))
+            rows = np.full(len(atoms), -1, dtype=np.int32)
+            rows[chunk] = np.arange(chunk.stop - first)
+            yield chunk, self._rows.compute(pairs, rows, False, True, False)[1]
+
+    def force_rows_of(self, atoms: Atoms, chosen: NDArray[np.intp]) -> FloatArray:
+        """Rows (3 len(chosen), raw) of the forces on a few atoms, in the order given."""
+        pairs = SkinNeighbors(self.basis.cutoff, skin=0).update(atoms, self.index(atoms))
+        rows = np.full(len(atoms), -1, dtype=np.int32)
+        rows[chosen] = np.arange(len(chosen))
+        return np.asarray(self._rows.compute(pairs, rows, False, True, False)[1])
+
+    def composition(self, atoms: Atoms) -> FloatArray:
+        """Number of atoms of each species."""
+        return np.bincount(self.index(atoms), minlength=len(self.basis.species)).astype(np.float64)
+
+    def residual(self, atoms: Atoms, labels: Labels, reference_energies: FloatArray) -> Labels:
+        """Labels without the repulsive prior and the reference energies."""
+        prior = self._repulsion.evaluate(atoms)
+        energy = None
+        if labels.energy is not None:
+            energy = labels.energy - prior.energy - float(self.composition(atoms) @ reference_energies)
+        stress = None
+        if labels.stress is not None:
+            if prior.stress is None:
+                raise DataError("a frame has a stress label but no cell")
+            stress = labels.stress - prior.stress
+        return Labels(energy, None if labels.forces is None else labels.forces - prior.forces, stress)
+
+    def add(
+        self,
+        statistics: SufficientStatistics,
+        atoms: Atoms,
+        *,
+        keys: LabelKeys,
+        reference_energies: FloatArray,
+        large_force: float,
+        sign: int = 1,
+    ) -> None:
+        """Add a labelled frame to the statistics (sign 1), or take it out (sign -1).
+
+        The noise of a force label grows with the force, sqrt(1 + |F|^2 / large_force^2), so that violent frames, which a sum of
+        pairs and triplets describes least well, do not spoil the rest; energy and stress follow the largest force of their frame.
+        """
+        labels = labels_of(atoms, keys)
+        if not labels.kinds:
+            raise DataError(f"a frame has no label: none of {keys.energy}, {keys.forces}, {keys.stress}")
+        rest = self.residual(atoms, labels, reference_energies)
+        multiplier = np.ones(len(atoms))
+        if labels.forces is not None:
+            multiplier = np.sqrt(1 + (np.linalg.norm(labels.forces, axis=1) / large_force) ** 2)
+        worst = float(multiplier.max())
+        if rest.energy is not None or rest.stress is not None:
+            rows = self.frame_rows(atoms)
+            if rest.energy is not None:
+                scale = np.array([worst * np.sqrt(len(atoms))])
+                statistics.kind(LabelKind.ENERGY).add(rows.energy, np.array([rest.energy]), scale, sign=sign)
+            if rest.stress is not None and rows.stress is not None:
+                statistics.kind(LabelKind.STRESS).add(rows.stress, rest.stress, worst, sign=sign)
+        if rest.forces is not None:
+            for chunk, force_rows in self.force_rows(atoms):
+                statistics.kind(LabelKind.FORCES).add(
+                    force_rows, rest.forces[chunk].ravel(), np.repeat(multiplier[chunk], 3), sign=sign
+                )
+        statistics.n_frames += sign

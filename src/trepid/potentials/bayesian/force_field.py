@@ -1,0 +1,362 @@
+"""The Bayesian force field: a Gaussian process of pairs and triplets that lives on splines.
+
+E = sum_i eps + sum_pairs f2(r_ij) + sum_i sum_jk f3(r_ij, r_ik, theta_jik) + E_prior, with Gaussian-process priors on f2 and f3
+(`kernels`), represented by spline and Legendre coefficients (`basis`, `prior`). Training keeps sufficient statistics (`statistics`);
+mean, uncertainty and evidence follow from them exactly (`posterior`); molecular dynamics evaluates tables (`spline_potential`).
+Kernel and mapping follow the idea of Xie, Vandermause et al., npj Comput. Mater. 7, 40 (2021), with the map made the model itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from trepid import _native
+from trepid.data import LabelKeys, labels_of
+from trepid.errors import ConfigError, DataError, ModelFileError
+from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
+from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.calculator import PotentialCalculator
+from trepid.potentials.bayesian.features import FeatureBuilder
+from trepid.potentials.bayesian.kernels import Hyperparameters
+from trepid.potentials.bayesian.live import environment_rows, extend_templates, live_directions
+from trepid.potentials.bayesian.model_file import pack_symmetric, read_model, unpack_symmetric, write_model
+from trepid.potentials.bayesian.posterior import Posterior, optimize_hyperparameters
+from trepid.potentials.bayesian.spline_potential import SplinePotential, Tables, make_tables
+from trepid.potentials.bayesian.statistics import KindStatistics, LabelKind, SufficientStatistics
+
+LIVE_RANK = 16
+LARGE_FORCE = 4.0
+"""Force (eV/A) beyond which labels lose weight."""
+
+
+class BayesianForceField(Potential):
+    """Pairs and triplets with exact uncertainty, at the cost of a classical potential.
+
+    Parameters
+    ----------
+    species : sequence of str
+        Elements it describes.
+    pair_cutoff, triplet_cutoff : float
+        A.
+    n_pair, n_radial : int
+        Splines of a pair energy; radial splines of the three-body density.
+    l_max : int
+        Highest Legendre degree in the angle.
+    hyperparameters : Hyperparameters, optional
+        Where the optimisation starts.
+    live_rank : int
+        Directions of the live uncertainty, a multiple of 16.
+    large_force : float
+        Force in eV/A beyond which a label's weight falls; see `FeatureBuilder.add`.
+    keys : LabelKeys
+        Where frames carry their labels.
+    seed : int
+        Of the random environments behind the live directions.
+    n_threads : int, optional
+        OpenMP threads of the evaluation.
+
+    Raises
+    ------
+    ConfigError
+        A setting is out of range.
+    """
+
+    def __init__(
+        self,
+        species: Sequence[str],
+        *,
+        pair_cutoff: float = 6.0,
+        triplet_cutoff: float = 5.0,
+        n_pair: int = 20,
+        n_radial: int = 8,
+        l_max: int = 4,
+        hyperparameters: Hyperparameters | None = None,
+        live_rank: int = LIVE_RANK,
+        large_force: float = LARGE_FORCE,
+        keys: LabelKeys = LabelKeys(),
+        seed: int = 0,
+        n_threads: int | None = None,
+    ) -> None:
+        if live_rank < 0 or live_rank % _native.rank_block:
+            raise ConfigError(f"live_rank is {live_rank}; it must be a multiple of {_native.rank_block}, or 0")
+        if not large_force > 0:
+            raise ConfigError(f"large_force is {large_force} eV/A; it must be positive")
+        self.basis = Basis.create(
+            species, pair_cutoff=pair_cutoff, triplet_cutoff=triplet_cutoff, n_pair=n_pair, n_radial=n_radial, l_max=l_max
+        )
+        self.species = self.basis.species
+        self.hyperparameters = hyperparameters or Hyperparameters()
+        self.live_rank, self.large_force, self.keys, self.seed = live_rank, large_force, keys, seed
+        self.n_threads = n_threads
+        self.reference_energies = np.zeros(len(self.species))
+        self.statistics = SufficientStatistics(self.basis.layout.size)
+        self._features: FeatureBuilder | None = None
+        self.templates: list[Atoms] = []
+        self._environments: FloatArray | None = None
+        self._posterior: Posterior | None = None
+        self._mean: SplinePotential | None = None
+
+    # ---- learning
+
+    def fit(self, frames: Sequence[Atoms]) -> BayesianForceField:
+        """Train from nothing: reference energies, statistics, then hyperparameters by maximum evidence.
+
+        Raises
+        ------
+        DataError
+            No frames, a frame without labels, labels that are not finite, an unknown element.
+        """
+        if not frames:
+            raise DataError("fit needs at least one labelled frame")
+        self.reference_energies = self._reference_energies(frames)
+        self.statistics = SufficientStatistics(self.basis.layout.size)
+        self.templates, self._environments = [], None
+        self._accumulate(frames)
+        return self.optimize()
+
+    def update(self, frames: Sequence[Atoms]) -> BayesianForceField:
+        """Add labelled frames and renew the posterior; hyperparameters and reference energies stay."""
+        if self.n_frames == 0:
+            self.reference_energies = self._reference_energies(frames)
+        self._accumulate(frames)
+        self._set_posterior(Posterior(self.basis, self.hyperparameters, self.statistics))
+        return self
+
+    def optimize(self, *, max_iterations: int = 60) -> BayesianForceField:
+        """Maximise the evidence over the hyperparameters, starting from the present ones; the data are not touched."""
+        self._require_data()
+        posterior = optimize_hyperparameters(
+            self.basis, self.hyperparameters, self.statistics, max_iterations=max_iterations
+        )
+        self.hyperparameters = posterior.hyper
+        self._set_posterior(posterior)
+        return self
+
+    def _accumulate(self, frames: Sequence[Atoms]) -> None:
+        # All frames first, so that a bad one leaves the statistics as they were.
+        fresh = SufficientStatistics(self.basis.layout.size)
+        for k, atoms in enumerate(frames):
+            try:
+                self.features.add(
+                    fresh,
+                    atoms,
+                    keys=self.keys,
+                    reference_energies=self.reference_energies,
+                    large_force=self.large_force,
+                )
+            except DataError as error:
+                raise DataError(f"frame {k} (counted from 0): {error}") from error
+        self.statistics.merge(fresh)
+        templates = extend_templates(self.templates, frames)
+        if len(templates) > len(self.templates):
+            self.templates, self._environments = templates, None
+
+    def _reference_energies(self, frames: Sequence[Atoms]) -> FloatArray:
+        """Energy per atom of each species, by least squares of minimum norm over the energy labels, eV."""
+        labelled = [(self.features.composition(a), e) for a in frames if (e := labels_of(a, self.keys).energy) is not None]
+        if not labelled:
+            return np.zeros(len(self.species))
+        counts, energies = np.array([c for c, _ in labelled]), np.array([e for _, e in labelled])
+        return np.asarray(np.linalg.lstsq(counts, energies, rcond=None)[0])
+
+    # ---- state
+
+    @property
+    def features(self) -> FeatureBuilder:
+        """Feature rows of this basis."""
+        if self._features is None:
+            self._features = FeatureBuilder(self.basis)
+        return self._features
+
+    @property
+    def posterior(self) -> Posterior:
+        """Posterior of the coefficients; rebuilt from the statistics after loading."""
+        self._require_data()
+        if self._posterior is None:
+            self._posterior = Posterior(self.basis, self.hyperparameters, self.statistics)
+        return self._posterior
+
+    @property
+    def mean(self) -> SplinePotential:
+        """The posterior mean with its live directions, ready to be evaluated."""
+        self._require_data()
+        if self._mean is None:
+            self._set_posterior(self.posterior)
+            assert self._mean is not None
+        return self._mean
+
+    @property
+    def n_frames(self) -> int:
+        """Number of training frames."""
+        return self.statistics.n_frames
+
+    @property
+    def noise(self) -> Noise:
+        """Noise of the labels as inferred by maximum evidence."""
+        return self.hyperparameters.noise
+
+    @property
+    def log_evidence(self) -> float:
+        """Logarithm of the probability of all labels under the model."""
+        return self.posterior.log_evidence
+
+    def _require_data(self) -> None:
+        if self.n_frames == 0:
+            raise DataError("this force field has not been trained: call fit with labelled frames first")
+
+    def _set_posterior(self, posterior: Posterior) -> None:
+        self._posterior = posterior
+        live = None
+        if self.live_rank:
+            if self._environments is None:
+                self._environments = environment_rows(self.features, self.templates, seed=self.seed)
+            live = live_directions(posterior, self._environments, self.live_rank)
+        tables = make_tables(self.basis, posterior.mean, reference_energies=self.reference_energies, live=live)
+        self._mean = SplinePotential(self.basis, tables, n_threads=self.n_threads)
+
+    # ---- prediction
+
+    def predict(self, atoms: Atoms, *, uncertainty: Uncertainty | str = Uncertainty.EXACT) -> Prediction:
+        """Predict one frame.
+
+        Parameters
+        ----------
+        atoms : Atoms
+        uncertainty : Uncertainty
+            'exact': of energy, forces and stress, from the full posterior; 'live': of the forces only, a lower bound from
+            the live directions; 'none'.
+        """
+        level = Uncertainty(uncertainty)
+        prediction = self.mean.evaluate(atoms, live=level is Uncertainty.LIVE)
+        if level is not Uncertainty.EXACT:
+            return prediction
+        rows = self.features.frame_rows(atoms)
+        forces = np.empty((len(atoms), 3))
+        for chunk, force_rows in self.features.force_rows(atoms):
+            forces[chunk] = self.posterior.standard_deviation(force_rows).reshape(-1, 3)
+        return Prediction(
+            energy=prediction.energy,
+            forces=prediction.forces,
+            stress=prediction.stress,
+            energy_uncertainty=float(self.posterior.standard_deviation(rows.energy)[0]),
+            forces_uncertainty=forces,
+            stress_uncertainty=None if rows.stress is None else self.posterior.standard_deviation(rows.stress),
+        )
+
+    def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE, every: int = 1) -> PotentialCalculator:
+        """ASE calculator of the model as it is now; `every`: live uncertainty on every n-th configuration only."""
+        level, mean = Uncertainty(uncertainty), self.mean
+        return PotentialCalculator(
+            lambda atoms, neighbors, live: mean.evaluate_atoms(atoms, neighbors, live=live),
+            neighbors=mean.neighbors(skin=0.5),
+            live_every=every if level is Uncertainty.LIVE else None,
+            exact=self.predict if level is Uncertainty.EXACT else None,
+        )
+
+    def sample(self, n: int, seed: int) -> list[SplinePotential]:
+        """n force fields drawn from the posterior, to carry its uncertainty through any property."""
+        draws = self.posterior.sample(n, np.random.default_rng(seed))
+        return [
+            SplinePotential(
+                self.basis,
+                make_tables(self.basis, w, reference_energies=self.reference_energies),
+                n_threads=self.n_threads,
+            )
+            for w in draws
+        ]
+
+    # ---- files
+
+    def settings_summary(self) -> dict[str, Any]:
+        """Settings and inferred hyperparameters in plain types, for reports and model files."""
+        return {
+            "species": list(self.species),
+            "pair_cutoff_A": self.basis.pair_cutoff,
+            "triplet_cutoff_A": self.basis.triplet_cutoff,
+            "r_min_A": self.basis.r_min,
+            "n_pair": self.basis.n_pair,
+            "n_radial": self.basis.n_radial,
+            "l_max": self.basis.l_max,
+            "live_rank": self.live_rank,
+            "large_force_eV_per_A": self.large_force,
+            "n_coefficients": self.basis.layout.size,
+            "n_frames": self.n_frames,
+            "hyperparameters": asdict(self.hyperparameters),
+            "label_keys": asdict(self.keys),
+            "seed": self.seed,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write one model file, atomically; by convention its name ends in .trepid."""
+        tables = self.mean.tables
+        tensors = {f"table.{name}": getattr(tables, name) for name in Tables.__dataclass_fields__}
+        tensors["reference_energies"] = self.reference_energies
+        tensors["coefficients"] = self.posterior.mean
+        for k, template in enumerate(self.templates):
+            tensors[f"template.{k}.numbers"] = template.numbers.astype(np.int64)
+            tensors[f"template.{k}.positions"] = template.positions
+            tensors[f"template.{k}.cell"] = template.cell[:]
+            tensors[f"template.{k}.pbc"] = template.pbc
+        settings = self.settings_summary()
+        settings["statistics"] = {}
+        for kind, s in self.statistics.kinds.items():
+            tensors[f"statistics.{kind.value}.gram"] = pack_symmetric(s.gram)
+            tensors[f"statistics.{kind.value}.projection"] = s.projection
+            settings["statistics"][kind.value] = {
+                "squared": s.squared.hex(),
+                "count": s.count,
+                "log_multiplier": s.log_multiplier.hex(),
+            }
+        write_model(path, tensors, settings)
+
+    @classmethod
+    def load(cls, path: str | Path, *, n_threads: int | None = None) -> BayesianForceField:
+        """Read a model file.
+
+        Raises
+        ------
+        ModelFileError
+            Missing, truncated, not a model of trepid, of another version, or inconsistent.
+        """
+        tensors, settings = read_model(path)
+        try:
+            hyper = dict(settings["hyperparameters"])
+            model = cls(
+                settings["species"],
+                pair_cutoff=settings["pair_cutoff_A"],
+                triplet_cutoff=settings["triplet_cutoff_A"],
+                n_pair=settings["n_pair"],
+                n_radial=settings["n_radial"],
+                l_max=settings["l_max"],
+                hyperparameters=Hyperparameters(noise=Noise(**hyper.pop("noise")), **hyper),
+                live_rank=settings["live_rank"],
+                large_force=settings["large_force_eV_per_A"],
+                keys=LabelKeys(**settings["label_keys"]),
+                seed=settings["seed"],
+                n_threads=n_threads,
+            )
+            size = model.basis.layout.size
+            model.reference_energies = tensors["reference_energies"]
+            model.statistics = SufficientStatistics(size, n_frames=settings["n_frames"])
+            for name, scalars in settings["statistics"].items():
+                model.statistics.kinds[LabelKind(name)] = KindStatistics(
+                    unpack_symmetric(tensors[f"statistics.{name}.gram"], size),
+                    tensors[f"statistics.{name}.projection"],
+                    float.fromhex(scalars["squared"]),
+                    scalars["count"],
+                    float.fromhex(scalars["log_multiplier"]),
+                )
+            names = sorted({name.rsplit(".", 1)[0] for name in tensors if name.startswith("template.")})
+            parts = ("numbers", "positions", "cell", "pbc")
+            model.templates = [Atoms(**{part: tensors[f"{name}.{part}"] for part in parts}) for name in names]
+            tables = Tables(**{name: tensors[f"table.{name}"] for name in Tables.__dataclass_fields__})
+            model._mean = SplinePotential(model.basis, tables, n_threads=n_threads)
+        except (KeyError, ValueError, TypeError, ConfigError) as error:
+            raise ModelFileError(f"{path} is damaged: {error}") from error
+        return model

@@ -1,0 +1,211 @@
+r"""The posterior of the coefficients and the evidence of the hyperparameters, both exact and from sufficient statistics alone.
+
+With the prior factor U (C = U U^T), G = sum_kind G_kind / noise_kind^2 and b likewise,
+
+.. math::
+
+    A &= 1 + U^T G U = L L^T, \qquad
+    w = U A^{-1} U^T b, \qquad
+    \Sigma = S S^T,\; S = U L^{-T} \\
+    \log p(y) &= -\tfrac12 \sum_\mathrm{kind} [n \log 2\pi\sigma^2 + y^T y / \sigma^2] + \tfrac12 w^T b - \tfrac12 \log |A|
+
+(Rasmussen and Williams, Gaussian Processes for Machine Learning, eqs. 2.11, 2.43, 5.9, in the weight-space view.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_solve, cholesky, lapack, solve_triangular
+from scipy.optimize import minimize
+
+from trepid.errors import NumericsError
+from trepid.potentials.base import FloatArray, Noise
+from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.kernels import Hyperparameters
+from trepid.potentials.bayesian.prior import Factor, PriorGradient, gradient_blocks, prior_factors
+from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Range (low, high) in which each hyperparameter is searched; units as in `Hyperparameters`."""
+
+    pair_amplitude: tuple[float, float] = (1e-2, 1e3)
+    pair_length: tuple[float, float] = (0.25, 4.0)
+    triplet_amplitude: tuple[float, float] = (1e-3, 1e2)
+    triplet_length: tuple[float, float] = (0.4, 4.0)
+    angular_length: tuple[float, float] = (0.3, 3.0)
+    noise_energy: tuple[float, float] = (1e-5, 1.0)
+    noise_forces: tuple[float, float] = (1e-4, 5.0)
+    noise_stress: tuple[float, float] = (1e-6, 0.1)
+
+
+def to_whitened(rows: FloatArray, factors: list[Factor]) -> FloatArray:
+    """rows @ U for rows (m, raw); U is block-diagonal."""
+    return np.hstack([rows[:, f.columns] @ f.u for f in factors])
+
+
+def from_whitened(columns: FloatArray, factors: list[Factor], size: int) -> FloatArray:
+    """U @ columns for columns (whitened, ...); returns (size, ...)."""
+    out = np.zeros((size, *columns.shape[1:]))
+    start = 0
+    for f in factors:
+        stop = start + f.u.shape[1]
+        out[f.columns] = f.u @ columns[start:stop]
+        start = stop
+    return out
+
+
+class Posterior:
+    """Gaussian posterior of the raw coefficients for given hyperparameters.
+
+    Attributes
+    ----------
+    mean : (raw,) array
+        Posterior mean of the coefficients.
+    log_evidence : float
+        Logarithm of the probability of all labels.
+
+    Raises
+    ------
+    NumericsError
+        The posterior precision is not positive definite in double precision.
+    """
+
+    def __init__(self, basis: Basis, hyper: Hyperparameters, statistics: SufficientStatistics) -> None:
+        self.basis, self.hyper, self.statistics = basis, hyper, statistics
+        self.factors = prior_factors(basis, hyper)
+        size = basis.layout.size
+        self._gram = np.zeros((size, size))
+        self._projection = np.zeros(size)
+        evidence = 0.0
+        for kind, s in statistics.kinds.items():
+            precision = kind.noise(hyper.noise) ** -2
+            self._gram += precision * s.gram
+            self._projection += precision * s.projection
+            evidence -= 0.5 * (s.count * np.log(2 * np.pi / precision) + precision * s.squared) + s.log_multiplier
+        self._half = to_whitened(self._gram, self.factors)  # G U
+        precision_matrix = to_whitened(np.ascontiguousarray(self._half.T), self.factors)
+        precision_matrix[np.diag_indices_from(precision_matrix)] += 1.0
+        if not np.isfinite(precision_matrix).all():
+            raise NumericsError("the statistics of the training set are not finite; check the labels for NaN or overflow")
+        try:
+            self.cholesky = cholesky(precision_matrix, lower=True, overwrite_a=True, check_finite=False)
+        except LinAlgError as error:
+            noise = ", ".join(f"{f.name} {getattr(hyper.noise, f.name):.3g}" for f in fields(Noise))
+            raise NumericsError(
+                f"the posterior precision is not positive definite in double precision (noise: {noise}); larger noises are needed"
+            ) from error
+        projected = to_whitened(self._projection[None, :], self.factors)[0]
+        whitened = cho_solve((self.cholesky, True), projected, check_finite=False)
+        self.mean = from_whitened(whitened, self.factors, size)
+        self.log_evidence = float(
+            evidence + 0.5 * projected @ whitened - np.log(np.diagonal(self.cholesky)).sum()
+        )
+
+    @property
+    def n_directions(self) -> int:
+        """Directions of coefficient space with a prior variance worth keeping."""
+        return len(self.cholesky)
+
+    def standard_deviation(self, rows: FloatArray) -> FloatArray:
+        """One standard deviation (m,) of the labels with feature rows (m, raw): sqrt(phi A^-1 phi^T)."""
+        return np.sqrt(np.einsum("ij,ij->j", *(2 * [self._rotated(rows)])))
+
+    def covariance(self, rows: FloatArray) -> FloatArray:
+        """Covariance (m, m) of the labels with feature rows (m, raw)."""
+        rotated = self._rotated(rows)
+        return rotated.T @ rotated
+
+    def _rotated(self, rows: FloatArray) -> FloatArray:
+        whitened = to_whitened(rows, self.factors)
+        return solve_triangular(self.cholesky, whitened.T, lower=True, check_finite=False, overwrite_b=True)
+
+    def spread(self, directions: FloatArray) -> FloatArray:
+        """S @ directions: coefficient vectors (raw, n) from directions (n_directions, n) in whitened space."""
+        solved = solve_triangular(self.cholesky, directions, lower=True, trans="T", check_finite=False)
+        return from_whitened(solved, self.factors, self.basis.layout.size)
+
+    def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
+        """n coefficient vectors (n, raw) drawn from the posterior."""
+        return self.mean + self.spread(rng.standard_normal((self.n_directions, n))).T
+
+    def log_evidence_gradient(self) -> dict[str, float]:
+        """d log p(y) / d log(theta) for every hyperparameter, the noises as noise_energy, noise_forces, noise_stress."""
+        hyper, mean = self.hyper, self.mean
+        residual = self._projection - self._gram @ mean
+        rotated = solve_triangular(self.cholesky, self._half.T, lower=True, check_finite=False)  # L^-1 U^T G
+        blocks = {}
+        for columns in gradient_blocks(self.basis):
+            v, r = residual[columns], rotated[:, columns]
+            blocks[columns.start, columns.stop] = 0.5 * (np.outer(v, v) - self._gram[columns, columns] + r.T @ r)
+        gradient = PriorGradient(self.basis, hyper).contract(blocks)
+        inverse, info = lapack.dpotri(self.cholesky, lower=1)
+        if info != 0:
+            raise NumericsError(f"the inverse of the posterior precision failed (LAPACK dpotri returned {info})")
+        for kind, s in self.statistics.kinds.items():
+            precision = kind.noise(hyper.noise) ** -2
+            whitened = to_whitened(np.ascontiguousarray(to_whitened(s.gram, self.factors).T), self.factors)
+            # dpotri fills the lower triangle only.
+            trace = 2 * np.sum(np.tril(inverse, -1) * whitened) + np.sum(np.diagonal(inverse) * np.diagonal(whitened))
+            misfit = s.squared - 2 * s.projection @ mean + mean @ s.gram @ mean
+            gradient[f"noise_{kind.value}"] = float(-s.count + precision * (misfit + trace))
+        return gradient
+
+
+def optimize_hyperparameters(
+    basis: Basis,
+    start: Hyperparameters,
+    statistics: SufficientStatistics,
+    *,
+    bounds: Bounds | None = None,
+    max_iterations: int = 60,
+    tolerance: float = 1e-6,
+) -> Posterior:
+    """Maximise the evidence over amplitudes, length scales and noises, from `start`; returns the posterior at the best point.
+
+    The data are not touched: each evaluation costs a few products of matrices of the number of coefficients.
+    """
+    limits = bounds or Bounds()
+    seen = [kind for kind in LabelKind if kind in statistics.kinds and statistics.kinds[kind].count > 0]
+    names = ["pair_amplitude", "pair_length", "triplet_amplitude", "triplet_length", "angular_length"]
+    names += [f"noise_{kind.value}" for kind in seen]
+    box = np.log([getattr(limits, name) for name in names])
+    total = sum(statistics.kinds[kind].count for kind in seen)
+    best: list[Posterior] = []
+
+    def objective(x: FloatArray) -> tuple[float, FloatArray]:
+        try:
+            posterior = Posterior(basis, _with(start, names, np.exp(x)), statistics)
+            gradient = posterior.log_evidence_gradient()
+        except NumericsError:  # the line search went where numbers end; a worse value sends it back
+            return 1e6, np.zeros(len(x))
+        if not best or posterior.log_evidence > best[0].log_evidence:
+            best[:] = [posterior]
+        return -posterior.log_evidence / total, -np.array([gradient[name] for name in names]) / total
+
+    x0 = np.clip(np.log([_get(start, name) for name in names]), box[:, 0], box[:, 1])
+    minimize(
+        objective,
+        x0,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=box,
+        options={"maxiter": max_iterations, "ftol": tolerance, "gtol": 1e-5, "maxcor": 20},
+    )
+    if not best:
+        raise NumericsError("no hyperparameters in the allowed range give a finite evidence; check the labels")
+    return best[0]
+
+
+def _get(hyper: Hyperparameters, name: str) -> float:
+    kind = name.removeprefix("noise_")
+    return float(getattr(hyper.noise, kind) if kind != name else getattr(hyper, name))
+
+
+def _with(hyper: Hyperparameters, names: list[str], values: FloatArray) -> Hyperparameters:
+    changes = dict(zip(names, map(float, values), strict=True))
+    noise = {n.removeprefix("noise_"): changes.pop(n) for n in names if n.startswith("noise_")}
+    return replace(hyper.with_noise(**noise), **changes)

@@ -1,0 +1,195 @@
+"""A set of coefficients, ready to be evaluated: energy, forces and stress at the speed of the C++ core.
+
+This is what a Bayesian force field predicts with, what a posterior sample is, and what runs inside a molecular dynamics step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+from numpy.typing import NDArray
+
+from trepid import _native
+from trepid.errors import ConfigError, DataError
+from trepid.potentials.base import FloatArray, Prediction, Uncertainty
+from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.calculator import PotentialCalculator
+from trepid.potentials.bayesian.neighbors import SkinNeighbors
+from trepid.potentials.bayesian.zbl import COULOMB, SCREENING_EXPONENT, SCREENING_LENGTH, zbl_range
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Coefficients in the layout of native/model.h.
+
+    Attributes
+    ----------
+    offset : (n_species,) array
+        Energy per atom of each species, eV.
+    pair : (n_species, n_species, n_pair + 3) array
+        Spline coefficients of the pair energies, eV; the last three are zero.
+    triplet : (n_species, l_max + 1, n_channels, n_channels) array
+        C_l, eV; symmetric over channels (species, n), n padded with zeros.
+    zbl : (n_species, n_species, 4) array
+        Prefactor (eV A), inverse screening length (1/A), inner and outer radius (A) of the repulsion.
+    pair_live, triplet_live : float32 arrays
+        The same for the live directions, which are the last axis.
+    """
+
+    offset: FloatArray
+    pair: FloatArray
+    triplet: FloatArray
+    zbl: FloatArray
+    pair_live: NDArray[np.float32]
+    triplet_live: NDArray[np.float32]
+
+    @property
+    def rank(self) -> int:
+        """Number of live directions."""
+        return int(self.pair_live.shape[-1])
+
+
+def expand(basis: Basis, coefficients: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Raw coefficients (raw, ...) as full offset, pair and triplet tables; trailing axes are carried along."""
+    layout, n_species, k = basis.layout, len(basis.species), basis.n_radial
+    padded = -(-k // _native.channel_block) * _native.channel_block
+    extra = coefficients.shape[1:]
+    pair = np.zeros((n_species, n_species, basis.n_pair + 3, *extra))
+    for p in layout.pairs:
+        pair[p.a, p.b, : basis.n_pair] = pair[p.b, p.a, : basis.n_pair] = coefficients[p.columns]
+    triplet = np.zeros((n_species, basis.l_max + 1, n_species * padded, n_species * padded, *extra))
+    for t in layout.triplets:
+        n, m = t.products(k)
+        values = coefficients[t.columns].reshape(t.n_degrees, t.n_products, *extra)
+        triplet[t.centre][:, t.a * padded + n, t.b * padded + m] = values
+        triplet[t.centre][:, t.b * padded + m, t.a * padded + n] = values
+    return coefficients[: layout.n_offsets].copy(), pair, triplet
+
+
+def make_tables(
+    basis: Basis, coefficients: FloatArray, *, reference_energies: FloatArray, live: FloatArray | None = None
+) -> Tables:
+    """Tables of a coefficient vector (raw,) with live directions (raw, rank)."""
+    offset, pair, triplet = expand(basis, coefficients)
+    directions = np.zeros((basis.layout.size, 0)) if live is None else live
+    _, pair_live, triplet_live = expand(basis, directions)
+    return Tables(
+        offset=offset + reference_energies,
+        pair=pair,
+        triplet=triplet,
+        zbl=zbl_table(basis),
+        pair_live=pair_live.astype(np.float32),
+        triplet_live=triplet_live.astype(np.float32),
+    )
+
+
+def zbl_table(basis: Basis) -> FloatArray:
+    """Parameters of the short-range repulsion of every species pair, (n_species, n_species, 4); see `Tables.zbl`."""
+    table = np.zeros((len(basis.species), len(basis.species), 4))
+    for a, first in enumerate(basis.species):
+        for b, second in enumerate(basis.species):
+            za, zb = atomic_numbers[first], atomic_numbers[second]
+            inverse = (za**SCREENING_EXPONENT + zb**SCREENING_EXPONENT) / SCREENING_LENGTH
+            table[a, b] = COULOMB * za * zb, inverse, *zbl_range(first, second)
+    return table
+
+
+class SpeciesIndex:
+    """Maps atomic numbers to the indices of a model's species."""
+
+    def __init__(self, species: tuple[str, ...]) -> None:
+        self.species = species
+        self._index = np.full(max(atomic_numbers.values()) + 1, -1, dtype=np.int32)
+        for k, symbol in enumerate(species):
+            self._index[atomic_numbers[symbol]] = k
+
+    def __call__(self, atoms: Atoms) -> NDArray[np.int32]:
+        """Species index of every atom, (n_atoms,).
+
+        Raises
+        ------
+        DataError
+            No atoms, or an element the model does not know.
+        """
+        if len(atoms) == 0:
+            raise DataError("the structure has no atoms")
+        index = self._index[atoms.numbers]
+        if (index < 0).any():
+            unknown = sorted({atoms[int(k)].symbol for k in np.flatnonzero(index < 0)})
+            raise DataError(f"element {', '.join(unknown)} is unknown to this model, which knows {', '.join(self.species)}")
+        return index
+
+
+class SplinePotential:
+    """Mean-only potential from tables; several can share a basis.
+
+    Parameters
+    ----------
+    n_threads : int, optional
+        OpenMP threads; by default what OMP_NUM_THREADS or the machine offers.
+    """
+
+    def __init__(self, basis: Basis, tables: Tables, *, n_threads: int | None = None) -> None:
+        self.basis, self.tables = basis, tables
+        self.species = basis.species
+        self.index = SpeciesIndex(basis.species)
+        self.n_threads = n_threads or _native.max_threads()
+        self._evaluator = _native.Evaluator(
+            n_species=len(basis.species),
+            n_pair=basis.n_pair,
+            n_radial=basis.n_radial,
+            l_max=basis.l_max,
+            rank=tables.rank,
+            r_min=basis.r_min,
+            pair_cutoff=basis.pair_cutoff,
+            triplet_cutoff=basis.triplet_cutoff,
+            offset=tables.offset,
+            pair=tables.pair,
+            triplet=tables.triplet,
+            zbl=tables.zbl,
+            pair_live=tables.pair_live,
+            triplet_live=tables.triplet_live,
+        )
+
+    def neighbors(self, *, skin: float = 0.0) -> SkinNeighbors:
+        """A neighbour list that suits this potential."""
+        return SkinNeighbors(self.basis.cutoff, skin=skin)
+
+    def evaluate(self, atoms: Atoms, neighbors: SkinNeighbors | None = None, *, live: bool = False) -> Prediction:
+        """Energy, forces and stress; with `live`, forces_uncertainty from the live directions (a lower bound)."""
+        return self.evaluate_atoms(atoms, neighbors, live=live)[0]
+
+    def evaluate_atoms(
+        self, atoms: Atoms, neighbors: SkinNeighbors | None = None, *, live: bool = False
+    ) -> tuple[Prediction, FloatArray]:
+        """`evaluate`, and the energy of each atom (n_atoms,), eV."""
+        if live and self.tables.rank == 0:
+            raise ConfigError("this potential has no live directions: it was made without a posterior")
+        pairs = (neighbors or self.neighbors()).update(atoms, self.index(atoms))
+        energy, forces, strain, energies, variance = self._evaluator.compute(pairs, live, self.n_threads)
+        prediction = Prediction(
+            energy=energy,
+            forces=forces,
+            stress=strain / atoms.get_volume() if atoms.cell.rank == 3 else None,
+            forces_uncertainty=np.sqrt(variance) if live else None,
+        )
+        return prediction, energies
+
+    def predict(self, atoms: Atoms, *, uncertainty: Uncertainty | str = Uncertainty.NONE) -> Prediction:
+        """Predict one frame; a single set of coefficients offers at most the live uncertainty."""
+        level = Uncertainty(uncertainty)
+        if level is Uncertainty.EXACT:
+            raise ConfigError("a single set of coefficients has no exact uncertainty; ask the BayesianForceField")
+        return self.evaluate(atoms, live=level is Uncertainty.LIVE)
+
+    def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.NONE, every: int = 1) -> PotentialCalculator:
+        """ASE calculator; see `PotentialCalculator`."""
+        level = Uncertainty(uncertainty)
+        return PotentialCalculator(
+            lambda atoms, neighbors, wanted: self.evaluate_atoms(atoms, neighbors, live=wanted),
+            neighbors=self.neighbors(skin=0.5),
+            live_every=every if level is Uncertainty.LIVE else None,
+        )

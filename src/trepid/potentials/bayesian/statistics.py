@@ -1,0 +1,100 @@
+r"""Sufficient statistics: all that training keeps of the data.
+
+For labels y with feature rows phi and noise sigma, the posterior and the evidence depend on the data only through
+G = sum phi^T phi, b = sum phi^T y, sum y^2 and the count, per label kind. They add up over frames, processes and machines, and a frame
+can be taken out again. Their size does not grow with the number of frames.
+
+A label can carry a noise multiplier m (its noise is m sigma): row and label are divided by m, and sum log m is kept for the evidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from trepid.potentials.base import FloatArray, Noise
+
+
+class LabelKind(str, Enum):
+    """What a label is a value of."""
+
+    ENERGY = "energy"
+    FORCES = "forces"
+    STRESS = "stress"
+
+    def noise(self, noise: Noise) -> float:
+        """The noise of this kind."""
+        return float(getattr(noise, self.value))
+
+
+@dataclass
+class KindStatistics:
+    """Statistics of one label kind.
+
+    Attributes
+    ----------
+    gram : (n, n) array
+        sum phi^T phi / m^2.
+    projection : (n,) array
+        sum phi^T y / m^2.
+    squared : float
+        sum y^2 / m^2.
+    count : int
+        Number of labels.
+    log_multiplier : float
+        sum log m.
+    """
+
+    gram: FloatArray
+    projection: FloatArray
+    squared: float = 0.0
+    count: int = 0
+    log_multiplier: float = 0.0
+
+    @classmethod
+    def empty(cls, size: int) -> KindStatistics:
+        """Statistics of no label for `size` raw coefficients."""
+        return cls(np.zeros((size, size)), np.zeros(size))
+
+    def add(self, rows: FloatArray, labels: FloatArray, multipliers: FloatArray | float = 1.0, *, sign: int = 1) -> None:
+        """Add (sign 1) or take out (sign -1) labels (m,) with feature rows (m, size) and noise multipliers (m,)."""
+        scale = np.broadcast_to(np.asarray(multipliers, dtype=np.float64), labels.shape)
+        weighted, target = rows / scale[:, None], labels / scale
+        self.gram += sign * (weighted.T @ weighted)
+        self.projection += sign * (weighted.T @ target)
+        self.squared += sign * float(target @ target)
+        self.count += sign * len(labels)
+        self.log_multiplier += sign * float(np.log(scale).sum())
+
+    def merge(self, other: KindStatistics) -> None:
+        """Add the statistics of other labels."""
+        self.gram += other.gram
+        self.projection += other.projection
+        self.squared += other.squared
+        self.count += other.count
+        self.log_multiplier += other.log_multiplier
+
+
+@dataclass
+class SufficientStatistics:
+    """Statistics of energies, forces and stresses of a set of frames."""
+
+    size: int
+    n_frames: int = 0
+    kinds: dict[LabelKind, KindStatistics] = field(default_factory=dict)
+
+    def kind(self, kind: LabelKind) -> KindStatistics:
+        """Statistics of a kind, empty when it was never seen."""
+        if kind not in self.kinds:
+            self.kinds[kind] = KindStatistics.empty(self.size)
+        return self.kinds[kind]
+
+    def merge(self, other: SufficientStatistics) -> None:
+        """Add the statistics of other frames, of the same basis and reference energies."""
+        if other.size != self.size:
+            raise ValueError(f"statistics of {other.size} coefficients cannot be added to those of {self.size}")
+        for kind, statistics in other.kinds.items():
+            self.kind(kind).merge(statistics)
+        self.n_frames += other.n_frames

@@ -1,0 +1,83 @@
+"""Reference methods that label frames: tblite, GPAW, any ASE calculator, behind one contract."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from difflib import get_close_matches
+from typing import Any
+
+from trepid.errors import ConfigError
+from trepid.reference.ase_calculator import ASECalculatorReference
+from trepid.reference.base import FailureReason, LabelError, Reference
+from trepid.reference.contract import ContractError, ContractReport, Tolerances, validate_reference
+from trepid.reference.gpaw import GPAWReference
+from trepid.reference.isolation import IsolatedReference
+from trepid.reference.tblite import TBLiteReference
+
+__all__ = [
+    "ASECalculatorReference",
+    "ContractError",
+    "ContractReport",
+    "FailureReason",
+    "GPAWReference",
+    "IsolatedReference",
+    "LabelError",
+    "Reference",
+    "TBLiteReference",
+    "Tolerances",
+    "make_reference",
+    "validate_reference",
+]
+
+_ENGINES: dict[str, type[Reference]] = {
+    "tblite": TBLiteReference,
+    "gpaw": GPAWReference,
+    "ase": ASECalculatorReference,
+}
+
+
+def make_reference(
+    engine: str,
+    *,
+    directory: str | os.PathLike[str] | None = None,
+    timeout_s: float | None = None,
+    **parameters: Any,
+) -> Reference:
+    """Make a reference from its settings.
+
+    Parameters
+    ----------
+    engine : {"tblite", "gpaw", "ase"}
+    directory : path, optional
+        Folder for the files and logs of engines that write some; see the engine.
+    timeout_s : float, optional
+        Give a label up after this time, s. The engine then runs in a process of its own, whose crash too is only a
+        failed label.
+    **parameters
+        Arguments of `TBLiteReference`, `GPAWReference` or `ASECalculatorReference`.
+
+    Raises
+    ------
+    ConfigError
+        The engine or a parameter is unknown, a value is out of range, or the engine is not installed.
+    """
+    if engine not in _ENGINES:
+        close = get_close_matches(str(engine), _ENGINES, n=1)
+        hint = f"; did you mean {close[0]}?" if close else " (for an ASE calculator: engine ase, calculator NAME)"
+        raise ConfigError(f"reference engine is {engine!r}; known are {', '.join(_ENGINES)}{hint}")
+    kind = _ENGINES[engine]
+    accepted = inspect.signature(kind.__init__).parameters
+    known = [name for name in accepted if name not in ("self", "directory")]
+    for name in parameters:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ConfigError(f"reference {engine} has no parameter {name!r}; known are {', '.join(known)}{hint}")
+    for name in known:
+        if accepted[name].default is inspect.Parameter.empty and name not in parameters:
+            raise ConfigError(f"reference {engine} needs the parameter {name!r}")
+    if directory is not None and "directory" in accepted:
+        parameters["directory"] = directory
+    reference = kind(**parameters)
+    return reference if timeout_s is None else IsolatedReference(reference, timeout_s=timeout_s)

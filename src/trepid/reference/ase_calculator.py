@@ -1,0 +1,137 @@
+"""Any calculator that ASE knows, by name and parameters: FHI-aims, VASP, Quantum ESPRESSO, CP2K, EMT, ..."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ase.calculators.calculator import external_calculators, get_calculator_class, names
+
+from trepid.errors import ConfigError
+from trepid.reference.calculator import CalculatorReference, flat_parameters, next_free
+
+
+class ASECalculatorReference(CalculatorReference):
+    """A reference that computes with an ASE calculator.
+
+    Parameters
+    ----------
+    calculator : str
+        Name in ASE, such as "emt", "lj", "aims", "vasp", "espresso", "cp2k"; or "module:Class" for any other class or
+        function that makes a calculator, such as "mace.calculators:mace_mp".
+    parameters : mapping, optional
+        Arguments of the calculator. How to start an external code (command, pseudopotential folder) belongs into the
+        configuration file of ASE, not here.
+    stress : bool
+        Ask for the stress of frames that have a volume. False for calculators that would compute it at a high price or
+        not at all.
+    directory : path, optional
+        Folder for the files of the engine: every label gets `label-0001` and so on in it. None: where the calculator
+        puts them by itself, usually the current folder.
+
+    Raises
+    ------
+    ConfigError
+        There is no such calculator, it cannot be set up with these parameters, or it computes no forces.
+    """
+
+    def __init__(
+        self,
+        calculator: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        stress: bool = True,
+        directory: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if not isinstance(calculator, str) or not calculator:
+            raise ConfigError(
+                f"calculator is {calculator!r}; the name of an ASE calculator or 'module:Class' is expected"
+            )
+        if parameters is not None and not isinstance(parameters, Mapping):
+            raise ConfigError(f"calculator {calculator}: parameters is {parameters!r}; a mapping is expected")
+        self.calculator = calculator
+        self.name = calculator
+        self.parameters: dict[str, Any] = dict(parameters or {})
+        self.directory = None if directory is None else Path(directory)
+        # Made once now, so that a wrong parameter is told before the first frame is there to be labelled.
+        trial = self._made()
+        known = getattr(trial, "implemented_properties", None)
+        if not hasattr(trial, "calculate") or known is None:
+            raise ConfigError(f"{calculator}: {type(trial).__name__} is not an ASE calculator (no calculate method)")
+        if "forces" not in known:
+            raise ConfigError(
+                f"{calculator}: this calculator computes no forces (it has: {', '.join(known) or 'nothing'})"
+            )
+        self.stress = stress and "stress" in known
+        self._version = _version_of(type(trial))
+
+    def describe(self) -> dict[str, str | float | int]:
+        """Engine, version and parameters."""
+        return {
+            "engine": "ase",
+            "calculator": self.calculator,
+            "version": self._version,
+            **{f"parameters.{key}": value for key, value in flat_parameters(self.parameters).items()},
+        }
+
+    def _calculator(self) -> Any:
+        calculator = self._made()
+        if self.directory is not None and isinstance(getattr(calculator, "directory", None), (str, os.PathLike)):
+            folder = next_free(self.directory, "label-{:04d}")
+            folder.mkdir()
+            calculator.directory = str(folder)
+        return calculator
+
+    def _made(self) -> Any:
+        """A calculator with the parameters."""
+        make = _resolve(self.calculator)
+        try:
+            return make(**self.parameters)
+        except Exception as error:  # BadConfiguration, TypeError, KeyError, ...: each calculator has its own
+            told = " ".join(str(error).split())[:300] or type(error).__name__
+            raise ConfigError(f"calculator {self.calculator} cannot be set up with these parameters: {told}") from error
+
+
+def _resolve(calculator: str) -> Callable[..., Any]:
+    """Class or function that makes the calculator."""
+    if ":" in calculator:
+        module_name, _, attribute = calculator.partition(":")
+        try:
+            module = import_module(module_name)
+        except ImportError as error:
+            raise ConfigError(f"calculator {calculator}: cannot import {module_name}: {error}") from error
+        except ValueError as error:  # empty or relative name
+            raise ConfigError(
+                f"calculator {calculator}: {module_name!r} is not the name of a module: {error}"
+            ) from error
+        made = getattr(module, attribute, None)
+        if not callable(made):
+            close = get_close_matches(attribute, dir(module), n=1)
+            hint = f"; did you mean {module_name}:{close[0]}?" if close else ""
+            raise ConfigError(f"calculator {calculator}: {module_name} has no class or function {attribute!r}{hint}")
+        return made
+
+    known = {name.lower(): name for name in [*names, *external_calculators]}
+    name = known.get(calculator.lower())
+    if name is None:
+        close = get_close_matches(calculator.lower(), known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ConfigError(
+            f"ASE knows no calculator {calculator!r}{hint} (any other class can be given as 'module:Class')"
+        )
+    try:
+        return get_calculator_class(name)
+    except ImportError as error:
+        raise ConfigError(f"calculator {calculator}: its package is not installed: {error}") from error
+    except AttributeError as error:
+        raise ConfigError(f"calculator {calculator}: ASE names it but has no class for it: {error}") from error
+
+
+def _version_of(kind: type) -> str:
+    """Version of the package that a calculator comes from."""
+    package = kind.__module__.partition(".")[0]
+    return f"{package} {getattr(import_module(package), '__version__', 'of unknown version')}"

@@ -1,0 +1,107 @@
+"""GFN1-xTB and its relatives through tblite: the embedded reference, a real quantum method in seconds."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib.metadata import version
+from typing import Any
+
+from ase import Atoms
+from ase.data import chemical_symbols
+
+from trepid.errors import ConfigError
+from trepid.reference.calculator import CalculatorReference, positive
+
+_METHODS = ("GFN1-xTB", "GFN2-xTB", "IPEA1-xTB")
+_HEAVIEST = 86
+_FEWEST_ATOMS = 16
+
+
+class TBLiteReference(CalculatorReference):
+    """Extended tight binding, Gamma point only.
+
+    Molecules and clusters are labelled without stress; slabs with vacuum like any periodic cell.
+
+    Parameters
+    ----------
+    method : {"GFN1-xTB", "GFN2-xTB", "IPEA1-xTB"}
+        GFN2-xTB is about ten times slower for crystals.
+    accuracy : float
+        Scale of the convergence thresholds, smaller is tighter. At 1.0 the energy is converged to 1e-6 Hartree.
+    electronic_temperature_K : float
+        Fermi smearing, K.
+    max_iterations : int
+        Of the self-consistency cycle; more is a label error.
+
+    Raises
+    ------
+    ConfigError
+        An unknown method or a value out of range.
+    """
+
+    name = "tblite"
+
+    def __init__(
+        self,
+        method: str = "GFN1-xTB",
+        *,
+        accuracy: float = 1.0,
+        electronic_temperature_K: float = 300.0,
+        max_iterations: int = 250,
+    ) -> None:
+        if method not in _METHODS:
+            close = [known for known in _METHODS if known.lower() == str(method).lower()]
+            close = close or get_close_matches(str(method), _METHODS, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ConfigError(f"tblite: method is {method!r}; known are {', '.join(_METHODS)}{hint}")
+        self.method = method
+        self.accuracy = positive(self.name, "accuracy", accuracy)
+        self.electronic_temperature_K = positive(self.name, "electronic_temperature_K", electronic_temperature_K)
+        if isinstance(max_iterations, bool) or not isinstance(max_iterations, int) or max_iterations < 1:
+            raise ConfigError(f"tblite: max_iterations is {max_iterations!r}; a whole number of 1 or more is expected")
+        self.max_iterations = max_iterations
+
+    def describe(self) -> dict[str, str | float | int]:
+        """Engine, version and parameters."""
+        return {
+            "engine": self.name,
+            "version": version("tblite"),
+            "method": self.method,
+            "accuracy": self.accuracy,
+            "electronic_temperature_K": self.electronic_temperature_K,
+            "max_iterations": self.max_iterations,
+        }
+
+    def _check(self, atoms: Atoms) -> None:
+        heaviest = int(atoms.numbers.max())
+        if heaviest > _HEAVIEST:
+            raise ConfigError(
+                f"tblite: {chemical_symbols[heaviest]} is not parametrised; {self.method} knows H to "
+                f"{chemical_symbols[_HEAVIEST]}"
+            )
+        if atoms.pbc.any() and len(atoms) < _FEWEST_ATOMS:
+            raise ConfigError(
+                f"tblite: the periodic cell of {atoms.get_chemical_formula()} has {len(atoms)} atoms; tblite samples "
+                f"the Gamma point only and needs {_FEWEST_ATOMS} or more: use a supercell, such as {_supercell(atoms)}"
+            )
+
+    def _calculator(self) -> Any:
+        from tblite.ase import TBLite  # deferred: loads the Fortran library
+
+        return TBLite(
+            method=self.method,
+            accuracy=self.accuracy,
+            electronic_temperature=self.electronic_temperature_K,
+            max_iterations=self.max_iterations,
+            verbosity=0,
+        )
+
+
+def _supercell(atoms: Atoms) -> list[int]:
+    """Fewest repetitions, the shortest periodic edge first, that reach the number of atoms needed."""
+    repeat = [1, 1, 1]
+    lengths = atoms.cell.lengths()
+    periodic = [axis for axis in range(3) if atoms.pbc[axis]]
+    while len(atoms) * repeat[0] * repeat[1] * repeat[2] < _FEWEST_ATOMS:
+        repeat[min(periodic, key=lambda axis: lengths[axis] * repeat[axis])] += 1
+    return repeat

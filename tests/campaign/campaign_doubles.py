@@ -1,0 +1,213 @@
+"""Stand-ins for the campaign tests: a reference that logs its calls, and a small potential with an uncertainty."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.emt import EMT
+
+from trepid.campaign.learner import PotentialFactory
+from trepid.config import Campaign
+from trepid.data.atomic import write_bytes_atomic
+from trepid.data.frames import Labels, labels_of
+from trepid.errors import ModelFileError
+from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
+from trepid.reference.base import FailureReason, LabelError, Reference
+
+
+def crystal() -> Atoms:
+    """Copper, 8 atoms: EMT labels it in a millisecond."""
+    atoms = bulk("Cu", "fcc", a=3.6, cubic=True).repeat((1, 1, 2))
+    return atoms
+
+
+def frame_hash(atoms: Atoms) -> str:
+    return hashlib.sha256(atoms.positions.tobytes() + np.array(atoms.cell).tobytes()).hexdigest()
+
+
+class LoggedReference(Reference):
+    """EMT that takes its time and writes each start and completion to a log that survives a kill.
+
+    `fail` lists the calls (counted from 0 in this process) that do not converge.
+    """
+
+    name = "logged-emt"
+
+    def __init__(self, log: Path | None = None, *, delay_s: float = 0.0, fail: Sequence[int] = ()):
+        self.log, self.delay_s, self.fail = log, delay_s, set(fail)
+        self.calls = 0
+
+    def describe(self) -> dict[str, str | float | int]:
+        return {"engine": self.name}
+
+    def _write(self, record: dict[str, str]) -> None:
+        if self.log is not None:
+            with self.log.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+    def _compute(self, atoms: Atoms) -> Labels:
+        call = self.calls
+        self.calls += 1
+        self._write({"what": "start", "hash": frame_hash(atoms)})
+        time.sleep(self.delay_s)
+        if call in self.fail:
+            raise LabelError(FailureReason.NOT_CONVERGED, "logged-emt: no convergence\nafter 3 cycles")
+        atoms.calc = EMT()
+        labels = Labels(
+            energy=float(atoms.get_potential_energy()),
+            forces=np.array(atoms.get_forces()),
+            stress=np.array(atoms.get_stress()),
+        )
+        self._write({"what": "end", "hash": frame_hash(atoms)})
+        return labels
+
+
+class EnsembleCalculator(Calculator):
+    """Mean force of a SpringPotential; keeps no history."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, potential: SpringPotential) -> None:
+        super().__init__()
+        self.potential = potential
+        self.resets = 0
+
+    def reset_neighbors(self) -> None:
+        self.resets += 1
+        self.reset()
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:  # type: ignore[no-untyped-def]
+        super().calculate(atoms, properties, system_changes)
+        energy, forces = self.potential.mean(self.atoms)
+        self.results = {"energy": energy, "forces": forces}
+
+
+class SpringPotential(Potential):
+    """Springs of one stiffness to the sites of the crystal, fitted to the forces; unsure where displacements are new.
+
+    The force uncertainty of an atom is `stiffness * 0.3 * (distance to the nearest displacement length seen in
+    training)`.
+    """
+
+    def __init__(self, sites: Atoms) -> None:
+        self.sites = sites
+        self.species = tuple(sorted(set(sites.get_chemical_symbols())))
+        self.stiffness, self.residual, self.tuned = 0.0, 1.0, 0
+        self.seen = np.empty(0)
+        self._n_frames = 0
+        self._sums = np.zeros(3)
+
+    @property
+    def n_frames(self) -> int:
+        return self._n_frames
+
+    @property
+    def noise(self) -> Noise:
+        return Noise(energy=0.01, forces=self.residual, stress=0.001)
+
+    def _displacements(self, atoms: Atoms) -> np.ndarray:
+        sites = self.sites.get_scaled_positions() @ np.array(atoms.cell)
+        shift = atoms.positions - sites
+        return shift - shift.mean(axis=0)
+
+    def fit(self, frames: Sequence[Atoms]) -> SpringPotential:
+        self.seen, self._n_frames, self._sums = np.empty(0), 0, np.zeros(3)
+        self.update(frames)
+        self.optimize()
+        return self
+
+    def update(self, frames: Sequence[Atoms]) -> SpringPotential:
+        for atoms in frames:
+            u, forces = self._displacements(atoms), labels_of(atoms).forces
+            assert forces is not None
+            self._sums += [(u * u).sum(), -(u * forces).sum(), (forces**2).sum()]
+            self.seen = np.append(self.seen, np.linalg.norm(u, axis=1).max())
+            self._n_frames += 1
+        self.stiffness = max(self._sums[1] / self._sums[0], 0.1)
+        return self
+
+    def optimize(self) -> SpringPotential:
+        self.tuned += 1
+        self.residual = float(np.sqrt(abs(self._sums[2] - self.stiffness * self._sums[1]) / (24 * self._n_frames)))
+        return self
+
+    def mean(self, atoms: Atoms) -> tuple[float, np.ndarray]:
+        u = self._displacements(atoms)
+        return 0.5 * self.stiffness * float((u * u).sum()), -self.stiffness * u
+
+    def predict(self, atoms: Atoms, *, uncertainty: Uncertainty | str = Uncertainty.EXACT) -> Prediction:
+        energy, forces = self.mean(atoms)
+        lengths = np.linalg.norm(self._displacements(atoms), axis=1)
+        beyond = np.maximum(lengths - self.seen.max(), 0) if len(self.seen) else lengths
+        std = np.repeat((self.stiffness * 0.3 * beyond / np.sqrt(3))[:, None], 3, axis=1)
+        known = Uncertainty(uncertainty) is not Uncertainty.NONE
+        exact = Uncertainty(uncertainty) is Uncertainty.EXACT
+        return Prediction(
+            energy, forces, energy_uncertainty=0.1 if exact else None, forces_uncertainty=std if known else None
+        )
+
+    def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE) -> EnsembleCalculator:
+        return EnsembleCalculator(self)
+
+    def save(self, path: str | Path) -> None:
+        buffer = BytesIO()
+        np.savez(
+            buffer,
+            seen=self.seen,
+            sums=self._sums,
+            numbers=np.array([self.stiffness, self.residual, self.tuned, self._n_frames]),
+        )
+        write_bytes_atomic(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path, sites: Atoms) -> SpringPotential:
+        try:
+            with np.load(path) as file:
+                model = cls(sites)
+                model.seen, model._sums = file["seen"], file["sums"]
+                model.stiffness, model.residual, tuned, n_frames = (float(x) for x in file["numbers"])
+                model.tuned, model._n_frames = int(tuned), int(n_frames)
+        except (ValueError, OSError) as error:
+            raise ModelFileError(f"{path} is not a model file") from error
+        return model
+
+
+def springs(sites: Atoms) -> PotentialFactory:
+    return PotentialFactory(
+        create=lambda: SpringPotential(sites), load=lambda path: SpringPotential.load(Path(path), sites)
+    )
+
+
+def campaign(directory: Path, **sections: dict[str, object]) -> Campaign:
+    """A short campaign in `directory`; `sections` update its sections."""
+    structure = directory / "cu.extxyz"
+    if not structure.exists():
+        crystal().write(structure)
+    settings: dict[str, dict[str, object]] = {
+        "structure": {"file": str(structure)},
+        "reference": {"engine": "ase", "calculator": "emt"},
+        "dynamics": {
+            "timestep_fs": 2.0,
+            "stages": [
+                {"temperature_K": 300, "duration_ps": 0.4},
+                {"temperature_K": [300, 600], "duration_ps": 0.4},
+            ],
+        },
+        "learning": {"threshold_eV_per_A": 0.03, "initial_frames": 3, "optimize_at": [5, 8]},
+        "output": {"directory": str(directory / "run"), "sample_every": 20, "checkpoint_every": 50},
+    }
+    for name, values in sections.items():
+        settings[name] = {**settings.get(name, {}), **values}
+    return Campaign.model_validate({**settings, "seed": 3})

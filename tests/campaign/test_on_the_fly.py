@@ -1,0 +1,573 @@
+from __future__ import annotations
+
+import csv
+import filecmp
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import read
+from campaign_doubles import LoggedReference, SpringPotential, campaign, crystal, frame_hash, springs
+
+from trepid.campaign.labels import Labeller
+from trepid.campaign.learner import Learner, PotentialFactory
+from trepid.campaign.ledger import Failure, Label, Request, Resume, Rewind, Stage, StopReason, Train, read_ledger
+from trepid.campaign.on_the_fly import CampaignResult, _OnTheFly, learn
+from trepid.data.frames import LabelKeys, labels_of
+from trepid.dynamics.md import MDDriver
+from trepid.dynamics.progress import PlainProgress
+from trepid.errors import ConfigError, DataError, ModelFileError, NumericsError
+
+
+def run(folder: Path, reference: LoggedReference | None = None, **sections: dict[str, object]) -> CampaignResult:
+    return learn(
+        campaign(folder, **sections),
+        reference=reference or LoggedReference(folder / "calls.jsonl"),
+        potentials=springs(crystal()),
+    )
+
+
+def events(folder: Path, kind: type) -> list:  # type: ignore[type-arg]
+    return [entry.event for entry in read_ledger(folder / "run" / "ledger.jsonl") if isinstance(entry.event, kind)]
+
+
+def trace(folder: Path) -> list[dict[str, str]]:
+    with (folder / "run" / "trace.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def calls(folder: Path, what: str = "end") -> list[str]:
+    lines = [json.loads(line) for line in (folder / "calls.jsonl").read_text().splitlines()]
+    return [line["hash"] for line in lines if line["what"] == what]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Labels but for their timings, model, trace and trajectory are the same, bit by bit."""
+    for name in ("trace.csv", "trajectory.extxyz", "model.trepid"):
+        assert filecmp.cmp(one / "run" / name, other / "run" / name, shallow=False), name
+    labels = sorted(path.name for path in (one / "run" / "labels").iterdir())
+    assert labels == sorted(path.name for path in (other / "run" / "labels").iterdir())
+    for name in labels:
+        a, b = read(one / "run" / "labels" / name), read(other / "run" / "labels" / name)
+        for key in a.info.keys() | b.info.keys():
+            assert key == "label_seconds" or np.array_equal(a.info[key], b.info[key]), key
+        assert a.arrays.keys() == b.arrays.keys()
+        assert all(np.array_equal(a.arrays[key], b.arrays[key]) for key in a.arrays)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    result = run(folder)
+    assert result.reason is StopReason.FINISHED
+    return folder
+
+
+# ---------------------------------------------------------------------- what a run leaves behind
+
+
+def test_ledger_tells_the_story(finished: Path) -> None:
+    requests, labels, trainings = events(finished, Request), events(finished, Label), events(finished, Train)
+    assert [event.label for event in requests] == [event.label for event in labels] == list(range(1, len(labels) + 1))
+    assert [event.reason for event in requests[:3]] == ["initial"] * 3
+    called = requests[3:]
+    assert len(called) >= 3
+    assert all(event.reason == "uncertainty" and event.forces_uncertainty > event.threshold for event in called)
+    assert [event.n_labels for event in trainings] == list(range(3, len(labels) + 1))
+    assert [event.n_labels for event in trainings if event.optimized] == [3, 5]
+    assert [(event.stage, event.step) for event in events(finished, Stage)] == [(0, 0), (1, 200)]
+
+
+def test_label_files_hold_label_and_earlier_prediction(finished: Path) -> None:
+    first, later = (read(finished / "run" / "labels" / f"label-000{k}.extxyz") for k in (1, 4))
+    assert "predicted_energy" not in first.info
+    assert first.info["reason"] == "initial"
+    request = events(finished, Request)[3]
+    assert (later.info["label_index"], later.info["step"], later.info["reason"]) == (4, request.step, "uncertainty")
+    assert later.info["time_fs"] == 2.0 * request.step
+    per_atom = np.linalg.norm(later.arrays["forces_uncertainty"], axis=1)
+    assert per_atom.max() == pytest.approx(request.forces_uncertainty)
+    assert later.arrays["predicted_forces"].shape == (8, 3)
+    for key in ("predicted_energy", "energy_uncertainty", "noise_energy", "noise_forces", "target_temperature_K"):
+        assert np.isfinite(later.info[key])
+    labels = labels_of(later, LabelKeys())
+    assert np.abs(labels.forces - later.arrays["predicted_forces"]).max() > 1e-3  # made before training, not after
+
+
+def test_trace_has_one_row_per_look(finished: Path) -> None:
+    rows = trace(finished)
+    assert [int(row["step"]) for row in rows] == list(range(10, 401, 10))
+    assert {row["stage"] for row in rows} == {"0", "1"}
+    assert float(rows[-1]["target_temperature_K"]) == 600.0
+    n_labels = [int(row["n_labels"]) for row in rows]
+    assert n_labels == sorted(n_labels)
+    assert n_labels[0] == 3
+
+
+def test_trajectory_holds_prediction_under_ase_names(finished: Path) -> None:
+    frames = read(finished / "run" / "trajectory.extxyz", ":")
+    assert [frame.info["step"] for frame in frames] == list(range(20, 401, 20))
+    assert frames[0].get_forces().shape == (8, 3)
+    assert np.isfinite(frames[0].get_potential_energy())
+    assert "forces_uncertainty" in frames[0].arrays
+    assert np.abs(frames[0].get_momenta()).max() > 0
+
+
+def test_settings_and_versions_are_kept(finished: Path) -> None:
+    assert "threshold_eV_per_A: 0.03" in (finished / "run" / "campaign.yaml").read_text()
+    versions = json.loads((finished / "run" / "versions.json").read_text())
+    assert {"python", "ase", "numpy"} <= versions.keys()
+
+
+def test_result_says_how_many_labels(tmp_path: Path) -> None:
+    result = run(tmp_path, dynamics={"stages": [{"temperature_K": 300, "duration_ps": 0.04}]})
+    assert result.exit_code == 0
+    assert result.n_labels == len(list((tmp_path / "run" / "labels").iterdir()))
+    assert f"{result.n_labels} labels used in 0.040 ps" in result.summary()
+
+
+def test_live_uncertainty_may_decide(tmp_path: Path) -> None:
+    result = run(tmp_path, learning={"uncertainty": "live"})
+    assert result.n_labels > 3
+    # What is kept for the report is exact all the same.
+    assert "energy_uncertainty" in read(tmp_path / "run" / "labels" / "label-0004.extxyz").info
+
+
+# ---------------------------------------------------------------------- ends
+
+
+def test_budget_stops_when_one_label_more_is_needed(tmp_path: Path) -> None:
+    result = run(tmp_path, learning={"max_labels": 4})
+    assert (result.reason, result.n_labels, result.exit_code) == (StopReason.LABELS, 4, 0)
+    assert run(tmp_path, learning={"max_labels": 4}).reason is StopReason.LABELS  # nothing to do: no resume entry
+    assert not events(tmp_path, Resume)
+    more = run(tmp_path, learning={"max_labels": 6})
+    assert more.n_labels > 4
+    assert events(tmp_path, Resume)[0].changed == ["learning.max_labels: 4 -> 6"]
+
+
+def test_a_raised_budget_gives_the_run_that_had_it_from_the_start(tmp_path: Path, finished: Path) -> None:
+    run(tmp_path, learning={"max_labels": 4})
+    run(tmp_path, learning={"max_labels": None})
+    assert_same_run(tmp_path, finished)
+    assert sorted(calls(tmp_path)) == sorted(calls(finished))
+
+
+def test_last_stage_ends_early_without_calls(tmp_path: Path) -> None:
+    result = run(tmp_path, learning={"threshold_eV_per_A": 50.0, "stop_after_ps_without_call": 0.1})
+    assert result.reason is StopReason.NO_CALLS
+    assert result.n_steps == 200 + 50
+
+
+def test_finished_campaign_stays_finished_and_a_longer_one_goes_on(finished: Path, tmp_path: Path) -> None:
+    run(tmp_path)
+    before = (tmp_path / "run" / "ledger.jsonl").read_bytes()
+    assert run(tmp_path).reason is StopReason.FINISHED
+    assert (tmp_path / "run" / "ledger.jsonl").read_bytes() == before
+    stages = [
+        {"temperature_K": 300, "duration_ps": 0.4},
+        {"temperature_K": [300, 600], "duration_ps": 0.4},
+        {"temperature_K": 600, "duration_ps": 0.1},
+    ]
+    assert run(tmp_path, dynamics={"stages": stages}).n_steps == 450
+
+
+# ---------------------------------------------------------------------- failures
+
+
+def test_failed_attempts_are_retried_and_recorded(tmp_path: Path) -> None:
+    result = run(tmp_path, LoggedReference(fail=[1]))
+    assert result.reason is StopReason.FINISHED
+    (failure,) = events(tmp_path, Failure)
+    assert (failure.label, failure.attempt, failure.reason) == (2, 1, "not_converged")
+    assert failure.message == "logged-emt: no convergence after 3 cycles"
+    assert events(tmp_path, Label)[1].attempt == 2
+    assert not list((tmp_path / "run" / "labels").glob("*failed*"))
+
+
+def test_a_frame_that_fails_for_good_is_kept_and_never_trained_on(tmp_path: Path) -> None:
+    result = run(tmp_path, LoggedReference(fail=[3, 4]))
+    assert result.reason is StopReason.FINISHED
+    frame = read(tmp_path / "run" / "labels" / "label-0004.failed.extxyz")
+    assert frame.info["failure_reason"] == "not_converged"
+    assert "REF_forces" not in frame.arrays
+    assert not (tmp_path / "run" / "labels" / "label-0004.extxyz").exists()
+    assert 4 not in [event.label for event in events(tmp_path, Label)]
+    (rewind,) = events(tmp_path, Rewind)
+    assert (rewind.to, rewind.message) == ("last trusted frame", "label 4 failed")
+    assert events(tmp_path, Train)[-1].n_labels == result.n_labels
+
+
+def test_too_many_failures_stop_and_a_new_start_asks_again(tmp_path: Path) -> None:
+    result = run(tmp_path, LoggedReference(tmp_path / "calls.jsonl", fail=range(3, 100)))
+    assert (result.reason, result.exit_code) == (StopReason.FAILURES, 5)
+    assert "3 labels in a row failed" in result.message
+    assert result.n_labels == 3
+    again = run(tmp_path)
+    assert again.reason is StopReason.FINISHED
+    assert again.n_labels > 3
+
+
+def test_failure_policy_stop(tmp_path: Path) -> None:
+    result = run(tmp_path, LoggedReference(fail=[3, 4]), learning={"on_failure": "stop"})
+    assert (result.reason, result.n_labels) == (StopReason.FAILURES, 3)
+
+
+def test_no_initial_label_at_all(tmp_path: Path) -> None:
+    result = run(tmp_path, LoggedReference(fail=range(100)), learning={"max_consecutive_failures": 9})
+    assert result.reason is StopReason.FAILURES
+    assert "none of the initial frames" in result.message
+
+
+def test_initial_failure_leaves_a_smaller_first_fit(tmp_path: Path) -> None:
+    run(tmp_path, LoggedReference(fail=[0, 1]))
+    assert events(tmp_path, Train)[0].n_labels == 2
+
+
+# ---------------------------------------------------------------------- leaving reality
+
+
+def test_violent_labels_are_learned_and_md_goes_back(tmp_path: Path) -> None:
+    class Violent(LoggedReference):
+        def _compute(self, atoms):  # type: ignore[no-untyped-def]
+            labels = super()._compute(atoms)
+            if self.calls == 4:
+                labels.forces[0] = [0, 0, 16.0]
+            return labels
+
+    result = run(tmp_path, Violent())
+    assert result.reason is StopReason.FINISHED
+    (rewind,) = events(tmp_path, Rewind)
+    assert (rewind.to, rewind.message) == ("last trusted frame", "force 16.0 eV/A of label 4 is over the limit")
+    # The next looks are taken at every step, and the label is kept and learned.
+    after = [int(row["step"]) for row in trace(tmp_path) if int(row["step"]) > rewind.step]
+    assert after[:20] == list(range(rewind.step + 1, rewind.step + 21))
+    assert [event.n_labels for event in events(tmp_path, Train)][:2] == [3, 4]
+
+
+def test_md_that_keeps_leaving_reality_is_stopped(tmp_path: Path) -> None:
+    settings = {"max_temperature_factor": 1.01, "max_rewinds": 3, "threshold_eV_per_A": 50.0}
+    hot = {"stages": [{"temperature_K": 300, "duration_ps": 4}], "thermostat": "nve"}
+    result = run(tmp_path, learning=settings, dynamics={**hot, "timestep_fs": 2.0})
+    assert (result.reason, result.exit_code) == (StopReason.GUARD, 4)
+    assert "over 1.01 times the target" in result.message
+    assert [event.to for event in events(tmp_path, Rewind)][-3:] == ["last trusted frame", "crystal", "crystal"]
+    # No call was made for a frame that had left reality.
+    assert result.n_labels == 3
+
+
+def test_a_potential_that_refuses_a_frame_sends_md_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, steps = MDDriver.step, [0]
+
+    def step(self: MDDriver, n: int = 1) -> None:
+        steps[0] += 1
+        if steps[0] == 5:
+            self.atoms.positions[0] = np.nan
+            raise NumericsError("positions are not finite")
+        real(self, n)
+
+    monkeypatch.setattr(MDDriver, "step", step)
+    result = run(tmp_path)
+    assert result.reason is StopReason.FINISHED
+    assert "the potential refuses the frame" in events(tmp_path, Rewind)[0].message
+
+
+def test_positions_that_are_not_finite_send_md_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, steps = MDDriver.step, [0]
+
+    def step(self: MDDriver, n: int = 1) -> None:
+        real(self, n)
+        steps[0] += 1
+        if steps[0] == 5:
+            self.atoms.positions[0] = np.nan
+
+    monkeypatch.setattr(MDDriver, "step", step)
+    assert run(tmp_path).reason is StopReason.FINISHED
+    assert events(tmp_path, Rewind)[0].message == "positions are not finite"
+
+
+# ---------------------------------------------------------------------- exact resume
+
+
+class Killed(BaseException):
+    """Stands for kill -9 at a chosen place; no handler of the code under test may catch it."""
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, count: int, *, after: bool) -> Callable[[], None]:
+    """Raise Killed at the count-th call of a method, before or after it ran; gives what undoes it."""
+    real, made = getattr(owner, name), [0]
+
+    def method(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        made[0] += 1
+        if made[0] == count and not after:
+            raise Killed
+        result = real(self, *args, **kwargs)
+        if made[0] == count and after:
+            raise Killed
+        return result
+
+    monkeypatch.setattr(owner, name, method)
+    return lambda: monkeypatch.setattr(owner, name, real)
+
+
+PLACES = [
+    (LoggedReference, "_compute", 2, False),
+    (Labeller, "_attempt", 3, True),
+    (Labeller, "obtain", 3, True),
+    (Learner, "_settle", 1, False),
+    (Learner, "_note", 1, False),
+    (_OnTheFly, "_checkpoint", 1, False),
+    (_OnTheFly, "_checkpoint", 1, True),
+    (MDDriver, "step", 7, True),
+    (_OnTheFly, "_record", 13, True),
+    (_OnTheFly, "_ask", 1, False),
+    (_OnTheFly, "_ask", 1, True),
+    (LoggedReference, "_compute", 4, False),
+    (Labeller, "_attempt", 4, True),
+    (Labeller, "obtain", 4, True),
+    (Learner, "_note", 2, False),
+    (Learner, "_note", 3, True),
+    (_OnTheFly, "_answer", 2, True),
+    (MDDriver, "step", 60, False),
+]
+
+
+@pytest.mark.parametrize(("owner", "name", "count", "after"), PLACES)
+def test_resumed_campaign_equals_uninterrupted_one(
+    tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, count: int, after: bool
+) -> None:
+    undo = kill_at(monkeypatch, owner, name, count, after=after)
+    with pytest.raises(Killed):
+        run(tmp_path)
+    undo()
+    assert run(tmp_path).reason is StopReason.FINISHED
+    assert_same_run(tmp_path, finished)
+    assert sorted(calls(tmp_path)) == sorted(calls(finished))
+    labels = [event.label for event in events(tmp_path, Label)]
+    assert labels == [event.label for event in events(finished, Label)]
+    assert [event.n_labels for event in events(tmp_path, Train)] == [
+        event.n_labels for event in events(finished, Train)
+    ]
+
+
+@pytest.mark.parametrize("thermostat", ["bussi", "nose-hoover", "nve"])
+def test_resume_is_exact_with_every_thermostat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thermostat: str
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+    dynamics: dict[str, object] = {"thermostat": thermostat}
+    run(whole, dynamics=dynamics)
+    undo = kill_at(monkeypatch, MDDriver, "step", 31, after=True)
+    with pytest.raises(Killed):
+        run(cut, dynamics=dynamics)
+    undo()
+    run(cut, dynamics=dynamics)
+    assert_same_run(whole, cut)
+
+
+def test_rewinds_are_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+
+    def start(folder: Path) -> CampaignResult:
+        # A process fails at the same frames whenever it starts: failures are tied to the frame, not to the call.
+        reference = FailsAbove(folder / "calls.jsonl")
+        return run(folder, reference, learning={"retries": 0, "max_consecutive_failures": 50, "max_rewinds": 50})
+
+    start(whole)
+    assert len(events(whole, Rewind)) >= 1
+    undo = kill_at(monkeypatch, _OnTheFly, "_go_back", 1, after=False)
+    with pytest.raises(Killed):
+        start(cut)
+    undo()
+    undo = kill_at(monkeypatch, MDDriver, "restart_from", 1, after=True)
+    with pytest.raises(Killed):
+        start(cut)
+    undo()
+    start(cut)
+    assert_same_run(whole, cut)
+    assert [(e.rewind, e.step) for e in events(cut, Rewind)] == [(e.rewind, e.step) for e in events(whole, Rewind)]
+
+
+class FailsAbove(LoggedReference):
+    """Fails for about every third frame, always the same ones."""
+
+    def _compute(self, atoms):  # type: ignore[no-untyped-def]
+        self.fail = {self.calls} if int(frame_hash(atoms)[:8], 16) % 3 == 0 else set()
+        return super()._compute(atoms)
+
+
+def test_a_removed_model_is_trained_anew_from_the_labels(tmp_path: Path, finished: Path) -> None:
+    run(tmp_path, learning={"max_labels": 5})
+    (tmp_path / "run" / "model.trepid").unlink()
+    run(tmp_path, learning={"max_labels": None})
+    assert_same_run(tmp_path, finished)
+    assert sorted(calls(tmp_path)) == sorted(calls(finished))
+
+
+def test_interrupt_ends_after_the_step_and_resumes_exactly(
+    tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, steps = MDDriver.step, [0]
+
+    def step(self: MDDriver, n: int = 1) -> None:
+        steps[0] += 1
+        if steps[0] == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+        real(self, n)
+
+    monkeypatch.setattr(MDDriver, "step", step)
+    result = run(tmp_path)
+    assert (result.reason, result.exit_code) == (StopReason.INTERRUPTED, 130)
+    assert "the same command resumes" in result.summary()
+    assert run(tmp_path).reason is StopReason.FINISHED
+    assert_same_run(tmp_path, finished)
+
+
+def test_a_label_that_fails_after_a_signal_does_not_count(tmp_path: Path, finished: Path) -> None:
+    class Interrupted(LoggedReference):
+        def _compute(self, atoms):  # type: ignore[no-untyped-def]
+            if self.calls == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super()._compute(atoms)
+
+    result = run(tmp_path, Interrupted(fail=[3]))
+    assert result.reason is StopReason.INTERRUPTED
+    assert not events(tmp_path, Failure)
+    run(tmp_path)
+    assert_same_run(tmp_path, finished)
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    class Twice(LoggedReference):
+        def _compute(self, atoms):  # type: ignore[no-untyped-def]
+            if self.calls == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
+            return super()._compute(atoms)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Twice())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# ---------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"dynamics": {"timestep_fs": 1.0}}, "another dynamics.timestep_fs: 2.0, not 1.0"),
+        ({"learning": {"initial_frames": 4}}, "another learning.initial_frames: 3, not 4"),
+        ({"potential": {"l_max": 2}}, "another potential.l_max: 4, not 2"),
+        ({"reference": {"calculator": "lj"}}, "another reference.calculator: emt, not lj"),
+        ({"structure": {"supercell": [1, 1, 2]}}, "another structure"),
+        (
+            {"dynamics": {"stages": [{"temperature_K": 310, "duration_ps": 0.4}]}},
+            "has begun 2 of its stages, which must stay",
+        ),
+    ],
+)
+def test_other_settings_are_refused_and_nothing_is_written(
+    finished: Path, sections: dict[str, dict[str, object]], message: str
+) -> None:
+    def contents() -> dict[str, bytes]:
+        return {str(p): p.read_bytes() for p in (finished / "run").rglob("*") if p.is_file() and p.name != ".lock"}
+
+    before = contents()
+    with pytest.raises(ConfigError, match=message) as caught:
+        run(finished, **sections)
+    assert "\n" not in str(caught.value)
+    assert contents() == before
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("x")
+    with pytest.raises(ConfigError, match=r"holds files \(thesis.tex"):
+        run(tmp_path)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
+
+
+def test_damaged_files_are_told(tmp_path: Path) -> None:
+    run(tmp_path, learning={"max_labels": 4})
+    more = {"max_labels": 5}
+    state, model = tmp_path / "run" / "state.npz", tmp_path / "run" / "model.trepid"
+    whole = state.read_bytes()
+    state.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"state\.npz: not a readable checkpoint"):
+        run(tmp_path, learning=more)
+    state.write_bytes(whole)
+    model.write_bytes(b"half")
+    with pytest.raises(ModelFileError, match="not a model file"):
+        run(tmp_path, learning=more)
+
+
+def test_a_removed_label_is_told(tmp_path: Path) -> None:
+    run(tmp_path, learning={"max_labels": 4})
+    (tmp_path / "run" / "labels" / "label-0002.extxyz").unlink()
+    with pytest.raises(DataError, match="trained on 4 labels, only 3 are left"):
+        run(tmp_path, learning={"max_labels": 5})
+
+
+def test_reference_refuses_before_anything_is_written(tmp_path: Path) -> None:
+    class Choosy(LoggedReference):
+        def _check(self, atoms) -> None:  # type: ignore[no-untyped-def]
+            raise ConfigError("choosy: 8 atoms are not enough")
+
+    with pytest.raises(ConfigError, match="8 atoms are not enough"):
+        run(tmp_path, Choosy())
+    assert not (tmp_path / "run").exists()
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    lines: list[str] = []
+    learn(
+        campaign(tmp_path),
+        reference=LoggedReference(),
+        potentials=springs(crystal()),
+        progress=PlainProgress(lines.append, interval_s=0.0),
+    )
+    text = "\n".join(lines)
+    assert "label 1: initial frame 1 of 3" in text
+    assert "stage 2 of 2: 300 to 600 K" in text
+    assert "above 0.030 eV/A" in text
+    assert "steps/s" in text
+
+
+def test_neighbour_lists_start_fresh_at_every_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {"checkpoints": 0, "resets": 0}
+    real, forget = _OnTheFly._checkpoint, MDDriver.forget_neighbors
+
+    def checkpoint(self: _OnTheFly) -> None:
+        counts["checkpoints"] += 1
+        real(self)
+
+    def reset(self: MDDriver) -> None:
+        counts["resets"] += 1
+        forget(self)
+
+    monkeypatch.setattr(_OnTheFly, "_checkpoint", checkpoint)
+    monkeypatch.setattr(MDDriver, "forget_neighbors", reset)
+    run(tmp_path)
+    assert counts["checkpoints"] == counts["resets"] > 8
+
+
+def test_any_potential_will_do_without_hyperparameters(tmp_path: Path) -> None:
+    class Plain(SpringPotential):
+        optimize = None  # type: ignore[assignment]
+
+        def fit(self, frames):  # type: ignore[no-untyped-def]
+            return self.update(frames)
+
+    factory = PotentialFactory(create=lambda: Plain(crystal()), load=lambda path: Plain.load(path, crystal()))
+    result = learn(campaign(tmp_path), reference=LoggedReference(), potentials=factory)
+    assert result.reason is StopReason.FINISHED
+    assert [event.optimized for event in events(tmp_path, Train)][1:] == [False] * (result.n_labels - 3)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from trepid.data.frames import LabelKeys
+from trepid.errors import DataError
+from trepid.evaluation import compare, evaluate, summarise
+from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
+
+
+class Scripted(Potential):
+    """Says the label plus a known error, with a known standard deviation."""
+
+    species = ("Cu", "I")
+    n_frames = 1
+    noise = Noise(energy=0.0, forces=0.03, stress=0.0)
+
+    def __init__(self, errors: Sequence[np.ndarray], stds: Sequence[np.ndarray], *, energy_error: float = 0.0) -> None:
+        self.errors, self.stds, self.energy_error = list(errors), list(stds), energy_error
+        self.asked: list[Uncertainty] = []
+
+    def predict(self, atoms: Atoms, *, uncertainty: Uncertainty | str = Uncertainty.EXACT) -> Prediction:
+        self.asked.append(Uncertainty(uncertainty))
+        k = atoms.info["k"]
+        return Prediction(
+            energy=atoms.info.get("REF_energy", 0.0) + self.energy_error * len(atoms),
+            forces=atoms.arrays["REF_forces"] + self.errors[k],
+            stress=atoms.info["REF_stress"] + 0.002 if "REF_stress" in atoms.info else None,
+            forces_uncertainty=None if uncertainty == Uncertainty.NONE else self.stds[k],
+        )
+
+    def fit(self, frames: Sequence[Atoms]) -> Potential:
+        raise NotImplementedError
+
+    def update(self, frames: Sequence[Atoms]) -> Potential:
+        raise NotImplementedError
+
+    def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE) -> Calculator:
+        raise NotImplementedError
+
+    def save(self, path: str | Path) -> None:
+        raise NotImplementedError
+
+
+def frame(k: int, n: int, rng: np.random.Generator, **info: object) -> Atoms:
+    atoms = Atoms("CuI" * (n // 2), positions=rng.uniform(0, 9, (n, 3)), cell=[9, 9, 9], pbc=True)
+    atoms.arrays["REF_forces"] = rng.normal(size=(n, 3))
+    atoms.info |= {"k": k, **info}
+    return atoms
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(3)
+
+
+def test_figures_of_known_errors(rng: np.random.Generator) -> None:
+    frames = [frame(0, 2, rng, REF_energy=-3.0), frame(1, 4, rng, REF_energy=-7.0)]
+    errors = [np.full((2, 3), 0.1), np.full((4, 3), -0.2)]
+    stds = [np.full((2, 3), 0.04), np.full((4, 3), 0.08)]
+    figures = evaluate(Scripted(errors, stds, energy_error=0.005), frames)
+    assert (figures.n_frames, figures.n_atoms) == (2, 6)
+    assert figures.forces_mae == pytest.approx((2 * 0.1 + 4 * 0.2) / 6)
+    assert figures.forces_rmse == pytest.approx(np.sqrt((2 * 0.01 + 4 * 0.04) / 6))
+    labels = np.concatenate([f.arrays["REF_forces"] for f in frames])
+    assert figures.forces_rms == pytest.approx(np.sqrt(np.mean(labels**2)))
+    assert figures.energy_rmse_per_atom == pytest.approx(0.005)
+    assert figures.energy_mae_per_atom == pytest.approx(0.005)
+    assert figures.stress_rmse is None
+
+
+def test_rank_correlation_is_over_atoms_of_all_frames(rng: np.random.Generator) -> None:
+    sizes = np.array([0.1, 0.4, 0.2, 0.3])[:, None] * np.ones((1, 3))
+    frames = [frame(0, 2, rng), frame(1, 2, rng)]
+    figures = evaluate(Scripted([sizes[:2], sizes[2:]], [0.01 * sizes[:2], 0.01 * sizes[2:]]), frames)
+    assert figures.forces_uncertainty_spearman == pytest.approx(1.0)
+    figures = evaluate(Scripted([sizes[:2], sizes[2:]], [1 / sizes[:2], 1 / sizes[2:]]), frames)
+    assert figures.forces_uncertainty_spearman == pytest.approx(-1.0)
+
+
+def test_intervals_hold_model_and_noise_together(rng: np.random.Generator) -> None:
+    # Model 0.04 and noise 0.03 make 0.05: an error of 0.097 lies inside 1.96 x 0.05, one of 0.099 outside; the model
+    # alone would have announced 0.078.
+    inside = evaluate(Scripted([np.full((2, 3), 0.097)], [np.full((2, 3), 0.04)]), [frame(0, 2, rng)])
+    outside = evaluate(Scripted([np.full((2, 3), 0.099)], [np.full((2, 3), 0.04)]), [frame(0, 2, rng)])
+    assert inside.forces_coverage_95 == 1.0
+    assert outside.forces_coverage_95 == 0.0
+    assert outside.forces_calibration_scale == pytest.approx(0.099 / 0.05)
+
+
+def test_calibrated_predictions_are_found_calibrated(rng: np.random.Generator) -> None:
+    frames = [frame(k, 64, rng) for k in range(40)]
+    stds = [rng.lognormal(-3, 0.8, (64, 1)) * np.ones((1, 3)) for _ in frames]
+    errors = [rng.normal(size=(64, 3)) * np.hypot(std, 0.03) for std in stds]
+    figures = evaluate(Scripted(errors, stds), frames)
+    assert figures.forces_coverage_95 == pytest.approx(0.95, abs=0.01)
+    assert figures.forces_coverage_68 == pytest.approx(0.68, abs=0.02)
+    assert figures.forces_uncertainty_spearman is not None
+    assert figures.forces_uncertainty_spearman > 0.5
+
+
+def test_what_is_not_defined_is_none(rng: np.random.Generator) -> None:
+    potential = Scripted([np.zeros((2, 3))], [np.full((2, 3), 0.1)])
+    figures = evaluate(potential, [frame(0, 2, rng)], uncertainty="none")
+    assert potential.asked == [Uncertainty.NONE]
+    for name, value in figures.as_dict().items():
+        missing = name.startswith(("energy", "stress", "forces_coverage", "forces_cal", "forces_unc"))
+        assert (value is None) is missing, name
+
+
+def test_a_model_without_any_uncertainty_is_not_judged_by_intervals(rng: np.random.Generator) -> None:
+    potential = Scripted([np.full((2, 3), 0.1)], [np.zeros((2, 3))])
+    potential.noise = Noise(0.0, 0.0, 0.0)
+    figures = evaluate(potential, [frame(0, 2, rng)])
+    assert figures.forces_coverage_95 is None
+    assert figures.forces_uncertainty_spearman is None
+
+
+def test_labels_of_some_frames_only(rng: np.random.Generator) -> None:
+    frames = [frame(0, 2, rng, REF_energy=-3.0, REF_stress=np.zeros(6)), frame(1, 2, rng)]
+    comparison = compare(Scripted([np.zeros((2, 3))] * 2, [np.ones((2, 3))] * 2, energy_error=0.01), frames)
+    assert np.isnan(comparison.energies).tolist() == [False, True]
+    assert comparison.atoms_per_frame.tolist() == [2, 2]
+    figures = summarise(comparison)
+    assert figures.energy_rmse_per_atom == pytest.approx(0.01)
+    assert figures.stress_rmse == pytest.approx(0.002)
+
+
+def test_other_label_keys(rng: np.random.Generator) -> None:
+    atoms = frame(0, 2, rng)
+    atoms.arrays["dft_forces"] = atoms.arrays["REF_forces"] + 0.5
+    figures = evaluate(Scripted([np.zeros((2, 3))], [np.ones((2, 3))]), [atoms], keys=LabelKeys(forces="dft_forces"))
+    assert figures.forces_mae == pytest.approx(0.5)
+
+
+def test_no_frames_and_no_forces_are_errors(rng: np.random.Generator) -> None:
+    with pytest.raises(DataError, match="no frame"):
+        evaluate(Scripted([], []), [])
+    bare = frame(0, 2, rng)
+    good = frame(1, 2, rng)
+    del bare.arrays["REF_forces"]
+    with pytest.raises(DataError, match="frame 0"):
+        evaluate(Scripted([np.zeros((2, 3))] * 2, [np.ones((2, 3))] * 2), [bare, good])
