@@ -1,0 +1,44 @@
+"""trepid: machine-learned interatomic potentials by active learning, for strongly anharmonic crystals.
+
+The names below are the public interface; they are imported when first used, so that `import trepid` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trepid.potentials.base import Noise as Noise
+    from trepid.potentials.base import Prediction as Prediction
+    from trepid.potentials.base import Uncertainty as Uncertainty
+    from trepid.potentials.bayesian.exact_gp import ExactGP as ExactGP
+    from trepid.potentials.bayesian.force_field import BayesianForceField as BayesianForceField
+    from trepid.potentials.bayesian.kernels import Hyperparameters as Hyperparameters
+
+_PUBLIC = {
+    "BayesianForceField": "trepid.potentials.bayesian.force_field",
+    "ExactGP": "trepid.potentials.bayesian.exact_gp",
+    "Hyperparameters": "trepid.potentials.bayesian.kernels",
+    "Noise": "trepid.potentials.base",
+    "Prediction": "trepid.potentials.base",
+    "Uncertainty": "trepid.potentials.base",
+}
+
+__all__ = ["BayesianForceField", "ExactGP", "Hyperparameters", "Noise", "Prediction", "Uncertainty"]
+
+try:
+    __version__ = version("trepid")
+except PackageNotFoundError:  # imported from a source tree that is not installed
+    __version__ = "unknown"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'trepid' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

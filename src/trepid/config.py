@@ -98,7 +98,19 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-class TBLiteSettings(_Settings):
+class _ReferenceSettings(_Settings):
+    timeout_s: Positive | None = Field(
+        default=None,
+        description="Give a label up after this time, s; the engine then runs in a process of its own, whose crash "
+        "too is only a failed label. No limit if absent.",
+    )
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `trepid.reference.make_reference` after the engine."""
+        return self.model_dump(exclude={"engine"})
+
+
+class TBLiteSettings(_ReferenceSettings):
     """GFN-xTB tight binding by tblite: the embedded reference, Gamma point only (cells of 16 atoms or more)."""
 
     engine: Literal["tblite"] = "tblite"
@@ -113,12 +125,8 @@ class TBLiteSettings(_Settings):
         default=250, description="Self-consistency iterations before a label counts as failed."
     )
 
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of `trepid.reference.make_reference` after the engine."""
-        return self.model_dump(exclude={"engine"})
 
-
-class GPAWSettings(_Settings):
+class GPAWSettings(_ReferenceSettings):
     """Density functional theory by GPAW (an optional extra: `pip install trepid[gpaw]`)."""
 
     engine: Literal["gpaw"]
@@ -133,12 +141,8 @@ class GPAWSettings(_Settings):
         description="Further arguments of GPAW, such as {occupations: {name: fermi-dirac, width: 0.05}}.",
     )
 
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of `trepid.reference.make_reference` after the engine."""
-        return self.model_dump(exclude={"engine"})
 
-
-class ASECalculatorSettings(_Settings):
+class ASECalculatorSettings(_ReferenceSettings):
     """Any ASE calculator: FHI-aims, VASP, Quantum ESPRESSO, CP2K, ..."""
 
     engine: Literal["ase"]
@@ -149,10 +153,9 @@ class ASECalculatorSettings(_Settings):
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="Keyword arguments of the calculator, as in an ASE script."
     )
-
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of `trepid.reference.make_reference` after the engine."""
-        return self.model_dump(exclude={"engine"})
+    stress: bool = Field(
+        default=True, description="Ask for the stress too; false for calculators that have none or charge for it."
+    )
 
 
 ReferenceSettings: TypeAlias = Annotated[

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from io import BytesIO
@@ -15,11 +17,14 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from ase.io import read
 
 from trepid.campaign.learner import PotentialFactory
+from trepid.campaign.on_the_fly import learn
 from trepid.config import Campaign
 from trepid.data.atomic import write_bytes_atomic
 from trepid.data.frames import Labels, labels_of
+from trepid.dynamics.progress import PlainProgress
 from trepid.errors import ModelFileError
 from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
 from trepid.reference.base import FailureReason, LabelError, Reference
@@ -211,3 +216,64 @@ def campaign(directory: Path, **sections: dict[str, object]) -> Campaign:
     for name, values in sections.items():
         settings[name] = {**settings.get(name, {}), **values}
     return Campaign.model_validate({**settings, "seed": 3})
+
+
+def calls(folder: Path, what: str = "end") -> list[str]:
+    log = folder / "calls.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    return [line["hash"] for line in lines if line["what"] == what]
+
+
+def model_content(folder: Path) -> tuple[object, bytes]:
+    """Header and body of the model file; a safetensors header is a JSON object whose keys come in any order."""
+    data = (folder / "run" / "model.trepid").read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    return (None, data) if end > len(data) else (json.loads(data[8:end]), data[end:])
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Labels but for their timings, model, trace and trajectory are the same, bit by bit."""
+    for name in ("trace.csv", "trajectory.extxyz"):
+        assert filecmp.cmp(one / "run" / name, other / "run" / name, shallow=False), name
+    assert model_content(one) == model_content(other)
+    labels = sorted(path.name for path in (one / "run" / "labels").iterdir())
+    assert labels == sorted(path.name for path in (other / "run" / "labels").iterdir())
+    for name in labels:
+        a, b = read(one / "run" / "labels" / name), read(other / "run" / "labels" / name)
+        for key in a.info.keys() | b.info.keys():
+            assert key == "label_seconds" or np.array_equal(a.info[key], b.info[key]), key
+        assert a.arrays.keys() == b.arrays.keys()
+        assert all(np.array_equal(a.arrays[key], b.arrays[key]) for key in a.arrays)
+
+
+def kill_campaign(folder: Path, kind: str) -> tuple[Campaign, PotentialFactory | None]:
+    """A campaign of many quick labels: 'springs' with the stand-in, 'bayesian' with a small Bayesian force field."""
+    dynamics: dict[str, object] = {"timestep_fs": 2.0}
+    if kind == "springs":
+        ramp, hold = {"temperature_K": [100, 1200], "duration_ps": 6.0}, {"temperature_K": 1200, "duration_ps": 2.0}
+        learning: dict[str, object] = {"threshold_eV_per_A": 0.002, "check_every": 5}
+        return campaign(folder, dynamics={**dynamics, "stages": [ramp, hold]}, learning=learning), springs(crystal())
+    return (
+        campaign(
+            folder,
+            dynamics={**dynamics, "stages": [{"temperature_K": [100, 900], "duration_ps": 3.0}]},
+            learning={"threshold_eV_per_A": 0.008, "optimize_at": [8, 16]},
+            potential={"pair_cutoff_A": 4.0, "triplet_cutoff_A": 3.2, "n_pair": 8, "n_radial": 4, "l_max": 2},
+        ),
+        None,
+    )
+
+
+def main(folder: Path, kind: str) -> None:
+    """What the kill test starts, kills, and starts again."""
+    settings, potentials = kill_campaign(folder, kind)
+    learn(
+        settings,
+        reference=LoggedReference(folder / "calls.jsonl", delay_s=0.2),
+        potentials=potentials,
+        progress=PlainProgress(lambda line: print(line, flush=True), interval_s=1.0),  # noqa: T201 the log of a process
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

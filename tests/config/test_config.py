@@ -53,6 +53,7 @@ def test_minimal_file_gets_defaults_and_absolute_paths(folder: Path) -> None:
         "accuracy": 1.0,
         "electronic_temperature_K": 300.0,
         "max_iterations": 250,
+        "timeout_s": None,
     }
 
 

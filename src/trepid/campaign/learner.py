@@ -66,6 +66,7 @@ class Learner:
     ) -> None:
         self.model_file = model_file
         self._ledger = ledger
+        self._factory = factory
         self._optimize_at = frozenset(optimize_at)
         self.potential = factory.load(model_file) if model_file.exists() else factory.create()
 
@@ -115,6 +116,9 @@ class Learner:
 
     def _settle(self, *, optimized: bool, began: float) -> None:
         self.potential.save(self.model_file)
+        # Go on with what a resumed run will read. What was computed on the way (a posterior found by the optimiser,
+        # sums in another order) may differ from it in the last bit, and so would everything after it.
+        self.potential = self._factory.load(self.model_file)
         self._note(optimized=optimized, seconds=time.perf_counter() - began)
 
     def _note(self, *, optimized: bool, seconds: float) -> None:

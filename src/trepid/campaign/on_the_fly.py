@@ -187,7 +187,11 @@ def bayesian_potentials(campaign: Campaign, crystal: Atoms) -> PotentialFactory:
 def _reference(campaign: Campaign) -> Reference:
     from trepid.reference import make_reference
 
-    return make_reference(campaign.reference.engine, **campaign.reference.arguments())
+    return make_reference(
+        campaign.reference.engine,
+        directory=campaign.output.directory / "reference",
+        **campaign.reference.arguments(),
+    )
 
 
 class _OnTheFly:

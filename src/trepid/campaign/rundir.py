@@ -19,7 +19,7 @@ from trepid.errors import ConfigError, DataError
 
 _PACKAGES = ("trepid", "numpy", "scipy", "ase", "vesin", "tblite", "gpaw")
 
-_MAY_CHANGE = ("structure.file", "learning", "output", "dynamics.stages")
+_MAY_CHANGE = ("structure.file", "learning", "output", "dynamics.stages", "reference.timeout_s")
 """Settings that may differ from those a run began with; the structure itself is compared by its content."""
 _MUST_STAY = ("learning.initial_frames", "learning.initial_displacement_A", "learning.initial_strain")
 

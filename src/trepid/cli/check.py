@@ -117,7 +117,7 @@ def _frames(path: Path, keys: LabelKeys) -> Verdict:
     from trepid.data.frames import labels_of, read_frames
 
     verdict = Verdict("labelled frames")
-    frames = read_frames(path, keys=keys)
+    frames = read_frames(path, keys=keys, require=())
     labels = [labels_of(frame, keys, where=f"{path}: frame {k}") for k, frame in enumerate(frames)]
     sizes = sorted({len(frame) for frame in frames})
     verdict.facts = {
@@ -129,6 +129,9 @@ def _frames(path: Path, keys: LabelKeys) -> Verdict:
             for name in ("energy", "forces", "stress")
         ),
     }
+    verdict.problems = [
+        f"frame {k}: no forces under the key {keys.forces}" for k, label in enumerate(labels) if label.forces is None
+    ]
     for finding in check_frames(frames, keys):
         text = finding.message if finding.frame is None else f"frame {finding.frame}: {finding.message}"
         (verdict.problems if finding.level is Level.ERROR else verdict.warnings).append(text)

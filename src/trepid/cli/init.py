@@ -44,8 +44,11 @@ def command(
 
     An existing file is never overwritten.
     """
+    from ase.io import write
+
     from trepid.config import load_campaign
     from trepid.data.atomic import write_text_atomic
+    from trepid.data.frames import read_structure
 
     if (structure is None) == (example is None):
         raise ConfigError("give one of the two: a structure file of yours, or --example cui, stanene or silicon")
@@ -54,14 +57,10 @@ def command(
         structure_file = output.parent / f"{example.value}.extxyz"
         free_path(structure_file, force=False)
         atoms, values = _example(example)
-        from ase.io import write
-
         write(structure_file, atoms, format="extxyz")
         say(f"wrote {structure_file}")
     else:
         assert structure is not None
-        from trepid.data.frames import read_structure
-
         structure_file = structure
         atoms = read_structure(structure)
         values = {"structure": {"supercell": suggested_supercell(atoms)}, "dynamics": {"stages": _STAGES}}
@@ -87,6 +86,7 @@ def _example(name: Example) -> tuple[Atoms, dict[str, Any]]:
         }
         return bulk("CuI", "zincblende", a=6.19, cubic=True), values
     if name is Example.STANENE:
+        stages = [{"temperature_K": 200, "duration_ps": 5.0}, {"temperature_K": [200, 400], "duration_ps": 5.0}]
         a, buckling, vacuum = 4.65, 0.84, 16.0
         sheet = Atoms(
             "Sn2",
@@ -100,7 +100,7 @@ def _example(name: Example) -> tuple[Atoms, dict[str, Any]]:
         values = {
             "structure": {"supercell": [4, 4, 1]},
             "potential": {"pair_cutoff_A": 7.2, "triplet_cutoff_A": 5.0},
-            "dynamics": {"timestep_fs": 2.0, "stages": _STAGES},
+            "dynamics": {"timestep_fs": 2.0, "stages": stages},
         }
         return sheet, values
     values = {"structure": {"supercell": [2, 2, 2]}, "dynamics": {"stages": _STAGES}}
@@ -176,7 +176,7 @@ _OTHER_REFERENCES = """\
 
 def _section(model: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
     lines = []
-    for name, field in model.model_fields.items():
+    for name, field in sorted(model.model_fields.items(), key=lambda item: item[0] != "engine"):
         key = field.alias or name
         lines += _comment(field.description or "", indent="  ")
         default = None if field.is_required() else field.get_default(call_default_factory=True)
@@ -199,7 +199,11 @@ def _yaml(value: Any) -> str:
     import yaml
 
     plain = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-    return yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("\n").removesuffix("\n...")
+    return (
+        yaml.safe_dump(plain, default_flow_style=True, width=10_000, sort_keys=False)
+        .removesuffix("\n")
+        .removesuffix("\n...")
+    )
 
 
 def _relative(path: Path, folder: Path) -> str:

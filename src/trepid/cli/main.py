@@ -78,7 +78,8 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Exit as leave:
         return int(leave.exit_code)
     except _ClickException as error:
-        say(f"error: {_one_line(error.format_message()).rstrip('.')}; try 'trepid --help'")
+        message = _one_line(error.format_message()).rstrip(".")
+        say(f"error: {message}{_value_given(error, arguments)}; try 'trepid --help'")
         return 2
     except BrokenPipeError:
         # The reader of the output has gone (`| head`); keep the interpreter from complaining when it flushes.
@@ -90,6 +91,15 @@ def run(arguments: Sequence[str]) -> int:
         say(f"error: {error.filename}: {error.strerror}")
         return 2
     return result if isinstance(result, int) else 0
+
+
+def _value_given(error: typer.BadParameter, arguments: Sequence[str]) -> str:
+    """The value an option was given, where the message about it leaves the value out."""
+    for option in getattr(getattr(error, "param", None), "opts", ()):
+        if option in arguments[:-1]:
+            value = arguments[arguments.index(option) + 1]
+            return "" if value in error.format_message() else f", not {value!r}"
+    return ""
 
 
 def main() -> None:

@@ -80,6 +80,10 @@ def command(
         raise ConfigError("--steps and --duration are both given; keep one of the two")
     if steps is not None and steps < 1:
         raise ConfigError(f"--steps {steps}: give one step or more")
+    if not timestep > 0:
+        raise ConfigError(f"--timestep {timestep:g}: a time step must be above 0 fs")
+    if threshold is not None and not threshold > 0:
+        raise ConfigError(f"--threshold {threshold:g}: a force uncertainty must be above 0 eV/A")
     if min(repeat) < 1:
         raise ConfigError(f"--repeat {' '.join(map(str, repeat))}: give three numbers of 1 or more")
     target = _temperatures(temperature)

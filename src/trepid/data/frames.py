@@ -341,9 +341,9 @@ def _parsed(text: str, where: str) -> Atoms:
     """One frame from its text."""
     try:
         return next(read_xyz(StringIO(text), index=0))
-    except (
-        Exception
-    ) as error:  # the parser of ASE raises almost anything on malformed text, IndexError to AssertionError
+    except KeyError as error:
+        raise DataError(f"{where}: not readable as extended XYZ: {error} is not an element") from error
+    except Exception as error:  # the parser raises almost anything on malformed text
         raise DataError(f"{where}: not readable as extended XYZ: {_one_line(error)}") from error
 
 
@@ -380,9 +380,11 @@ def _select(frames: list[tuple[int, Atoms]], index: str | int | slice, path: str
     try:
         chosen = string2index(index) if isinstance(index, str) else index
     except ValueError:
-        raise DataError(f"{path}: frame index {index!r} is not a number or a slice such as '::4'") from None
+        chosen = None
     if isinstance(chosen, slice):
         selected = frames[chosen]
+    elif not isinstance(chosen, int):  # of a word, ASE thinks it names something in a database
+        raise DataError(f"{path}: frame index {index!r} is not a number or a slice such as '::4'")
     elif -len(frames) <= chosen < len(frames):
         selected = [frames[chosen]]
     else:

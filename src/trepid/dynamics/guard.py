@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
@@ -98,6 +99,20 @@ class TrustGuard:
     def restore(self, *, n_checks: int, n_untrusted: int, largest: float, outside: bool) -> None:
         """Go on from the counts of an earlier part of the same simulation."""
         self.n_checks, self.n_untrusted, self.largest, self.outside = n_checks, n_untrusted, largest, outside
+
+    @property
+    def kept_bytes(self) -> int:
+        """Length of the frame file; 0 where there is none."""
+        return self.frame_file.stat().st_size if self.frame_file is not None and self.frame_file.exists() else 0
+
+    def cut_back(self, length: int) -> None:
+        """Drop what the frame file holds beyond `length` bytes: the frames of steps that are made again."""
+        if self.frame_file is None or self.kept_bytes <= length:
+            return
+        if length == 0:
+            self.frame_file.unlink()
+        else:
+            os.truncate(self.frame_file, length)
 
     def check(
         self,

@@ -256,7 +256,7 @@ class _Run:
     def go(self, interrupt: Interruptible) -> MDEnd:
         """Step to the end, or to the end of the step in which a signal came."""
         s, driver = self.settings, self.driver
-        if driver.n_steps == 0:
+        if not self.state_file.exists():
             self._look()
             self._checkpoint()
         while driver.n_steps < s.n_steps:
@@ -328,7 +328,7 @@ class _Run:
         lengths = self.recorder.sync()
         guard = self.guard
         arrays = self.driver.get_state().to_arrays() | {
-            "record_bytes": np.array([lengths.trace, lengths.trajectory]),
+            "record_bytes": np.array([lengths.trace, lengths.trajectory, guard.kept_bytes]),
             "guard_counts": np.array([guard.n_checks, guard.n_untrusted]),
             "guard_largest_eV_per_A": np.array(guard.largest),
             "guard_outside": np.array(guard.outside),
@@ -341,6 +341,7 @@ class _Run:
 def _restore(path: Path, driver: MDDriver, guard: TrustGuard) -> RecordLengths:
     """Put driver and guard where the checkpoint is, if there is one; returns how much of the records it knows."""
     if not path.exists():
+        guard.cut_back(0)
         return RecordLengths()
     arrays = load_arrays(path)
     try:
@@ -351,9 +352,10 @@ def _restore(path: Path, driver: MDDriver, guard: TrustGuard) -> RecordLengths:
             largest=float(arrays["guard_largest_eV_per_A"]),
             outside=bool(arrays["guard_outside"]),
         )
-        trace, trajectory = (int(n) for n in arrays["record_bytes"])
+        trace, trajectory, untrusted = (int(n) for n in arrays["record_bytes"])
     except KeyError as error:
         raise DataError(f"{path}: not a checkpoint of trepid md ({error} is missing)") from error
+    guard.cut_back(untrusted)
     return RecordLengths(trace=trace, trajectory=trajectory)
 
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -91,12 +92,13 @@ class Evaluator {
     if (n_threads < 1) throw std::invalid_argument("n_threads must be at least 1");
     // A thread needs some atoms to be worth its start.
     const int threads = static_cast<int>(std::max<size_t>(1, std::min<size_t>(n_threads, n / 8)));
-    while (static_cast<int>(kernels_.size()) < threads) kernels_.push_back(best_kernel().make(model_));
-    if (static_cast<int>(parts_.size()) < threads) parts_.resize(threads);
     std::vector<double> forces(3 * n), atom_energies(n), strain(6), variance(with_live ? 3 * n : 0);
     double energy = 0;
     {
       nb::gil_scoped_release release;
+      const std::lock_guard<std::mutex> alone(scratch_);
+      while (static_cast<int>(kernels_.size()) < threads) kernels_.push_back(best_kernel().make(model_));
+      if (static_cast<int>(parts_.size()) < threads) parts_.resize(threads);
       const System system = neighbours.system();
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
       for (int t = 0; t < threads; ++t) {
@@ -146,11 +148,19 @@ class Evaluator {
   Aligned<double> offset_, pair_, triplet_;
   Aligned<float> pair_live_, triplet_live_;
   std::vector<Zbl> zbl_;
+  std::mutex scratch_;  // kernels_ and parts_ serve one Python thread at a time
   std::vector<void*> kernels_;
   std::vector<Part> parts_;
 };
 
-static nb::tuple feature_rows(FeatureRows& features, const Neighbours& neighbours, In<int, nb::ndim<1>> rows, bool with_energy, bool with_forces, bool with_strain) {
+// Feature rows with their scratch memory kept to one Python thread at a time.
+class SharedFeatureRows : public FeatureRows {
+ public:
+  using FeatureRows::FeatureRows;
+  std::mutex scratch;
+};
+
+static nb::tuple feature_rows(SharedFeatureRows& features, const Neighbours& neighbours, In<int, nb::ndim<1>> rows, bool with_energy, bool with_forces, bool with_strain) {
   const size_t size = features.size(), n = neighbours.n_atoms();
   if (rows.size() != n) throw std::invalid_argument("rows must name one row per atom");
   size_t n_rows = 0;
@@ -158,6 +168,7 @@ static nb::tuple feature_rows(FeatureRows& features, const Neighbours& neighbour
   std::vector<double> energy(with_energy ? size : 0), forces(with_forces ? 3 * n_rows * size : 0), strain(with_strain ? 6 * size : 0);
   {
     nb::gil_scoped_release release;
+    const std::lock_guard<std::mutex> alone(features.scratch);
     System system = neighbours.system();
     std::vector<int> target(n + neighbours.n_ghosts());
     for (size_t k = 0; k < target.size(); ++k) target[k] = rows.data()[system.target[k]];
@@ -205,10 +216,10 @@ NB_MODULE(_native, m) {
       .def("compute", &Evaluator::compute, nb::arg("neighbours"), nb::arg("with_live"), nb::arg("n_threads"),
            "Energy (eV), forces (n, 3), dE/dstrain (6,) in eV, atom energies (n,), force variance of the live directions (n, 3) or None.");
 
-  nb::class_<FeatureRows>(m, "FeatureRows", "Derivatives of labels with respect to the raw coefficients.")
+  nb::class_<SharedFeatureRows>(m, "FeatureRows", "Derivatives of labels with respect to the raw coefficients.")
       .def(nb::init<int, int, int, int, double, double, double>(), nb::kw_only(), nb::arg("n_species"), nb::arg("n_pair"), nb::arg("n_radial"), nb::arg("l_max"), nb::arg("r_min"),
            nb::arg("pair_cutoff"), nb::arg("triplet_cutoff"))
-      .def_prop_ro("size", &FeatureRows::size)
+      .def_prop_ro("size", &SharedFeatureRows::size)
       .def("compute", &feature_rows, nb::arg("neighbours"), nb::arg("rows"), nb::arg("with_energy"), nb::arg("with_forces"), nb::arg("with_strain"),
            "Rows of energy (size,), forces (3 n_rows, size) and dE/dstrain (6, size); rows[i] is the force row block of atom i, or -1.");
 }

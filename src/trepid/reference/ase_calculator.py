@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -9,7 +10,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ase.calculators.calculator import external_calculators, get_calculator_class, names
+from ase.calculators.calculator import (
+    Calculator,
+    FileIOCalculator,
+    external_calculators,
+    get_calculator_class,
+    names,
+)
 
 from trepid.errors import ConfigError
 from trepid.reference.calculator import CalculatorReference, flat_parameters, next_free
@@ -57,6 +64,7 @@ class ASECalculatorReference(CalculatorReference):
         self.name = calculator
         self.parameters: dict[str, Any] = dict(parameters or {})
         self.directory = None if directory is None else Path(directory)
+        _refuse_unknown(calculator, self.parameters)
         # Made once now, so that a wrong parameter is told before the first frame is there to be labelled.
         trial = self._made()
         known = getattr(trial, "implemented_properties", None)
@@ -92,7 +100,10 @@ class ASECalculatorReference(CalculatorReference):
         try:
             return make(**self.parameters)
         except Exception as error:  # BadConfiguration, TypeError, KeyError, ...: each calculator has its own
-            told = " ".join(str(error).split())[:300] or type(error).__name__
+            told = " ".join(str(error).split())[:300]
+            told = (
+                told or f"{type(error).__name__} (is the code installed, and its command in the configuration of ASE?)"
+            )
             raise ConfigError(f"calculator {self.calculator} cannot be set up with these parameters: {told}") from error
 
 
@@ -129,6 +140,27 @@ def _resolve(calculator: str) -> Callable[..., Any]:
         raise ConfigError(f"calculator {calculator}: its package is not installed: {error}") from error
     except AttributeError as error:
         raise ConfigError(f"calculator {calculator}: ASE names it but has no class for it: {error}") from error
+
+
+def _refuse_unknown(calculator: str, parameters: Mapping[str, Any]) -> None:
+    """Tell a misspelt parameter of the simple calculators of ASE (emt, lj, morse, ...), which they would ignore.
+
+    Their constructor is (self, **kwargs) and everything they know is in `default_parameters`; the others look after
+    their parameters themselves.
+    """
+    kind: Any = _resolve(calculator)
+    if not (inspect.isclass(kind) and issubclass(kind, Calculator)) or issubclass(kind, FileIOCalculator):
+        return
+    arguments = list(inspect.signature(kind.__init__).parameters.values())
+    simple = len(arguments) == 2 and arguments[1].kind is inspect.Parameter.VAR_KEYWORD
+    known = list(kind.default_parameters)
+    if not simple or not known:
+        return
+    for key in parameters:
+        if key not in known:
+            close = get_close_matches(key, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ConfigError(f"calculator {calculator} has no parameter {key!r}; known are {', '.join(known)}{hint}")
 
 
 def _version_of(kind: type) -> str:

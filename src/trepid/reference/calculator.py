@@ -54,6 +54,8 @@ class CalculatorReference(Reference):
                 f"{self.name}: {_one_line(error)}; the engine lacks one of {', '.join(properties)}"
                 + (" (`stress: false` does without stress)" if "stress" in properties else ""),
             ) from error
+        except ConfigError:
+            raise
         except Exception as error:  # engines raise what they like; the campaign must go on and say so
             reason = _reason(error)
             said = "not converged" if reason is FailureReason.NOT_CONVERGED else "failed"

@@ -95,7 +95,7 @@ _SMALLEST_FORCE = 0.05
 def validate_reference(
     reference: Reference, atoms: Atoms, *, tolerances: Tolerances = _DEFAULT_TOLERANCES, seed: int = 0
 ) -> ContractReport:
-    """Hold a reference to its contract; seven labels, nine where the frame has a volume.
+    """Hold a reference to its contract; five labels, seven where the frame has a volume.
 
     Clauses: energy, forces and (where there is a volume) stress are under the keys asked for, finite, of the right
     shape; all else of the frame comes back as it was; the input is not changed; a label does not depend on frames
@@ -177,7 +177,7 @@ def validate_reference(
         slope = trial.energy(_strained(frame, strain)) - trial.energy(_strained(frame, -strain))
         work = 2.0 * float(first.stress @ strain) * frame.get_volume()
         scale = 2.0 * float(np.linalg.norm(first.stress) * np.linalg.norm(strain)) * frame.get_volume()
-        stress_gradient = abs(slope - work) / scale
+        stress_gradient = float(abs(slope - work) / scale)
         trial.expect(
             stress_gradient <= tolerances.stress_gradient,
             f"stress is not the gradient of the energy under strain (relative deviation {stress_gradient:.2g}, "
@@ -190,7 +190,7 @@ def validate_reference(
         n_labels=len(trial.seconds),
         repeat_forces=repeat,
         translation_forces=translation,
-        gradient=gradient,
+        gradient=float(gradient),
         stress_gradient=stress_gradient,
     )
 
@@ -314,9 +314,10 @@ def _moved(atoms: Atoms, displacement: FloatArray) -> Atoms:
 
 
 def _strained(atoms: Atoms, strain: FloatArray) -> Atoms:
-    """A copy with cell and atoms strained (Voigt)."""
+    """A copy with cell and atoms strained; Voigt with engineering shear, so that stress times strain is work."""
     strained = atoms.copy()
-    strained.set_cell(atoms.cell.array @ (np.eye(3) + voigt_6_to_full_3x3_strain(strain)), scale_atoms=True)
+    # What ASE calls the full strain is the deformation, identity included.
+    strained.set_cell(atoms.cell.array @ voigt_6_to_full_3x3_strain(strain), scale_atoms=True)
     return strained
 
 

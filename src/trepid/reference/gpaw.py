@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -74,7 +76,13 @@ class GPAWReference(CalculatorReference):
         self.kpts = _k_points(kpts)
         self.convergence = dict(convergence or {})
         self.parameters = dict(parameters or {})
+        accepted = inspect.signature(import_module("gpaw").GPAW).parameters
+        open_ended = any(entry.kind is inspect.Parameter.VAR_KEYWORD for entry in accepted.values())
         for key in self.parameters:
+            if key not in accepted and not open_ended:
+                close = get_close_matches(key, accepted, n=1)
+                hint = f"; did you mean {close[0]}?" if close else ""
+                raise ConfigError(f"gpaw: {key!r} in parameters is not an argument of GPAW{hint}")
             if key in _OWN:
                 own = "mode_cutoff_eV" if key == "mode" else "directory" if key == "txt" else key
                 raise ConfigError(f"gpaw: {key!r} in parameters; set it as {own}")
@@ -112,7 +120,7 @@ class GPAWReference(CalculatorReference):
         )
 
     def _log_hint(self) -> str:
-        return "" if self._log is None else f" (see {self._log})"
+        return "" if self._log is None or not self._log.exists() else f" (see {self._log})"
 
 
 def _k_points(kpts: Sequence[int] | Mapping[str, Any]) -> dict[str, Any]:

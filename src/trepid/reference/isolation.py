@@ -144,7 +144,10 @@ class IsolatedReference(Reference):
     def _obituary(self) -> str:
         """How the process ended."""
         assert self._process is not None
-        code = self._process.wait()
+        try:
+            code = self._process.wait(timeout=10.0)
+        except subprocess.TimeoutExpired:
+            return "its process stopped answering"
         if code < 0:
             with contextlib.suppress(ValueError):
                 return f"its process was ended by {signal.Signals(-code).name}"
@@ -169,6 +172,7 @@ def serve(answers: int) -> None:
     answers : int
         File descriptor to write to.
     """
+    os.set_inheritable(answers, False)  # else a code started by the engine would keep it open after a crash
     requests: queue.SimpleQueue[tuple[Reference, Atoms]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, requests), daemon=True).start()
     while True:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
 
 from trepid import _native
 from trepid.data import LabelKeys, labels_of
@@ -114,17 +115,22 @@ class BayesianForceField(Potential):
         """
         if not frames:
             raise DataError("fit needs at least one labelled frame")
-        self.reference_energies = self._reference_energies(frames)
-        self.statistics = SufficientStatistics(self.basis.layout.size)
-        self.templates, self._environments = [], None
-        self._accumulate(frames)
+        reference_energies = self._reference_energies(frames)
+        statistics = self._statistics_of(frames, reference_energies)
+        self.reference_energies, self.statistics = reference_energies, statistics
+        self.templates, self._environments = extend_templates([], frames), None
         return self.optimize()
 
     def update(self, frames: Sequence[Atoms]) -> BayesianForceField:
         """Add labelled frames and renew the posterior; hyperparameters and reference energies stay."""
-        if self.n_frames == 0:
-            self.reference_energies = self._reference_energies(frames)
-        self._accumulate(frames)
+        reference_energies = self.reference_energies if self.n_frames else self._reference_energies(frames)
+        statistics = self._statistics_of(frames, reference_energies)
+        self.reference_energies = reference_energies
+        self.statistics.merge(statistics)
+        self._require_data()
+        templates = extend_templates(self.templates, frames)
+        if len(templates) > len(self.templates):
+            self.templates, self._environments = templates, None
         self._set_posterior(Posterior(self.basis, self.hyperparameters, self.statistics))
         return self
 
@@ -138,31 +144,32 @@ class BayesianForceField(Potential):
         self._set_posterior(posterior)
         return self
 
-    def _accumulate(self, frames: Sequence[Atoms]) -> None:
-        # All frames first, so that a bad one leaves the statistics as they were.
-        fresh = SufficientStatistics(self.basis.layout.size)
+    def _statistics_of(self, frames: Sequence[Atoms], reference_energies: FloatArray) -> SufficientStatistics:
+        """Statistics of these frames alone, so that a bad one among them leaves what is known as it was."""
+        statistics = SufficientStatistics(self.basis.layout.size)
         for k, atoms in enumerate(frames):
             try:
                 self.features.add(
-                    fresh,
+                    statistics,
                     atoms,
                     keys=self.keys,
-                    reference_energies=self.reference_energies,
+                    reference_energies=reference_energies,
                     large_force=self.large_force,
                 )
             except DataError as error:
                 raise DataError(f"frame {k} (counted from 0): {error}") from error
-        self.statistics.merge(fresh)
-        templates = extend_templates(self.templates, frames)
-        if len(templates) > len(self.templates):
-            self.templates, self._environments = templates, None
+        return statistics
 
     def _reference_energies(self, frames: Sequence[Atoms]) -> FloatArray:
         """Energy per atom of each species, by least squares of minimum norm over the energy labels, eV."""
-        labelled = [(self.features.composition(a), e) for a in frames if (e := labels_of(a, self.keys).energy) is not None]
-        if not labelled:
+        counts, energies = [], []
+        for k, atoms in enumerate(frames):
+            energy = labels_of(atoms, self.keys, where=f"frame {k} (counted from 0)").energy
+            if energy is not None:
+                counts.append(self.features.composition(atoms))
+                energies.append(energy)
+        if not energies:
             return np.zeros(len(self.species))
-        counts, energies = np.array([c for c, _ in labelled]), np.array([e for _, e in labelled])
         return np.asarray(np.linalg.lstsq(counts, energies, rcond=None)[0])
 
     # ---- state
@@ -296,6 +303,10 @@ class BayesianForceField(Potential):
         """Write one model file, atomically; by convention its name ends in .trepid."""
         tables = self.mean.tables
         tensors = {f"table.{name}": getattr(tables, name) for name in Tables.__dataclass_fields__}
+        b = self.basis
+        tensors["table.numbers"] = np.array([atomic_numbers[s] for s in b.species], dtype=np.int64)
+        tensors["table.sizes"] = np.array([b.n_pair, b.n_radial, b.l_max, tables.rank], dtype=np.int64)
+        tensors["table.grid"] = np.array([b.r_min, b.pair_cutoff, b.triplet_cutoff])
         tensors["reference_energies"] = self.reference_energies
         tensors["coefficients"] = self.posterior.mean
         for k, template in enumerate(self.templates):

@@ -97,7 +97,7 @@ def live_directions(posterior: Posterior, rows: FloatArray, rank: int) -> FloatA
     whitened = to_whitened(rows, posterior.factors).T
     rotated = solve_triangular(posterior.cholesky, whitened, lower=True, check_finite=False)  # (directions, rows)
     gram = rotated.T @ rotated
-    if rank + 1 < len(gram):
+    if rank + 1 < len(gram) and gram.any():  # without any neighbour there is nothing to be unsure of
         start = np.random.default_rng(0).standard_normal(len(gram))
         values, vectors = eigsh(gram, k=rank, which="LA", v0=start)
     else:

@@ -13,6 +13,8 @@ from trepid.errors import DataError
 
 SKIN = 0.5
 """Default skin, A."""
+CLOSEST = 1e-3
+"""Atoms closer than this, A, are the same atom twice: no bond has a direction there."""
 
 
 class SkinNeighbors:
@@ -43,7 +45,7 @@ class SkinNeighbors:
         Raises
         ------
         DataError
-            Positions or cell are not finite, or a periodic direction has no cell vector.
+            Positions or cell are not finite, atoms coincide, or a periodic direction has no cell vector.
         """
         positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
         raw_cell = np.asarray(atoms.cell[:], dtype=np.float64)
@@ -64,7 +66,10 @@ class SkinNeighbors:
         if abs(np.linalg.det(cell)) < 1e-6:
             raise DataError(f"the cell {raw_cell.tolist()} has no volume")
         search = NeighborList(cutoff=self.cutoff + self.skin, full_list=True, n_threads=1)
-        pairs, shifts = search.compute(positions, cell, atoms.pbc, quantities="PS")
+        pairs, shifts, distances = search.compute(positions, cell, atoms.pbc, quantities="PSd")
+        if len(distances) and distances.min() < CLOSEST:
+            i, j = pairs[np.argmin(distances)]
+            raise DataError(f"atoms {i} and {j} (counted from 0) are {distances.min():.2g} A apart: they coincide")
         self._list = _native.Neighbours(
             positions,
             cell,

@@ -1,0 +1,240 @@
+// pair_style trepid [rank R]
+// pair_coeff * * MODEL El1 El2 ...
+//
+// Energy, forces, virial, their per-atom shares, and on demand the live force uncertainty per atom (eV/A, one standard deviation):
+//   fix u all pair 10 trepid uncertainty 1
+// The kernel is the one of the Python module; here LAMMPS brings the neighbours and ghosts.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "../dispatch.h"
+#include "../elements.h"
+#include "../model_file.h"
+#include "atom.h"
+#include "comm.h"
+#include "error.h"
+#include "force.h"
+#include "lammpsplugin.h"
+#include "memory.h"
+#include "neigh_list.h"
+#include "neighbor.h"
+#include "pair.h"
+#include "update.h"
+#include "utils.h"
+
+#ifndef TREPID_LAMMPS_VERSION
+#error "define TREPID_LAMMPS_VERSION, the release this plugin is built for"
+#endif
+
+using namespace LAMMPS_NS;
+
+namespace {
+
+constexpr int kDefaultRank = trepid::kRankBlock;
+
+// Two floats travel in one double of LAMMPS' communication buffers.
+constexpr int reverse_size(int rank) { return 3 * rank / 2; }
+
+class PairTrepid : public Pair {
+ public:
+  explicit PairTrepid(LAMMPS* lmp) : Pair(lmp) {
+    single_enable = 0;
+    restartinfo = 0;
+    one_coeff = 1;
+    manybody_flag = 1;
+    centroidstressflag = CENTROID_NOTAVAIL;
+    no_virial_fdotr_compute = 1;  // the pair part is summed from both sides, so f.r over ghosts would count it twice
+    unit_convert_flag = 0;
+    // pair_style hybrid reads this before pair_coeff names a model.
+    comm_reverse = reverse_size(rank_);
+  }
+
+  ~PairTrepid() override {
+    if (copymode) return;
+    forget_kernel();
+    std::free(live_);
+    memory->destroy(uncertainty_);
+    if (allocated) {
+      memory->destroy(setflag);
+      memory->destroy(cutsq);
+    }
+  }
+
+  void settings(int narg, char** arg) override {
+    if (narg != 0 && narg != 2) error->all(FLERR, "pair_style trepid takes no argument, or: rank R");
+    if (narg == 2) {
+      if (std::strcmp(arg[0], "rank") != 0) error->all(FLERR, "pair_style trepid: unknown keyword {}; known is rank", arg[0]);
+      rank_ = utils::inumeric(FLERR, arg[1], false, lmp);
+      if (rank_ < 0 || rank_ % trepid::kRankBlock) error->all(FLERR, "pair_style trepid: rank {} is not a multiple of {}", rank_, trepid::kRankBlock);
+      comm_reverse = reverse_size(rank_);
+    }
+  }
+
+  void coeff(int narg, char** arg) override {
+    const int n = atom->ntypes;
+    if (narg != 3 + n) error->all(FLERR, "pair_coeff * * MODEL and one element per atom type ({}) are needed, {} arguments were given", n, narg);
+    if (std::strcmp(arg[0], "*") != 0 || std::strcmp(arg[1], "*") != 0) error->all(FLERR, "pair_coeff of trepid starts with * *");
+    try {
+      tables_ = trepid::ModelTables::read(arg[2]);
+    } catch (const std::exception& problem) {
+      error->all(FLERR, "pair_coeff: model file {}: {}", arg[2], problem.what());
+    }
+    tables_.limit_rank(rank_);
+    if (!allocated) {
+      memory->create(setflag, n + 1, n + 1, "pair:setflag");
+      memory->create(cutsq, n + 1, n + 1, "pair:cutsq");
+      allocated = 1;
+    }
+    species_of_type_.assign(n + 1, -1);
+    for (int type = 1; type <= n; ++type) {
+      const char* symbol = arg[2 + type];
+      if (std::strcmp(symbol, "NULL") == 0) continue;
+      for (int s = 0; s < tables_.n_species; ++s)
+        if (symbol == std::string(trepid::element_symbol(tables_.numbers[s]))) species_of_type_[type] = s;
+      if (species_of_type_[type] < 0) error->all(FLERR, "pair_coeff: element {} is unknown to model {}, which knows{}", symbol, arg[2], known_elements());
+    }
+    int n_set = 0;
+    for (int i = 1; i <= n; ++i)
+      for (int j = 1; j <= n; ++j) {
+        setflag[i][j] = species_of_type_[i] >= 0 && species_of_type_[j] >= 0;
+        n_set += setflag[i][j];
+      }
+    if (n_set == 0) error->all(FLERR, "pair_coeff of trepid sets no atom type");
+    forget_kernel();
+    kernel_ = trepid::best_kernel().make(tables_.model());
+    if (comm->me == 0)
+      utils::logmesg(lmp, "trepid: model {} ({} kernel), cutoffs {} / {} A, {} live directions\n", arg[2], trepid::best_kernel().name, tables_.pair_cutoff, tables_.triplet_cutoff, tables_.rank);
+  }
+
+  void init_style() override {
+    if (!force->newton_pair) error->all(FLERR, "pair_style trepid needs newton on");
+    if (std::strcmp(update->unit_style, "metal") != 0) error->all(FLERR, "pair_style trepid needs units metal");
+    neighbor->add_request(this, NeighConst::REQ_FULL);
+  }
+
+  double init_one(int, int) override { return std::max(tables_.pair_cutoff, tables_.triplet_cutoff); }
+
+  void compute(int eflag, int vflag) override {
+    ev_init(eflag, vflag);
+    const int n_all = atom->nlocal + atom->nghost;
+    const bool with_live = wanted_ && tables_.rank > 0;
+    if (wanted_ && tables_.rank == 0) error->all(FLERR, "pair_style trepid: this model has no live directions, so no uncertainty");
+    if (with_live) clear_live(n_all);
+    if (vflag_atom) atom_strain_.assign(6 * static_cast<size_t>(n_all), 0.0);
+    double strain[6] = {0, 0, 0, 0, 0, 0};
+    const trepid::System system{atom->x[0], atom->type, species_of_type_.data(), nullptr, list->ilist, list->numneigh, list->firstneigh, NEIGHMASK};
+    trepid::Output out{0, eflag_atom ? eatom : nullptr, atom->f[0], vflag_either ? strain : nullptr, vflag_atom ? atom_strain_.data() : nullptr, with_live ? live_ : nullptr};
+    trepid::best_kernel().compute(kernel_, system, 0, list->inum, out);
+    if (eflag_global) eng_vdwl += out.energy;
+    // dE/dstrain in the order xx yy zz yz xz xy; LAMMPS wants minus that, as xx yy zz xy xz yz.
+    static constexpr int order[6] = {0, 1, 2, 5, 4, 3};
+    if (vflag_global)
+      for (int v = 0; v < 6; ++v) virial[v] -= strain[order[v]];
+    if (vflag_atom)
+      for (int i = 0; i < atom->nlocal; ++i)
+        for (int v = 0; v < 6; ++v) vatom[i][v] -= atom_strain_[6 * static_cast<size_t>(i) + order[v]];
+    if (with_live) finish_live();
+  }
+
+  void* extract(const char* name, int& dimension) override {
+    dimension = 0;
+    return std::strcmp(name, "uncertainty_flag") == 0 ? &wanted_ : nullptr;
+  }
+
+  void* extract_peratom(const char* name, int& columns) override {
+    if (std::strcmp(name, "uncertainty") != 0) return nullptr;
+    columns = 0;
+    return uncertainty_;
+  }
+
+  int pack_reverse_comm(int n, int first, double* buffer) override {
+    const size_t row = 3 * static_cast<size_t>(tables_.rank);
+    std::memcpy(buffer, live_ + first * row, n * row * sizeof(float));
+    return n * reverse_size(tables_.rank);
+  }
+
+  void unpack_reverse_comm(int n, int* atoms, double* buffer) override {
+    const size_t row = 3 * static_cast<size_t>(tables_.rank);
+    std::vector<float> ghost(row);
+    for (int k = 0; k < n; ++k) {
+      std::memcpy(ghost.data(), reinterpret_cast<const char*>(buffer) + k * row * sizeof(float), row * sizeof(float));
+      float* own = live_ + atoms[k] * row;
+      for (size_t q = 0; q < row; ++q) own[q] += ghost[q];
+    }
+  }
+
+  double memory_usage() override { return Pair::memory_usage() + static_cast<double>(live_capacity_) * sizeof(float) + static_cast<double>(uncertainty_capacity_) * sizeof(double); }
+
+ private:
+  void clear_live(int n_all) {
+    const size_t needed = 3 * static_cast<size_t>(n_all) * tables_.rank;
+    if (needed > live_capacity_) {
+      std::free(live_);
+      live_capacity_ = needed + needed / 4;
+      live_ = static_cast<float*>(std::aligned_alloc(64, (live_capacity_ * sizeof(float) + 63) / 64 * 64));
+      if (!live_) error->one(FLERR, "pair_style trepid: no memory for the uncertainty of {} atoms", n_all);
+    }
+    std::memset(live_, 0, needed * sizeof(float));
+  }
+
+  // Ghosts give their share of every direction's force to their owners; then squares add up.
+  void finish_live() {
+    comm->reverse_comm(this);
+    if (atom->nmax > uncertainty_capacity_) {
+      uncertainty_capacity_ = atom->nmax;
+      memory->destroy(uncertainty_);
+      memory->create(uncertainty_, uncertainty_capacity_, "pair:uncertainty");
+    }
+    const size_t row = 3 * static_cast<size_t>(tables_.rank);
+    for (int i = 0; i < atom->nlocal; ++i) {
+      const float* f = live_ + i * row;
+      float sum = 0;
+      for (size_t q = 0; q < row; ++q) sum += f[q] * f[q];
+      uncertainty_[i] = std::sqrt(static_cast<double>(sum));
+    }
+  }
+
+  void forget_kernel() {
+    if (kernel_) trepid::best_kernel().destroy(kernel_);
+    kernel_ = nullptr;
+  }
+
+  std::string known_elements() const {
+    std::string names;
+    for (const auto z : tables_.numbers) names += std::string(" ") + trepid::element_symbol(z);
+    return names;
+  }
+
+  int rank_ = kDefaultRank;
+  int wanted_ = 0;  // raised by fix pair before the steps on which it wants the uncertainty
+  trepid::ModelTables tables_;
+  void* kernel_ = nullptr;
+  std::vector<int> species_of_type_;
+  std::vector<double> atom_strain_;
+  float* live_ = nullptr;
+  size_t live_capacity_ = 0;
+  double* uncertainty_ = nullptr;
+  int uncertainty_capacity_ = 0;
+};
+
+}  // namespace
+
+static void* create_pair(void* lmp) { return new PairTrepid(static_cast<LAMMPS*>(lmp)); }
+
+extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void* lmp, void* handle, void* register_function) {
+  lammpsplugin_t plugin;
+  plugin.version = TREPID_LAMMPS_VERSION;
+  plugin.style = "pair";
+  plugin.name = "trepid";
+  plugin.info = "trepid: Bayesian force field with live uncertainty";
+  plugin.author = "the trepid developers";
+  plugin.creator.v1 = &create_pair;
+  plugin.handle = handle;
+  (*reinterpret_cast<lammpsplugin_regfunc>(register_function))(&plugin, lmp);
+}

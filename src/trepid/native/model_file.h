@@ -1,0 +1,227 @@
+// Reads the evaluation tables of a model file: a safetensors container (8-byte length, JSON header, raw little-endian arrays) of which
+// only the tensors named `table.*` are wanted. Every rank count, shape and size is checked before it is used.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "model.h"
+
+namespace trepid {
+
+// The part of JSON that a safetensors header uses: nested objects, arrays of integers, strings.
+class HeaderReader {
+ public:
+  struct Tensor {
+    std::string type;
+    std::vector<uint64_t> shape;
+    uint64_t begin = 0, end = 0;
+  };
+
+  explicit HeaderReader(const std::string& text) : text_(text) {
+    expect('{');
+    if (accept('}')) return;
+    do {
+      const std::string name = string();
+      expect(':');
+      if (name == "__metadata__")
+        read_metadata();
+      else
+        tensors[name] = read_tensor();
+    } while (accept(','));
+    expect('}');
+  }
+
+  std::map<std::string, Tensor> tensors;
+  std::map<std::string, std::string> metadata;
+
+ private:
+  [[noreturn]] static void fail() { throw std::runtime_error("its header cannot be read"); }
+  void skip() {
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r')) ++at_;
+  }
+  bool accept(char c) {
+    skip();
+    if (at_ >= text_.size() || text_[at_] != c) return false;
+    ++at_;
+    return true;
+  }
+  void expect(char c) {
+    if (!accept(c)) fail();
+  }
+  std::string string() {
+    expect('"');
+    std::string out;
+    while (at_ < text_.size() && text_[at_] != '"') {
+      if (text_[at_] == '\\') {
+        ++at_;
+        if (at_ >= text_.size()) fail();
+      }
+      out += text_[at_++];
+    }
+    expect('"');
+    return out;
+  }
+  uint64_t integer() {
+    skip();
+    if (at_ >= text_.size() || text_[at_] < '0' || text_[at_] > '9') fail();
+    uint64_t value = 0;
+    while (at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9') value = 10 * value + (text_[at_++] - '0');
+    return value;
+  }
+  std::vector<uint64_t> integers() {
+    std::vector<uint64_t> out;
+    expect('[');
+    if (accept(']')) return out;
+    do out.push_back(integer());
+    while (accept(','));
+    expect(']');
+    return out;
+  }
+  void read_metadata() {
+    expect('{');
+    if (accept('}')) return;
+    do {
+      const std::string name = string();
+      expect(':');
+      metadata[name] = string();
+    } while (accept(','));
+    expect('}');
+  }
+  Tensor read_tensor() {
+    Tensor t;
+    expect('{');
+    do {
+      const std::string name = string();
+      expect(':');
+      if (name == "dtype") {
+        t.type = string();
+      } else if (name == "shape") {
+        t.shape = integers();
+      } else if (name == "data_offsets") {
+        const auto offsets = integers();
+        if (offsets.size() != 2 || offsets[1] < offsets[0]) fail();
+        t.begin = offsets[0], t.end = offsets[1];
+      } else {
+        fail();
+      }
+    } while (accept(','));
+    expect('}');
+    return t;
+  }
+
+  const std::string& text_;
+  size_t at_ = 0;
+};
+
+// An owning Model, with the atomic numbers of its species.
+class ModelTables {
+ public:
+  // Throws std::runtime_error whose text completes "model file X: ...".
+  static ModelTables read(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    if (!file) throw std::runtime_error("it cannot be opened");
+    file.seekg(0, std::ios::end);
+    const uint64_t total = static_cast<uint64_t>(file.tellg());
+    file.seekg(0);
+    uint64_t length = 0;
+    if (total < 8 || !file.read(reinterpret_cast<char*>(&length), 8) || length > total - 8 || length > (1u << 28)) throw std::runtime_error("it is not a model file of trepid, or it is cut off");
+    std::string header(length, '\0');
+    if (!file.read(&header[0], static_cast<std::streamsize>(length))) throw std::runtime_error("it is cut off");
+    const HeaderReader parsed(header);
+    const auto format = parsed.metadata.find("format"), version = parsed.metadata.find("version");
+    if (format == parsed.metadata.end() || format->second != "trepid-bayesian-force-field") throw std::runtime_error("it is not a model file of trepid");
+    if (version == parsed.metadata.end() || version->second != "1") throw std::runtime_error("its version is not 1, the one this plugin reads");
+    const uint64_t start = 8 + length, available = total - start;
+    for (const auto& t : parsed.tensors)
+      if (t.second.end > available) throw std::runtime_error("it is cut off");
+
+    ModelTables out;
+    std::vector<int64_t> sizes;
+    std::vector<double> grid;
+    load(file, parsed, start, "table.numbers", "I64", out.numbers);
+    load(file, parsed, start, "table.sizes", "I64", sizes);
+    load(file, parsed, start, "table.grid", "F64", grid);
+    if (sizes.size() != 4 || grid.size() != 3 || out.numbers.empty()) throw std::runtime_error("its sizes are damaged");
+    out.n_species = static_cast<int>(out.numbers.size());
+    out.n_pair = static_cast<int>(sizes[0]), out.n_radial = static_cast<int>(sizes[1]), out.l_max = static_cast<int>(sizes[2]), out.rank = static_cast<int>(sizes[3]);
+    out.r_min = grid[0], out.pair_cutoff = grid[1], out.triplet_cutoff = grid[2];
+    load(file, parsed, start, "table.offset", "F64", out.offset);
+    load(file, parsed, start, "table.pair", "F64", out.pair);
+    load(file, parsed, start, "table.triplet", "F64", out.triplet);
+    load(file, parsed, start, "table.zbl", "F64", out.zbl);
+    load(file, parsed, start, "table.pair_live", "F32", out.pair_live);
+    load(file, parsed, start, "table.triplet_live", "F32", out.triplet_live);
+    out.check();
+    return out;
+  }
+
+  // Keeps the leading directions only.
+  void limit_rank(int rank) {
+    if (rank >= this->rank) return;
+    pair_live = leading(pair_live, this->rank, rank);
+    triplet_live = leading(triplet_live, this->rank, rank);
+    this->rank = rank;
+  }
+
+  // Aligned view for the kernel; valid as long as this object and unchanged.
+  Model model() {
+    zbl_.clear();
+    for (size_t k = 0; k < zbl.size(); k += 4) zbl_.push_back(Zbl{zbl[k], zbl[k + 1], zbl[k + 2], zbl[k + 3]});
+    triplet_ = align(triplet), pair_live_ = align(pair_live), triplet_live_ = align(triplet_live);
+    return Model{n_species, n_pair, n_radial, l_max, rank, r_min, pair_cutoff, triplet_cutoff, offset.data(), pair.data(), triplet_.get(), zbl_.data(), pair_live_.get(), triplet_live_.get()};
+  }
+
+  int n_species = 0, n_pair = 0, n_radial = 0, l_max = 0, rank = 0;
+  double r_min = 0, pair_cutoff = 0, triplet_cutoff = 0;
+  std::vector<int64_t> numbers;  // atomic numbers
+  std::vector<double> offset, pair, triplet, zbl;
+  std::vector<float> pair_live, triplet_live;
+
+ private:
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  template <class T>
+  static std::unique_ptr<T, Free> align(const std::vector<T>& from) {
+    void* p = std::aligned_alloc(64, (from.size() * sizeof(T) + 127) / 64 * 64);
+    if (!p) throw std::bad_alloc();
+    std::memcpy(p, from.data(), from.size() * sizeof(T));
+    return std::unique_ptr<T, Free>(static_cast<T*>(p));
+  }
+  static std::vector<float> leading(const std::vector<float>& from, int stride, int n) {
+    std::vector<float> out;
+    out.reserve(from.size() / stride * n);
+    for (size_t k = 0; k < from.size(); k += stride) out.insert(out.end(), from.begin() + k, from.begin() + k + n);
+    return out;
+  }
+  template <class T>
+  static void load(std::ifstream& file, const HeaderReader& header, uint64_t start, const std::string& name, const char* type, std::vector<T>& into) {
+    const auto found = header.tensors.find(name);
+    if (found == header.tensors.end()) throw std::runtime_error("it has no " + name);
+    const auto& t = found->second;
+    if (t.type != type || (t.end - t.begin) % sizeof(T)) throw std::runtime_error(name + " has the wrong type");
+    into.resize((t.end - t.begin) / sizeof(T));
+    file.seekg(static_cast<std::streamoff>(start + t.begin));
+    if (!into.empty() && !file.read(reinterpret_cast<char*>(into.data()), static_cast<std::streamsize>(t.end - t.begin))) throw std::runtime_error("it is cut off");
+  }
+  void check() const {
+    if (n_pair < 1 || n_radial < 1 || l_max < 0 || l_max > kMaxDegree || rank < 0 || rank % kRankBlock || !(pair_cutoff > r_min) || !(triplet_cutoff > r_min)) throw std::runtime_error("its sizes are out of range");
+    const size_t ns = n_species, channels = ns * padded_radial(n_radial), products = ns * (l_max + 1) * channels * channels, splines = ns * ns * (n_pair + 3);
+    if (offset.size() != ns || pair.size() != splines || triplet.size() != products || zbl.size() != 4 * ns * ns || pair_live.size() != splines * rank || triplet_live.size() != products * rank)
+      throw std::runtime_error("its tables do not have the sizes they claim");
+  }
+
+  std::vector<Zbl> zbl_;
+  std::unique_ptr<double, Free> triplet_;
+  std::unique_ptr<float, Free> pair_live_, triplet_live_;
+};
+
+}  // namespace trepid

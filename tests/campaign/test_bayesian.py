@@ -1,0 +1,75 @@
+"""The loop with the potential it is made for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import read
+from campaign_doubles import LoggedReference, assert_same_run, calls, campaign
+
+from trepid.campaign.labels import Labeller
+from trepid.campaign.ledger import StopReason, Train, read_ledger
+from trepid.campaign.on_the_fly import CampaignResult, _OnTheFly, learn
+from trepid.dynamics.md import MDDriver
+from trepid.potentials.bayesian.force_field import BayesianForceField
+
+SMALL: dict[str, dict[str, object]] = {
+    "potential": {"pair_cutoff_A": 4.0, "triplet_cutoff_A": 3.2, "n_pair": 8, "n_radial": 4, "l_max": 2},
+    "structure": {"supercell": [2, 1, 1]},
+    "learning": {"threshold_eV_per_A": 0.012},
+}
+
+
+def run(folder: Path) -> CampaignResult:
+    sections = {name: dict(values) for name, values in SMALL.items()}
+    sections["structure"]["file"] = str(folder / "cu.extxyz")
+    return learn(campaign(folder, **sections), reference=LoggedReference(folder / "calls.jsonl"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    assert run(folder).reason is StopReason.FINISHED
+    return folder
+
+
+def test_it_learns_and_its_model_file_is_the_model(finished: Path) -> None:
+    model = BayesianForceField.load(finished / "run" / "model.trepid")
+    trainings = [e.event for e in read_ledger(finished / "run" / "ledger.jsonl") if isinstance(e.event, Train)]
+    assert model.n_frames == trainings[-1].n_labels
+    assert model.noise.forces == trainings[-1].noise_forces
+    assert np.isfinite(trainings[-1].log_evidence)
+    assert trainings[-1].hyperparameters["noise"]["forces"] == model.noise.forces
+    label = read(finished / "run" / "labels" / "label-0002.extxyz")
+    error = model.predict(label).forces - label.arrays["REF_forces"]
+    assert np.abs(error).mean() < 0.1 * np.abs(label.arrays["REF_forces"]).mean()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "count"),
+    [(Labeller, "obtain", 4), (BayesianForceField, "save", 2), (MDDriver, "step", 23), (_OnTheFly, "_answer", 1)],
+)
+def test_resume_is_exact_with_the_bayesian_force_field(
+    tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, count: int
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    real, made = getattr(owner, name), [0]
+
+    def method(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        result = real(self, *args, **kwargs)
+        made[0] += 1
+        if made[0] == count:
+            raise Killed
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, method)
+        with pytest.raises(Killed):
+            run(tmp_path)
+    assert run(tmp_path).reason is StopReason.FINISHED
+    assert_same_run(tmp_path, finished)
+    assert sorted(calls(tmp_path)) == sorted(calls(finished))

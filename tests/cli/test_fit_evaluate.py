@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import read, write
+
+from trepid.evaluation import evaluate
+from trepid.potentials import load_potential
+
+KEYS = {
+    "n_frames",
+    "forces_rmse",
+    "forces_mae",
+    "energy_rmse_per_atom",
+    "forces_coverage_95",
+    "forces_uncertainty_spearman",
+}
+
+
+def test_evaluate_prints_json_on_stdout_and_messages_on_stderr(trepid, copper: Path) -> None:
+    outcome = trepid("evaluate", copper / "cu.trepid", copper / "test.extxyz", "--json")
+    assert outcome.code == 0
+    figures = outcome.json
+    assert set(figures) >= KEYS
+    assert figures["n_frames"] == 3
+    assert 0 < figures["forces_mae"] <= figures["forces_rmse"] < 0.1 * figures["forces_rms"]
+    assert "evaluating" in outcome.err
+
+
+def test_evaluate_agrees_with_the_library(trepid, copper: Path) -> None:
+    figures = trepid("evaluate", copper / "cu.trepid", copper / "test.extxyz", "--json").json
+    expected = evaluate(load_potential(copper / "cu.trepid"), read(copper / "test.extxyz", ":"))
+    assert figures == pytest.approx(expected.as_dict())
+
+
+def test_evaluate_for_people(trepid, copper: Path) -> None:
+    outcome = trepid("evaluate", copper / "cu.trepid", copper / "test.extxyz", "--uncertainty", "none")
+    assert "force MAE" in outcome.out
+    assert "meV/A" in outcome.out
+    assert "interval" not in outcome.out
+
+
+def test_fit_reports_what_it_found(trepid, copper: Path, tmp_path: Path) -> None:
+    model = tmp_path / "cu.trepid"
+    facts = trepid(
+        "fit", copper / "train.extxyz", copper / "test.extxyz", "-o", model, "--triplet-cutoff", 3, "--json"
+    ).json
+    assert facts["n_frames"] == 9
+    assert facts["species"] == ["Cu"]
+    assert facts["noise_forces"] > 0
+    assert load_potential(model).n_frames == 9
+
+
+def test_dry_run_writes_nothing(trepid, copper: Path, tmp_path: Path) -> None:
+    outcome = trepid("fit", copper / "train.extxyz", "-o", tmp_path / "m.trepid", "--dry-run")
+    assert outcome.code == 0
+    assert "6 frames" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_model_is_kept_without_force(trepid, copper: Path, tmp_path: Path) -> None:
+    model = tmp_path / "precious.trepid"
+    model.write_text("precious")
+    assert "--force" in trepid("fit", copper / "train.extxyz", "-o", model).error
+    assert model.read_text() == "precious"
+    assert trepid("fit", copper / "train.extxyz", "-o", model, "--triplet-cutoff", 3, "--force").code == 0
+    assert load_potential(model).n_frames == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--pair-cutoff", -1), "--pair-cutoff -1"),
+        (("--pair-cutoff", "nan"), "--pair-cutoff nan"),
+        (("--pair-cutoff", 4, "--triplet-cutoff", 5), "--triplet-cutoff 5"),
+    ],
+)
+def test_impossible_cutoffs(trepid, copper: Path, tmp_path: Path, options: tuple[object, ...], expected: str) -> None:
+    assert expected in trepid("fit", copper / "train.extxyz", "-o", tmp_path / "m.trepid", *options).error
+
+
+def test_missing_files(trepid, copper: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.extxyz"
+    assert "missing.extxyz" in trepid("fit", missing, "-o", tmp_path / "m.trepid").error
+    assert "missing.extxyz" in trepid("evaluate", copper / "cu.trepid", missing).error
+    assert "nowhere.trepid" in trepid("evaluate", tmp_path / "nowhere.trepid", copper / "test.extxyz").error
+    assert "nowhere" in trepid("fit", copper / "train.extxyz", "-o", tmp_path / "nowhere" / "m.trepid").error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_frame_without_forces_is_named(trepid, copper: Path, tmp_path: Path) -> None:
+    frames = read(copper / "train.extxyz", ":")
+    del frames[4].arrays["REF_forces"]
+    write(tmp_path / "train.extxyz", frames)
+    error = trepid("fit", tmp_path / "train.extxyz", "-o", tmp_path / "m.trepid").error
+    assert "frame 4" in error
+    assert "REF_forces" in error
+    assert not (tmp_path / "m.trepid").exists()
+
+
+def test_labels_that_are_not_numbers(trepid, copper: Path, tmp_path: Path) -> None:
+    frames = read(copper / "train.extxyz", ":")
+    frames[2].arrays["REF_forces"][7, 1] = np.nan
+    write(tmp_path / "train.extxyz", frames)
+    assert "frame 2" in trepid("fit", tmp_path / "train.extxyz", "-o", tmp_path / "m.trepid").error
+    assert not (tmp_path / "m.trepid").exists()
+
+
+def test_an_element_the_model_does_not_know(trepid, copper: Path, tmp_path: Path) -> None:
+    frames = read(copper / "test.extxyz", ":")
+    frames[0].symbols[0] = "Ag"
+    write(tmp_path / "test.extxyz", frames)
+    outcome = trepid("evaluate", copper / "cu.trepid", tmp_path / "test.extxyz", "--json")
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.splitlines()[-1].startswith("error: ")
+    assert "Ag" in outcome.err
+
+
+def test_a_model_file_cut_in_half(trepid, copper: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half.trepid"
+    shutil.copy(copper / "cu.trepid", half)
+    data = half.read_bytes()
+    half.write_bytes(data[: len(data) // 2])
+    assert "half.trepid" in trepid("evaluate", half, copper / "test.extxyz").error
+    assert "half.trepid" in trepid("check", half).error
+
+
+def test_other_label_keys(trepid, copper: Path, tmp_path: Path) -> None:
+    frames = read(copper / "test.extxyz", ":")
+    for frame in frames:
+        frame.arrays["dft_forces"] = frame.arrays.pop("REF_forces")
+    write(tmp_path / "test.extxyz", frames)
+    evaluate_dft = ("evaluate", copper / "cu.trepid", tmp_path / "test.extxyz", "--json")
+    assert "REF_forces" in trepid(*evaluate_dft).error
+    assert trepid(*evaluate_dft, "--forces-key", "dft_forces").json["n_frames"] == 3

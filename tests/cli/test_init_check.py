@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.io import read, write
+
+from trepid.cli.init import annotated_campaign, suggested_supercell
+from trepid.config import Campaign, campaign_schema, load_campaign
+
+
+@pytest.mark.parametrize(("example", "n_atoms"), [("cui", 64), ("stanene", 32), ("silicon", 64)])
+def test_examples_are_ready_to_run(trepid, tmp_path: Path, monkeypatch, example: str, n_atoms: int) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert trepid("init", "--example", example).code == 0
+    outcome = trepid("check", "campaign.yaml", "--json")
+    assert outcome.code == 0
+    assert outcome.json["ok"] is True
+    assert f"{n_atoms} atoms" in outcome.json["facts"]["structure"]
+
+
+def test_every_setting_is_written_with_its_description(tmp_path: Path) -> None:
+    write(tmp_path / "si.cif", bulk("Si"))
+    text = annotated_campaign(
+        {"structure": {"file": "si.cif"}, "dynamics": {"stages": [{"temperature_K": 300, "duration_ps": 1}]}}
+    )
+    path = tmp_path / "campaign.yaml"
+    path.write_text(text)
+    campaign = load_campaign(path)
+    plain = tmp_path / "plain.yaml"
+    plain.write_text("structure: si.cif\ndynamics:\n  stages: [{temperature_K: 300, duration_ps: 1}]\n")
+    assert campaign == load_campaign(plain)
+    words = " ".join(text.replace("#", " ").split())
+    for name in ("learning", "dynamics", "output", "potential"):
+        for key, field in Campaign.model_fields[name].annotation.model_fields.items():
+            assert f"  {key}:" in text or f"  # {key}:" in text
+            assert " ".join(field.description.split()) in words
+
+
+def test_a_structure_of_the_user(trepid, tmp_path: Path) -> None:
+    write(tmp_path / "POSCAR", bulk("GaAs", "zincblende", a=5.65, cubic=True), format="vasp")
+    campaign = tmp_path / "gaas.yaml"
+    assert trepid("init", tmp_path / "POSCAR", "-o", campaign).code == 0
+    settings = load_campaign(campaign)
+    assert settings.structure.file == (tmp_path / "POSCAR").resolve()
+    assert settings.structure.supercell == (2, 2, 2)
+    assert "file: POSCAR" in campaign.read_text()
+
+
+def test_init_never_overwrites(trepid, tmp_path: Path) -> None:
+    campaign = tmp_path / "campaign.yaml"
+    campaign.write_text("mine")
+    assert "exists" in trepid("init", "--example", "cui", "-o", campaign).error
+    assert campaign.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [campaign]
+    (tmp_path / "cui.extxyz").write_text("mine too")
+    assert "cui.extxyz exists" in trepid("init", "--example", "cui", "-o", tmp_path / "other.yaml").error
+    assert not (tmp_path / "other.yaml").exists()
+
+
+def test_init_needs_one_of_the_two(trepid, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "one of the two" in trepid("init").error
+    assert "one of the two" in trepid("init", "POSCAR", "--example", "cui").error
+    assert "POSCAR" in trepid("init", "POSCAR").error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_suggested_cells_are_wide_and_not_repeated_into_vacuum() -> None:
+    for atoms in (bulk("Cu"), bulk("Si"), bulk("CuI", "zincblende", a=6.19, cubic=True), bulk("Ti")):
+        repeat = suggested_supercell(atoms)
+        cell = atoms.repeat(repeat)
+        assert len(cell) >= 64
+        widths = cell.cell.volume / np.linalg.norm(np.cross(cell.cell[[1, 2, 0]], cell.cell[[2, 0, 1]]), axis=1)
+        assert widths.min() >= 9.0
+    sheet = Atoms("Sn2", cell=[4.65, 4.65, 16], positions=[[0, 0, 8], [2, 2, 8.8]], pbc=(True, True, False))
+    assert suggested_supercell(sheet)[2] == 1
+    assert suggested_supercell(molecule("H2O")) == [1, 1, 1]
+
+
+def test_check_frames(trepid, copper: Path, tmp_path: Path) -> None:
+    good = trepid("check", copper / "train.extxyz")
+    assert good.code == 0
+    assert "frames: 6" in good.out
+    frames = read(copper / "train.extxyz", ":")
+    frames[3].positions[1] = frames[3].positions[0] + [0.3, 0.0, 0.0]
+    write(tmp_path / "bad.extxyz", frames)
+    doubtful = trepid("check", tmp_path / "bad.extxyz", "--json")
+    assert doubtful.code == 0
+    assert "frame 3: atoms 0 (Cu) and 1 (Cu) are 0.300 A apart" in doubtful.json["warnings"][0]
+    for k in (1, 4):
+        del frames[k].arrays["REF_forces"]
+    write(tmp_path / "bad.extxyz", frames)
+    bad = trepid("check", tmp_path / "bad.extxyz", "--json")
+    assert bad.code == 1
+    assert bad.json["ok"] is False
+    assert [problem[:18] for problem in bad.json["problems"]] == ["frame 1: no forces", "frame 4: no forces"]
+
+
+def test_check_model(trepid, copper: Path) -> None:
+    outcome = trepid("check", copper / "cu.trepid", "--json")
+    assert outcome.json["facts"]["species"] == "Cu"
+    assert outcome.json["facts"]["trained on"] == "6 frames"
+
+
+def test_check_a_missing_file(trepid, tmp_path: Path) -> None:
+    assert "nowhere.yaml" in trepid("check", tmp_path / "nowhere.yaml").error
+
+
+def test_an_unknown_key_is_an_error_with_a_hint(trepid, campaign: Path) -> None:
+    campaign.write_text(campaign.read_text().replace("max_labels", "max_label"))
+    for verb in ("check", "learn"):
+        error = trepid(verb, campaign).error
+        assert "learning.max_label" in error
+        assert "max_labels" in error
+    assert not (campaign.parent / "run").exists()
+
+
+def test_a_negative_temperature(trepid, campaign: Path) -> None:
+    campaign.write_text(campaign.read_text().replace("temperature_K: 300", "temperature_K: -300"))
+    assert "-300" in trepid("learn", campaign).error
+    assert not (campaign.parent / "run").exists()
+
+
+def test_a_cell_too_small_for_the_reference(trepid, campaign: Path) -> None:
+    write(campaign.parent / "cui.extxyz", bulk("CuI", "zincblende", a=6.19))
+    text = campaign.read_text().replace("copper.extxyz", "cui.extxyz").replace("[2, 2, 2]", "[1, 1, 1]")
+    campaign.write_text(text.replace("engine: ase\n  calculator: emt", "engine: tblite"))
+    error = trepid("learn", campaign).error
+    assert "2 atoms" in error
+    assert "16 or more" in error
+    assert not (campaign.parent / "run").exists()
+    checked = trepid("check", campaign)
+    assert checked.code == 1
+    assert "16 or more" in checked.err
+
+
+def test_schema(trepid) -> None:
+    outcome = trepid("schema")
+    assert json.loads(outcome.out) == json.loads(json.dumps(campaign_schema()))
+
+
+def test_doctor_says_what_is_usable(trepid) -> None:
+    outcome = trepid("doctor", "--json")
+    parts = {part["name"]: part for part in outcome.json["parts"]}
+    assert parts["native core"]["usable"]
+    assert parts["tblite"]["usable"]
+    assert outcome.code == 0
+    for part in parts.values():
+        assert bool(part["remedy"]) is not part["usable"]
+    assert int(outcome.json["machine"]["cores"]) >= 1
+
+
+def test_doctor_fails_where_a_needed_part_is_missing(trepid, monkeypatch) -> None:
+    import trepid.cli.doctor as doctor
+
+    def missing() -> str:
+        raise ModuleNotFoundError("No module named 'tblite'\nand more")
+
+    monkeypatch.setattr(doctor, "_tblite", missing)
+    outcome = trepid("doctor")
+    assert outcome.code == 1
+    assert "No module named 'tblite'" in outcome.out
+    assert "pip install tblite" in outcome.out

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from trepid.cli.main import app
+from trepid.errors import NumericsError, TrepidError, UntrustedError
+
+VERBS = ("init", "check", "learn", "fit", "evaluate", "md", "status", "report", "schema", "doctor")
+HEAVY = ("scipy", "ase", "matplotlib", "tblite", "jinja2", "yaml", "trepid._native", "trepid.config")
+
+
+def test_help_lists_every_verb(trepid) -> None:
+    outcome = trepid("--help")
+    assert outcome.code == 0
+    for verb in VERBS:
+        assert f" {verb} " in outcome.out
+    assert trepid().out == outcome.out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(trepid, verb: str) -> None:
+    outcome = trepid(verb, "--help")
+    assert outcome.code == 0
+    assert "Usage: trepid " + verb in outcome.out
+
+
+def test_help_imports_nothing_heavy_and_is_instant() -> None:
+    script = (
+        "import sys, time; start = time.perf_counter()\n"
+        "from trepid.cli.main import run; assert run(['--help']) == 0\n"
+        f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "print(time.perf_counter() - start, *heavy, file=sys.stderr)"
+    )
+    # The best of three: a busy machine must not decide this.
+    results = [
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stderr.split()
+        for _ in range(3)
+    ]
+    assert all(len(words) == 1 for words in results), results
+    assert min(float(words[0]) for words in results) < 0.5
+
+
+def test_version(trepid) -> None:
+    assert trepid("--version").out.startswith("trepid ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("learm",), "No such command 'learm'"),
+        (("fit",), "Missing argument"),
+        (("fit", "a.extxyz", "-o", "m", "--pair-cutof", "5"), "--pair-cutof"),
+        (("fit", "a.extxyz", "-o", "m", "--pair-cutoff", "five"), "five"),
+        (("md", "m", "s", "--temperature", "300", "--thermostat", "andersen"), "andersen"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_2(trepid, arguments: tuple[str, ...], expected: str) -> None:
+    assert expected in trepid(*arguments).error
+
+
+@pytest.mark.parametrize(("error", "code"), [(TrepidError, 2), (NumericsError, 3), (UntrustedError, 4)])
+def test_errors_of_the_user_set_the_exit_code(trepid, monkeypatch, error: type[TrepidError], code: int) -> None:
+    def fail() -> None:
+        raise error("first half\n  second half")
+
+    monkeypatch.setattr(_command("schema"), "callback", fail)
+    outcome = trepid("schema")
+    assert (outcome.code, outcome.err) == (code, "error: first half second half\n")
+
+
+def test_control_c_is_130(trepid, monkeypatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_command("schema"), "callback", interrupt)
+    assert trepid("schema").code == 130
+
+
+def test_a_defect_keeps_its_traceback(trepid, monkeypatch) -> None:
+    def defect() -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(_command("schema"), "callback", defect)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        trepid("schema")
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = f"{sys.executable} -m trepid.cli.main schema | head -n 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "{\n"
+    assert done.stderr == ""
+
+
+def test_warnings_of_the_library_reach_stderr_only(trepid) -> None:
+    trepid("schema")
+    logger = logging.getLogger("trepid")
+    assert len(logger.handlers) == 1
+    assert logger.level == logging.WARNING
+    trepid("--verbose", "schema")
+    assert logger.level == logging.INFO
+
+
+def _command(name: str):
+    return next(command for command in app.registered_commands if command.name == name)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import read
+
+from trepid.potentials import load_potential
+
+
+def test_learn_status_report_and_evaluate_in_one_go(trepid, campaign: Path, copper: Path) -> None:
+    run = campaign.parent / "run"
+    first = trepid("learn", campaign, "--json")
+    assert first.code == 0, first.err
+    facts = first.json
+    assert facts["reason"] in ("finished", "labels")
+    assert 2 <= facts["n_labels"] <= 6
+    assert load_potential(run / "model.trepid").n_frames == facts["n_labels"]
+
+    status = trepid("status", run, "--json").json
+    assert status["stop_reason"] == facts["reason"]
+    assert status["n_labels"] == facts["n_labels"]
+    assert status["time_ps"] == pytest.approx(facts["time_ps"])
+    assert "labels" in trepid("status", run).out
+
+    written = trepid("report", run)
+    assert written.out.strip() == str(run / "report.html")
+    assert "Cu" in (run / "report.html").read_text()
+    assert trepid("report", run).code == 0
+
+    figures = trepid("evaluate", run / "model.trepid", copper / "test.extxyz", "--json").json
+    assert figures["forces_mae"] < 0.1 * figures["forces_rms"]
+
+    ledger = (run / "ledger.jsonl").read_bytes()
+    again = trepid("learn", campaign, "--quiet")
+    assert again.code == 0
+    assert f"{facts['n_labels']} labels" in again.out
+    assert (run / "ledger.jsonl").read_bytes() == ledger
+
+
+def test_learn_dry_run_touches_nothing(trepid, campaign: Path) -> None:
+    outcome = trepid("learn", campaign, "--dry-run")
+    assert outcome.code == 0
+    assert "32 atoms" in outcome.err
+    assert not (campaign.parent / "run").exists()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_learn_tells_of_failing_labels_by_its_exit_code(trepid, campaign: Path) -> None:
+    text = campaign.read_text().replace("calculator: emt", "calculator: 'ase.calculators.lj:LennardJones'")
+    # A well so deep that its energies overflow: no label is finite.
+    campaign.write_text(text.replace("LennardJones'", "LennardJones'\n  parameters: {epsilon: 1.0e+308}"))
+    outcome = trepid("learn", campaign, "--quiet")
+    assert outcome.code == 5, outcome.err
+    assert "labels failed" in outcome.out
+
+
+def test_report_elsewhere_is_not_overwritten(trepid, campaign: Path) -> None:
+    run = campaign.parent / "run"
+    assert trepid("learn", campaign, "--quiet").code == 0
+    page = campaign.parent / "page.html"
+    page.write_text("mine")
+    assert "--force" in trepid("report", run, "-o", page).error
+    assert page.read_text() == "mine"
+    assert trepid("report", run, "-o", page, "--force").code == 0
+    assert page.read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("verb", ["status", "report"])
+def test_what_is_no_run(trepid, tmp_path: Path, verb: str) -> None:
+    assert "ledger.jsonl" in trepid(verb, tmp_path).error
+    assert "nowhere" in trepid(verb, tmp_path / "nowhere").error
+
+
+def md(copper: Path, output: Path, *options: object) -> tuple[object, ...]:
+    common = ("--repeat", 2, 2, 2, "--temperature", 300, "--steps", 40, "--sample-every", 20)
+    return ("md", copper / "cu.trepid", copper / "copper.extxyz", *common, "--output", output, *options)
+
+
+def test_md_runs_and_is_found_done_when_started_again(trepid, copper: Path, tmp_path: Path) -> None:
+    command = md(copper, tmp_path / "md", "--threshold", 10, "--json")
+    facts = trepid(*command).json
+    assert facts["end"] == "finished"
+    assert facts["n_steps"] == 40
+    assert facts["time_ps"] == pytest.approx(0.04)
+    assert facts["n_untrusted"] == 0
+    frames = read(tmp_path / "md" / "trajectory.extxyz", ":")
+    assert len(frames) == 3
+    assert frames[-1].arrays["forces_uncertainty"].shape == (32, 3)
+    trajectory = (tmp_path / "md" / "trajectory.extxyz").read_bytes()
+    assert trepid(*command).json["n_steps"] == 40
+    assert (tmp_path / "md" / "trajectory.extxyz").read_bytes() == trajectory
+
+
+def test_the_guard_warns_and_goes_on(trepid, copper: Path, tmp_path: Path) -> None:
+    outcome = trepid(*md(copper, tmp_path / "md", "--threshold", 1e-6))
+    assert outcome.code == 0
+    assert "warning: " in outcome.err
+    assert "Cu atom" in outcome.err
+    assert (tmp_path / "md" / "untrusted.extxyz").is_file()
+
+
+def test_the_guard_stops_with_the_frame_and_exit_4(trepid, copper: Path, tmp_path: Path) -> None:
+    outcome = trepid(*md(copper, tmp_path / "md", "--threshold", 1e-6, "--guard", "stop"))
+    assert outcome.code == 4
+    assert outcome.err.splitlines()[-1].startswith("error: step ")
+    frame = read(tmp_path / "md" / "untrusted.extxyz")
+    assert np.linalg.norm(frame.arrays["forces_uncertainty"], axis=1).max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--temperature", -300), "-300"),
+        (("--temperature", "warm"), "warm"),
+        (("--temperature", "300:600:900"), "300:600:900"),
+        (("--steps", 0), "--steps 0"),
+        (("--duration", 1), "--duration"),
+        (("--repeat", 1, 0, 1), "--repeat 1 0 1"),
+        (("--timestep", -1), "timestep"),
+        (("--threshold", -1), "threshold"),
+    ],
+)
+def test_md_settings_out_of_range(
+    trepid, copper: Path, tmp_path: Path, options: tuple[object, ...], expected: str
+) -> None:
+    outcome = trepid(*md(copper, tmp_path / "md", *options))
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-1].startswith("error: ")
+    assert expected in outcome.err
+    assert not (tmp_path / "md").exists()
+
+
+def test_md_of_an_element_the_model_does_not_know(trepid, copper: Path, tmp_path: Path) -> None:
+    from ase.build import bulk
+    from ase.io import write
+
+    write(tmp_path / "ag.extxyz", bulk("Ag", cubic=True))
+    outcome = trepid(
+        "md", copper / "cu.trepid", tmp_path / "ag.extxyz", "--temperature", 300, "-o", tmp_path / "md", "--steps", 5
+    )
+    assert outcome.code == 2
+    assert "Ag" in outcome.err
+    assert not (tmp_path / "md").exists()

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import trepid
+
+SOURCE = Path(trepid.__file__).parent
+FLOORS = (
+    ("cli",),
+    ("report",),
+    ("campaign",),
+    ("dynamics", "evaluation"),
+    ("potentials", "reference"),
+    ("data", "acquisition", "config"),
+    ("errors", "_native"),
+)
+HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+def rooms_used(path: Path) -> set[str]:
+    used = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import in line {node.lineno}"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        used |= {name.split(".")[1] for name in names if name.startswith("trepid.")}
+    return used
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def test_there_is_a_house() -> None:
+    assert len(FILES) > 30
+    assert {room_of(path) for path in FILES} == set(HEIGHT) - {"_native"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_only_go_down(path: Path) -> None:
+    room = room_of(path)
+    for used in rooms_used(path) - {room}:
+        assert HEIGHT[used] < HEIGHT[room], f"{room} must not use {used}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_every_file_says_what_it_is(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert docstring, f"{path} has no docstring"
