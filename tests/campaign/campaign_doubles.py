@@ -256,8 +256,8 @@ def kill_campaign(folder: Path, kind: str) -> tuple[Campaign, PotentialFactory |
     return (
         campaign(
             folder,
-            dynamics={**dynamics, "stages": [{"temperature_K": [100, 900], "duration_ps": 3.0}]},
-            learning={"threshold_eV_per_A": 0.008, "optimize_at": [8, 16]},
+            dynamics={**dynamics, "stages": [{"temperature_K": [100, 1000], "duration_ps": 5.0}]},
+            learning={"threshold_eV_per_A": 0.004, "optimize_at": [8, 16]},
             potential={"pair_cutoff_A": 4.0, "triplet_cutoff_A": 3.2, "n_pair": 8, "n_radial": 4, "l_max": 2},
         ),
         None,
@@ -269,7 +269,7 @@ def main(folder: Path, kind: str) -> None:
     settings, potentials = kill_campaign(folder, kind)
     learn(
         settings,
-        reference=LoggedReference(folder / "calls.jsonl", delay_s=0.2),
+        reference=LoggedReference(folder / "calls.jsonl", delay_s=0.1),
         potentials=potentials,
         progress=PlainProgress(lambda line: print(line, flush=True), interval_s=1.0),  # noqa: T201 the log of a process
     )

@@ -49,7 +49,7 @@ def wait_until_it_works(folder: Path, process: subprocess.Popen[bytes], n_entrie
 
 
 @pytest.mark.parametrize(
-    ("kind", "longest_s"), [("bayesian", 1.5), pytest.param("springs", 0.5, marks=pytest.mark.slow)]
+    ("kind", "longest_s"), [("bayesian", 0.8), pytest.param("springs", 0.5, marks=pytest.mark.slow)]
 )
 def test_kill_at_random_moments_loses_no_label_and_computes_none_twice(
     tmp_path: Path, kind: str, longest_s: float

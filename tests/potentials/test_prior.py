@@ -111,7 +111,7 @@ def test_angular_eigenvalues_are_projections_of_the_kernel(length: float) -> Non
         for degree in range(41)
     ]
     got = angular_eigenvalues(40, length)
-    np.testing.assert_allclose(got, expected, atol=1e-13)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11)
     assert got.sum() == pytest.approx(1, abs=1e-9)
 
 

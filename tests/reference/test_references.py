@@ -205,7 +205,7 @@ class TestGPAW:
             ({"xc": ""}, "the name of a functional"),
             ({"parameters": {"mode": "fd"}}, "'mode' in parameters; set it as mode_cutoff_eV"),
             ({"parameters": {"txt": "-"}}, "'txt' in parameters; set it as directory"),
-            ({"parameters": {"occupation": {}}}, "not an argument of GPAW; did you mean occupations"),
+            ({"parameters": {"occupation": {}}}, "cannot be set up with these parameters: .*'occupation'"),
         ],
     )
     def test_settings_that_are_wrong(self, settings: dict, message: str) -> None:

@@ -229,11 +229,21 @@ class Ledger:
         return len(self._entries)
 
     def append(self, event: Event) -> Entry:
-        """Add an event; it is on the disk when this returns."""
+        """Add an event; it is on the disk when this returns.
+
+        Raises
+        ------
+        DataError
+            It cannot be written (a full disk).
+        """
         entry = Entry(len(self._entries), datetime.now(timezone.utc).isoformat(timespec="milliseconds"), event)
-        self._file.write(entry.to_json() + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        line = entry.to_json() + "\n"
+        try:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:  # what a full disk leaves of the line is dropped by the next start
+            raise DataError(f"cannot write {self.path}: {error.strerror}") from error
         self._entries.append(entry)
         return entry
 

@@ -27,8 +27,8 @@ one to the last bit.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
-from pathlib import Path
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,17 +38,18 @@ from trepid.campaign.initial import build_crystal, initial_frames
 from trepid.campaign.labels import Before, LabelInterrupted, Labeller, LabelStore
 from trepid.campaign.learner import Learner, PotentialFactory
 from trepid.campaign.ledger import Label, Ledger, Reason, Request, Resume, Rewind, Stage, Start, Stop, StopReason
+from trepid.campaign.result import CampaignResult
 from trepid.campaign.rundir import RunDirectory
 from trepid.config import Campaign
 from trepid.data.frames import LabelKeys
 from trepid.dynamics.arrays import structure_digest
-from trepid.dynamics.interrupt import EXIT_INTERRUPTED, Interruptible
+from trepid.dynamics.interrupt import Interruptible
 from trepid.dynamics.md import MDDriver, make_driver
 from trepid.dynamics.progress import Progress, ProgressView, SilentProgress, Speedometer
 from trepid.dynamics.record import Recorder, TraceRow
-from trepid.errors import ConfigError, TrepidError, UntrustedError
+from trepid.errors import ConfigError, TrepidError
 from trepid.potentials.base import Prediction, Uncertainty
-from trepid.reference.base import LabelError, Reference
+from trepid.reference.base import Reference
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -61,58 +62,6 @@ CAREFUL_LOOKS = 2
 """After going back, every step is looked at for this many times `check_every` steps."""
 
 _ENDED = (StopReason.FINISHED, StopReason.LABELS, StopReason.NO_CALLS)
-
-
-@dataclass(frozen=True)
-class CampaignResult:
-    """What a campaign came to.
-
-    Attributes
-    ----------
-    reason : StopReason
-    message : str
-        One line more about the reason; may be empty.
-    n_labels : int
-        Labels used, of this and earlier starts.
-    n_steps : int
-        MD steps made.
-    time_ps : float
-        Simulated time, ps.
-    seconds_per_label : float
-        Mean time of the reference, s; NaN without labels.
-    directory, model_file : Path
-    """
-
-    reason: StopReason
-    message: str
-    n_labels: int
-    n_steps: int
-    time_ps: float
-    seconds_per_label: float
-    directory: Path
-    model_file: Path
-
-    @property
-    def exit_code(self) -> int:
-        """What the command returns: 0 ended as planned, 4 MD left reality, 5 labels failed, 130 interrupted."""
-        if self.reason is StopReason.GUARD:
-            return UntrustedError.exit_code
-        if self.reason is StopReason.FAILURES:
-            return LabelError.exit_code
-        return EXIT_INTERRUPTED if self.reason is StopReason.INTERRUPTED else 0
-
-    def summary(self) -> str:
-        """The closing line."""
-        story = {
-            StopReason.FINISHED: "finished: all stages were run",
-            StopReason.LABELS: "stopped: the labelling budget is spent",
-            StopReason.NO_CALLS: "finished: the model asked for nothing more",
-            StopReason.FAILURES: "stopped: labels failed",
-            StopReason.GUARD: "stopped: MD left reality again and again",
-            StopReason.INTERRUPTED: "interrupted: the same command resumes",
-        }[self.reason]
-        detail = f" ({self.message})" if self.message else ""
-        return f"{story}{detail}; {self.n_labels} labels used in {self.time_ps:.3f} ps of MD; model: {self.model_file}"
 
 
 def learn(
@@ -148,20 +97,20 @@ def learn(
         The model file of the run is damaged; removing it makes the next start train it anew from the labels.
     """
     crystal = build_crystal(campaign.structure)
-    own = reference is None
-    reference = reference or _reference(campaign)
-    try:
+    with ExitStack() as closing:
+        if reference is None:
+            reference = _reference(campaign)
+            closing.callback(reference.close)
         reference.check(crystal)
         potentials = potentials or bayesian_potentials(campaign, crystal)
         potentials.create()  # settings out of range show here, before anything is written
         directory = RunDirectory(campaign.output.directory)
-        try:
-            return _OnTheFly(campaign, crystal, reference, potentials, directory, progress or SilentProgress()).run()
-        finally:
-            directory.release()
-    finally:
-        if own:
-            reference.close()
+        closing.callback(directory.release)
+        ledger = Ledger(directory.ledger)
+        closing.callback(ledger.close)
+        return _OnTheFly(
+            campaign, crystal, reference, potentials, directory, ledger, progress or SilentProgress()
+        ).run()
 
 
 def bayesian_potentials(campaign: Campaign, crystal: Atoms) -> PotentialFactory:
@@ -204,11 +153,12 @@ class _OnTheFly:
         reference: Reference,
         potentials: PotentialFactory,
         directory: RunDirectory,
+        ledger: Ledger,
         view: ProgressView,
     ) -> None:
         self.campaign, self.settings, self.dynamics = campaign, campaign.learning, campaign.dynamics
         self.crystal, self.reference, self.directory, self.view = crystal, reference, directory, view
-        self.ledger = Ledger(directory.ledger)
+        self.ledger = ledger
         self.interrupt = Interruptible()
         self.keys = LabelKeys()
         self.store = LabelStore(directory.labels, keys=self.keys)
@@ -247,7 +197,6 @@ class _OnTheFly:
         finally:
             if hasattr(self, "recorder"):
                 self.recorder.close()
-            self.ledger.close()
 
     @property
     def _step(self) -> int:

@@ -80,9 +80,12 @@ class AppendFile:
             self.append(header + "\n")
 
     def append(self, text: str) -> None:
-        """Write `text` through to the operating system, so that other processes see it."""
-        self._file.write(text)
-        self._file.flush()
+        """Write `text` through to the operating system, so that other processes see it; DataError on a full disk."""
+        try:
+            self._file.write(text)
+            self._file.flush()
+        except OSError as error:
+            raise DataError(f"cannot write {self.path}: {error.strerror}") from error
 
     def sync(self) -> int:
         """Flush to the disk; returns the length in bytes, for `keep`."""

@@ -72,7 +72,8 @@ class Neighbours {
         }
       stretch = std::sqrt(stretch);
     }
-    double largest2 = 0;
+    const double allowed = ((cutoff_ + skin_) * (1 - stretch) - cutoff_) / 2;
+    if (!(allowed >= 0)) return false;
     for (int i = 0; i < n_; ++i) {
       double d2 = 0;
       for (int x = 0; x < 3; ++x) {
@@ -84,9 +85,8 @@ class Neighbours {
         const double d = positions[3 * i + x] - expected;
         d2 += d * d;
       }
-      if (!(d2 <= largest2)) largest2 = d2;  // catches NaN too
+      if (!(d2 <= allowed * allowed)) return false;  // NaN too
     }
-    if (!((cutoff_ + skin_) * (1 - stretch) - 2 * std::sqrt(largest2) >= cutoff_)) return false;
     place(positions, cell);
     return true;
   }

@@ -148,12 +148,12 @@ def _refuse_unknown(calculator: str, parameters: Mapping[str, Any]) -> None:
     Their constructor is (self, **kwargs) and everything they know is in `default_parameters`; the others look after
     their parameters themselves.
     """
-    kind: Any = _resolve(calculator)
-    if not (inspect.isclass(kind) and issubclass(kind, Calculator)) or issubclass(kind, FileIOCalculator):
+    kind = _resolve(calculator)
+    if not inspect.isclass(kind) or not issubclass(kind, Calculator) or issubclass(kind, FileIOCalculator):
         return
-    arguments = list(inspect.signature(kind.__init__).parameters.values())
-    simple = len(arguments) == 2 and arguments[1].kind is inspect.Parameter.VAR_KEYWORD
-    known = list(kind.default_parameters)
+    arguments = list(inspect.signature(kind).parameters.values())
+    simple = len(arguments) == 1 and arguments[0].kind is inspect.Parameter.VAR_KEYWORD
+    known = list(getattr(kind, "default_parameters", ()))
     if not simple or not known:
         return
     for key in parameters:

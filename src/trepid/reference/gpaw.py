@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -76,18 +74,18 @@ class GPAWReference(CalculatorReference):
         self.kpts = _k_points(kpts)
         self.convergence = dict(convergence or {})
         self.parameters = dict(parameters or {})
-        accepted = inspect.signature(import_module("gpaw").GPAW).parameters
-        open_ended = any(entry.kind is inspect.Parameter.VAR_KEYWORD for entry in accepted.values())
         for key in self.parameters:
-            if key not in accepted and not open_ended:
-                close = get_close_matches(key, accepted, n=1)
-                hint = f"; did you mean {close[0]}?" if close else ""
-                raise ConfigError(f"gpaw: {key!r} in parameters is not an argument of GPAW{hint}")
             if key in _OWN:
                 own = "mode_cutoff_eV" if key == "mode" else "directory" if key == "txt" else key
                 raise ConfigError(f"gpaw: {key!r} in parameters; set it as {own}")
         self.directory = None if directory is None else Path(directory)
         self._log: Path | None = None
+        # Made once now, so that a wrong parameter is told before the first frame is there to be labelled.
+        try:
+            self._made(txt=None)
+        except Exception as error:  # TypeError, KeyError, ValueError: whatever GPAW makes of it
+            told = " ".join(str(error).split())[:300] or type(error).__name__
+            raise ConfigError(f"gpaw: cannot be set up with these parameters: {told}") from error
 
     def describe(self) -> dict[str, str | float | int]:
         """Engine, version and parameters."""
@@ -107,15 +105,18 @@ class GPAWReference(CalculatorReference):
             )
 
     def _calculator(self) -> Any:
+        self._log = None if self.directory is None else next_free(self.directory, "gpaw-{:04d}.txt")
+        return self._made(txt=self._log)
+
+    def _made(self, *, txt: Path | None) -> Any:
         arguments: dict[str, Any] = {"symmetry": {"point_group": False}, **self.parameters}
         if self.convergence:
             arguments["convergence"] = dict(self.convergence)
-        self._log = None if self.directory is None else next_free(self.directory, "gpaw-{:04d}.txt")
         return import_module("gpaw").GPAW(
             mode={"name": "pw", "ecut": self.mode_cutoff_eV},
             xc=self.xc,
             kpts=self.kpts,
-            txt=self._log,
+            txt=txt,
             **arguments,
         )
 

@@ -99,11 +99,11 @@ class Basis:
         ordered = tuple(sorted(species, key=lambda s: atomic_numbers[s]))
         if r_min is None:
             r_min = round(GRID_START * 2 * min(float(covalent_radii[atomic_numbers[s]]) for s in ordered), 2)
+        if not (np.isfinite(r_min) and r_min > 0):
+            raise ConfigError(f"r_min is {r_min} A; it must be positive")
         for name, cutoff in (("pair_cutoff", pair_cutoff), ("triplet_cutoff", triplet_cutoff)):
             if not (np.isfinite(cutoff) and r_min + 0.5 <= cutoff <= 20):
                 raise ConfigError(f"{name} is {cutoff} A; it must lie between {r_min + 0.5:.2f} and 20 A")
-        if not (np.isfinite(r_min) and r_min > 0):
-            raise ConfigError(f"r_min is {r_min} A; it must be positive")
         for name, value, low, high in (
             ("n_pair", n_pair, 4, 200),
             ("n_radial", n_radial, 4, 64),
