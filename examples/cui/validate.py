@@ -49,8 +49,7 @@ def main() -> int:
     for k in range(N_FRAMES):
         driver.step(round(SPACING_PS * 1000 / TIMESTEP_FS))
         frames.append(reference.label(atoms))
-        print(f"\rlabelled {k + 1} of {N_FRAMES} fresh frames", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+        print(f"labelled {k + 1} of {N_FRAMES} fresh frames", file=sys.stderr)
     write_frames(run / "validation.extxyz", frames)
     figures = evaluate(model, frames)
     print(f"labels used in training: {model.n_frames}")

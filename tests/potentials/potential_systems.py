@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import product
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import bulk
 from numpy.polynomial import legendre
 from scipy.interpolate import BSpline
@@ -122,6 +122,13 @@ def labelled(atoms: Atoms, seed: int = 0, *, stress: bool = True) -> Atoms:
             stress=0.02 * rng.normal(size=6) if stress and atoms.cell.rank == 3 else None,
         ),
     )
+
+
+def set_temperature(atoms: Atoms, temperature_K: float, seed: int = 0) -> None:
+    """Momenta of a Maxwell-Boltzmann distribution, without drift."""
+    noise = np.random.default_rng(seed).normal(size=(len(atoms), 3))
+    momenta = noise * np.sqrt(atoms.get_masses() * units.kB * temperature_K)[:, None]
+    atoms.set_momenta(momenta - atoms.get_masses()[:, None] * momenta.sum(axis=0) / atoms.get_masses().sum())
 
 
 def strained(atoms: Atoms, strain: FloatArray) -> Atoms:

@@ -70,7 +70,10 @@ def command(
     say(f"wrote {output}; look it over, then: trepid check {output} && trepid learn {output}")
 
 
-_STAGES = [{"temperature_K": 300, "duration_ps": 5.0}, {"temperature_K": [300, 600], "duration_ps": 5.0}]
+_STAGES: list[dict[str, Any]] = [
+    {"temperature_K": 300, "duration_ps": 5.0},
+    {"temperature_K": [300, 600], "duration_ps": 5.0},
+]
 
 
 def _example(name: Example) -> tuple[Atoms, dict[str, Any]]:
@@ -78,6 +81,7 @@ def _example(name: Example) -> tuple[Atoms, dict[str, Any]]:
     from ase import Atoms
     from ase.build import bulk
 
+    stages: list[dict[str, Any]]
     if name is Example.CUI:
         stages = [{"temperature_K": 300, "duration_ps": 10.0}, {"temperature_K": 600, "duration_ps": 10.0}]
         values: dict[str, Any] = {

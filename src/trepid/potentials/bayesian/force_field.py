@@ -8,7 +8,8 @@ Kernel and mapping follow the idea of Xie, Vandermause et al., npj Comput. Mater
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,7 @@ class BayesianForceField(Potential):
         """Statistics of these frames alone, so that a bad one among them leaves what is known as it was."""
         statistics = SufficientStatistics(self.basis.layout.size)
         for k, atoms in enumerate(frames):
-            try:
+            with _naming_frame(k):
                 self.features.add(
                     statistics,
                     atoms,
@@ -156,18 +157,17 @@ class BayesianForceField(Potential):
                     reference_energies=reference_energies,
                     large_force=self.large_force,
                 )
-            except DataError as error:
-                raise DataError(f"frame {k} (counted from 0): {error}") from error
         return statistics
 
     def _reference_energies(self, frames: Sequence[Atoms]) -> FloatArray:
         """Energy per atom of each species, by least squares of minimum norm over the energy labels, eV."""
         counts, energies = [], []
         for k, atoms in enumerate(frames):
-            energy = labels_of(atoms, self.keys, where=f"frame {k} (counted from 0)").energy
-            if energy is not None:
-                counts.append(self.features.composition(atoms))
-                energies.append(energy)
+            with _naming_frame(k):
+                energy = labels_of(atoms, self.keys).energy
+                if energy is not None:
+                    counts.append(self.features.composition(atoms))
+                    energies.append(energy)
         if not energies:
             return np.zeros(len(self.species))
         return np.asarray(np.linalg.lstsq(counts, energies, rcond=None)[0])
@@ -367,7 +367,18 @@ class BayesianForceField(Potential):
             parts = ("numbers", "positions", "cell", "pbc")
             model.templates = [Atoms(**{part: tensors[f"{name}.{part}"] for part in parts}) for name in names]
             tables = Tables(**{name: tensors[f"table.{name}"] for name in Tables.__dataclass_fields__})
+            if tables.rank != model.live_rank or model.reference_energies.shape != (len(model.species),):
+                raise ValueError("its arrays do not have the sizes that its settings name")
             model._mean = SplinePotential(model.basis, tables, n_threads=n_threads)
         except (KeyError, ValueError, TypeError, ConfigError) as error:
             raise ModelFileError(f"{path} is damaged: {error}") from error
         return model
+
+
+@contextmanager
+def _naming_frame(k: int) -> Iterator[None]:
+    """Say which frame an error is about."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"frame {k} (counted from 0): {str(error).removeprefix('frame: ')}") from error

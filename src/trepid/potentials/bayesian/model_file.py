@@ -68,7 +68,15 @@ def pack_symmetric(matrix: FloatArray) -> FloatArray:
 
 
 def unpack_symmetric(packed: FloatArray, n: int) -> FloatArray:
-    """The matrix of `pack_symmetric`."""
+    """The matrix of `pack_symmetric`.
+
+    Raises
+    ------
+    ValueError
+        The triangle is not that of an (n, n) matrix.
+    """
+    if packed.shape != (n * (n + 1) // 2,):
+        raise ValueError(f"{packed.shape} numbers are not the upper triangle of a matrix of {n} rows")
     matrix = np.zeros((n, n))
     start = 0
     for k in range(n):

@@ -81,7 +81,7 @@ class Posterior:
         self._gram = np.zeros((size, size))
         self._projection = np.zeros(size)
         evidence = 0.0
-        for kind, s in statistics.kinds.items():
+        for kind, s in sorted(statistics.kinds.items()):  # the sum must not depend on which kind was seen first
             precision = kind.noise(hyper.noise) ** -2
             self._gram += precision * s.gram
             self._projection += precision * s.projection
