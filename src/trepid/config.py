@@ -301,7 +301,7 @@ class LearningSettings(_Settings):
         default=None, description="Stop when the last stage has gone on for this long without a label, ps."
     )
     optimize_at: tuple[Count, ...] = Field(
-        default=(6, 10, 16, 24, 32, 48, 64, 96, 128, 192, 256),
+        default=(5, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256),
         description="Numbers of labels at which the hyperparameters are optimised again; the first fit always does it.",
     )
     on_failure: Literal["skip", "stop"] = Field(

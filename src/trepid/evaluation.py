@@ -193,14 +193,14 @@ def collect(
     nan6 = np.full(6, np.nan)
     sizes = np.array([len(atoms) for atoms in frames], dtype=np.int64)
     stds = [p.forces_uncertainty for p in predictions]
-    known_noises = [n.forces for n in noises if n is not None]
+    known_noises = [n.of_forces(p.forces) for n, p in zip(noises, predictions, strict=True) if n is not None]
     return Comparison(
         symbols=np.concatenate([np.asarray(atoms.get_chemical_symbols(), dtype=str) for atoms in frames]),
         frame=np.repeat(np.arange(len(frames), dtype=np.int64), sizes),
         forces=np.concatenate([label.forces for label in labels if label.forces is not None]),
         forces_predicted=np.concatenate([p.forces for p in predictions]),
         forces_uncertainty=None if any(s is None for s in stds) else np.concatenate([s for s in stds if s is not None]),
-        forces_noise=np.repeat(known_noises, sizes) if len(known_noises) == len(frames) else None,
+        forces_noise=np.concatenate(known_noises) if len(known_noises) == len(frames) else None,
         energies=np.array([np.nan if label.energy is None else label.energy for label in labels]),
         energies_predicted=np.array([p.energy for p in predictions]),
         stresses=np.array([nan6 if label.stress is None else label.stress for label in labels]),

@@ -271,3 +271,5 @@ def attach_prediction(atoms: Atoms, before: Before) -> None:
     if before.noise is not None:
         atoms.info["noise_energy"] = float(before.noise.energy)
         atoms.info["noise_forces"] = float(before.noise.forces)
+        if np.isfinite(before.noise.large_force):
+            atoms.info["noise_large_force"] = float(before.noise.large_force)

@@ -205,8 +205,8 @@ def run_md(
         thermostat=settings.thermostat,
         relaxation_time_fs=settings.relaxation_time_fs,
     )
-    _claim(directory, settings, atoms, model_file)
     guard = TrustGuard(threshold, action=settings.guard, frame_file=directory / "untrusted.extxyz")
+    _claim(directory, settings, atoms, model_file)
     view = progress or SilentProgress()
     lengths = _restore(directory / "state.npz", driver, guard)
     if driver.n_steps:

@@ -136,9 +136,10 @@ class ModelTables {
     std::string header(length, '\0');
     if (!file.read(&header[0], static_cast<std::streamsize>(length))) throw std::runtime_error("it is cut off");
     const HeaderReader parsed(header);
-    const auto format = parsed.metadata.find("format"), version = parsed.metadata.find("version");
-    if (format == parsed.metadata.end() || format->second != "trepid-bayesian-force-field") throw std::runtime_error("it is not a model file of trepid");
-    if (version == parsed.metadata.end() || version->second != "1") throw std::runtime_error("its version is not 1, the one this plugin reads");
+    const auto found = parsed.metadata.find("trepid");
+    const std::string description = found == parsed.metadata.end() ? "" : found->second;
+    if (description.find("\"format\": \"trepid-bayesian-force-field\"") == std::string::npos) throw std::runtime_error("it is not a model file of trepid");
+    if (description.find("\"version\": 1}") == std::string::npos) throw std::runtime_error("its version is not 1, the one this plugin reads");
     const uint64_t start = 8 + length, available = total - start;
     for (const auto& t : parsed.tensors)
       if (t.second.end > available) throw std::runtime_error("it is cut off");

@@ -2,14 +2,15 @@
 
 Vocabulary
 ----------
-label        an energy (eV), force components (eV/A) or stress (eV/A^3, Voigt xx yy zz yz xz xy, tension positive, as in ASE)
-uncertainty  one standard deviation, epistemic: of the model, without the noise of the labels
+label        an energy (eV), force components (eV/A) or stress (eV/A^3, Voigt xx yy zz yz xz xy, tension positive, as in
+ASE) uncertainty  one standard deviation, epistemic: of the model, without the noise of the labels
 noise        one standard deviation of a label around the best model of this form
 frame        one configuration of atoms, an `ase.Atoms`
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,11 +92,32 @@ class Noise:
         eV/A per component.
     stress : float
         eV/A^3 per component.
+    large_force : float
+        eV/A. Models describe violent configurations less well: the noise on an atom with force F is `forces * sqrt(1 +
+        |F|^2 / large_force^2)`, and energy and stress of a frame follow its largest force. Infinite for a noise that is
+        the same everywhere.
     """
 
     energy: float
     forces: float
     stress: float
+    large_force: float = math.inf
+
+    def multiplier(self, forces: FloatArray) -> FloatArray:
+        """sqrt(1 + |F|^2 / large_force^2) of every atom, (n_atoms,), for forces (n_atoms, 3) in eV/A."""
+        return np.sqrt(1 + (np.linalg.norm(forces, axis=1) / self.large_force) ** 2)
+
+    def of_forces(self, forces: FloatArray) -> FloatArray:
+        """Noise of a force component on every atom, (n_atoms,), eV/A."""
+        return self.forces * self.multiplier(forces)
+
+    def of_energy(self, forces: FloatArray) -> float:
+        """Noise of the energy of a frame with these forces (n_atoms, 3), eV."""
+        return float(self.energy * np.sqrt(len(forces)) * self.multiplier(forces).max())
+
+    def of_stress(self, forces: FloatArray) -> float:
+        """Noise of a stress component of a frame with these forces, eV/A^3."""
+        return float(self.stress * self.multiplier(forces).max())
 
 
 class Potential(ABC):

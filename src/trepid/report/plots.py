@@ -240,16 +240,17 @@ def error_over_labels(record: RunRecord, *, size: tuple[float, float] = SQUARE) 
         assert label.labels.forces is not None
         error.append(1000.0 * float(np.abs(label.prediction.forces - label.labels.forces).mean()))
         if label.prediction.forces_uncertainty is not None and label.noise is not None:
-            std = np.hypot(label.prediction.forces_uncertainty, label.noise.forces)
+            noise = label.noise.of_forces(label.prediction.forces)
+            std = np.hypot(label.prediction.forces_uncertainty, noise[:, None])
             announced.append(1000.0 * float(std.mean()) * np.sqrt(2.0 / np.pi))
     figure = new_figure(*size)
     axes = figure.add_subplot()
     axes.plot(index, error, marker="o", markersize=4.5, color=SERIES[0], linewidth=1.2, label="true error, MAE")
     if len(announced) == len(known):
         axes.plot(index, announced, color=SERIES[1], linewidth=1.6, linestyle=(0, (4, 2)), label="announced")
-    noise = [(t.n_labels, 1000.0 * t.noise_forces) for t in record.trainings if t.noise_forces]
-    if noise:
-        axes.step(*zip(*noise, strict=True), where="post", color=MUTED, linewidth=1.2, label="noise of the labels")
+    inferred = [(t.n_labels, 1000.0 * t.noise_forces) for t in record.trainings if t.noise_forces]
+    if inferred:
+        axes.step(*zip(*inferred, strict=True), where="post", color=MUTED, linewidth=1.2, label="noise of the labels")
     axes.set_yscale("log")
     _plain_log(axes, x=False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
@@ -431,4 +432,4 @@ def _energy_std(label: LabelRecord) -> float | None:
     prediction, noise = label.prediction, label.noise
     if prediction is None or prediction.energy_uncertainty is None or noise is None:
         return None
-    return float(np.hypot(prediction.energy_uncertainty, noise.energy * np.sqrt(len(label.atoms))))
+    return float(np.hypot(prediction.energy_uncertainty, noise.of_energy(prediction.forces)))

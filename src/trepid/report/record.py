@@ -206,7 +206,8 @@ def _label(path: Path, keys: LabelKeys) -> LabelRecord:
             forces_uncertainty=_optional(arrays.get("forces_uncertainty")),
         )
         if "noise_forces" in info:
-            noise = Noise(float(info.get("noise_energy", 0.0)), float(info["noise_forces"]), 0.0)
+            large = float(info.get("noise_large_force", np.inf))
+            noise = Noise(float(info.get("noise_energy", 0.0)), float(info["noise_forces"]), 0.0, large)
     return LabelRecord(
         index=int(info.get("label_index", int(path.stem.rsplit("-", 1)[1]))),
         time_ps=float(info.get("time_fs", 0.0)) / 1000.0,

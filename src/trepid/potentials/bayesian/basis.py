@@ -3,8 +3,8 @@
 Vocabulary
 ----------
 raw coefficient   one number that multiplies one feature; the order is fixed by `Layout`
-feature           the derivative of a label with respect to a raw coefficient
-spline grid       `n` cells between r_min and the cutoff; the n-th spline is centred at r_min + h (n - 1), the three splines
+feature           the derivative of a label with respect to a raw coefficient spline grid       `n` cells between r_min
+and the cutoff; the n-th spline is centred at r_min + h (n - 1), the three splines
                   that would reach beyond the cutoff are left out, so value, slope and curvature vanish there
 
 The same definitions stand in native/model.h and native/features.h, which evaluate them.
@@ -25,8 +25,8 @@ from trepid import _native
 from trepid.errors import ConfigError
 from trepid.potentials.base import FloatArray
 
-# Where the spline grids start, as a fraction of the smallest sum of two covalent radii: closer than any thermal approach, so
-# that the straight continuation below it meets only the repulsive prior.
+# Where the spline grids start, as a fraction of the smallest sum of two covalent radii: closer than any thermal
+# approach, so that the straight continuation below it meets only the repulsive prior.
 GRID_START = 0.6
 # Closest distance of two atoms that is still worth asking the model about, as a fraction of the sum of covalent radii.
 PLAUSIBLE_CONTACT = 0.8
@@ -146,7 +146,7 @@ class PairBlock:
 
 @dataclass(frozen=True)
 class TripletBlock:
-    """Raw coefficients of one triplet energy: [l_max + 1][p], p over (n, n') with n <= n' when a == b, over all when a < b."""
+    """Raw coefficients of one triplet energy: [l_max + 1][p]; p over (n, n'), with n <= n' when a == b."""
 
     centre: int
     a: int

@@ -1,7 +1,8 @@
 """ASE calculator of a potential: mean under ASE's standard names, uncertainties beside them.
 
-`results` holds energy, free_energy, energies, forces and (with a cell) stress; with uncertainty also forces_uncertainty, and for the exact
-one energy_uncertainty and stress_uncertainty. All of them in ASE's units, uncertainties as one standard deviation.
+`results` holds energy, free_energy, energies, forces and (with a cell) stress; with uncertainty also
+forces_uncertainty, and for the exact one energy_uncertainty and stress_uncertainty. All of them in ASE's units,
+uncertainties as one standard deviation.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trepid import _native
 from trepid.data import LabelKeys, Labels, labels_of
 from trepid.errors import DataError
-from trepid.potentials.base import FloatArray
+from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.neighbors import SkinNeighbors
 from trepid.potentials.bayesian.spline_potential import SpeciesIndex, SplinePotential, make_tables
@@ -54,9 +54,7 @@ class FeatureBuilder:
         )
         if self._rows.size != basis.layout.size:
             raise AssertionError("the coefficient layouts of Python and C++ differ")
-        empty = make_tables(
-            basis, np.zeros(basis.layout.size), reference_energies=np.zeros(len(basis.species))
-        )
+        empty = make_tables(basis, np.zeros(basis.layout.size), reference_energies=np.zeros(len(basis.species)))
         self._repulsion = SplinePotential(basis, empty, n_threads=1)
 
     def frame_rows(self, atoms: Atoms) -> Rows:
@@ -64,7 +62,8 @@ class FeatureBuilder:
         has_volume = bool(atoms.cell.rank == 3)
         pairs = SkinNeighbors(self.basis.cutoff, skin=0).update(atoms, self.index(atoms))
         energy, _, strain = self._rows.compute(pairs, np.full(len(atoms), -1, np.int32), True, False, has_volume)
-        return Rows(energy[None, :], strain / atoms.get_volume() if has_volume else None)
+        assert energy is not None
+        return Rows(energy[None, :], None if strain is None else strain / atoms.get_volume())
 
     def force_rows(self, atoms: Atoms) -> Iterator[tuple[slice, FloatArray]]:
         """Rows (3 atoms, raw) of the forces, in chunks of atoms that fit `CHUNK_BYTES`."""
@@ -74,14 +73,18 @@ class FeatureBuilder:
             chunk = slice(first, min(first + step, len(atoms)))
             rows = np.full(len(atoms), -1, dtype=np.int32)
             rows[chunk] = np.arange(chunk.stop - first)
-            yield chunk, self._rows.compute(pairs, rows, False, True, False)[1]
+            forces = self._rows.compute(pairs, rows, False, True, False)[1]
+            assert forces is not None
+            yield chunk, forces
 
     def force_rows_of(self, atoms: Atoms, chosen: NDArray[np.intp]) -> FloatArray:
         """Rows (3 len(chosen), raw) of the forces on a few atoms, in the order given."""
         pairs = SkinNeighbors(self.basis.cutoff, skin=0).update(atoms, self.index(atoms))
         rows = np.full(len(atoms), -1, dtype=np.int32)
         rows[chosen] = np.arange(len(chosen))
-        return np.asarray(self._rows.compute(pairs, rows, False, True, False)[1])
+        forces = self._rows.compute(pairs, rows, False, True, False)[1]
+        assert forces is not None
+        return forces
 
     def composition(self, atoms: Atoms) -> FloatArray:
         """Number of atoms of each species."""
@@ -107,13 +110,13 @@ class FeatureBuilder:
         *,
         keys: LabelKeys,
         reference_energies: FloatArray,
-        large_force: float,
+        noise: Noise,
         sign: int = 1,
     ) -> None:
         """Add a labelled frame to the statistics (sign 1), or take it out (sign -1).
 
-        The noise of a force label grows with the force, sqrt(1 + |F|^2 / large_force^2), so that violent frames, which a sum of
-        pairs and triplets describes least well, do not spoil the rest; energy and stress follow the largest force of their frame.
+        Labels weigh less where forces are large (`Noise.large_force`), so that violent frames, which a sum of pairs and
+        triplets describes least well, do not spoil the rest.
         """
         labels = labels_of(atoms, keys)
         if not labels.kinds:
@@ -121,7 +124,7 @@ class FeatureBuilder:
         rest = self.residual(atoms, labels, reference_energies)
         multiplier = np.ones(len(atoms))
         if labels.forces is not None:
-            multiplier = np.sqrt(1 + (np.linalg.norm(labels.forces, axis=1) / large_force) ** 2)
+            multiplier = noise.multiplier(labels.forces)
         worst = float(multiplier.max())
         if rest.energy is not None or rest.stress is not None:
             rows = self.frame_rows(atoms)

@@ -1,9 +1,10 @@
 """The Bayesian force field: a Gaussian process of pairs and triplets that lives on splines.
 
-E = sum_i eps + sum_pairs f2(r_ij) + sum_i sum_jk f3(r_ij, r_ik, theta_jik) + E_prior, with Gaussian-process priors on f2 and f3
-(`kernels`), represented by spline and Legendre coefficients (`basis`, `prior`). Training keeps sufficient statistics (`statistics`);
-mean, uncertainty and evidence follow from them exactly (`posterior`); molecular dynamics evaluates tables (`spline_potential`).
-Kernel and mapping follow the idea of Xie, Vandermause et al., npj Comput. Mater. 7, 40 (2021), with the map made the model itself.
+E = sum_i eps + sum_pairs f2(r_ij) + sum_i sum_jk f3(r_ij, r_ik, theta_jik) + E_prior, with Gaussian-process priors on
+f2 and f3 (`kernels`), represented by spline and Legendre coefficients (`basis`, `prior`). Training keeps sufficient
+statistics (`statistics`); mean, uncertainty and evidence follow from them exactly (`posterior`); molecular dynamics
+evaluates tables (`spline_potential`). Kernel and mapping follow the idea of Xie, Vandermause et al., npj Comput. Mater.
+7, 40 (2021), with the map made the model itself.
 """
 
 from __future__ import annotations
@@ -33,8 +34,7 @@ from trepid.potentials.bayesian.spline_potential import SplinePotential, Tables,
 from trepid.potentials.bayesian.statistics import KindStatistics, LabelKind, SufficientStatistics
 
 LIVE_RANK = 16
-LARGE_FORCE = 4.0
-"""Force (eV/A) beyond which labels lose weight."""
+DEFAULT_KEYS = LabelKeys()
 
 
 class BayesianForceField(Potential):
@@ -54,8 +54,8 @@ class BayesianForceField(Potential):
         Where the optimisation starts.
     live_rank : int
         Directions of the live uncertainty, a multiple of 16.
-    large_force : float
-        Force in eV/A beyond which a label's weight falls; see `FeatureBuilder.add`.
+    large_force : float, optional
+        Force in eV/A from which on a label's weight falls; see `Noise`. Default: that of the hyperparameters.
     keys : LabelKeys
         Where frames carry their labels.
     seed : int
@@ -80,21 +80,26 @@ class BayesianForceField(Potential):
         l_max: int = 4,
         hyperparameters: Hyperparameters | None = None,
         live_rank: int = LIVE_RANK,
-        large_force: float = LARGE_FORCE,
-        keys: LabelKeys = LabelKeys(),
+        large_force: float | None = None,
+        keys: LabelKeys = DEFAULT_KEYS,
         seed: int = 0,
         n_threads: int | None = None,
     ) -> None:
         if live_rank < 0 or live_rank % _native.rank_block:
             raise ConfigError(f"live_rank is {live_rank}; it must be a multiple of {_native.rank_block}, or 0")
-        if not large_force > 0:
-            raise ConfigError(f"large_force is {large_force} eV/A; it must be positive")
         self.basis = Basis.create(
-            species, pair_cutoff=pair_cutoff, triplet_cutoff=triplet_cutoff, n_pair=n_pair, n_radial=n_radial, l_max=l_max
+            species,
+            pair_cutoff=pair_cutoff,
+            triplet_cutoff=triplet_cutoff,
+            n_pair=n_pair,
+            n_radial=n_radial,
+            l_max=l_max,
         )
         self.species = self.basis.species
         self.hyperparameters = hyperparameters or Hyperparameters()
-        self.live_rank, self.large_force, self.keys, self.seed = live_rank, large_force, keys, seed
+        if large_force is not None:
+            self.hyperparameters = self.hyperparameters.with_noise(large_force=large_force)
+        self.live_rank, self.keys, self.seed = live_rank, keys, seed
         self.n_threads = n_threads
         self.reference_energies = np.zeros(len(self.species))
         self.statistics = SufficientStatistics(self.basis.layout.size)
@@ -155,7 +160,7 @@ class BayesianForceField(Potential):
                     atoms,
                     keys=self.keys,
                     reference_energies=reference_energies,
-                    large_force=self.large_force,
+                    noise=self.noise,
                 )
         return statistics
 
@@ -236,8 +241,8 @@ class BayesianForceField(Potential):
         ----------
         atoms : Atoms
         uncertainty : Uncertainty
-            'exact': of energy, forces and stress, from the full posterior; 'live': of the forces only, a lower bound from
-            the live directions; 'none'.
+            'exact': of energy, forces and stress, from the full posterior; 'live': of the forces only, a lower bound
+            from the live directions; 'none'.
         """
         level = Uncertainty(uncertainty)
         prediction = self.mean.evaluate(atoms, live=level is Uncertainty.LIVE)
@@ -267,7 +272,7 @@ class BayesianForceField(Potential):
         )
 
     def sample(self, n: int, seed: int) -> list[SplinePotential]:
-        """n force fields drawn from the posterior, to carry its uncertainty through any property."""
+        """N force fields drawn from the posterior, to carry its uncertainty through any property."""
         draws = self.posterior.sample(n, np.random.default_rng(seed))
         return [
             SplinePotential(
@@ -291,7 +296,6 @@ class BayesianForceField(Potential):
             "n_radial": self.basis.n_radial,
             "l_max": self.basis.l_max,
             "live_rank": self.live_rank,
-            "large_force_eV_per_A": self.large_force,
             "n_coefficients": self.basis.layout.size,
             "n_frames": self.n_frames,
             "hyperparameters": asdict(self.hyperparameters),
@@ -347,7 +351,6 @@ class BayesianForceField(Potential):
                 l_max=settings["l_max"],
                 hyperparameters=Hyperparameters(noise=Noise(**hyper.pop("noise")), **hyper),
                 live_rank=settings["live_rank"],
-                large_force=settings["large_force_eV_per_A"],
                 keys=LabelKeys(**settings["label_keys"]),
                 seed=settings["seed"],
                 n_threads=n_threads,

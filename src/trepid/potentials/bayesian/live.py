@@ -1,11 +1,11 @@
 """Live directions: a low-rank root of the posterior covariance, chosen to matter where the model has not been.
 
-A^-1 ~ G G^T with R columns. Ordered by the training distribution, the leading columns would describe what was seen. They are ordered
-instead by a measure over *environments that an event would make*: training structures, strained and rattled, with one atom pushed
-towards a random place; the measure's rows are the force features of that atom and its nearest neighbours. Coherent sums of
-many triplets are what such an environment changes, which a measure over single random pairs and triplets misses (on CuI with a
-displaced Cu, 16 directions capture 0.93 of the force std this way and 0.70 that way). Truncation makes the live variance a lower
-bound of the exact one.
+A^-1 ~ G G^T with R columns. Ordered by the training distribution, the leading columns would describe what was seen.
+They are ordered instead by a measure over *environments that an event would make*: training structures, strained and
+rattled, with one atom pushed towards a random place; the measure's rows are the force features of that atom and its
+nearest neighbours. Coherent sums of many triplets are what such an environment changes, which a measure over single
+random pairs and triplets misses (on CuI with a displaced Cu, 16 directions capture 0.93 of the force std this way and
+0.70 that way). Truncation makes the live variance a lower bound of the exact one.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def _perturbed(basis: Basis, template: Atoms, rng: np.random.Generator) -> tuple
     reach = PUSH[1]
     while True:
         direction = rng.normal(size=3)
-        atoms.positions[i] = origin + direction / np.linalg.norm(direction) * rng.uniform(min(PUSH[0], reach / 2), reach)
+        atoms.positions[i] = origin + direction / np.linalg.norm(direction) * rng.uniform(
+            min(PUSH[0], reach / 2), reach
+        )
         distance = _distances(atoms, i, others)
         if (distance >= contact).all():
             break
@@ -93,7 +95,7 @@ def _distances(atoms: Atoms, i: int, others: NDArray[np.intp]) -> FloatArray:
 
 
 def live_directions(posterior: Posterior, rows: FloatArray, rank: int) -> FloatArray:
-    """Coefficient vectors (raw, rank), leading first, for the measure `rows`; their squared forces add up to the live variance."""
+    """Coefficient vectors (raw, rank) for the measure `rows`; their squared forces add up to the live variance."""
     whitened = to_whitened(rows, posterior.factors).T
     rotated = solve_triangular(posterior.cholesky, whitened, lower=True, check_finite=False)  # (directions, rows)
     gram = rotated.T @ rotated

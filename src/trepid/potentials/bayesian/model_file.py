@@ -1,8 +1,9 @@
 """The model file: one safetensors container with everything a Bayesian force field is.
 
-A safetensors file is a length, a JSON header and raw little-endian arrays: any language can read it, and a truncated one is seen at once.
-Tensors: the evaluation tables (`table.*`, all that molecular dynamics needs), the coefficients, and the sufficient statistics
-(`statistics.KIND.*`, Gram matrices as packed upper triangles) from which the posterior is rebuilt. The settings are JSON in the header.
+A safetensors file is a length, a JSON header and raw little-endian arrays: any language can read it, and a truncated
+one is seen at once. Tensors: the evaluation tables (`table.*`, all that molecular dynamics needs), the coefficients,
+and the sufficient statistics (`statistics.KIND.*`, Gram matrices as packed upper triangles) from which the posterior is
+rebuilt. The settings are JSON in the header.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ from trepid.potentials.base import FloatArray
 
 FORMAT = "trepid-bayesian-force-field"
 VERSION = 1
+METADATA = "trepid"
+"""Key of the JSON header in the container's metadata."""
 Tensors = dict[str, NDArray[Any]]
 
 
 def write_model(path: str | Path, tensors: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> None:
     """Write a model file atomically."""
-    metadata = {"format": FORMAT, "version": str(VERSION), "settings": json.dumps(settings, sort_keys=True)}
+    # One entry, keys sorted: the same model gives the same bytes.
+    header = json.dumps({"format": FORMAT, "version": VERSION, "settings": settings}, sort_keys=True)
+    metadata = {METADATA: header}
     write_bytes_atomic(path, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata=metadata))
 
 
@@ -47,15 +52,15 @@ def read_model(path: str | Path) -> tuple[Tensors, dict[str, Any]]:
         raise ModelFileError(f"model file {path} is not a file")
     try:
         with safe_open(str(file), framework="numpy") as container:
-            metadata = container.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ModelFileError(f"{path} is not a model file of trepid (format {metadata.get('format', 'unknown')!r})")
-            if metadata.get("version") != str(VERSION):
+            header = json.loads((container.metadata() or {}).get(METADATA, "{}"))
+            if header.get("format") != FORMAT:
+                raise ModelFileError(f"{path} is not a model file of trepid")
+            if header.get("version") != VERSION:
                 raise ModelFileError(
-                    f"{path} has model file version {metadata.get('version')}; this trepid reads version {VERSION}"
+                    f"{path} has model file version {header.get('version')}; this trepid reads version {VERSION}"
                 )
             tensors = {name: container.get_tensor(name) for name in container.keys()}  # noqa: SIM118 (not a dict)
-            return tensors, json.loads(metadata["settings"])
+            return tensors, header["settings"]
     except SafetensorError as error:
         raise ModelFileError(f"{path} is not a model file of trepid, or it is cut off: {error}") from error
     except (KeyError, json.JSONDecodeError) as error:

@@ -36,7 +36,7 @@ class SkinNeighbors:
         self._identity: tuple[bytes, bytes] | None = None
 
     def reset(self) -> None:
-        """Forget the list: the next call builds it from the positions alone, so that results do not depend on the past."""
+        """Forget the list: the next call builds it from the positions alone, whatever came before."""
         self._list = None
 
     def update(self, atoms: Atoms, species: NDArray[np.int32]) -> _native.Neighbours:

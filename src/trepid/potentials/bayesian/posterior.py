@@ -1,4 +1,4 @@
-r"""The posterior of the coefficients and the evidence of the hyperparameters, both exact and from sufficient statistics alone.
+r"""Posterior of the coefficients and evidence of the hyperparameters, exact and from sufficient statistics alone.
 
 With the prior factor U (C = U U^T), G = sum_kind G_kind / noise_kind^2 and b likewise,
 
@@ -7,7 +7,8 @@ With the prior factor U (C = U U^T), G = sum_kind G_kind / noise_kind^2 and b li
     A &= 1 + U^T G U = L L^T, \qquad
     w = U A^{-1} U^T b, \qquad
     \Sigma = S S^T,\; S = U L^{-T} \\
-    \log p(y) &= -\tfrac12 \sum_\mathrm{kind} [n \log 2\pi\sigma^2 + y^T y / \sigma^2] + \tfrac12 w^T b - \tfrac12 \log |A|
+    \log p(y) &= -\tfrac12 \sum_\mathrm{kind} [n \log 2\pi\sigma^2 + y^T y / \sigma^2] + \tfrac12 w^T b - \tfrac12
+    \log |A|
 
 (Rasmussen and Williams, Gaussian Processes for Machine Learning, eqs. 2.11, 2.43, 5.9, in the weight-space view.)
 """
@@ -15,6 +16,7 @@ With the prior factor U (C = U U^T), G = sum_kind G_kind / noise_kind^2 and b li
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_solve, cholesky, lapack, solve_triangular
@@ -43,7 +45,7 @@ class Bounds:
 
 
 def to_whitened(rows: FloatArray, factors: list[Factor]) -> FloatArray:
-    """rows @ U for rows (m, raw); U is block-diagonal."""
+    """Rows @ U for rows (m, raw); U is block-diagonal."""
     return np.hstack([rows[:, f.columns] @ f.u for f in factors])
 
 
@@ -90,20 +92,21 @@ class Posterior:
         precision_matrix = to_whitened(np.ascontiguousarray(self._half.T), self.factors)
         precision_matrix[np.diag_indices_from(precision_matrix)] += 1.0
         if not np.isfinite(precision_matrix).all():
-            raise NumericsError("the statistics of the training set are not finite; check the labels for NaN or overflow")
+            raise NumericsError(
+                "the statistics of the training set are not finite; check the labels for NaN or overflow"
+            )
         try:
             self.cholesky = cholesky(precision_matrix, lower=True, overwrite_a=True, check_finite=False)
         except LinAlgError as error:
             noise = ", ".join(f"{f.name} {getattr(hyper.noise, f.name):.3g}" for f in fields(Noise))
             raise NumericsError(
-                f"the posterior precision is not positive definite in double precision (noise: {noise}); larger noises are needed"
+                "the posterior precision is not positive definite in double precision "
+                f"(noise: {noise}); larger noises are needed"
             ) from error
         projected = to_whitened(self._projection[None, :], self.factors)[0]
         whitened = cho_solve((self.cholesky, True), projected, check_finite=False)
         self.mean = from_whitened(whitened, self.factors, size)
-        self.log_evidence = float(
-            evidence + 0.5 * projected @ whitened - np.log(np.diagonal(self.cholesky)).sum()
-        )
+        self.log_evidence = float(evidence + 0.5 * projected @ whitened - np.log(np.diagonal(self.cholesky)).sum())
 
     @property
     def n_directions(self) -> int:
@@ -129,7 +132,7 @@ class Posterior:
         return from_whitened(solved, self.factors, self.basis.layout.size)
 
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
-        """n coefficient vectors (n, raw) drawn from the posterior."""
+        """N coefficient vectors (n, raw) drawn from the posterior."""
         return self.mean + self.spread(rng.standard_normal((self.n_directions, n))).T
 
     def _raw_covariance(self) -> FloatArray:
@@ -144,7 +147,7 @@ class Posterior:
         return from_whitened(np.ascontiguousarray(half.T), self.factors, size)
 
     def log_evidence_gradient(self) -> dict[str, float]:
-        """d log p(y) / d log(theta) for every hyperparameter, the noises as noise_energy, noise_forces, noise_stress."""
+        """Slopes d log p(y) / d log(theta) of all hyperparameters; noises as noise_energy, noise_forces, noise_stress."""
         hyper, mean = self.hyper, self.mean
         residual = self._projection - self._gram @ mean
         rotated = solve_triangular(self.cholesky, self._half.T, lower=True, check_finite=False)  # L^-1 U^T G
@@ -171,7 +174,7 @@ def optimize_hyperparameters(
     max_iterations: int = 60,
     tolerance: float = 1e-5,
 ) -> Posterior:
-    """Maximise the evidence over amplitudes, length scales and noises, from `start`; returns the posterior at the best point.
+    """Maximise the evidence over amplitudes, length scales and noises, from `start`; gives the best posterior.
 
     The data are not touched: each evaluation costs a few products of matrices of the number of coefficients.
     """
@@ -213,6 +216,9 @@ def _get(hyper: Hyperparameters, name: str) -> float:
 
 
 def _with(hyper: Hyperparameters, names: list[str], values: FloatArray) -> Hyperparameters:
-    changes = dict(zip(names, map(float, values), strict=True))
-    noise = {n.removeprefix("noise_"): changes.pop(n) for n in names if n.startswith("noise_")}
-    return replace(hyper.with_noise(**noise), **changes)
+    kernel: dict[str, Any] = {}
+    noise: dict[str, float] = {}
+    for name, value in zip(names, map(float, values), strict=True):
+        kind = name.removeprefix("noise_")
+        (kernel if kind == name else noise)[kind] = value
+    return replace(hyper.with_noise(**noise), **kernel)

@@ -1,13 +1,14 @@
 r"""The Gaussian-process prior, carried over to the spline coefficients.
 
-A function f ~ GP(0, k_r) is represented by the spline that agrees with it at the knots: its coefficients solve T c = f(x), T the
-tridiagonal matrix (1/6, 4/6, 1/6) of the B-splines at the knots. So Cov(c) = M = T^-1 k_r(x, x) T^-T, and the spline's own kernel
+A function f ~ GP(0, k_r) is represented by the spline that agrees with it at the knots: its coefficients solve T c =
+f(x), T the tridiagonal matrix (1/6, 4/6, 1/6) of the B-splines at the knots. So Cov(c) = M = T^-1 k_r(x, x) T^-T, and
+the spline's own kernel
 B(r)^T M B(r') tends to k_r with the fourth power of the grid step.
 
-The prior covariance C of all raw coefficients is block-diagonal: one block per pair energy, s_2^2 M_2; one per triplet energy and
-Legendre degree, s_3^2 lambda_l M_3 (x) M_3, symmetrised in n and n' when both neighbours are of one species. Each block is kept as
-a factor U with C = U U^T; directions whose prior variance is negligible are left out (`RELATIVE_VARIANCE`), which is what makes the
-posterior small.
+The prior covariance C of all raw coefficients is block-diagonal: one block per pair energy, s_2^2 M_2; one per triplet
+energy and Legendre degree, s_3^2 lambda_l M_3 (x) M_3, symmetrised in n and n' when both neighbours are of one species.
+Each block is kept as a factor U with C = U U^T; directions whose prior variance is negligible are left out
+(`RELATIVE_VARIANCE`), which is what makes the posterior small.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis, TripletBlock
 from trepid.potentials.bayesian.kernels import Hyperparameters, angular_eigenvalues, radial_kernel
 
-# Prior directions with less than this share of their block's largest variance are dropped: a hundred-thousandth in amplitude.
+# Prior directions with less than this share of their block's largest variance are dropped: a hundred-thousandth in
+# amplitude.
 RELATIVE_VARIANCE = 1e-10
 
 
@@ -36,19 +38,19 @@ class Factor:
 
 def spline_covariance(basis: Basis, *, n: int, cutoff: float, length: float) -> FloatArray:
     """M, the prior covariance (n, n) of the coefficients of one radial function."""
-    return _interpolate(radial_kernel(*_knots(basis, n, cutoff), length=length, cutoff=cutoff))
+    x = _knots(basis, n, cutoff)
+    return _interpolate(radial_kernel(x, x, length=length, cutoff=cutoff))
 
 
 def spline_covariance_derivative(basis: Basis, *, n: int, cutoff: float, length: float) -> FloatArray:
-    """dM / d log(length), (n, n)."""
-    x, _ = _knots(basis, n, cutoff)
+    """DM / d log(length), (n, n)."""
+    x = _knots(basis, n, cutoff)
     distance = (x[:, None] - x[None, :]) / length
     return _interpolate(radial_kernel(x, x, length=length, cutoff=cutoff) * distance**2)
 
 
-def _knots(basis: Basis, n: int, cutoff: float) -> tuple[FloatArray, FloatArray]:
-    x = basis.r_min + (cutoff - basis.r_min) / n * (np.arange(n) - 1)
-    return x, x
+def _knots(basis: Basis, n: int, cutoff: float) -> FloatArray:
+    return np.asarray(basis.r_min + (cutoff - basis.r_min) / n * (np.arange(n) - 1), dtype=np.float64)
 
 
 def _interpolate(kernel: FloatArray) -> FloatArray:
@@ -124,14 +126,16 @@ class PriorGradient:
         gradient = dict.fromkeys(
             ("pair_amplitude", "pair_length", "triplet_amplitude", "triplet_length", "angular_length"), 0.0
         )
-        pair = {"n": basis.n_pair, "cutoff": basis.pair_cutoff, "length": hyper.pair_length}
-        m2, dm2 = spline_covariance(basis, **pair), spline_covariance_derivative(basis, **pair)
-        for block in layout.pairs:
-            x = x_block[_key(block.columns)]
+        n, cutoff, length = basis.n_pair, basis.pair_cutoff, hyper.pair_length
+        m2 = spline_covariance(basis, n=n, cutoff=cutoff, length=length)
+        dm2 = spline_covariance_derivative(basis, n=n, cutoff=cutoff, length=length)
+        for pair in layout.pairs:
+            x = x_block[_key(pair.columns)]
             gradient["pair_amplitude"] += 2 * hyper.pair_amplitude**2 * float(np.sum(x * m2))
             gradient["pair_length"] += hyper.pair_amplitude**2 * float(np.sum(x * dm2))
-        triplet = {"n": basis.n_radial, "cutoff": basis.triplet_cutoff, "length": hyper.triplet_length}
-        m3, dm3 = spline_covariance(basis, **triplet), spline_covariance_derivative(basis, **triplet)
+        n, cutoff, length = basis.n_radial, basis.triplet_cutoff, hyper.triplet_length
+        m3 = spline_covariance(basis, n=n, cutoff=cutoff, length=length)
+        dm3 = spline_covariance_derivative(basis, n=n, cutoff=cutoff, length=length)
         eigenvalues = angular_eigenvalues(basis.l_max, hyper.angular_length)
         step = 1e-4
         slopes = (
@@ -165,8 +169,8 @@ def gradient_blocks(basis: Basis) -> list[slice]:
 def _kron(block: TripletBlock, indices: tuple[NDArray, NDArray], a: FloatArray, b: FloatArray) -> FloatArray:
     """The symmetric part of a (x) b between the products of a block, (n_products, n_products).
 
-    Exact for the sum over both orders of a and b, which is all that a derivative of M (x) M needs: a different neighbour species
-    keeps (a (x) b + b (x) a) / 2, equal species symmetrise over n <-> n' as well.
+    Exact for the sum over both orders of a and b, which is all that a derivative of M (x) M needs: a different
+    neighbour species keeps (a (x) b + b (x) a) / 2, equal species symmetrise over n <-> n' as well.
     """
     n, m = indices
     direct = (a[np.ix_(n, n)] * b[np.ix_(m, m)] + b[np.ix_(n, n)] * a[np.ix_(m, m)]) / 2

@@ -1,6 +1,7 @@
 """A set of coefficients, ready to be evaluated: energy, forces and stress at the speed of the C++ core.
 
-This is what a Bayesian force field predicts with, what a posterior sample is, and what runs inside a molecular dynamics step.
+This is what a Bayesian force field predicts with, what a posterior sample is, and what runs inside a molecular dynamics
+step.
 """
 
 from __future__ import annotations
@@ -119,7 +120,9 @@ class SpeciesIndex:
         index = self._index[atoms.numbers]
         if (index < 0).any():
             unknown = sorted({atoms[int(k)].symbol for k in np.flatnonzero(index < 0)})
-            raise DataError(f"element {', '.join(unknown)} is unknown to this model, which knows {', '.join(self.species)}")
+            raise DataError(
+                f"element {', '.join(unknown)} is unknown to this model, which knows {', '.join(self.species)}"
+            )
         return index
 
 
@@ -174,7 +177,7 @@ class SplinePotential:
             energy=energy,
             forces=forces,
             stress=strain / atoms.get_volume() if atoms.cell.rank == 3 else None,
-            forces_uncertainty=np.sqrt(variance) if live else None,
+            forces_uncertainty=None if variance is None else np.sqrt(variance),
         )
         return prediction, energies
 

@@ -1,10 +1,11 @@
 r"""Sufficient statistics: all that training keeps of the data.
 
 For labels y with feature rows phi and noise sigma, the posterior and the evidence depend on the data only through
-G = sum phi^T phi, b = sum phi^T y, sum y^2 and the count, per label kind. They add up over frames, processes and machines, and a frame
-can be taken out again. Their size does not grow with the number of frames.
+G = sum phi^T phi, b = sum phi^T y, sum y^2 and the count, per label kind. They add up over frames, processes and
+machines, and a frame can be taken out again. Their size does not grow with the number of frames.
 
-A label can carry a noise multiplier m (its noise is m sigma): row and label are divided by m, and sum log m is kept for the evidence.
+A label can carry a noise multiplier m (its noise is m sigma): row and label are divided by m, and sum log m is kept for
+the evidence.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class KindStatistics:
         """Statistics of no label for `size` raw coefficients."""
         return cls(np.zeros((size, size)), np.zeros(size))
 
-    def add(self, rows: FloatArray, labels: FloatArray, multipliers: FloatArray | float = 1.0, *, sign: int = 1) -> None:
+    def add(
+        self, rows: FloatArray, labels: FloatArray, multipliers: FloatArray | float = 1.0, *, sign: int = 1
+    ) -> None:
         """Add (sign 1) or take out (sign -1) labels (m,) with feature rows (m, size) and noise multipliers (m,)."""
         scale = np.broadcast_to(np.asarray(multipliers, dtype=np.float64), labels.shape)
         weighted, target = rows / scale[:, None], labels / scale

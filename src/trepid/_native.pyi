@@ -1,0 +1,72 @@
+"""Types of the compiled core; see native/module.cpp."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+channel_block: int
+rank_block: int
+max_degree: int
+
+def instruction_set() -> str: ...
+def max_threads() -> int: ...
+
+class Neighbours:
+    n_atoms: int
+    n_ghosts: int
+    n_pairs: int
+    def __init__(
+        self,
+        positions: NDArray[np.float64],
+        cell: NDArray[np.float64],
+        species: NDArray[np.int32],
+        pairs: NDArray[np.int64],
+        shifts: NDArray[np.int32],
+        cutoff: float,
+        skin: float,
+    ) -> None: ...
+    def move(self, positions: NDArray[np.float64], cell: NDArray[np.float64]) -> bool: ...
+
+class Evaluator:
+    def __init__(
+        self,
+        *,
+        n_species: int,
+        n_pair: int,
+        n_radial: int,
+        l_max: int,
+        rank: int,
+        r_min: float,
+        pair_cutoff: float,
+        triplet_cutoff: float,
+        offset: NDArray[np.float64],
+        pair: NDArray[np.float64],
+        triplet: NDArray[np.float64],
+        zbl: NDArray[np.float64],
+        pair_live: NDArray[np.float32],
+        triplet_live: NDArray[np.float32],
+    ) -> None: ...
+    def compute(
+        self, neighbours: Neighbours, with_live: bool, n_threads: int
+    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]: ...
+
+class FeatureRows:
+    size: int
+    def __init__(
+        self,
+        *,
+        n_species: int,
+        n_pair: int,
+        n_radial: int,
+        l_max: int,
+        r_min: float,
+        pair_cutoff: float,
+        triplet_cutoff: float,
+    ) -> None: ...
+    def compute(
+        self,
+        neighbours: Neighbours,
+        rows: NDArray[np.int32],
+        with_energy: bool,
+        with_forces: bool,
+        with_strain: bool,
+    ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None, NDArray[np.float64] | None]: ...
