@@ -27,7 +27,7 @@ from pydantic import (
 
 from trepid.errors import ConfigError
 
-DEFAULT_THRESHOLD_NOISE = 4.0
+DEFAULT_THRESHOLD_NOISE = 5.0
 """Threshold when the campaign file names none, in multiples of the force noise of the model."""
 
 

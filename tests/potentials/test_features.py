@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -10,6 +12,7 @@ from pytest import MonkeyPatch
 
 from trepid.data import LabelKeys, Labels, attach_labels, labels_of
 from trepid.errors import DataError
+from trepid.potentials.base import Noise
 from trepid.potentials.bayesian import features as features_module
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
@@ -38,13 +41,12 @@ def add(
     atoms: Atoms,
     *,
     statistics: SufficientStatistics | None = None,
-    large_force: float = 1e9,
+    large_force: float = math.inf,
     sign: int = 1,
 ) -> SufficientStatistics:
     statistics = statistics or SufficientStatistics(features.basis.layout.size)
-    features.add(
-        statistics, atoms, keys=LabelKeys(), reference_energies=REFERENCES, large_force=large_force, sign=sign
-    )
+    noise = Noise(1.0, 1.0, 1.0, large_force=large_force)
+    features.add(statistics, atoms, keys=LabelKeys(), reference_energies=REFERENCES, noise=noise, sign=sign)
     return statistics
 
 
@@ -96,7 +98,7 @@ def test_labels_of_a_potential_are_explained_by_its_coefficients(basis: Basis, f
             frame,
             keys=LabelKeys(),
             reference_energies=np.linspace(-1.0, 2.0, 2),  # those of random_potential
-            large_force=2.0,
+            noise=Noise(1.0, 1.0, 1.0, large_force=2.0),
         )
     coefficients = np.concatenate([*_raw(potential)])
     for s in statistics.kinds.values():

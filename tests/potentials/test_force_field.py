@@ -128,7 +128,7 @@ def test_updates_one_by_one_equal_one_fit(trained: BayesianForceField) -> None:
                 frame,
                 keys=one.keys,
                 reference_energies=trained.reference_energies,
-                large_force=one.large_force,
+                noise=one.noise,
             )
         else:
             one.update([frame])
@@ -186,6 +186,15 @@ def test_reference_energies_are_the_least_squares_of_the_energies() -> None:
     for frame in atoms:
         frame.info["REF_energy"] = -3.0 * np.sum(frame.numbers == 29) + 2.0 * np.sum(frame.numbers == 53)
     np.testing.assert_allclose(tiny().fit(atoms).reference_energies, [-3.0, 2.0], atol=1e-10)
+
+
+def test_the_noise_of_violent_labels_is_a_setting() -> None:
+    model = tiny(large_force=2.5).fit(frames(2))
+    assert model.noise.large_force == 2.5
+    plain = tiny(large_force=float("inf")).fit(frames(2))
+    assert plain.noise.large_force == np.inf
+    assert (np.diagonal(plain.statistics.kinds["forces"].gram) >= np.diagonal(model.statistics.kinds["forces"].gram)).all()
+    assert plain.statistics.kinds["forces"].log_multiplier == 0
 
 
 def test_one_composition_leaves_the_minimum_norm() -> None:
@@ -337,7 +346,7 @@ def test_fit_needs_a_frame() -> None:
     [
         ({"live_rank": 8}, "live_rank is 8; it must be a multiple of 16, or 0"),
         ({"live_rank": -16}, "live_rank is -16"),
-        ({"large_force": 0.0}, "large_force is 0.0 eV/A; it must be positive"),
+        ({"large_force": 0.0}, r"noise\.large_force must be a positive number, not 0\.0"),
         ({"pair_cutoff": 0.0}, "pair_cutoff is 0.0 A"),
     ],
 )

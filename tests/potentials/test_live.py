@@ -40,7 +40,7 @@ def posterior(features: FeatureBuilder) -> Posterior:
             labelled(triclinic(seed=seed), seed),
             keys=LabelKeys(),
             reference_energies=np.zeros(2),
-            large_force=4.0,
+            noise=Hyperparameters().noise,
         )
     return Posterior(features.basis, Hyperparameters(), statistics)
 

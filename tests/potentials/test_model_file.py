@@ -16,7 +16,15 @@ from safetensors.numpy import load_file, save_file
 from trepid.errors import DataError, ModelFileError
 from trepid.potentials import load_potential
 from trepid.potentials.bayesian import BayesianForceField
-from trepid.potentials.bayesian.model_file import FORMAT, VERSION, pack_symmetric, read_model, unpack_symmetric, write_model
+from trepid.potentials.bayesian.model_file import (
+    FORMAT,
+    METADATA,
+    VERSION,
+    pack_symmetric,
+    read_model,
+    unpack_symmetric,
+    write_model,
+)
 
 
 def train() -> BayesianForceField:
@@ -27,7 +35,7 @@ def train() -> BayesianForceField:
         n_pair=6,
         n_radial=4,
         l_max=2,
-        large_force=3.0,
+        large_force=float("inf"),
         seed=7,
         n_threads=1,
     )
@@ -160,11 +168,11 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
     assert "is not a file" in refused(tmp_path)
 
 
-def rewritten(path: Path, out: Path, *, metadata: dict[str, str] | None = None, **settings_: object) -> Path:
-    """The model file with other metadata or settings."""
+def rewritten(path: Path, out: Path, *, header: dict[str, object] | None = None, **settings_: object) -> Path:
+    """The model file with other entries in its header or settings."""
     tensors, settings = read_model(path)
-    header = {"format": FORMAT, "version": str(VERSION), "settings": json.dumps(settings | settings_)}
-    save_file(tensors, out, metadata=header | (metadata or {}))
+    entries = {"format": FORMAT, "version": VERSION, "settings": settings | settings_}
+    save_file(tensors, out, metadata={METADATA: json.dumps(entries | (header or {}))})
     return out
 
 
@@ -173,13 +181,13 @@ def test_the_rewriting_used_here_is_faithful(path: Path, tmp_path: Path) -> None
 
 
 def test_another_version_and_another_format(path: Path, tmp_path: Path) -> None:
-    newer = rewritten(path, tmp_path / "newer.trepid", metadata={"version": "99"})
+    newer = rewritten(path, tmp_path / "newer.trepid", header={"version": 99})
     assert "has model file version 99; this trepid reads version 1" in refused(newer)
-    foreign = rewritten(path, tmp_path / "foreign.trepid", metadata={"format": "weights"})
-    assert "is not a model file of trepid (format 'weights')" in refused(foreign)
+    foreign = rewritten(path, tmp_path / "foreign.trepid", header={"format": "weights"})
+    assert "is not a model file of trepid" in refused(foreign)
     bare = tmp_path / "bare.trepid"
     save_file({"x": np.zeros(3)}, bare)
-    assert "is not a model file of trepid (format 'unknown')" in refused(bare)
+    assert "is not a model file of trepid" in refused(bare)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +205,8 @@ def test_another_version_and_another_format(path: Path, tmp_path: Path) -> None:
         {"hyperparameters": {}},
         {"hyperparameters": {"noise": {"energy": 1.0, "forces": -1.0, "stress": 1.0}}},
         {"statistics": {"charges": {}}},
+        {"statistics": []},
+        {"hyperparameters": 3},
         {"label_keys": {"dipole": "x"}},
     ],
 )
@@ -216,10 +226,11 @@ def test_arrays_that_are_missing_or_of_another_size(path: Path, tmp_path: Path, 
         assert "is damaged" in refused(file), label
 
 
-def test_unreadable_settings(path: Path, tmp_path: Path) -> None:
-    assert "is damaged: its settings cannot be read" in refused(
-        rewritten(path, tmp_path / "settings.trepid", metadata={"settings": "{half"})
-    )
+@pytest.mark.parametrize("header", ["{half", "[1]", '{"format": "' + FORMAT + '", "version": 1}'])
+def test_unreadable_headers(path: Path, tmp_path: Path, header: str) -> None:
+    file = tmp_path / "header.trepid"
+    save_file(read_model(path)[0], file, metadata={METADATA: header})
+    assert "is damaged: its settings cannot be read" in refused(file)
 
 
 def test_saving_replaces_in_one_step(model: BayesianForceField, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

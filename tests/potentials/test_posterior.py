@@ -212,13 +212,14 @@ def test_optimisation_climbs_to_a_stationary_point_and_finds_the_noise() -> None
             assert abs(slope) < 1e-2 * statistics.kinds[LabelKind.FORCES].count, name
 
 
-def test_noises_of_unseen_kinds_and_the_offset_stay() -> None:
+def test_what_the_labels_say_nothing_about_stays() -> None:
     basis = small_basis(1, n_radial=4, l_max=1)
-    start = replace(HYPER, offset_amplitude=0.7)
+    start = replace(HYPER, offset_amplitude=0.7).with_noise(large_force=1.7)
     best = optimize_hyperparameters(basis, start, drawn_from_the_prior(basis, HYPER), max_iterations=3)
     assert best.hyper.noise.energy == start.noise.energy
     assert best.hyper.noise.stress == start.noise.stress
     assert best.hyper.offset_amplitude == 0.7
+    assert best.hyper.noise.large_force == 1.7
     assert best.hyper.noise.forces != start.noise.forces
 
 
@@ -246,7 +247,7 @@ def test_more_taken_out_than_was_there_is_refused(dense: Dense) -> None:
     broken = SufficientStatistics(dense.basis.layout.size)
     features = FeatureBuilder(dense.basis)
     features.add(
-        broken, labelled(triclinic()), keys=LabelKeys(), reference_energies=np.zeros(2), large_force=4.0, sign=-1
+        broken, labelled(triclinic()), keys=LabelKeys(), reference_energies=np.zeros(2), noise=HYPER.noise, sign=-1
     )
     with pytest.raises(NumericsError, match="not positive definite .* forces 0.2"):
         Posterior(dense.basis, HYPER, broken)

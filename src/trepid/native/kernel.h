@@ -419,14 +419,17 @@ class Kernel final : public KernelBase {
     for (int b = 0; b < kp_ / kChannelBlock; ++b) density_chunk<0>(g, b, species);
   }
 
-  template <int l>
+  // Radial is n_radial where it is known at compile time (kChannelBlock, the default), or 0.
+  template <int Radial, int l>
   TREPID_INLINE Vd contract_degree(const double* coefficients) {
+    const int n_radial = Radial ? Radial : k_;
     Vd energy{};
     const double* c = coefficients + static_cast<size_t>(l) * channels_ * channels_;
     for (int a = 0; a < channels_; a += kChannelBlock) {
       Vd z[2 * l + 1][kChannelVectors] = {};
       for (int s = 0; s < ns_; ++s)
-        for (int b = s * kp_; b < s * kp_ + k_; ++b) {
+#pragma GCC unroll 2
+        for (int b = s * kp_; b < s * kp_ + n_radial; ++b) {
           const Vd* row = reinterpret_cast<const Vd*>(c + static_cast<size_t>(b) * channels_ + a);
 #pragma GCC unroll 17
           for (int m = 0; m < 2 * l + 1; ++m)
@@ -443,22 +446,33 @@ class Kernel final : public KernelBase {
           *reinterpret_cast<Vd*>(response_.data() + at) = 2.0 * weighted;
         }
     }
-    if constexpr (l < L) energy += contract_degree<l + 1>(coefficients);
+    if constexpr (l < L) energy += contract_degree<Radial, l + 1>(coefficients);
     return energy;
   }
 
   double contract(int si) {
-    return sum(contract_degree<0>(m_.triplet + static_cast<size_t>(si) * (L + 1) * channels_ * channels_));
+    const double* coefficients = m_.triplet + static_cast<size_t>(si) * (L + 1) * channels_ * channels_;
+    return sum(k_ == kChannelBlock ? contract_degree<kChannelBlock, 0>(coefficients) : contract_degree<0, 0>(coefficients));
   }
 
   void backward(const System& system, int species, double* forces, double force[3], double* strain) {
-    const Segment& g = segments_[species];
+    if (k_ == kChannelBlock)
+      neighbour_gradients<kChannelBlock>(segments_[species], species);
+    else
+      neighbour_gradients<0>(segments_[species], species);
+    scatter(system, segments_[species], forces, force, strain);
+  }
+
+  // g_j of every neighbour of a segment, into gradient_.
+  template <int Radial>
+  void neighbour_gradients(const Segment& g, int species) {
+    const int n_radial = Radial ? Radial : k_;
     double *gx = gradient_.data(), *gy = gx + capacity_ + kLanes, *gz = gy + capacity_ + kLanes;
     Vd* value = dense_radial_.reserve(2 * k_);
     Vd* slope = value + k_;
     for (int b = 0; b < g.n_blocks; ++b) {
       const Block& k = blocks_[g.first_block + b];
-      for (int n = 0; n < k_; ++n) {
+      for (int n = 0; n < n_radial; ++n) {
         spline_bump(k.t - (n - 1.0), value + n, slope + n);
         value[n] += k.below * slope[n];
       }
@@ -471,7 +485,8 @@ class Kernel final : public KernelBase {
           const double* even = response_.data() + static_cast<size_t>(even_index(l, m)) * channels_ + species * kp_;
           const double* odd = response_.data() + static_cast<size_t>(odd_index(l, m)) * channels_ + species * kp_;
           Vd ge{}, he{}, go{}, ho{};
-          for (int n = 0; n < k_; ++n) {
+#pragma GCC unroll 8
+          for (int n = 0; n < n_radial; ++n) {
             ge += even[n] * value[n];
             he += even[n] * slope[n];
             if (m > 0) {
@@ -506,6 +521,10 @@ class Kernel final : public KernelBase {
       *reinterpret_cast<Vd*>(gy + b * kLanes) = radial * k.y + ty * k.inverse_r;
       *reinterpret_cast<Vd*>(gz + b * kLanes) = radial * k.z + tz * k.inverse_r;
     }
+  }
+
+  void scatter(const System& system, const Segment& g, double* forces, double force[3], double* strain) {
+    const double *gx = gradient_.data(), *gy = gx + capacity_ + kLanes, *gz = gy + capacity_ + kLanes;
     double fx = 0, fy = 0, fz = 0;
     for (int j = 0; j < g.n; ++j) {
       const int row = system.target ? system.target[g.index[j]] : g.index[j];

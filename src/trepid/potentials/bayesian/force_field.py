@@ -373,7 +373,7 @@ class BayesianForceField(Potential):
             if tables.rank != model.live_rank or model.reference_energies.shape != (len(model.species),):
                 raise ValueError("its arrays do not have the sizes that its settings name")
             model._mean = SplinePotential(model.basis, tables, n_threads=n_threads)
-        except (KeyError, ValueError, TypeError, ConfigError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, ConfigError) as error:
             raise ModelFileError(f"{path} is damaged: {error}") from error
         return model
 

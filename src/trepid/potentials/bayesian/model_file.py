@@ -63,7 +63,7 @@ def read_model(path: str | Path) -> tuple[Tensors, dict[str, Any]]:
             return tensors, header["settings"]
     except SafetensorError as error:
         raise ModelFileError(f"{path} is not a model file of trepid, or it is cut off: {error}") from error
-    except (KeyError, json.JSONDecodeError) as error:
+    except (KeyError, AttributeError, json.JSONDecodeError) as error:
         raise ModelFileError(f"{path} is damaged: its settings cannot be read ({error})") from error
 
 

@@ -147,7 +147,7 @@ class Posterior:
         return from_whitened(np.ascontiguousarray(half.T), self.factors, size)
 
     def log_evidence_gradient(self) -> dict[str, float]:
-        """Slopes d log p(y) / d log(theta) of all hyperparameters; noises as noise_energy, noise_forces, noise_stress."""
+        """Slopes d log p(y) / d log(theta); noises are named noise_energy, noise_forces, noise_stress."""
         hyper, mean = self.hyper, self.mean
         residual = self._projection - self._gram @ mean
         rotated = solve_triangular(self.cholesky, self._half.T, lower=True, check_finite=False)  # L^-1 U^T G
