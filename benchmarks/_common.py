@@ -19,6 +19,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import ase
 import numpy as np
 from ase import Atoms
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -84,12 +85,14 @@ class Report:
     def table(self, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Print rows of equal keys as one table, and keep them."""
         self.tables[title] = [dict(row) for row in rows]
-        table = Table(title=title, title_justify="left")
-        for column in rows[0]:
-            table.add_column(Text(column), justify="left" if isinstance(rows[0][column], str) else "right")
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+        for column, value in rows[0].items():
+            words = isinstance(value, str)
+            table.add_column(Text(column), justify="left" if words else "right", no_wrap=words)
         for row in rows:
             table.add_row(*(Text(_format(value)) for value in row.values()))
-        Console(width=max(100, Console().width)).print(table)
+        # As wide as it takes: a figure cut off is worse than a line that wraps.
+        Console(width=max(130, Console().width)).print(table)
 
     def write(self) -> None:
         """Write results/NAME.json."""

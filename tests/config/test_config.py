@@ -44,7 +44,7 @@ def test_minimal_file_gets_defaults_and_absolute_paths(folder: Path) -> None:
     campaign = load(folder, MINIMAL)
     assert campaign.structure.file == folder / "cu.extxyz"
     assert campaign.output.directory == folder / "run"
-    assert campaign.learning.threshold_noise == 4.0
+    assert campaign.learning.threshold_noise == 5.0
     assert campaign.learning.threshold_eV_per_A is None
     assert campaign.dynamics.stages[1].temperature_K == (300.0, 600.0)
     assert campaign.dynamics.stages[1].duration_ps == 0.1
