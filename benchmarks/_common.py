@@ -60,7 +60,9 @@ class CuI:
         return cls([a for a in calm if not a.info.get("displaced_cu", 0)], hops)
 
 
-def measure(functions: Mapping[str, Callable[[], object]], *, seconds: float = 1.0, at_least: int = 3) -> dict[str, float]:
+def measure(
+    functions: Mapping[str, Callable[[], object]], *, seconds: float = 1.0, at_least: int = 3
+) -> dict[str, float]:
     """Best time of each function in seconds; they take turns, so that a busy machine slows all of them alike."""
     best = dict.fromkeys(functions, np.inf)
     for function in functions.values():
@@ -73,6 +75,13 @@ def measure(functions: Mapping[str, Callable[[], object]], *, seconds: float = 1
             best[name] = min(best[name], time.perf_counter() - began)
         rounds += 1
     return {name: float(value) for name, value in best.items()}
+
+
+def once(function: Callable[[], object]) -> float:
+    """Time of one call in seconds, for what is too slow to repeat."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
 
 
 @dataclass

@@ -23,7 +23,7 @@ COUNTS = (20, 50, 100, 200, 300, 400, 500)
 
 
 def frames(source: list[Atoms], n: int) -> list[Atoms]:
-    """n labelled frames from a few: each a little displaced, for the cost does not ask what the labels say."""
+    """N labelled frames from a few: each a little displaced, for the cost does not ask what the labels say."""
     rng = np.random.default_rng(0)
     out = []
     for k in range(n):

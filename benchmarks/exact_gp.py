@@ -49,7 +49,14 @@ def convergence(species: list[str], train: Sequence[Atoms], test: Sequence[Atoms
     rows = []
     for n_pair, n_radial, l_max in SIZES:
         model = BayesianForceField(
-            species, **CUTOFFS, n_pair=n_pair, n_radial=n_radial, l_max=l_max, large_force=math.inf, live_rank=0, n_threads=1
+            species,
+            **CUTOFFS,
+            n_pair=n_pair,
+            n_radial=n_radial,
+            l_max=l_max,
+            large_force=math.inf,
+            live_rank=0,
+            n_threads=1,
         ).update(train)
         fast = [model.predict(a) for a in test]
         rows.append(

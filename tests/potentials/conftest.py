@@ -9,8 +9,8 @@ from ase import Atoms
 # Structures and the brute-force evaluation are shared by the test modules and by processes that they start.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from trepid.data import read_frames  # noqa: E402
-from trepid.potentials.bayesian import BayesianForceField  # noqa: E402
+from trepid.data import read_frames
+from trepid.potentials.bayesian import BayesianForceField
 
 MAX_FORCE = 4.0
 """eV/A: crystal frames with a larger force on an atom are not thermal."""

@@ -45,7 +45,9 @@ def test_uncertainty_finds_the_errors_of_an_event(on_hops: Evaluation) -> None:
     assert on_hops.forces_uncertainty_spearman >= 0.7
 
 
-def test_an_event_is_seen_as_one(cui_model: BayesianForceField, cui_crystal: list[Atoms], cui_hops: list[Atoms]) -> None:
+def test_an_event_is_seen_as_one(
+    cui_model: BayesianForceField, cui_crystal: list[Atoms], cui_hops: list[Atoms]
+) -> None:
     """The live uncertainty of a frame tells a displaced Cu from a thermal crystal, and points at its surroundings."""
     calm = [cui_model.predict(a, uncertainty="live").frame_uncertainty for a in cui_crystal[20:]]
     # Below half the way to the empty site a Cu may still be within what it does thermally.

@@ -64,12 +64,8 @@ def test_derivatives_by_ase(model: BayesianForceField) -> None:
     atoms = triclinic(seed=60, n=3)
     atoms.calc = model.calculator(uncertainty="none")
     forces, stress = atoms.get_forces(), atoms.get_stress()
-    np.testing.assert_allclose(
-        calculate_numerical_forces(atoms, eps=1e-4), forces, atol=2e-6 * np.abs(forces).max()
-    )
-    np.testing.assert_allclose(
-        calculate_numerical_stress(atoms, eps=1e-5), stress, atol=1e-5 * np.abs(stress).max()
-    )
+    np.testing.assert_allclose(calculate_numerical_forces(atoms, eps=1e-4), forces, atol=2e-6 * np.abs(forces).max())
+    np.testing.assert_allclose(calculate_numerical_stress(atoms, eps=1e-5), stress, atol=1e-5 * np.abs(stress).max())
 
 
 @pytest.mark.parametrize("every", [1, 2, 5])

@@ -65,7 +65,14 @@ def test_mean_and_uncertainty_agree_as_the_basis_grows(case: tuple[list[str], li
     differences, evidence = [], []
     for n_pair, n_radial, l_max in SIZES:
         model = BayesianForceField(
-            species, **CUTOFFS, n_pair=n_pair, n_radial=n_radial, l_max=l_max, large_force=math.inf, live_rank=0, n_threads=1
+            species,
+            **CUTOFFS,
+            n_pair=n_pair,
+            n_radial=n_radial,
+            l_max=l_max,
+            large_force=math.inf,
+            live_rank=0,
+            n_threads=1,
         ).update(train)
         fast = [model.predict(a) for a in test]
         differences.append(compare(fast, exact, "forces"))

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from ase import Atoms
 from potential_systems import labelled, molecule, random_potential, small_basis, triclinic
-from pytest import MonkeyPatch
 
 from trepid.data import LabelKeys, Labels, attach_labels, labels_of
 from trepid.errors import DataError
@@ -51,7 +50,7 @@ def add(
 
 
 @pytest.mark.parametrize("atoms_per_chunk", [1, 3, 100])
-def test_chunks_do_not_matter(features: FeatureBuilder, monkeypatch: MonkeyPatch, atoms_per_chunk: int) -> None:
+def test_chunks_do_not_matter(features: FeatureBuilder, monkeypatch: pytest.MonkeyPatch, atoms_per_chunk: int) -> None:
     atoms = triclinic(n=7)
     whole = np.concatenate([rows for _, rows in features.force_rows(atoms)])
     monkeypatch.setattr(features_module, "CHUNK_BYTES", atoms_per_chunk * 24 * features.basis.layout.size)

@@ -74,7 +74,11 @@ def test_levels_of_uncertainty(trained: BayesianForceField) -> None:
     assert live.forces_uncertainty is not None
     assert exact.forces_uncertainty is not None
     assert (live.forces_uncertainty <= exact.forces_uncertainty * (1 + 1e-4)).all()
-    assert exact.frame_uncertainty == exact.atom_uncertainty.max() == np.linalg.norm(exact.forces_uncertainty, axis=1).max()
+    assert (
+        exact.frame_uncertainty
+        == exact.atom_uncertainty.max()
+        == np.linalg.norm(exact.forces_uncertainty, axis=1).max()
+    )
     with pytest.raises(ValueError, match="without uncertainty"):
         none.frame_uncertainty  # noqa: B018
     with pytest.raises(ValueError, match="'some' is not a valid Uncertainty"):
@@ -178,7 +182,9 @@ def test_new_data_lower_the_uncertainty_where_they_are() -> None:
     after = model.update([new]).predict(new)
     assert after.energy_uncertainty < before.energy_uncertainty
     assert (after.forces_uncertainty < before.forces_uncertainty).all()
-    assert np.abs(after.forces - new.arrays["REF_forces"]).mean() < np.abs(before.forces - new.arrays["REF_forces"]).mean()
+    assert (
+        np.abs(after.forces - new.arrays["REF_forces"]).mean() < np.abs(before.forces - new.arrays["REF_forces"]).mean()
+    )
 
 
 def test_reference_energies_are_the_least_squares_of_the_energies() -> None:
@@ -193,7 +199,9 @@ def test_the_noise_of_violent_labels_is_a_setting() -> None:
     assert model.noise.large_force == 2.5
     plain = tiny(large_force=float("inf")).fit(frames(2))
     assert plain.noise.large_force == np.inf
-    assert (np.diagonal(plain.statistics.kinds["forces"].gram) >= np.diagonal(model.statistics.kinds["forces"].gram)).all()
+    assert (
+        np.diagonal(plain.statistics.kinds["forces"].gram) >= np.diagonal(model.statistics.kinds["forces"].gram)
+    ).all()
     assert plain.statistics.kinds["forces"].log_multiplier == 0
 
 

@@ -120,9 +120,7 @@ def test_a_pushed_atom_keeps_its_distance() -> None:
         i = int(chosen[0])
         assert len(set(chosen.tolist())) == len(chosen) == min(NEAREST, len(atoms) - 1) + 1
         others = np.delete(np.arange(len(atoms)), i)
-        distance = get_distances(
-            atoms.positions[i], atoms.positions[others], cell=atoms.cell, pbc=atoms.pbc
-        )[1][0]
+        distance = get_distances(atoms.positions[i], atoms.positions[others], cell=atoms.cell, pbc=atoms.pbc)[1][0]
         symbols = atoms.get_chemical_symbols()
         contact = [basis.plausible_contact(symbols[i], symbols[j]) for j in others]
         assert (distance > 0.8 * np.array(contact)).all()

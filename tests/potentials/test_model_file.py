@@ -233,7 +233,9 @@ def test_unreadable_headers(path: Path, tmp_path: Path, header: str) -> None:
     assert "is damaged: its settings cannot be read" in refused(file)
 
 
-def test_saving_replaces_in_one_step(model: BayesianForceField, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving_replaces_in_one_step(
+    model: BayesianForceField, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A failure while writing leaves the old file whole and nothing beside it."""
     file = tmp_path / "model.trepid"
     model.save(file)

@@ -321,7 +321,10 @@ def test_pairs_without_triplets() -> None:
     potential = random_potential(basis, rank=16)
     assert_same(potential.evaluate(atoms), Prediction(energy, forces))
     np.testing.assert_allclose(
-        potential.evaluate(atoms, live=True).forces_uncertainty, live_std_by_tables(potential, atoms), rtol=1e-4, atol=1e-9
+        potential.evaluate(atoms, live=True).forces_uncertainty,
+        live_std_by_tables(potential, atoms),
+        rtol=1e-4,
+        atol=1e-9,
     )
 
 

@@ -36,7 +36,9 @@ def of(n: int, seed: int = 0) -> KindStatistics:
 def test_definition() -> None:
     rows, labels, multipliers = data(20)
     statistics = of(20)
-    np.testing.assert_allclose(statistics.gram, sum(np.outer(r, r) / m**2 for r, m in zip(rows, multipliers, strict=True)))
+    np.testing.assert_allclose(
+        statistics.gram, sum(np.outer(r, r) / m**2 for r, m in zip(rows, multipliers, strict=True))
+    )
     np.testing.assert_allclose(statistics.projection, (labels / multipliers**2) @ rows)
     assert statistics.squared == pytest.approx(np.sum(labels**2 / multipliers**2))
     assert statistics.count == 20
