@@ -8,7 +8,8 @@
 
 namespace trepid {
 
-// The four non-zero cubic B-splines of a uniform grid at u in [0, 1) of a cell, and their derivatives with respect to u.
+// The four non-zero cubic B-splines of a uniform grid at u in [0, 1) of a cell, and their derivatives with respect to
+// u.
 inline void bspline(double u, double value[4], double slope[4]) {
   const double v = 1 - u;
   value[0] = v * v * v / 6;
@@ -21,7 +22,8 @@ inline void bspline(double u, double value[4], double slope[4]) {
   slope[3] = u * u / 2;
 }
 
-// Splines of a grid of n_splines cells between r_min and cutoff, at r < cutoff: values, d/dr and the index of the first.
+// Splines of a grid of n_splines cells between r_min and cutoff, at r < cutoff: values, d/dr and the index of the
+// first.
 inline int radial_splines(double r, double r_min, double cutoff, int n_splines, double value[4], double slope[4]) {
   const double inverse_step = n_splines / (cutoff - r_min);
   const double t = (r - r_min) * inverse_step;
@@ -37,9 +39,12 @@ inline int radial_splines(double r, double r_min, double cutoff, int n_splines, 
   return cell;
 }
 
-inline constexpr int n_harmonics(int l_max) { return (l_max + 1) * (l_max + 1); }
+inline constexpr int n_harmonics(int l_max) {
+  return (l_max + 1) * (l_max + 1);
+}
 
-// w_lm of the addition theorem, [n_harmonics]; index l^2 for m = 0, l^2 + 2 m - 1 for the cosine, l^2 + 2 m for the sine.
+// w_lm of the addition theorem, [n_harmonics]; index l^2 for m = 0, l^2 + 2 m - 1 for the cosine, l^2 + 2 m for the
+// sine.
 inline void harmonic_weights(int l_max, double* weight) {
   for (int l = 0; l <= l_max; ++l) {
     weight[l * l] = 1;
@@ -65,7 +70,8 @@ inline void harmonics(int l_max, const double n[3], double* y, double (*gradient
     if (m > 0) diagonal *= 2 * m - 1;
     p[m][m] = diagonal;
     if (m < l_max) p[m + 1][m] = (2 * m + 1) * n[2] * diagonal;
-    for (int l = m + 2; l <= l_max; ++l) p[l][m] = ((2 * l - 1) * n[2] * p[l - 1][m] - (l + m - 1) * p[l - 2][m]) / (l - m);
+    for (int l = m + 2; l <= l_max; ++l)
+      p[l][m] = ((2 * l - 1) * n[2] * p[l - 1][m] - (l + m - 1) * p[l - 2][m]) / (l - m);
   }
   for (int l = 0; l <= l_max; ++l) {
     y[l * l] = p[l][0];

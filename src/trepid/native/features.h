@@ -3,7 +3,8 @@
 // Layout of the raw coefficients (mirrored by trepid.potentials.bayesian.basis.Layout):
 //   offsets   [species]
 //   pairs     for species a <= b: [n_pair]
-//   triplets  for each centre, for neighbour species a <= b: [l_max + 1][p], where p counts (n, n') with n <= n' if a == b,
+//   triplets  for each centre, for neighbour species a <= b: [l_max + 1][p], where p counts (n, n') with n <= n' if a
+//   == b,
 //             and all (n, n') if a < b. A coefficient stands for both C_(an)(bn') and C_(bn')(an).
 #pragma once
 
@@ -15,8 +16,15 @@ namespace trepid {
 
 class FeatureRows {
  public:
-  FeatureRows(int n_species, int n_pair, int n_radial, int l_max, double r_min, double pair_cutoff, double triplet_cutoff)
-      : ns_(n_species), n2_(n_pair), k_(n_radial), l_max_(l_max), r_min_(r_min), rc2_(pair_cutoff), rc3_(triplet_cutoff) {
+  FeatureRows(int n_species, int n_pair, int n_radial, int l_max, double r_min, double pair_cutoff,
+              double triplet_cutoff)
+      : ns_(n_species),
+        n2_(n_pair),
+        k_(n_radial),
+        l_max_(l_max),
+        r_min_(r_min),
+        rc2_(pair_cutoff),
+        rc3_(triplet_cutoff) {
     weight_.resize(n_harmonics(l_max));
     harmonic_weights(l_max, weight_.data());
     pair_offset_.resize(ns_ * ns_);
@@ -58,8 +66,12 @@ class FeatureRows {
   // Index of the coefficient of channels (a, n), (b, m) at l = 0 and the stride between successive l.
   int product(int centre, int a, int n, int b, int m, int* stride) const {
     if (a > b || (a == b && n > m)) {
-      int t = a; a = b; b = t;
-      t = n; n = m; m = t;
+      int t = a;
+      a = b;
+      b = t;
+      t = n;
+      n = m;
+      m = t;
     }
     *stride = n_products(a, b);
     const int p = a == b ? n * k_ - n * (n - 1) / 2 + (m - n) : n * k_ + m;
@@ -67,7 +79,8 @@ class FeatureRows {
   }
 
   // One coefficient's gradient g = d e_i / d d_ij goes to the rows of i (+) and j (-) and to the strain.
-  void scatter(int column, const double g[3], const double d[3], int row_i, int row_j, double* forces, double* strain) const {
+  void scatter(int column, const double g[3], const double d[3], int row_i, int row_j, double* forces,
+               double* strain) const {
     if (forces) {
       for (int x = 0; x < 3; ++x) {
         if (row_i >= 0) forces[(static_cast<size_t>(row_i) * 3 + x) * size_ + column] += g[x];
@@ -76,7 +89,9 @@ class FeatureRows {
     }
     if (strain) {
       static constexpr int first[6] = {0, 1, 2, 1, 0, 0}, second[6] = {0, 1, 2, 2, 2, 1};
-      for (int v = 0; v < 6; ++v) strain[static_cast<size_t>(v) * size_ + column] += 0.5 * (g[first[v]] * d[second[v]] + g[second[v]] * d[first[v]]);
+      for (int v = 0; v < 6; ++v)
+        strain[static_cast<size_t>(v) * size_ + column] +=
+            0.5 * (g[first[v]] * d[second[v]] + g[second[v]] * d[first[v]]);
     }
   }
 
@@ -113,12 +128,15 @@ class FeatureRows {
     if (neighbours_.empty()) return;
     if (energy) add_products(si, q_size, energy);
     if (forces || strain)
-      for (size_t k = 0; k < neighbours_.size(); ++k) add_product_gradients(k, si, row_i, system.target[neighbours_[k].index], q_size, forces, strain);
+      for (size_t k = 0; k < neighbours_.size(); ++k)
+        add_product_gradients(k, si, row_i, system.target[neighbours_[k].index], q_size, forces, strain);
   }
 
-  void add_pair(const Neighbour& nb, int si, int row_i, int row_j, double* energy, double* forces, double* strain) const {
+  void add_pair(const Neighbour& nb, int si, int row_i, int row_j, double* energy, double* forces,
+                double* strain) const {
     double value[4], slope[4];
-    const int first = radial_splines(nb.r, r_min_, rc2_, n2_, value, slope), offset = pair_offset_[si * ns_ + nb.species];
+    const int first = radial_splines(nb.r, r_min_, rc2_, n2_, value, slope),
+              offset = pair_offset_[si * ns_ + nb.species];
     for (int a = 0; a < 4 && first + a < n2_; ++a) {
       if (energy) energy[offset + first + a] += 0.5 * value[a];
       const double g[3] = {0.5 * slope[a] * nb.n[0], 0.5 * slope[a] * nb.n[1], 0.5 * slope[a] * nb.n[2]};
@@ -131,7 +149,7 @@ class FeatureRows {
     const size_t at = harmonic_.size();
     harmonic_.resize(at + q_size);
     harmonic_gradient_.resize(3 * (at + q_size));
-    harmonics(l_max_, nb.n, harmonic_.data() + at, reinterpret_cast<double(*)[3]>(harmonic_gradient_.data() + 3 * at));
+    harmonics(l_max_, nb.n, harmonic_.data() + at, reinterpret_cast<double (*)[3]>(harmonic_gradient_.data() + 3 * at));
     for (int a = 0; a < 4 && nb.first + a < k_; ++a) {
       double* density = density_.data() + (static_cast<size_t>(nb.species) * k_ + nb.first + a) * q_size;
       for (int q = 0; q < q_size; ++q) density[q] += nb.value[a] * harmonic_[at + q];
@@ -144,7 +162,8 @@ class FeatureRows {
       for (int b = a; b < ns_ * k_; ++b) {
         int stride;
         const int column = product(si, a / k_, a % k_, b / k_, b % k_, &stride);
-        const double *da = density_.data() + static_cast<size_t>(a) * q_size, *db = density_.data() + static_cast<size_t>(b) * q_size;
+        const double *da = density_.data() + static_cast<size_t>(a) * q_size,
+                     *db = density_.data() + static_cast<size_t>(b) * q_size;
         for (int l = 0; l <= l_max_; ++l) {
           double sum = 0;
           for (int q = l * l; q < (l + 1) * (l + 1); ++q) sum += weight_[q] * da[q] * db[q];
@@ -162,7 +181,8 @@ class FeatureRows {
       for (int q = 0; q < q_size; ++q) {  // gradient of the density of channel (species j, n) with respect to d_ij
         const double along = dy[3 * q] * nb.n[0] + dy[3 * q + 1] * nb.n[1] + dy[3 * q + 2] * nb.n[2];
         for (int x = 0; x < 3; ++x)
-          gradient_[x * static_cast<size_t>(q_size) + q] = 2 * weight_[q] * (nb.slope[s] * y[q] * nb.n[x] + nb.value[s] * (dy[3 * q + x] - along * nb.n[x]) / nb.r);
+          gradient_[x * static_cast<size_t>(q_size) + q] =
+              2 * weight_[q] * (nb.slope[s] * y[q] * nb.n[x] + nb.value[s] * (dy[3 * q + x] - along * nb.n[x]) / nb.r);
       }
       for (int b = 0; b < ns_ * k_; ++b) {
         int stride;

@@ -1,7 +1,8 @@
 // Energy, forces, strain derivative and live force uncertainty of a Model: vectorised, without a loop over triplets.
 //
-// Compiled once per instruction set: TREPID_ISA names the namespace, the compiler's target decides the vector width. Nothing
-// from the C++ library is used here, so that no inline function compiled for a newer CPU can be picked up by older code.
+// Compiled once per instruction set: TREPID_ISA names the namespace, the compiler's target decides the vector width.
+// Nothing from the C++ library is used here, so that no inline function compiled for a newer CPU can be picked up by
+// older code.
 //
 // One centre at a time:
 //   gather     neighbours inside the cutoffs, sorted by species; pair energies on the way
@@ -41,9 +42,15 @@ constexpr int kChannelVectors = kChannelBlock / kLanes;
 constexpr int kRankVectors = kRankBlock / kFloatLanes;
 constexpr int kCellCoefficients = 4;
 
-TREPID_INLINE Vd splat(double a) { return a - Vd{}; }
-TREPID_INLINE Vd larger(Vd a, Vd b) { return a > b ? a : b; }
-TREPID_INLINE Vd smaller(Vd a, Vd b) { return a < b ? a : b; }
+TREPID_INLINE Vd splat(double a) {
+  return a - Vd{};
+}
+TREPID_INLINE Vd larger(Vd a, Vd b) {
+  return a > b ? a : b;
+}
+TREPID_INLINE Vd smaller(Vd a, Vd b) {
+  return a < b ? a : b;
+}
 TREPID_INLINE double sum(Vd a) {
   double s = 0;
   for (int k = 0; k < kLanes; ++k) s += a[k];
@@ -54,7 +61,9 @@ TREPID_INLINE Vd root(Vd a) {
   for (int k = 0; k < kLanes; ++k) r[k] = __builtin_sqrt(a[k]);
   return r;
 }
-TREPID_INLINE Vh to_float(Vd a) { return __builtin_convertvector(a, Vh); }
+TREPID_INLINE Vh to_float(Vd a) {
+  return __builtin_convertvector(a, Vh);
+}
 
 // A growing, 64-byte aligned array; old contents are not kept.
 template <class T>
@@ -91,9 +100,15 @@ TREPID_INLINE void spline_bump(Vd x, Vd* value, Vd* slope) {
   *slope = x > zero ? -magnitude : magnitude;
 }
 
-constexpr int triangle(int l, int m) { return l * (l + 1) / 2 + m; }
-constexpr int even_index(int l, int m) { return m == 0 ? l * l : l * l + 2 * m - 1; }
-constexpr int odd_index(int l, int m) { return l * l + 2 * m; }
+constexpr int triangle(int l, int m) {
+  return l * (l + 1) / 2 + m;
+}
+constexpr int even_index(int l, int m) {
+  return m == 0 ? l * l : l * l + 2 * m - 1;
+}
+constexpr int odd_index(int l, int m) {
+  return l * l + 2 * m;
+}
 
 class KernelBase {
  public:
@@ -110,11 +125,11 @@ class Kernel final : public KernelBase {
 
   // Angular data of kLanes neighbours.
   struct Block {
-    Vd x, y, z;         // unit vector
-    Vd inverse_r;       // 1/A
-    Vd t;               // radial coordinate in grid steps, not below 0
-    Vd below;           // what was cut off there
-    Vd p[T];            // d^m P_l / dz^m, at triangle(l, m)
+    Vd x, y, z;             // unit vector
+    Vd inverse_r;           // 1/A
+    Vd t;                   // radial coordinate in grid steps, not below 0
+    Vd below;               // what was cut off there
+    Vd p[T];                // d^m P_l / dz^m, at triangle(l, m)
     Vd c[L + 1], s[L + 1];  // Re, Im (x + i y)^m
     Vd harmonic[Q];
   };
@@ -128,7 +143,11 @@ class Kernel final : public KernelBase {
 
  public:
   explicit Kernel(const Model& model)
-      : m_(model), ns_(model.n_species), k_(model.n_radial), kp_(padded_radial(model.n_radial)), channels_(n_channels(model)) {
+      : m_(model),
+        ns_(model.n_species),
+        k_(model.n_radial),
+        kp_(padded_radial(model.n_radial)),
+        channels_(n_channels(model)) {
     pair_step_ = m_.n_pair / (m_.pair_cutoff - m_.r_min);
     radial_step_ = m_.n_radial / (m_.triplet_cutoff - m_.r_min);
     for (int l = 0; l <= L; ++l) {
@@ -236,7 +255,8 @@ class Kernel final : public KernelBase {
     const double reach = m_.pair_cutoff > m_.triplet_cutoff ? m_.pair_cutoff : m_.triplet_cutoff;
     const double reach2 = reach * reach, triplet2 = m_.triplet_cutoff * m_.triplet_cutoff;
     const double* x = system.positions;
-    const double xi = x[3 * static_cast<size_t>(i)], yi = x[3 * static_cast<size_t>(i) + 1], zi = x[3 * static_cast<size_t>(i) + 2];
+    const double xi = x[3 * static_cast<size_t>(i)], yi = x[3 * static_cast<size_t>(i) + 1],
+                 zi = x[3 * static_cast<size_t>(i) + 2];
     int count = 0;
     for (int k = 0; k < n; ++k) {
       const int j = list[k] & system.neighbour_mask;
@@ -326,7 +346,8 @@ class Kernel final : public KernelBase {
         screening += term;
         screening_slope -= decay[a] * z.inverse_length * term;
       }
-      const double bare = z.prefactor * inverse * screening, bare_slope = z.prefactor * inverse * (screening_slope - screening * inverse);
+      const double bare = z.prefactor * inverse * screening,
+                   bare_slope = z.prefactor * inverse * (screening_slope - screening * inverse);
       double step = 1, step_slope = 0;
       if (r > z.inner) {
         const double width = z.outer - z.inner, u = (r - z.inner) / width;
@@ -365,7 +386,8 @@ class Kernel final : public KernelBase {
         if (m < L) k.p[triangle(m + 1, m)] = (2 * m + 1) * diagonal * k.z;
 #pragma GCC unroll 9
         for (int l = m + 2; l <= L; ++l)
-          k.p[triangle(l, m)] = ((2 * l - 1.0) / (l - m)) * k.z * k.p[triangle(l - 1, m)] - ((l + m - 1.0) / (l - m)) * k.p[triangle(l - 2, m)];
+          k.p[triangle(l, m)] = ((2 * l - 1.0) / (l - m)) * k.z * k.p[triangle(l - 1, m)] -
+                                ((l + m - 1.0) / (l - m)) * k.p[triangle(l - 2, m)];
       }
 #pragma GCC unroll 9
       for (int l = 0; l <= L; ++l) {
@@ -386,7 +408,8 @@ class Kernel final : public KernelBase {
     for (int j = 0; j < g.n; ++j) {
       const Block& k = blocks_[g.first_block + j / kLanes];
       const double* y = reinterpret_cast<const double*>(k.harmonic + First) + j % kLanes;
-      const Vd* radial = reinterpret_cast<const Vd*>(radial_.data() + static_cast<size_t>(g.first_block * kLanes + j) * kp_ + channel_block * kChannelBlock);
+      const Vd* radial = reinterpret_cast<const Vd*>(
+          radial_.data() + static_cast<size_t>(g.first_block * kLanes + j) * kp_ + channel_block * kChannelBlock);
       Vd value[kChannelVectors];
       for (int v = 0; v < kChannelVectors; ++v) value[v] = radial[v];
 #pragma GCC unroll 32
@@ -398,7 +421,8 @@ class Kernel final : public KernelBase {
     for (int q = 0; q < n; ++q)
 #pragma GCC unroll 4
       for (int v = 0; v < kChannelVectors; ++v)
-        *reinterpret_cast<Vd*>(density_.data() + static_cast<size_t>(First + q) * channels_ + species * kp_ + channel_block * kChannelBlock + v * kLanes) = sum_[q][v];
+        *reinterpret_cast<Vd*>(density_.data() + static_cast<size_t>(First + q) * channels_ + species * kp_ +
+                               channel_block * kChannelBlock + v * kLanes) = sum_[q][v];
     if constexpr (First + n < Q) density_chunk<First + n>(g, channel_block, species);
   }
 
@@ -434,7 +458,8 @@ class Kernel final : public KernelBase {
 #pragma GCC unroll 17
           for (int m = 0; m < 2 * l + 1; ++m)
 #pragma GCC unroll 4
-            for (int v = 0; v < kChannelVectors; ++v) z[m][v] += row[v] * density_[static_cast<size_t>(l * l + m) * channels_ + b];
+            for (int v = 0; v < kChannelVectors; ++v)
+              z[m][v] += row[v] * density_[static_cast<size_t>(l * l + m) * channels_ + b];
         }
 #pragma GCC unroll 17
       for (int m = 0; m < 2 * l + 1; ++m)
@@ -452,7 +477,8 @@ class Kernel final : public KernelBase {
 
   double contract(int si) {
     const double* coefficients = m_.triplet + static_cast<size_t>(si) * (L + 1) * channels_ * channels_;
-    return sum(k_ == kChannelBlock ? contract_degree<kChannelBlock, 0>(coefficients) : contract_degree<0, 0>(coefficients));
+    return sum(k_ == kChannelBlock ? contract_degree<kChannelBlock, 0>(coefficients)
+                                   : contract_degree<0, 0>(coefficients));
   }
 
   void backward(const System& system, int species, double* forces, double force[3], double* strain) {
@@ -549,7 +575,8 @@ class Kernel final : public KernelBase {
   double pair_step_, radial_step_;
   double weight_[Q];
   int capacity_ = 0, n_pairs_ = 0;
-  Buffer<double> pair_table_, pair_dx_, pair_dy_, pair_dz_, pair_r2_, pair_inverse_, pair_work_, segment_vectors_, radial_, density_, response_, gradient_, zbl_reach2_;
+  Buffer<double> pair_table_, pair_dx_, pair_dy_, pair_dz_, pair_r2_, pair_inverse_, pair_work_, segment_vectors_,
+      radial_, density_, response_, gradient_, zbl_reach2_;
   Buffer<int> pair_index_, pair_species_, segment_index_;
   Buffer<Segment> segments_;
   Buffer<Block> blocks_;

@@ -1,5 +1,6 @@
-// Reads the evaluation tables of a model file: a safetensors container (8-byte length, JSON header, raw little-endian arrays) of which
-// only the tensors named `table.*` are wanted. Every rank count, shape and size is checked before it is used.
+// Reads the evaluation tables of a model file: a safetensors container (8-byte length, JSON header, raw little-endian
+// arrays) of which only the tensors named `table.*` are wanted. Every rank count, shape and size is checked before it
+// is used.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +46,8 @@ class HeaderReader {
  private:
   [[noreturn]] static void fail() { throw std::runtime_error("its header cannot be read"); }
   void skip() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r')) ++at_;
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
+      ++at_;
   }
   bool accept(char c) {
     skip();
@@ -132,14 +134,17 @@ class ModelTables {
     const uint64_t total = static_cast<uint64_t>(file.tellg());
     file.seekg(0);
     uint64_t length = 0;
-    if (total < 8 || !file.read(reinterpret_cast<char*>(&length), 8) || length > total - 8 || length > (1u << 28)) throw std::runtime_error("it is not a model file of trepid, or it is cut off");
+    if (total < 8 || !file.read(reinterpret_cast<char*>(&length), 8) || length > total - 8 || length > (1u << 28))
+      throw std::runtime_error("it is not a model file of trepid, or it is cut off");
     std::string header(length, '\0');
     if (!file.read(&header[0], static_cast<std::streamsize>(length))) throw std::runtime_error("it is cut off");
     const HeaderReader parsed(header);
     const auto found = parsed.metadata.find("trepid");
     const std::string description = found == parsed.metadata.end() ? "" : found->second;
-    if (description.find("\"format\": \"trepid-bayesian-force-field\"") == std::string::npos) throw std::runtime_error("it is not a model file of trepid");
-    if (description.find("\"version\": 1}") == std::string::npos) throw std::runtime_error("its version is not 1, the one this plugin reads");
+    if (description.find("\"format\": \"trepid-bayesian-force-field\"") == std::string::npos)
+      throw std::runtime_error("it is not a model file of trepid");
+    if (description.find("\"version\": 1}") == std::string::npos)
+      throw std::runtime_error("its version is not 1, the one this plugin reads");
     const uint64_t start = 8 + length, available = total - start;
     for (const auto& t : parsed.tensors)
       if (t.second.end > available) throw std::runtime_error("it is cut off");
@@ -152,7 +157,8 @@ class ModelTables {
     load(file, parsed, start, "table.grid", "F64", grid);
     if (sizes.size() != 4 || grid.size() != 3 || out.numbers.empty()) throw std::runtime_error("its sizes are damaged");
     out.n_species = static_cast<int>(out.numbers.size());
-    out.n_pair = static_cast<int>(sizes[0]), out.n_radial = static_cast<int>(sizes[1]), out.l_max = static_cast<int>(sizes[2]), out.rank = static_cast<int>(sizes[3]);
+    out.n_pair = static_cast<int>(sizes[0]), out.n_radial = static_cast<int>(sizes[1]),
+    out.l_max = static_cast<int>(sizes[2]), out.rank = static_cast<int>(sizes[3]);
     out.r_min = grid[0], out.pair_cutoff = grid[1], out.triplet_cutoff = grid[2];
     load(file, parsed, start, "table.offset", "F64", out.offset);
     load(file, parsed, start, "table.pair", "F64", out.pair);
@@ -177,7 +183,20 @@ class ModelTables {
     zbl_.clear();
     for (size_t k = 0; k < zbl.size(); k += 4) zbl_.push_back(Zbl{zbl[k], zbl[k + 1], zbl[k + 2], zbl[k + 3]});
     triplet_ = align(triplet), pair_live_ = align(pair_live), triplet_live_ = align(triplet_live);
-    return Model{n_species, n_pair, n_radial, l_max, rank, r_min, pair_cutoff, triplet_cutoff, offset.data(), pair.data(), triplet_.get(), zbl_.data(), pair_live_.get(), triplet_live_.get()};
+    return Model{n_species,
+                 n_pair,
+                 n_radial,
+                 l_max,
+                 rank,
+                 r_min,
+                 pair_cutoff,
+                 triplet_cutoff,
+                 offset.data(),
+                 pair.data(),
+                 triplet_.get(),
+                 zbl_.data(),
+                 pair_live_.get(),
+                 triplet_live_.get()};
   }
 
   int n_species = 0, n_pair = 0, n_radial = 0, l_max = 0, rank = 0;
@@ -204,19 +223,26 @@ class ModelTables {
     return out;
   }
   template <class T>
-  static void load(std::ifstream& file, const HeaderReader& header, uint64_t start, const std::string& name, const char* type, std::vector<T>& into) {
+  static void load(std::ifstream& file, const HeaderReader& header, uint64_t start, const std::string& name,
+                   const char* type, std::vector<T>& into) {
     const auto found = header.tensors.find(name);
     if (found == header.tensors.end()) throw std::runtime_error("it has no " + name);
     const auto& t = found->second;
     if (t.type != type || (t.end - t.begin) % sizeof(T)) throw std::runtime_error(name + " has the wrong type");
     into.resize((t.end - t.begin) / sizeof(T));
     file.seekg(static_cast<std::streamoff>(start + t.begin));
-    if (!into.empty() && !file.read(reinterpret_cast<char*>(into.data()), static_cast<std::streamsize>(t.end - t.begin))) throw std::runtime_error("it is cut off");
+    if (!into.empty() &&
+        !file.read(reinterpret_cast<char*>(into.data()), static_cast<std::streamsize>(t.end - t.begin)))
+      throw std::runtime_error("it is cut off");
   }
   void check() const {
-    if (n_pair < 1 || n_radial < 1 || l_max < 0 || l_max > kMaxDegree || rank < 0 || rank % kRankBlock || !(pair_cutoff > r_min) || !(triplet_cutoff > r_min)) throw std::runtime_error("its sizes are out of range");
-    const size_t ns = n_species, channels = ns * padded_radial(n_radial), products = ns * (l_max + 1) * channels * channels, splines = ns * ns * (n_pair + 3);
-    if (offset.size() != ns || pair.size() != splines || triplet.size() != products || zbl.size() != 4 * ns * ns || pair_live.size() != splines * rank || triplet_live.size() != products * rank)
+    if (n_pair < 1 || n_radial < 1 || l_max < 0 || l_max > kMaxDegree || rank < 0 || rank % kRankBlock ||
+        !(pair_cutoff > r_min) || !(triplet_cutoff > r_min))
+      throw std::runtime_error("its sizes are out of range");
+    const size_t ns = n_species, channels = ns * padded_radial(n_radial),
+                 products = ns * (l_max + 1) * channels * channels, splines = ns * ns * (n_pair + 3);
+    if (offset.size() != ns || pair.size() != splines || triplet.size() != products || zbl.size() != 4 * ns * ns ||
+        pair_live.size() != splines * rank || triplet_live.size() != products * rank)
       throw std::runtime_error("its tables do not have the sizes they claim");
   }
 

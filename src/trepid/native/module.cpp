@@ -34,8 +34,11 @@ static nb::ndarray<nb::numpy, T> array(std::vector<T>&& values, std::initializer
 }
 
 template <class T>
-static void copy_checked(std::vector<T>& into, const nb::ndarray<const T, nb::c_contig, nb::device::cpu>& from, size_t size, const char* name) {
-  if (from.size() != size) throw std::invalid_argument(std::string(name) + " has " + std::to_string(from.size()) + " numbers instead of " + std::to_string(size));
+static void copy_checked(std::vector<T>& into, const nb::ndarray<const T, nb::c_contig, nb::device::cpu>& from,
+                         size_t size, const char* name) {
+  if (from.size() != size)
+    throw std::invalid_argument(std::string(name) + " has " + std::to_string(from.size()) + " numbers instead of " +
+                                std::to_string(size));
   into.assign(from.data(), from.data() + from.size());
 }
 
@@ -44,7 +47,9 @@ template <class T>
 class Aligned {
  public:
   void copy(const nb::ndarray<const T, nb::c_contig, nb::device::cpu>& from, size_t size, const char* name) {
-    if (from.size() != size) throw std::invalid_argument(std::string(name) + " has " + std::to_string(from.size()) + " numbers instead of " + std::to_string(size));
+    if (from.size() != size)
+      throw std::invalid_argument(std::string(name) + " has " + std::to_string(from.size()) + " numbers instead of " +
+                                  std::to_string(size));
     data_.reset(static_cast<T*>(std::aligned_alloc(64, (size * sizeof(T) + 63) / 64 * 64 + 64)));
     if (!data_) throw std::bad_alloc();
     std::memcpy(data_.get(), from.data(), size * sizeof(T));
@@ -65,11 +70,15 @@ using Flat = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
 
 class Evaluator {
  public:
-  Evaluator(int n_species, int n_pair, int n_radial, int l_max, int rank, double r_min, double pair_cutoff, double triplet_cutoff, Flat<double> offset, Flat<double> pair,
-            Flat<double> triplet, Flat<double> zbl, Flat<float> pair_live, Flat<float> triplet_live) {
-    if (l_max < 0 || l_max > kMaxDegree) throw std::invalid_argument("l_max must lie between 0 and " + std::to_string(kMaxDegree));
-    if (rank < 0 || rank % kRankBlock) throw std::invalid_argument("rank must be a multiple of " + std::to_string(kRankBlock));
-    model_ = Model{n_species, n_pair, n_radial, l_max, rank, r_min, pair_cutoff, triplet_cutoff, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+  Evaluator(int n_species, int n_pair, int n_radial, int l_max, int rank, double r_min, double pair_cutoff,
+            double triplet_cutoff, Flat<double> offset, Flat<double> pair, Flat<double> triplet, Flat<double> zbl,
+            Flat<float> pair_live, Flat<float> triplet_live) {
+    if (l_max < 0 || l_max > kMaxDegree)
+      throw std::invalid_argument("l_max must lie between 0 and " + std::to_string(kMaxDegree));
+    if (rank < 0 || rank % kRankBlock)
+      throw std::invalid_argument("rank must be a multiple of " + std::to_string(kRankBlock));
+    model_ = Model{n_species,      n_pair,  n_radial, l_max,   rank,    r_min,   pair_cutoff,
+                   triplet_cutoff, nullptr, nullptr,  nullptr, nullptr, nullptr, nullptr};
     const size_t ns = n_species, channels = n_channels(model_), block = (l_max + 1) * channels * channels;
     offset_.copy(offset, ns, "offset");
     pair_.copy(pair, ns * ns * (n_pair + 3), "pair");
@@ -78,8 +87,10 @@ class Evaluator {
     triplet_live_.copy(triplet_live, ns * block * rank, "triplet_live");
     std::vector<double> ranges;
     copy_checked(ranges, zbl, 4 * ns * ns, "zbl");
-    for (size_t k = 0; k < ns * ns; ++k) zbl_.push_back(Zbl{ranges[4 * k], ranges[4 * k + 1], ranges[4 * k + 2], ranges[4 * k + 3]});
-    model_.offset = offset_.data(), model_.pair = pair_.data(), model_.triplet = triplet_.data(), model_.zbl = zbl_.data();
+    for (size_t k = 0; k < ns * ns; ++k)
+      zbl_.push_back(Zbl{ranges[4 * k], ranges[4 * k + 1], ranges[4 * k + 2], ranges[4 * k + 3]});
+    model_.offset = offset_.data(), model_.pair = pair_.data(), model_.triplet = triplet_.data(),
+    model_.zbl = zbl_.data();
     model_.pair_live = pair_live_.data(), model_.triplet_live = triplet_live_.data();
   }
   Evaluator(const Evaluator&) = delete;
@@ -107,8 +118,10 @@ class Evaluator {
         Part& p = parts_[t];
         p.numbers.assign(4 * n + 6, 0.0);
         p.reserve_live(live_size);
-        Output out{0, p.numbers.data() + 3 * n, p.numbers.data(), p.numbers.data() + 4 * n, nullptr, with_live ? p.live.get() : nullptr};
-        best_kernel().compute(kernels_[t], system, static_cast<int>(n * t / threads), static_cast<int>(n * (t + 1) / threads), out);
+        Output out{0,       p.numbers.data() + 3 * n,          p.numbers.data(), p.numbers.data() + 4 * n,
+                   nullptr, with_live ? p.live.get() : nullptr};
+        best_kernel().compute(kernels_[t], system, static_cast<int>(n * t / threads),
+                              static_cast<int>(n * (t + 1) / threads), out);
         p.energy = out.energy;
       }
       for (int t = 0; t < threads; ++t) {
@@ -127,7 +140,8 @@ class Evaluator {
         variance[k] = sum;
       }
     }
-    return nb::make_tuple(energy, array(std::move(forces), {n, 3}), array(std::move(strain), {6}), array(std::move(atom_energies), {n}),
+    return nb::make_tuple(energy, array(std::move(forces), {n, 3}), array(std::move(strain), {6}),
+                          array(std::move(atom_energies), {n}),
                           with_live ? nb::cast(array(std::move(variance), {n, 3})) : nb::none());
   }
 
@@ -162,12 +176,14 @@ class SharedFeatureRows : public FeatureRows {
   std::mutex scratch;
 };
 
-static nb::tuple feature_rows(SharedFeatureRows& features, const Neighbours& neighbours, In<int, nb::ndim<1>> rows, bool with_energy, bool with_forces, bool with_strain) {
+static nb::tuple feature_rows(SharedFeatureRows& features, const Neighbours& neighbours, In<int, nb::ndim<1>> rows,
+                              bool with_energy, bool with_forces, bool with_strain) {
   const size_t size = features.size(), n = neighbours.n_atoms();
   if (rows.size() != n) throw std::invalid_argument("rows must name one row per atom");
   size_t n_rows = 0;
   for (size_t i = 0; i < n; ++i) n_rows = std::max<size_t>(n_rows, rows.data()[i] + 1);
-  std::vector<double> energy(with_energy ? size : 0), forces(with_forces ? 3 * n_rows * size : 0), strain(with_strain ? 6 * size : 0);
+  std::vector<double> energy(with_energy ? size : 0), forces(with_forces ? 3 * n_rows * size : 0),
+      strain(with_strain ? 6 * size : 0);
   {
     nb::gil_scoped_release release;
     const std::lock_guard<std::mutex> alone(features.scratch);
@@ -175,7 +191,8 @@ static nb::tuple feature_rows(SharedFeatureRows& features, const Neighbours& nei
     std::vector<int> target(n + neighbours.n_ghosts());
     for (size_t k = 0; k < target.size(); ++k) target[k] = rows.data()[system.target[k]];
     system.target = target.data();
-    features.add(system, static_cast<int>(n), with_energy ? energy.data() : nullptr, with_forces ? forces.data() : nullptr, with_strain ? strain.data() : nullptr);
+    features.add(system, static_cast<int>(n), with_energy ? energy.data() : nullptr,
+                 with_forces ? forces.data() : nullptr, with_strain ? strain.data() : nullptr);
   }
   return nb::make_tuple(with_energy ? nb::cast(array(std::move(energy), {size})) : nb::none(),
                         with_forces ? nb::cast(array(std::move(forces), {3 * n_rows, size})) : nb::none(),
@@ -187,41 +204,60 @@ NB_MODULE(_native, m) {
   m.attr("channel_block") = kChannelBlock;
   m.attr("rank_block") = kRankBlock;
   m.attr("max_degree") = kMaxDegree;
-  m.def("instruction_set", [] { return std::string(best_kernel().name); }, "Build of the kernel in use: generic, avx2 or avx512.");
-  m.def("max_threads", [] {
+  m.def(
+      "instruction_set", [] { return std::string(best_kernel().name); },
+      "Build of the kernel in use: generic, avx2 or avx512.");
+  m.def(
+      "max_threads",
+      [] {
 #ifdef _OPENMP
-    return omp_get_max_threads();
+        return omp_get_max_threads();
 #else
-    return 1;
+        return 1;
 #endif
-  }, "Threads OpenMP would use (OMP_NUM_THREADS); 1 without OpenMP.");
+      },
+      "Threads OpenMP would use (OMP_NUM_THREADS); 1 without OpenMP.");
 
   nb::class_<Neighbours>(m, "Neighbours", "Full neighbour list with explicit periodic images and a skin.")
-      .def("__init__",
-           [](Neighbours* self, Points positions, Cell cell, In<int, nb::ndim<1>> species, In<int64_t, nb::shape<-1, 2>> pairs, In<int32_t, nb::shape<-1, 3>> shifts, double cutoff, double skin) {
-             if (species.size() != positions.shape(0) || pairs.shape(0) != shifts.shape(0)) throw std::invalid_argument("array lengths do not match");
-             new (self) Neighbours(static_cast<int>(positions.shape(0)), positions.data(), cell.data(), species.data(), pairs.shape(0), pairs.data(), shifts.data(), cutoff, skin);
-           },
-           nb::arg("positions"), nb::arg("cell"), nb::arg("species"), nb::arg("pairs"), nb::arg("shifts"), nb::arg("cutoff"), nb::arg("skin"))
-      .def("move", [](Neighbours& self, Points positions, Cell cell) {
-             if (static_cast<int>(positions.shape(0)) != self.n_atoms()) return false;
-             return self.move(positions.data(), cell.data());
-           }, nb::arg("positions"), nb::arg("cell"), "Move atoms and images; False when the list must be built anew.")
+      .def(
+          "__init__",
+          [](Neighbours* self, Points positions, Cell cell, In<int, nb::ndim<1>> species,
+             In<int64_t, nb::shape<-1, 2>> pairs, In<int32_t, nb::shape<-1, 3>> shifts, double cutoff, double skin) {
+            if (species.size() != positions.shape(0) || pairs.shape(0) != shifts.shape(0))
+              throw std::invalid_argument("array lengths do not match");
+            new (self) Neighbours(static_cast<int>(positions.shape(0)), positions.data(), cell.data(), species.data(),
+                                  pairs.shape(0), pairs.data(), shifts.data(), cutoff, skin);
+          },
+          nb::arg("positions"), nb::arg("cell"), nb::arg("species"), nb::arg("pairs"), nb::arg("shifts"),
+          nb::arg("cutoff"), nb::arg("skin"))
+      .def(
+          "move",
+          [](Neighbours& self, Points positions, Cell cell) {
+            if (static_cast<int>(positions.shape(0)) != self.n_atoms()) return false;
+            return self.move(positions.data(), cell.data());
+          },
+          nb::arg("positions"), nb::arg("cell"), "Move atoms and images; False when the list must be built anew.")
       .def_prop_ro("n_atoms", &Neighbours::n_atoms)
       .def_prop_ro("n_ghosts", &Neighbours::n_ghosts)
       .def_prop_ro("n_pairs", &Neighbours::n_pairs);
 
   nb::class_<Evaluator>(m, "Evaluator", "A trained model, ready to be evaluated.")
-      .def(nb::init<int, int, int, int, int, double, double, double, Flat<double>, Flat<double>, Flat<double>, Flat<double>, Flat<float>, Flat<float>>(), nb::kw_only(), nb::arg("n_species"),
-           nb::arg("n_pair"), nb::arg("n_radial"), nb::arg("l_max"), nb::arg("rank"), nb::arg("r_min"), nb::arg("pair_cutoff"), nb::arg("triplet_cutoff"), nb::arg("offset"), nb::arg("pair"),
-           nb::arg("triplet"), nb::arg("zbl"), nb::arg("pair_live"), nb::arg("triplet_live"))
+      .def(nb::init<int, int, int, int, int, double, double, double, Flat<double>, Flat<double>, Flat<double>,
+                    Flat<double>, Flat<float>, Flat<float>>(),
+           nb::kw_only(), nb::arg("n_species"), nb::arg("n_pair"), nb::arg("n_radial"), nb::arg("l_max"),
+           nb::arg("rank"), nb::arg("r_min"), nb::arg("pair_cutoff"), nb::arg("triplet_cutoff"), nb::arg("offset"),
+           nb::arg("pair"), nb::arg("triplet"), nb::arg("zbl"), nb::arg("pair_live"), nb::arg("triplet_live"))
       .def("compute", &Evaluator::compute, nb::arg("neighbours"), nb::arg("with_live"), nb::arg("n_threads"),
-           "Energy (eV), forces (n, 3), dE/dstrain (6,) in eV, atom energies (n,), force variance of the live directions (n, 3) or None.");
+           "Energy (eV), forces (n, 3), dE/dstrain (6,) in eV, atom energies (n,), force variance of the live "
+           "directions (n, 3) or None.");
 
   nb::class_<SharedFeatureRows>(m, "FeatureRows", "Derivatives of labels with respect to the raw coefficients.")
-      .def(nb::init<int, int, int, int, double, double, double>(), nb::kw_only(), nb::arg("n_species"), nb::arg("n_pair"), nb::arg("n_radial"), nb::arg("l_max"), nb::arg("r_min"),
-           nb::arg("pair_cutoff"), nb::arg("triplet_cutoff"))
+      .def(nb::init<int, int, int, int, double, double, double>(), nb::kw_only(), nb::arg("n_species"),
+           nb::arg("n_pair"), nb::arg("n_radial"), nb::arg("l_max"), nb::arg("r_min"), nb::arg("pair_cutoff"),
+           nb::arg("triplet_cutoff"))
       .def_prop_ro("size", &SharedFeatureRows::size)
-      .def("compute", &feature_rows, nb::arg("neighbours"), nb::arg("rows"), nb::arg("with_energy"), nb::arg("with_forces"), nb::arg("with_strain"),
-           "Rows of energy (size,), forces (3 n_rows, size) and dE/dstrain (6, size); rows[i] is the force row block of atom i, or -1.");
+      .def("compute", &feature_rows, nb::arg("neighbours"), nb::arg("rows"), nb::arg("with_energy"),
+           nb::arg("with_forces"), nb::arg("with_strain"),
+           "Rows of energy (size,), forces (3 n_rows, size) and dE/dstrain (6, size); rows[i] is the force row block "
+           "of atom i, or -1.");
 }

@@ -1,5 +1,6 @@
-// Neighbours with explicit periodic images: every image within reach of an atom is a ghost with a parent and a lattice shift.
-// The kernel then sees the same kind of list as inside LAMMPS. A skin keeps the list valid while atoms move a little.
+// Neighbours with explicit periodic images: every image within reach of an atom is a ghost with a parent and a lattice
+// shift. The kernel then sees the same kind of list as inside LAMMPS. A skin keeps the list valid while atoms move a
+// little.
 #pragma once
 
 #include <cmath>
@@ -14,9 +15,15 @@ namespace trepid {
 
 class Neighbours {
  public:
-  // A full list of n_pairs pairs (i, j, shift) within cutoff + skin, for positions [n][3] in the cell (rows are vectors).
-  Neighbours(int n, const double* positions, const double* cell, const int* species, size_t n_pairs, const int64_t* pairs, const int32_t* shifts, double cutoff, double skin)
-      : n_(n), cutoff_(cutoff), skin_(skin), reference_(positions, positions + 3 * static_cast<size_t>(n)), species_(species, species + n) {
+  // A full list of n_pairs pairs (i, j, shift) within cutoff + skin, for positions [n][3] in the cell (rows are
+  // vectors).
+  Neighbours(int n, const double* positions, const double* cell, const int* species, size_t n_pairs,
+             const int64_t* pairs, const int32_t* shifts, double cutoff, double skin)
+      : n_(n),
+        cutoff_(cutoff),
+        skin_(skin),
+        reference_(positions, positions + 3 * static_cast<size_t>(n)),
+        species_(species, species + n) {
     for (int k = 0; k < 9; ++k) cell_[k] = cell[k];
     count_.assign(n, 0);
     for (size_t p = 0; p < n_pairs; ++p) {
@@ -56,9 +63,9 @@ class Neighbours {
   int n_ghosts() const { return static_cast<int>(target_.size()) - n_; }
   size_t n_pairs() const { return list_.size(); }
 
-  // Moves atoms and ghosts to new positions in a new cell. False when a pair from outside the list may have come within the cutoff:
-  // with the homogeneous strain F and displacements d on top of it, no distance beyond cutoff + skin can shrink below
-  // (cutoff + skin) (1 - |F - 1|) - 2 max |d|.
+  // Moves atoms and ghosts to new positions in a new cell. False when a pair from outside the list may have come within
+  // the cutoff: with the homogeneous strain F and displacements d on top of it, no distance beyond cutoff + skin can
+  // shrink below (cutoff + skin) (1 - |F - 1|) - 2 max |d|.
   bool move(const double* positions, const double* cell) {
     double deformation[9], stretch = 0;
     bool same_cell = true;
@@ -92,7 +99,8 @@ class Neighbours {
   }
 
   System system() const {
-    return System{extended_.data(), species_.data(), nullptr, target_.data(), nullptr, count_.data(), pointers_.data(), 0x7fffffff};
+    return System{extended_.data(), species_.data(), nullptr,          target_.data(),
+                  nullptr,          count_.data(),   pointers_.data(), 0x7fffffff};
   }
 
  private:
@@ -113,20 +121,24 @@ class Neighbours {
     for (size_t g = n_; g < target_.size(); ++g) {
       const int* s = &shift_[3 * (g - n_)];
       for (int x = 0; x < 3; ++x)
-        extended_[3 * g + x] = positions[3 * static_cast<size_t>(target_[g]) + x] + s[0] * cell[x] + s[1] * cell[3 + x] + s[2] * cell[6 + x];
+        extended_[3 * g + x] = positions[3 * static_cast<size_t>(target_[g]) + x] + s[0] * cell[x] +
+                               s[1] * cell[3 + x] + s[2] * cell[6 + x];
     }
   }
 
   // F with cell = cell_ F (row vectors). False when the reference cell is singular, as without full periodicity.
   bool deformation_gradient(const double* cell, double* f) const {
     const double* h = cell_;
-    const double det = h[0] * (h[4] * h[8] - h[5] * h[7]) - h[1] * (h[3] * h[8] - h[5] * h[6]) + h[2] * (h[3] * h[7] - h[4] * h[6]);
+    const double det =
+        h[0] * (h[4] * h[8] - h[5] * h[7]) - h[1] * (h[3] * h[8] - h[5] * h[6]) + h[2] * (h[3] * h[7] - h[4] * h[6]);
     if (std::fabs(det) < 1e-9) return false;
-    const double inverse[9] = {(h[4] * h[8] - h[5] * h[7]) / det, (h[2] * h[7] - h[1] * h[8]) / det, (h[1] * h[5] - h[2] * h[4]) / det,
-                               (h[5] * h[6] - h[3] * h[8]) / det, (h[0] * h[8] - h[2] * h[6]) / det, (h[2] * h[3] - h[0] * h[5]) / det,
-                               (h[3] * h[7] - h[4] * h[6]) / det, (h[1] * h[6] - h[0] * h[7]) / det, (h[0] * h[4] - h[1] * h[3]) / det};
+    const double inverse[9] = {
+        (h[4] * h[8] - h[5] * h[7]) / det, (h[2] * h[7] - h[1] * h[8]) / det, (h[1] * h[5] - h[2] * h[4]) / det,
+        (h[5] * h[6] - h[3] * h[8]) / det, (h[0] * h[8] - h[2] * h[6]) / det, (h[2] * h[3] - h[0] * h[5]) / det,
+        (h[3] * h[7] - h[4] * h[6]) / det, (h[1] * h[6] - h[0] * h[7]) / det, (h[0] * h[4] - h[1] * h[3]) / det};
     for (int r = 0; r < 3; ++r)
-      for (int c = 0; c < 3; ++c) f[3 * r + c] = inverse[3 * r] * cell[c] + inverse[3 * r + 1] * cell[3 + c] + inverse[3 * r + 2] * cell[6 + c];
+      for (int c = 0; c < 3; ++c)
+        f[3 * r + c] = inverse[3 * r] * cell[c] + inverse[3 * r + 1] * cell[3 + c] + inverse[3 * r + 2] * cell[6 + c];
     return true;
   }
 
