@@ -1,4 +1,3 @@
-
 """Fit a Bayesian force field to labelled frames, and compare its error with the uncertainty it announces."""
 
 from __future__ import annotations
