@@ -159,7 +159,7 @@ def test_an_update_keeps_hyperparameters_and_optimize_improves_them() -> None:
 
 
 def test_fit_starts_from_nothing(trained: BayesianForceField) -> None:
-    again = tiny().fit(frames(2))
+    again = tiny().fit([labelled(zincblende(a=5.0, rattle=0.1)), *frames(1)])
     again.hyperparameters = Hyperparameters()
     again.fit(frames())
     atoms = triclinic(seed=34)

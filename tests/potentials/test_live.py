@@ -17,10 +17,10 @@ from trepid.potentials.bayesian.live import (
     MAX_TEMPLATES,
     NEAREST,
     PUSH,
-    _perturbed,
     environment_rows,
     extend_templates,
     live_directions,
+    perturbed,
 )
 from trepid.potentials.bayesian.posterior import Posterior
 from trepid.potentials.bayesian.statistics import SufficientStatistics
@@ -76,10 +76,10 @@ def test_all_directions_of_the_measure_give_its_whole_variance(posterior: Poster
 
 def test_no_directions_capture_more_of_the_measure(posterior: Posterior, rows: FloatArray) -> None:
     """Leading eigenvectors: of all choices of 16 directions none has a larger sum of variances over the measure."""
-    captured = np.sum((rows @ live_directions(posterior, rows, 16)) ** 2)
+    captured = np.sum((rows @ live_directions(posterior, rows, 16)) ** 2, axis=0)
     values = np.linalg.eigvalsh(posterior.covariance(rows))[::-1]
-    assert captured == pytest.approx(values[:16].sum(), rel=1e-9)
-    assert captured < values.sum()
+    np.testing.assert_allclose(captured, values[:16], rtol=1e-8)  # leading first: a reader may take fewer of them
+    assert captured.sum() < values.sum()
 
 
 def test_fewer_dimensions_than_directions_are_filled_with_zeros(posterior: Posterior, rows: FloatArray) -> None:
@@ -116,7 +116,7 @@ def test_a_pushed_atom_keeps_its_distance() -> None:
     rng = np.random.default_rng(0)
     pushes = []
     for _ in range(40):
-        atoms, chosen = _perturbed(basis, template, rng)
+        atoms, chosen = perturbed(basis, template, rng)
         i = int(chosen[0])
         assert len(set(chosen.tolist())) == len(chosen) == min(NEAREST, len(atoms) - 1) + 1
         others = np.delete(np.arange(len(atoms)), i)

@@ -95,6 +95,26 @@ def test_either_cutoff_may_be_the_longer_one(cutoffs: tuple[float, float]) -> No
     assert_same(random_potential(basis).evaluate(atoms), Prediction(energy, forces, strain / atoms.get_volume()))
 
 
+@pytest.mark.parametrize("n_species", [1, 2, 3])
+def test_atoms_closer_than_the_grids_begin(n_species: int) -> None:
+    """Straight continuation of every spline: mean, feature rows and live directions."""
+    basis = small_basis(n_species)
+    atoms = molecule(SPECIES[n_species], seed=2, n=5)
+    shortest = atoms.get_all_distances()[np.triu_indices(5, 1)].min()
+    atoms.positions *= 0.6 * basis.r_min / shortest
+    assert (atoms.get_all_distances()[np.triu_indices(5, 1)] < basis.r_min).sum() > 1
+    energy, forces, _ = brute_force(basis, random_coefficients(basis), reference_energies(basis), atoms)
+    potential = random_potential(basis, rank=16)
+    assert_same(potential.evaluate(atoms), Prediction(energy, forces))
+    np.testing.assert_allclose(
+        potential.evaluate(atoms, live=True).forces_uncertainty, live_std_by_tables(potential, atoms), rtol=1e-4
+    )
+    zero = make_tables(basis, np.zeros(basis.layout.size), reference_energies=np.zeros(n_species))
+    rows = np.concatenate([part for _, part in FeatureBuilder(basis).force_rows(atoms)])
+    linear = SplinePotential(basis, zero).evaluate(atoms).forces + (rows @ random_coefficients(basis)).reshape(-1, 3)
+    np.testing.assert_allclose(linear, forces, rtol=0, atol=1e-10 * np.abs(forces).max())
+
+
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("n_species", [1, 2, 3])
 def test_feature_rows_times_coefficients_are_the_prediction(n_species: int, structure: Callable[..., Atoms]) -> None:

@@ -2,8 +2,9 @@
 
 Vocabulary
 ----------
-label        an energy (eV), force components (eV/A) or stress (eV/A^3, Voigt xx yy zz yz xz xy, tension positive, as in
-ASE) uncertainty  one standard deviation, epistemic: of the model, without the noise of the labels
+label        an energy (eV), force components (eV/A) or stress (eV/A^3, Voigt xx yy zz yz xz xy, tension positive,
+             as in ASE)
+uncertainty  one standard deviation, epistemic: of the model, without the noise of the labels
 noise        one standard deviation of a label around the best model of this form
 frame        one configuration of atoms, an `ase.Atoms`
 """

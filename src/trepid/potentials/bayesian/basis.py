@@ -3,9 +3,9 @@
 Vocabulary
 ----------
 raw coefficient   one number that multiplies one feature; the order is fixed by `Layout`
-feature           the derivative of a label with respect to a raw coefficient spline grid       `n` cells between r_min
-and the cutoff; the n-th spline is centred at r_min + h (n - 1), the three splines
-                  that would reach beyond the cutoff are left out, so value, slope and curvature vanish there
+feature           the derivative of a label with respect to a raw coefficient
+spline grid       `n` cells between r_min and the cutoff; the n-th spline is centred at r_min + h (n - 1), the three
+                  splines that would reach beyond the cutoff are left out, so value, slope and curvature vanish there
 
 The same definitions stand in native/model.h and native/features.h, which evaluate them.
 """

@@ -272,7 +272,7 @@ class BayesianForceField(Potential):
         )
 
     def sample(self, n: int, seed: int) -> list[SplinePotential]:
-        """N force fields drawn from the posterior, to carry its uncertainty through any property."""
+        """Draw n force fields from the posterior, to carry its uncertainty through any property."""
         draws = self.posterior.sample(n, np.random.default_rng(seed))
         return [
             SplinePotential(

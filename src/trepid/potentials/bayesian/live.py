@@ -57,12 +57,12 @@ def environment_rows(
     rng = np.random.default_rng(seed)
     rows = []
     for k in range(samples):
-        atoms, chosen = _perturbed(features.basis, templates[k % len(templates)], rng)
+        atoms, chosen = perturbed(features.basis, templates[k % len(templates)], rng)
         rows.append(features.force_rows_of(atoms, chosen))
     return np.concatenate(rows)
 
 
-def _perturbed(basis: Basis, template: Atoms, rng: np.random.Generator) -> tuple[Atoms, NDArray[np.intp]]:
+def perturbed(basis: Basis, template: Atoms, rng: np.random.Generator) -> tuple[Atoms, NDArray[np.intp]]:
     """A strained, rattled template with one pushed atom, and that atom with its nearest neighbours."""
     atoms = template.copy()
     if atoms.cell.rank > 0:

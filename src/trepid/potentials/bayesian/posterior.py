@@ -132,7 +132,7 @@ class Posterior:
         return from_whitened(solved, self.factors, self.basis.layout.size)
 
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
-        """N coefficient vectors (n, raw) drawn from the posterior."""
+        """Draw n coefficient vectors (n, raw) from the posterior."""
         return self.mean + self.spread(rng.standard_normal((self.n_directions, n))).T
 
     def _raw_covariance(self) -> FloatArray:

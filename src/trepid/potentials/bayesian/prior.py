@@ -43,7 +43,7 @@ def spline_covariance(basis: Basis, *, n: int, cutoff: float, length: float) -> 
 
 
 def spline_covariance_derivative(basis: Basis, *, n: int, cutoff: float, length: float) -> FloatArray:
-    """DM / d log(length), (n, n)."""
+    """Derivative of M with respect to log(length), (n, n)."""
     x = _knots(basis, n, cutoff)
     distance = (x[:, None] - x[None, :]) / length
     return _interpolate(radial_kernel(x, x, length=length, cutoff=cutoff) * distance**2)
