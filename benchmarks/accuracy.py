@@ -30,7 +30,7 @@ def errors(name: str, model: BayesianForceField, test: Sequence[Atoms]) -> dict[
     return {
         "test frames": name,
         "trained on": model.n_frames,
-        "coefficients": model.basis.layout.size,
+        "coefs": model.basis.layout.size,
         "force MAE meV/A": 1e3 * e.forces_mae,
         "force RMSE meV/A": 1e3 * e.forces_rmse,
         "force rms meV/A": 1e3 * e.forces_rms,

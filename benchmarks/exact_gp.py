@@ -64,7 +64,7 @@ def convergence(species: list[str], train: Sequence[Atoms], test: Sequence[Atoms
                 "n_pair": n_pair,
                 "n_radial": n_radial,
                 "l_max": l_max,
-                "coefficients": model.basis.layout.size,
+                "coefs": model.basis.layout.size,
                 "forces %": 100 * difference(fast, exact, "forces"),
                 "forces std %": 100 * difference(fast, exact, "forces_uncertainty"),
                 "energy %": 100 * difference(fast, exact, "energy"),

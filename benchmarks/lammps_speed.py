@@ -1,0 +1,285 @@
+"""Speed of pair_style trepid in a stock LAMMPS, one process, against uf3, Stillinger-Weber and itself with uncertainty.
+
+Wanted, in one run on one machine with the same structures and cutoffs: at least 14 times faster than `uf3` with the exported
+file on silicon and beta-tin, 5 times on the sheet of tin; on silicon at most 1.1 times the time of `sw`; force uncertainty every
+10 steps at most 1.4 times, every step at most 4.5 times the run without; a million atoms of CuI within 20 % of the time per atom
+of ten thousand.
+
+Times are loop time times the share of the processor that LAMMPS reports, the best of several passes in which the potentials take
+turns. `uf3` alone is the plain style with the exported file, the fastest way to run such a potential; the exported input adds a
+second pair spline and ZBL by hybrid/overlay, as it takes to be equal to the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _common import HERE, CuI, Report
+from ase import Atoms, units
+from ase.build import bulk
+
+from trepid.data import read_frames
+from trepid.export import lammps_input, resample, write_uf3
+from trepid.lammps.installation import Installation, find_installation
+from trepid.lammps.process import command_line
+from trepid.lammps.session import pair_commands
+from trepid.lammps.system import System, write_data_file
+from trepid.potentials.bayesian import BayesianForceField
+
+PASSES = 5
+SECONDS = 0.6
+"""Aimed length of one measurement, s."""
+MGP_OVER_UF3 = {"Si": 12.5 / 21.1, "beta-Sn": 21.5 / 32.6, "stanene": 3.22 / 4.40}
+"""Time of FLARE's pair_mgp over that of uf3 with the same structures and cutoffs, each measured in a LAMMPS of its own."""
+FEW, MANY = 11, 50
+"""Cells along an edge of the CuI crystals of 10 648 and 1 000 000 atoms."""
+MANY_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Case:
+    """A structure, and potentials by name: LAMMPS commands each."""
+
+    name: str
+    atoms: Atoms
+    potentials: Mapping[str, str]
+    expected_us: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One run of LAMMPS: time per atom and step (us), and the largest memory of the process (bytes)."""
+
+    microseconds: float
+    memory: int
+
+
+def thermal(atoms: Atoms, temperature_K: float = 300.0) -> Atoms:
+    """Small random displacements, and velocities."""
+    rng = np.random.default_rng(0)
+    atoms.positions += rng.normal(scale=0.03, size=atoms.positions.shape)
+    masses = atoms.get_masses()[:, None]
+    momenta = rng.normal(size=atoms.positions.shape) * np.sqrt(masses * units.kB * temperature_K)
+    atoms.set_momenta(momenta - masses * momenta.sum(axis=0) / masses.sum())
+    return atoms
+
+
+def silicon() -> Atoms:
+    return thermal(bulk("Si", "diamond", a=5.431, cubic=True).repeat(10))
+
+
+def beta_tin() -> Atoms:
+    sites = [[0, 0, 0], [0.5, 0.5, 0.5], [0, 0.5, 0.25], [0.5, 0, 0.75]]
+    cell = Atoms("Sn4", scaled_positions=sites, cell=[5.8316, 5.8316, 3.1815], pbc=True)
+    return thermal(cell.repeat(10))
+
+
+def stanene() -> Atoms:
+    a, buckling, gap = 4.68, 0.85, 20.0
+    sites = [
+        [0, 0, 0.0],
+        [0, a / np.sqrt(3), buckling],
+        [a / 2, a * np.sqrt(3) / 2, 0],
+        [a / 2, a * 2.5 / np.sqrt(3), buckling],
+    ]
+    cell = Atoms("Sn4", positions=sites, cell=[a, a * np.sqrt(3), gap], pbc=True)
+    cell.positions[:, 2] += gap / 2
+    return thermal(cell.repeat((30, 30, 1)))
+
+
+def cuprous_iodide(cells: int) -> Atoms:
+    return thermal(bulk("CuI", "zincblende", a=6.19, cubic=True).repeat(cells))
+
+
+class Bench:
+    """Runs LAMMPS in a folder of its own."""
+
+    def __init__(self, installation: Installation, folder: Path) -> None:
+        self.installation, self.folder = installation, folder
+
+    def potentials(self, name: str, model: BayesianForceField, atoms: Atoms) -> dict[str, str]:
+        """LAMMPS commands of a model, of its exported file and of its uncertainty."""
+        system, path = System.of(atoms), self.folder / f"{name}.trepid"
+        model.save(path)
+        file, exported = f"{name}.uf3", resample(model.mean)
+        write_uf3(self.folder / file, exported, comment="benchmark")
+        lines = lammps_input(exported, file).splitlines()
+        pair = pair_commands(path.name, system)
+        return {
+            "trepid": pair,
+            "trepid, std every 10 steps": pair + "fix u all pair 10 trepid uncertainty 1\n",
+            "trepid, std every step": pair + "fix u all pair 1 trepid uncertainty 1\n",
+            "uf3 alone": f"pair_style uf3 3\npair_coeff * * {file} {' '.join(system.elements)}\n",
+            "uf3, exported input": "\n".join(line for line in lines if line.startswith("pair_")) + "\n",
+        }
+
+    def time(self, atoms_file: str, commands: str, *, n_atoms: int, steps: int) -> Timing:
+        """Run `steps` of 0.2 fs, after some to warm up."""
+        (self.folder / "in.bench").write_text(f"""
+            units metal
+            atom_style atomic
+            newton on
+            read_data {atoms_file}
+            {commands}
+            neighbor 1.0 bin
+            neigh_modify every 20 delay 0 check no
+            timestep 0.0002
+            fix motion all nve
+            thermo 1000000
+            run {max(1, steps // 10)}
+            run {steps}""")
+        read, write = os.pipe()
+        command = command_line(self.installation, "in.bench")
+        process = os.fork()
+        if process == 0:
+            os.chdir(self.folder)
+            os.dup2(write, 1)
+            os.dup2(write, 2)
+            os.execve(command[0], command, self.installation.environment())
+        os.close(write)
+        with open(read, encoding="utf-8", errors="replace") as output:
+            text = output.read()
+        _, status, usage = os.wait4(process, 0)
+        loops = re.findall(rf"Loop time of (\S+) on 1 procs for {steps} steps", text)
+        shares = re.findall(r"^(\S+)% CPU use", text, re.M)
+        if status or not loops:
+            raise SystemExit(f"LAMMPS failed:\n{text[-2000:]}")
+        seconds = float(loops[-1]) * min(1.0, float(shares[-1]) / 100)
+        return Timing(1e6 * seconds / (n_atoms * steps), usage.ru_maxrss * 1024)
+
+    def measure(self, case: Case) -> dict[str, float]:
+        """Best time of every potential, us per atom and step."""
+        file, n = f"{case.name}.data", len(case.atoms)
+        write_data_file(self.folder / file, case.atoms, System.of(case.atoms))
+        best = dict.fromkeys(case.potentials, np.inf)
+        for _ in range(PASSES):
+            for name, commands in case.potentials.items():
+                steps = max(10, round(SECONDS / (1e-6 * case.expected_us[name] * n) / 10) * 10)
+                best[name] = min(best[name], self.time(file, commands, n_atoms=n, steps=steps).microseconds)
+        return {name: float(value) for name, value in best.items()}
+
+
+EXPECTED_US = {
+    "trepid": 1.5,
+    "trepid, std every 10 steps": 2.0,
+    "trepid, std every step": 5.0,
+    "uf3 alone": 25.0,
+    "uf3, exported input": 30.0,
+    "sw": 1.5,
+}
+
+
+def rows_of(case: Case, times: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Rows of a table, with the ratios that are asked for."""
+    mean, uf3 = times["trepid"], times.get("uf3 alone")
+    rows = [
+        {
+            "system": case.name,
+            "potential": name,
+            "us/atom/step": value,
+            "over trepid": value / mean,
+            "uf3 alone over this": None if uf3 is None else uf3 / value,
+        }
+        for name, value in times.items()
+    ]
+    if case.name in MGP_OVER_UF3 and uf3 is not None:
+        value = MGP_OVER_UF3[case.name] * uf3
+        rows.append(
+            {
+                "system": case.name,
+                "potential": "pair_mgp, from its ratio to uf3",
+                "us/atom/step": value,
+                "over trepid": value / mean,
+                "uf3 alone over this": uf3 / value,
+            }
+        )
+    return rows
+
+
+def million(bench: Bench, commands: str) -> list[dict[str, Any]]:
+    """Ten thousand and a million atoms: time per atom and step, memory per atom."""
+    rows: list[dict[str, Any]] = []
+    for cells, passes in ((FEW, PASSES), (MANY, 1)):
+        atoms = cuprous_iodide(cells)
+        file = f"cui{cells}.data"
+        write_data_file(bench.folder / file, atoms, System.of(atoms))
+        found = [bench.time(file, commands, n_atoms=len(atoms), steps=MANY_STEPS) for _ in range(passes)]
+        best = min(found, key=lambda timing: timing.microseconds)
+        rows.append(
+            {
+                "atoms": len(atoms),
+                "steps": MANY_STEPS,
+                "us/atom/step": best.microseconds,
+                "over the first": best.microseconds / (rows[0]["us/atom/step"] if rows else best.microseconds),
+                "memory of the process MB": best.memory / 1e6,
+                "bytes/atom": None
+                if not rows
+                else (best.memory - 1e6 * rows[0]["memory of the process MB"]) / (len(atoms) - rows[0]["atoms"]),
+            }
+        )
+    return rows
+
+
+def stillinger_weber(installation: Installation) -> str:
+    """Commands of the silicon potential that comes with LAMMPS."""
+    found = next(installation.program.parent.rglob("Si.sw"), None)
+    if found is None:
+        raise SystemExit("Si.sw does not lie beside this LAMMPS")
+    return f"pair_style sw\npair_coeff * * {found} Si\n"
+
+
+def trained(
+    species: Sequence[str], frames: Sequence[Atoms], pair_cutoff: float, triplet_cutoff: float
+) -> BayesianForceField:
+    return BayesianForceField(species, pair_cutoff=pair_cutoff, triplet_cutoff=triplet_cutoff, n_threads=1).update(
+        frames
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--data", type=Path, default=HERE.parent / "tests" / "data_files", help="folder of labelled frames"
+    )
+    parser.add_argument("--skip-million", action="store_true", help="leave the million atoms out: they take minutes")
+    options = parser.parse_args()
+    installation = find_installation()
+    report = Report("lammps_speed")
+    si = trained(["Si"], read_frames(options.data / "si_sw_64.extxyz"), 5.5, 4.2)
+    tin = trained(["Sn"], read_frames(options.data / "sn_pbe_8_train.extxyz"), 7.2, 5.0)
+    cui = trained(["Cu", "I"], CuI.read(options.data).crystal[:8], 6.0, 5.0)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(installation, Path(folder))
+        rows = []
+        for name, model, atoms in (
+            ("Si", si, silicon()),
+            ("beta-Sn", tin, beta_tin()),
+            ("stanene", tin, stanene()),
+            ("CuI", cui, cuprous_iodide(10)),
+        ):
+            potentials = bench.potentials(name, model, atoms)
+            if name == "CuI":
+                potentials = {key: value for key, value in potentials.items() if key.startswith("trepid")}
+            if name == "Si":
+                potentials["sw"] = stillinger_weber(installation)
+            case = Case(name, atoms, potentials, EXPECTED_US)
+            rows += rows_of(case, bench.measure(case))
+        report.table(
+            "One process; cutoffs Si 5.5/4.2, beta-Sn and stanene 7.2/5.0, CuI (two species) 6.0/5.0 A; l <= 4", rows
+        )
+        if not options.skip_million:
+            commands = bench.potentials("million", cui, cuprous_iodide(1))["trepid"]
+            report.table("CuI, cutoffs 6.0/5.0 A, mean", million(bench, commands))
+    report.write()
+
+
+if __name__ == "__main__":
+    main()
