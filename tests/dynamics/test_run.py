@@ -18,7 +18,8 @@ from trepid.campaign.initial import initial_frames
 from trepid.dynamics.guard import GuardAction
 from trepid.dynamics.md import MDDriver, Thermostat
 from trepid.dynamics.progress import PlainProgress
-from trepid.dynamics.run import MDEnd, MDSettings, run_md
+from trepid.dynamics.run import run_md
+from trepid.dynamics.settings import MDEnd, MDSettings
 from trepid.errors import ConfigError, DataError, UntrustedError
 from trepid.potentials.base import Uncertainty
 

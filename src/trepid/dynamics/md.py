@@ -1,4 +1,4 @@
-"""One driver over the thermostats of ASE, whose state can be taken out and put back to the last bit.
+"""One driver over MD engines, whose state can be taken out and put back to the last bit; here with the one of ASE.
 
 Vocabulary
 ----------
@@ -16,6 +16,7 @@ equal an uninterrupted one bit by bit calls `driver.forget_neighbors()` wherever
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -29,7 +30,7 @@ from ase.md.nose_hoover_chain import NoseHooverChainNVT, NoseHooverChainThermost
 from ase.md.verlet import VelocityVerlet
 
 from trepid.errors import ConfigError, DataError
-from trepid.potentials.base import FloatArray
+from trepid.potentials.base import FloatArray, Potential, Uncertainty
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -37,6 +38,15 @@ if TYPE_CHECKING:
 
 CHAIN_LENGTH = 3
 """Thermostat variables of the Nose-Hoover chain."""
+
+
+class Engine(str, Enum):
+    """Who moves the atoms."""
+
+    ASE = "ase"
+    """ASE, with the calculator of the potential."""
+    LAMMPS = "lammps"
+    """LAMMPS, with `pair_style trepid`."""
 
 
 class Thermostat(str, Enum):
@@ -69,7 +79,8 @@ class MDState:
     target_temperature_K : float
         What the thermostat held in the last step.
     thermostat : dict of str to array
-        Internal variables of the thermostat, in ASE units; empty where it has none.
+        Internal variables of the thermostat, as the driver that took the state understands them; empty where it has
+        none.
     random : dict
         State of the bit generator of numpy.
     """
@@ -79,7 +90,7 @@ class MDState:
     momenta: FloatArray
     cell: FloatArray
     target_temperature_K: float
-    thermostat: Mapping[str, FloatArray]
+    thermostat: Mapping[str, np.ndarray]
     random: Mapping[str, Any]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -111,42 +122,31 @@ class MDState:
             cell=np.array(arrays["md_cell_A"], dtype=np.float64),
             target_temperature_K=float(arrays["md_target_temperature_K"]),
             thermostat={
-                name.removeprefix(prefix): np.array(arrays[name], dtype=np.float64)
-                for name in arrays
-                if name.startswith(prefix)
+                name.removeprefix(prefix): np.array(arrays[name]) for name in arrays if name.startswith(prefix)
             },
             random=json.loads(str(arrays["md_random"])),
         )
 
 
-class MDDriver:
-    """Molecular dynamics of one system; make it with `make_driver`.
+class MDDriver(ABC):
+    """Molecular dynamics of one system.
 
     Attributes
     ----------
     atoms : ase.Atoms
-        The moving atoms, with their calculator. Assign `atoms.calc` at any time to go on with another model.
+        The moving atoms.
     n_steps : int
         Steps made since the start of the run.
     timestep_fs : float
         fs.
     """
 
-    def __init__(
-        self,
-        atoms: Atoms,
-        dynamics: MolecularDynamics,
-        *,
-        thermostat: _Adapter,
-        rng: np.random.Generator,
-        timestep_fs: float,
-    ) -> None:
+    def __init__(self, atoms: Atoms, *, rng: np.random.Generator, timestep_fs: float, temperature_K: float) -> None:
         self.atoms = atoms
         self.n_steps = 0
         self.timestep_fs = timestep_fs
-        self._dynamics = dynamics
-        self._thermostat = thermostat
         self._rng = rng
+        self._temperature_K = temperature_K
 
     @property
     def time_fs(self) -> float:
@@ -156,20 +156,7 @@ class MDDriver:
     @property
     def target_temperature_K(self) -> float:
         """Temperature that the thermostat holds, K; without a thermostat, the one the velocities were drawn at."""
-        return self._thermostat.temperature_K
-
-    def set_temperature(self, temperature_K: float) -> None:
-        """Change the target (K); it has no effect on the motion without a thermostat."""
-        if temperature_K != self._thermostat.temperature_K:
-            _require_temperature(temperature_K)
-            self._thermostat.set_temperature(temperature_K)
-
-    def step(self, n: int = 1) -> None:
-        """Make `n` steps with the calculator of `atoms`."""
-        # The integrator's own `step` spares the observer and logging machinery of `run`, a quarter of its time.
-        for _ in range(n):
-            self._dynamics.step()
-            self.n_steps += 1
+        return self._temperature_K
 
     @property
     def temperature_K(self) -> float:
@@ -182,32 +169,46 @@ class MDDriver:
         """Kinetic energy, eV."""
         return 0.5 * self.temperature_K * units.kB * (3 * len(self.atoms) - 3)
 
+    def set_temperature(self, temperature_K: float) -> None:
+        """Change the target (K); it has no effect on the motion without a thermostat."""
+        if temperature_K != self._temperature_K:
+            _require_temperature(temperature_K)
+            self._temperature_K = temperature_K
+            self._target_changed()
+
+    def step(self, n: int = 1) -> None:
+        """Make `n` steps.
+
+        Raises
+        ------
+        TrepidError
+            The potential or the engine refuses a frame: the dynamics has come apart. `restart_from` goes on.
+        """
+        self._step(n)
+
     def restart_from(self, positions: FloatArray, temperature_K: float) -> None:
         """Put the atoms at `positions` ((n_atoms, 3), A) with fresh velocities and thermostat; the time goes on."""
         self.atoms.set_positions(positions)
-        self.atoms.set_momenta(_thermal_momenta(self.atoms, temperature_K, self._rng))
-        self._thermostat.forget()
-        self.set_temperature(temperature_K)
-        self._thermostat.follow(self.atoms)
+        self.atoms.set_momenta(thermal_momenta(self.atoms, temperature_K, self._rng))
+        _require_temperature(temperature_K)
+        self._temperature_K = temperature_K
+        self._atoms_replaced()
 
     def get_state(self) -> MDState:
-        """Copy everything the next step depends on, but for the calculator."""
+        """Copy everything the next step depends on, but for the potential."""
         return MDState(
             step=self.n_steps,
             positions=self.atoms.get_positions(),
             momenta=self.atoms.get_momenta(),
             cell=np.array(self.atoms.cell),
-            target_temperature_K=self._thermostat.temperature_K,
-            thermostat=self._thermostat.get(),
+            target_temperature_K=self._temperature_K,
+            thermostat=self._get_thermostat(),
             random=dict(self._rng.bit_generator.state),
         )
 
     def forget_neighbors(self) -> None:
-        """Make what follows depend on the state alone: drop the results and the neighbour list of the calculator."""
-        calculator = self.atoms.calc
-        # `reset` of ASE runs at every change of positions, so calculators that keep a list drop it by a method of its
-        # own.
-        getattr(calculator, "reset_neighbors", calculator.reset)()
+        """Make what follows depend on the state alone: drop results and neighbour lists."""
+        self._forget_neighbors()
 
     def set_state(self, state: MDState) -> None:
         """Go on from `state`.
@@ -215,14 +216,16 @@ class MDDriver:
         Raises
         ------
         DataError
-            The state belongs to another number of atoms, another thermostat or another kind of random numbers.
+            The state belongs to another number of atoms, another engine or thermostat, or another kind of random
+            numbers.
         """
         if state.positions.shape != (len(self.atoms), 3):
             raise DataError(f"the MD state holds {len(state.positions)} atoms, the structure {len(self.atoms)}")
-        if set(state.thermostat) != set(self._thermostat.get()):
+        needed = self._thermostat_variables()
+        if set(state.thermostat) != needed:
             raise DataError(
                 f"the MD state belongs to another thermostat: it holds {sorted(state.thermostat)}, "
-                f"this one needs {sorted(self._thermostat.get())}"
+                f"this one needs {sorted(needed)}"
             )
         kind, own = state.random.get("bit_generator"), type(self._rng.bit_generator).__name__
         if kind != own:
@@ -232,8 +235,96 @@ class MDDriver:
         self.atoms.set_momenta(state.momenta)
         self.n_steps = state.step
         self._rng.bit_generator.state = dict(state.random)
-        self._thermostat.set_temperature(state.target_temperature_K)
-        self._thermostat.put(state.thermostat)
+        self._temperature_K = state.target_temperature_K
+        self._put_thermostat(state.thermostat)
+
+    @abstractmethod
+    def set_potential(self, potential: Potential) -> None:
+        """Go on with another potential; positions, velocities and thermostat stay."""
+
+    def close(self) -> None:  # noqa: B027 not every engine holds something
+        """Free what the engine holds; the driver is not used afterwards."""
+
+    # What an engine does.
+
+    @abstractmethod
+    def _step(self, n: int) -> None:
+        """Make the steps, counting `n_steps`, and leave the result in `atoms`."""
+
+    @abstractmethod
+    def _target_changed(self) -> None:
+        """Hand the target on."""
+
+    @abstractmethod
+    def _atoms_replaced(self) -> None:
+        """Take over positions, momenta and target, with a fresh thermostat."""
+
+    @abstractmethod
+    def _forget_neighbors(self) -> None: ...
+
+    @abstractmethod
+    def _thermostat_variables(self) -> set[str]:
+        """Names that `_get_thermostat` gives."""
+
+    @abstractmethod
+    def _get_thermostat(self) -> dict[str, np.ndarray]:
+        """Copy the internal variables."""
+
+    @abstractmethod
+    def _put_thermostat(self, variables: Mapping[str, np.ndarray]) -> None:
+        """Take over positions, momenta, target and these variables."""
+
+
+class ASEDriver(MDDriver):
+    """Molecular dynamics by ASE; make it with `make_driver`. `atoms` carries the calculator."""
+
+    def __init__(
+        self,
+        atoms: Atoms,
+        dynamics: MolecularDynamics,
+        *,
+        thermostat: _Adapter,
+        rng: np.random.Generator,
+        timestep_fs: float,
+        temperature_K: float,
+    ) -> None:
+        super().__init__(atoms, rng=rng, timestep_fs=timestep_fs, temperature_K=temperature_K)
+        self._dynamics = dynamics
+        self._thermostat = thermostat
+
+    def set_potential(self, potential: Potential) -> None:
+        """Give the atoms the calculator of another potential."""
+        self.atoms.calc = potential.calculator(uncertainty=Uncertainty.NONE)
+
+    def _step(self, n: int) -> None:
+        # The integrator's own `step` spares the observer and logging machinery of `run`, a quarter of its time.
+        for _ in range(n):
+            self._dynamics.step()
+            self.n_steps += 1
+
+    def _target_changed(self) -> None:
+        self._thermostat.set_temperature(self._temperature_K)
+
+    def _atoms_replaced(self) -> None:
+        self._thermostat.forget()
+        self._thermostat.set_temperature(self._temperature_K)
+        self._thermostat.follow(self.atoms)
+
+    def _forget_neighbors(self) -> None:
+        calculator = self.atoms.calc
+        # `reset` of ASE runs at every change of positions, so calculators that keep a list drop it by a method of its
+        # own.
+        getattr(calculator, "reset_neighbors", calculator.reset)()
+
+    def _thermostat_variables(self) -> set[str]:
+        return set(self._thermostat.get())
+
+    def _get_thermostat(self) -> dict[str, np.ndarray]:
+        return dict(self._thermostat.get())
+
+    def _put_thermostat(self, variables: Mapping[str, np.ndarray]) -> None:
+        self._thermostat.set_temperature(self._temperature_K)
+        self._thermostat.put(variables)
         self._thermostat.follow(self.atoms)
 
 
@@ -246,8 +337,8 @@ def make_driver(
     thermostat: Thermostat | str = Thermostat.LANGEVIN,
     relaxation_time_fs: float = 100.0,
     keep_velocities: bool = False,
-) -> MDDriver:
-    """Prepare molecular dynamics.
+) -> ASEDriver:
+    """Prepare molecular dynamics by ASE.
 
     Parameters
     ----------
@@ -267,7 +358,7 @@ def make_driver(
 
     Returns
     -------
-    MDDriver
+    ASEDriver
 
     Raises
     ------
@@ -275,17 +366,7 @@ def make_driver(
         A temperature or time that is not positive, fewer than two atoms, constraints, or velocities that are kept but
         all zero.
     """
-    _require_temperature(temperature_K)
-    for name, value in (("timestep_fs", timestep_fs), ("relaxation_time_fs", relaxation_time_fs)):
-        if not (np.isfinite(value) and value > 0):
-            raise ConfigError(f"{name} must be a positive time in fs, not {value}")
-    if len(atoms) < 2:
-        raise ConfigError(f"molecular dynamics needs two atoms or more, the structure has {len(atoms)}")
-    if atoms.constraints:
-        kinds = ", ".join(sorted({type(constraint).__name__ for constraint in atoms.constraints}))
-        raise ConfigError(
-            f"the structure carries constraints ({kinds}); every atom moves here: remove them from its file"
-        )
+    require_movable(atoms, temperature_K=temperature_K, timestep_fs=timestep_fs, relaxation_time_fs=relaxation_time_fs)
     if keep_velocities:
         momenta = atoms.get_momenta()
         masses = atoms.get_masses()
@@ -293,7 +374,7 @@ def make_driver(
         if not np.any(momenta):
             raise ConfigError("the structure has no velocities to keep; let them be drawn at a temperature")
     else:
-        momenta = _thermal_momenta(atoms, temperature_K, rng)
+        momenta = thermal_momenta(atoms, temperature_K, rng)
     atoms.set_momenta(momenta)
     dt, tau = timestep_fs * units.fs, relaxation_time_fs * units.fs
     kind = Thermostat(thermostat)
@@ -309,7 +390,7 @@ def make_driver(
             fixcm=False,
             rng=_CentredNoise(rng, atoms.get_masses()),
         )
-        adapter = _LangevinAdapter(dynamics, temperature_K)
+        adapter = _LangevinAdapter(dynamics)
     elif kind is Thermostat.BUSSI:
         dynamics = Bussi(atoms, dt, temperature_K, tau, rng=rng)
         adapter = _BussiAdapter(dynamics, temperature_K, n_atoms=len(atoms))
@@ -318,8 +399,29 @@ def make_driver(
         adapter = _NoseHooverAdapter(dynamics, temperature_K, tau, atoms)
     else:
         dynamics = VelocityVerlet(atoms, dt)
-        adapter = _Adapter(temperature_K)
-    return MDDriver(atoms, dynamics, thermostat=adapter, rng=rng, timestep_fs=timestep_fs)
+        adapter = _Adapter()
+    return ASEDriver(atoms, dynamics, thermostat=adapter, rng=rng, timestep_fs=timestep_fs, temperature_K=temperature_K)
+
+
+def require_movable(atoms: Atoms, *, temperature_K: float, timestep_fs: float, relaxation_time_fs: float) -> None:
+    """Make sure that these atoms can be moved with these settings.
+
+    Raises
+    ------
+    ConfigError
+        A temperature or time that is not positive, fewer than two atoms, or constraints.
+    """
+    _require_temperature(temperature_K)
+    for name, value in (("timestep_fs", timestep_fs), ("relaxation_time_fs", relaxation_time_fs)):
+        if not (np.isfinite(value) and value > 0):
+            raise ConfigError(f"{name} must be a positive time in fs, not {value}")
+    if len(atoms) < 2:
+        raise ConfigError(f"molecular dynamics needs two atoms or more, the structure has {len(atoms)}")
+    if atoms.constraints:
+        kinds = ", ".join(sorted({type(constraint).__name__ for constraint in atoms.constraints}))
+        raise ConfigError(
+            f"the structure carries constraints ({kinds}); every atom moves here: remove them from its file"
+        )
 
 
 def _require_temperature(temperature_K: float) -> None:
@@ -339,7 +441,7 @@ class _CentredNoise:
         return noise - self._direction * (self._direction * noise).sum(axis=0)
 
 
-def _thermal_momenta(atoms: Atoms, temperature_K: float, rng: np.random.Generator) -> FloatArray:
+def thermal_momenta(atoms: Atoms, temperature_K: float, rng: np.random.Generator) -> FloatArray:
     """Maxwell-Boltzmann momenta (ASE units) in the frame of the centre of mass."""
     masses = atoms.get_masses()
     noise = _CentredNoise(rng, masses).standard_normal((len(masses), 3))
@@ -347,13 +449,10 @@ def _thermal_momenta(atoms: Atoms, temperature_K: float, rng: np.random.Generato
 
 
 class _Adapter:
-    """What a driver needs of a thermostat; this one is none."""
-
-    def __init__(self, temperature_K: float) -> None:
-        self.temperature_K = temperature_K
+    """What the driver needs of a thermostat of ASE; this one is none."""
 
     def set_temperature(self, temperature_K: float) -> None:
-        self.temperature_K = temperature_K
+        """Change the target."""
 
     def get(self) -> dict[str, FloatArray]:
         """Copy the internal variables."""
@@ -370,24 +469,20 @@ class _Adapter:
 
 
 class _LangevinAdapter(_Adapter):
-    def __init__(self, dynamics: Langevin, temperature_K: float) -> None:
-        super().__init__(temperature_K)
+    def __init__(self, dynamics: Langevin) -> None:
         self._dynamics = dynamics
 
     def set_temperature(self, temperature_K: float) -> None:
-        super().set_temperature(temperature_K)
         self._dynamics.set_temperature(temperature_K=temperature_K)
 
 
 class _BussiAdapter(_Adapter):
     def __init__(self, dynamics: Bussi, temperature_K: float, *, n_atoms: int) -> None:
-        super().__init__(temperature_K)
         self._dynamics = dynamics
         dynamics.ndof = 3 * n_atoms - 3
         self.set_temperature(temperature_K)
 
     def set_temperature(self, temperature_K: float) -> None:
-        super().set_temperature(temperature_K)
         self._dynamics.temp = units.kB * temperature_K
         self._dynamics.target_kinetic_energy = 0.5 * self._dynamics.temp * self._dynamics.ndof
 
@@ -405,7 +500,6 @@ class _NoseHooverAdapter(_Adapter):
     """The chain. Its ASE class has no door for its variables: they are reached by their private names, under test."""
 
     def __init__(self, dynamics: NoseHooverChainNVT, temperature_K: float, damping: float, atoms: Atoms) -> None:
-        super().__init__(temperature_K)
         self._dynamics = dynamics
         self._damping = damping
         self._masses = atoms.get_masses()[:, None]
@@ -415,7 +509,6 @@ class _NoseHooverAdapter(_Adapter):
     def set_temperature(self, temperature_K: float) -> None:
         # The masses of the chain go with the temperature, so a new target is a new chain with the old variables. One
         # atom less stands for the three degrees of freedom of the centre of mass, which rests.
-        super().set_temperature(temperature_K)
         chain = NoseHooverChainThermostat(
             num_atoms_global=len(self._masses) - 1,
             masses=self._masses,

@@ -7,150 +7,23 @@ machine, the files of an uninterrupted run; a call with other settings on the sa
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-from dataclasses import asdict, dataclass
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
-from trepid.dynamics.arrays import load_arrays, save_arrays, structure_digest
-from trepid.dynamics.guard import GuardAction, TrustGuard
+from trepid.dynamics.arrays import load_arrays, save_arrays
+from trepid.dynamics.guard import TrustGuard
 from trepid.dynamics.interrupt import Interruptible
-from trepid.dynamics.md import MDDriver, MDState, Thermostat, make_driver
+from trepid.dynamics.md import Engine, MDDriver, MDState, make_driver
 from trepid.dynamics.progress import Progress, ProgressView, SilentProgress, Speedometer
 from trepid.dynamics.record import Recorder, RecordLengths, TraceRow
+from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claim_directory
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import Potential, Uncertainty
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-logger = logging.getLogger(__name__)
-
-GUARD_NOISE_FACTOR = 4.0
-"""Default guard threshold, in multiples of the force noise of the model."""
-
-
-@dataclass(frozen=True)
-class MDSettings:
-    """What to run.
-
-    Attributes
-    ----------
-    temperature_K : float or (float, float)
-        Target, K; two for a linear ramp over the run.
-    duration_ps : float
-        Length of the whole run, ps. A finished run at one temperature may be resumed with a longer one.
-    timestep_fs : float
-        fs.
-    thermostat : Thermostat
-    relaxation_time_fs : float
-        1/friction of langevin, tau of bussi, damping time of nose-hoover, fs.
-    check_every : int
-        MD steps between two looks of the guard, and rows of the trace.
-    sample_every : int
-        MD steps between two frames of the trajectory.
-    checkpoint_every : int
-        MD steps between two checkpoints.
-    guard : GuardAction
-        warn or stop.
-    threshold_eV_per_A : float or None
-        Largest trusted force uncertainty of an atom, eV/A; None takes four times the force noise of the model.
-    uncertainty : Uncertainty
-        live (a cheap lower bound) or exact.
-    seed : int
-        Of velocities and thermostat.
-    """
-
-    temperature_K: float | tuple[float, float]
-    duration_ps: float
-    timestep_fs: float = 1.0
-    thermostat: Thermostat = Thermostat.LANGEVIN
-    relaxation_time_fs: float = 100.0
-    check_every: int = 10
-    sample_every: int = 100
-    checkpoint_every: int = 1000
-    guard: GuardAction = GuardAction.WARN
-    threshold_eV_per_A: float | None = None
-    uncertainty: Uncertainty = Uncertainty.LIVE
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for end in (self.temperature_K,) if isinstance(self.temperature_K, int | float) else self.temperature_K:
-            if not (np.isfinite(end) and end > 0):
-                raise ConfigError(f"temperature_K must be above 0 K, not {end:g}")
-        for name in ("duration_ps", "timestep_fs", "relaxation_time_fs"):
-            if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ConfigError(f"{name} must be a positive time, not {getattr(self, name):g}")
-        for name in ("check_every", "sample_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be 1 step or more, not {getattr(self, name)}")
-        if self.n_steps < 1:
-            raise ConfigError(f"duration_ps {self.duration_ps:g} is shorter than one step of {self.timestep_fs:g} fs")
-        if self.uncertainty is Uncertainty.NONE:
-            raise ConfigError("uncertainty 'none' leaves the guard blind; give live or exact")
-
-    @property
-    def n_steps(self) -> int:
-        """Steps of the whole run."""
-        return round(self.duration_ps * 1000 / self.timestep_fs)
-
-    def temperature_at(self, step: int) -> float:
-        """Target, K, at `step`."""
-        if isinstance(self.temperature_K, int | float):
-            return float(self.temperature_K)
-        start, end = self.temperature_K
-        return start + (end - start) * min(1.0, step / self.n_steps)
-
-
-class MDEnd(str, Enum):
-    """Why a run returned."""
-
-    FINISHED = "finished"
-    INTERRUPTED = "interrupted"
-
-
-@dataclass(frozen=True)
-class MDResult:
-    """What a run came to.
-
-    Attributes
-    ----------
-    end : MDEnd
-        finished, or interrupted by a signal (the same call resumes).
-    n_steps : int
-        Steps made in all, earlier calls included.
-    time_ps : float
-        Simulated time, ps.
-    temperature_K : float
-        Mean over the looks of this call, K; NaN where there was none.
-    largest_uncertainty : float
-        Largest force uncertainty seen, eV/A, since the start of the run.
-    n_checks, n_untrusted : int
-        Looks taken since the start of the run, and those that found an atom outside the trusted region.
-    threshold : float
-        eV/A.
-    steps_per_second : float
-        Of the MD alone.
-    directory : Path
-        Where the files are.
-    """
-
-    end: MDEnd
-    n_steps: int
-    time_ps: float
-    temperature_K: float
-    largest_uncertainty: float
-    n_checks: int
-    n_untrusted: int
-    threshold: float
-    steps_per_second: float
-    directory: Path
 
 
 def run_md(
@@ -160,6 +33,7 @@ def run_md(
     *,
     directory: str | Path,
     model_file: str | Path | None = None,
+    ranks: int = 1,
     progress: ProgressView | None = None,
 ) -> MDResult:
     """Run MD of `atoms` on `potential`, or go on with the run in `directory`.
@@ -174,6 +48,8 @@ def run_md(
         Run directory; made when missing.
     model_file : str or Path or None
         File of the potential: its digest goes into settings.json, so that a run is not resumed on another model.
+    ranks : int
+        MPI processes, for the engine LAMMPS.
     progress : ProgressView or None
 
     Returns
@@ -185,15 +61,28 @@ def run_md(
     UntrustedError
         The guard stopped the run.
     ConfigError
-        The directory holds a run with other settings, another structure or another model.
+        The directory holds a run with other settings, another structure or another model; or the engine cannot do
+        what is asked for.
     DataError
         An element the model does not know; files of the run that cannot be read or written.
     """
+    if settings.engine is Engine.LAMMPS:
+        from trepid.dynamics.lammps_run import run_lammps
+
+        return run_lammps(
+            potential,
+            atoms,
+            settings,
+            directory=directory,
+            model_file=model_file,
+            ranks=ranks,
+            progress=progress,
+        )
+    if ranks != 1:
+        raise ConfigError(f"{ranks} MPI processes: only the engine lammps runs on several")
     directory = Path(directory)
     potential.predict(atoms, uncertainty=Uncertainty.NONE)  # an unknown element shows here, before anything is written
-    threshold = settings.threshold_eV_per_A
-    if threshold is None:
-        threshold = GUARD_NOISE_FACTOR * potential.noise.forces
+    threshold = settings.threshold(potential)
     walker = atoms.copy()
     walker.calc = potential.calculator(uncertainty=Uncertainty.NONE)
     rng = np.random.default_rng(settings.seed)
@@ -206,7 +95,7 @@ def run_md(
         relaxation_time_fs=settings.relaxation_time_fs,
     )
     guard = TrustGuard(threshold, action=settings.guard, frame_file=directory / "untrusted.extxyz")
-    _claim(directory, settings, atoms, model_file)
+    claim_directory(directory, settings, atoms, model_file)
     view = progress or SilentProgress()
     lengths = _restore(directory / "state.npz", driver, guard)
     if driver.n_steps:
@@ -357,34 +246,3 @@ def _restore(path: Path, driver: MDDriver, guard: TrustGuard) -> RecordLengths:
         raise DataError(f"{path}: not a checkpoint of trepid md ({error} is missing)") from error
     guard.cut_back(untrusted)
     return RecordLengths(trace=trace, trajectory=trajectory)
-
-
-def _claim(directory: Path, settings: MDSettings, atoms: Atoms, model_file: str | Path | None) -> None:
-    """Write settings.json into a new run directory, or make sure that the one there describes this very run."""
-    description = json.loads(json.dumps(asdict(settings)))
-    description["structure_sha256"] = structure_digest(atoms)
-    description["model_sha256"] = (
-        None if model_file is None else hashlib.sha256(Path(model_file).read_bytes()).hexdigest()
-    )
-    path = directory / "settings.json"
-    if path.exists():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: not valid JSON ({error}); give another directory") from error
-        for key, value in description.items():
-            longer = (
-                key == "duration_ps"
-                and isinstance(settings.temperature_K, int | float)
-                and value >= found.get(key, value)
-            )
-            if found.get(key) != value and not longer:
-                raise ConfigError(
-                    f"{directory} holds another run: its {key} is {found.get(key)}, not {value}; give another directory"
-                )
-        remove_stale_temporaries(directory)
-    elif directory.exists() and any(directory.iterdir()):
-        raise ConfigError(f"{directory} is not empty and holds no MD run; give another directory")
-    else:
-        directory.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(path, json.dumps(description, indent=2) + "\n")

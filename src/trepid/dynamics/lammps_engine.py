@@ -1,0 +1,238 @@
+"""The driver that moves atoms with LAMMPS, inside this process, on one processor.
+
+The state of a run is a restart file of LAMMPS (positions, velocities, box, Nose-Hoover chain, random numbers of the
+stochastic rescaling), held as bytes. LAMMPS promises no exact continuation from such a file, for neighbour lists,
+wrapped positions and the noise of Langevin start anew. So they do here, in every run: at a checkpoint the driver loads
+the restart file that it has just taken, with a seed for the noise from its own random numbers. Interrupted or not, what
+follows a checkpoint is then the same computation, and equal to the last bit on one machine.
+
+Differences from the ASE engine: the noise of Langevin is freed of its mean force atom by atom, not by mass, which
+matters at a relative order of 1 / N where masses differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trepid.dynamics.md import MDDriver, Thermostat, require_movable, thermal_momenta
+from trepid.errors import DataError, NumericsError
+from trepid.lammps.session import NEIGHBOR, SETUP, Session, pair_commands
+from trepid.lammps.system import System
+from trepid.potentials.base import Potential
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+MODEL_FILE = "model.trepid"
+RESTART_FILE = "state.restart"
+TARGET = "target_K"
+
+
+def motion_commands(thermostat: Thermostat, *, start: str, end: str, relaxation_time_fs: float, seed: int) -> str:
+    """Fixes that move the atoms; `motion` and, where there is a thermostat beside it, `heat`.
+
+    Parameters
+    ----------
+    thermostat : Thermostat
+    start, end : str
+        Target temperature at the two ends of a run, K. For langevin and bussi `start` may be a variable, v_NAME, which
+        then holds everywhere.
+    relaxation_time_fs : float
+        1/friction of langevin, tau of bussi, damping time of nose-hoover, fs.
+    seed : int
+        Of the noise.
+    """
+    tau = repr(relaxation_time_fs / 1000)
+    if thermostat is Thermostat.NOSE_HOOVER:
+        return f"fix motion all nvt temp {start} {end} {tau}\n"
+    heat = {
+        Thermostat.LANGEVIN: f"fix heat all langevin {start} {end} {tau} {seed} zero yes\n",
+        Thermostat.BUSSI: f"fix heat all temp/csvr {start} {end} {tau} {seed}\n",
+        Thermostat.NVE: "",
+    }
+    return f"fix motion all nve\n{heat[thermostat]}"
+
+
+class LammpsDriver(MDDriver):
+    """Molecular dynamics by LAMMPS; make it with `make_lammps_driver`. `atoms` needs no calculator."""
+
+    def __init__(
+        self,
+        atoms: Atoms,
+        potential: Potential,
+        *,
+        temperature_K: float,
+        timestep_fs: float,
+        rng: np.random.Generator,
+        thermostat: Thermostat,
+        relaxation_time_fs: float,
+    ) -> None:
+        super().__init__(atoms, rng=rng, timestep_fs=timestep_fs, temperature_K=temperature_K)
+        self._kind, self._relaxation_time_fs = thermostat, relaxation_time_fs
+        self._system = System.of(atoms)
+        self._folder = TemporaryDirectory(prefix="trepid-lammps-")
+        self._session: Session | None = None
+        self._restart: bytes | None = None
+        """Restart file of the present step; None where steps were made since the last one."""
+        self._ready = False
+        """The next run continues the last one, without setting forces and lists up again."""
+        potential.save(self._path(MODEL_FILE))
+        self._load()
+
+    def close(self) -> None:
+        """End LAMMPS and remove its files."""
+        self._end()
+        self._folder.cleanup()
+
+    def set_potential(self, potential: Potential) -> None:
+        """Give LAMMPS another potential; nothing else changes."""
+        potential.save(self._path(MODEL_FILE))
+        if self._session is not None:
+            self._session.commands(pair_commands(self._path(MODEL_FILE), self._system, rank=0))
+            self._ready = False
+
+    # ---- what the base class asks for
+
+    def _step(self, n: int) -> None:
+        if self._session is None:
+            raise NumericsError("LAMMPS has stopped; restart_from or set_state goes on")
+        session = self._session
+        try:
+            session.commands(f"run {n} post no" if not self._ready else f"run {n} pre no post no")
+            self.atoms.set_positions(session.positions(self._system))
+            self.atoms.set_velocities(session.velocities(self._system))
+            if not np.isfinite(self.atoms.positions).all():
+                raise NumericsError("positions are not finite")
+        except NumericsError:
+            # What is left in LAMMPS after an error is not to be relied on.
+            self.n_steps = max(self.n_steps, session.step)
+            self._end()
+            raise
+        self.n_steps += n
+        self._ready, self._restart = True, None
+
+    def _target_changed(self) -> None:
+        if self._kind is Thermostat.NOSE_HOOVER:
+            # The target of `fix nvt` is fixed where it is made; the chain comes back from the restart file.
+            self._restart = self._take_restart()
+            self._load(self._restart)
+        elif self._session is not None:
+            self._session.set_variable(TARGET, self._temperature_K)
+
+    def _atoms_replaced(self) -> None:
+        self._restart = None
+        self._load()
+
+    def _forget_neighbors(self) -> None:
+        self._restart = self._take_restart()
+        self._load(self._restart)
+
+    def _thermostat_variables(self) -> set[str]:
+        return {f"lammps_{self._kind.value}"}
+
+    def _get_thermostat(self) -> dict[str, np.ndarray]:
+        self._restart = self._take_restart()
+        return {f"lammps_{self._kind.value}": np.frombuffer(self._restart, dtype=np.uint8)}
+
+    def _put_thermostat(self, variables: Mapping[str, np.ndarray]) -> None:
+        self._restart = np.asarray(variables[f"lammps_{self._kind.value}"], dtype=np.uint8).tobytes()
+        try:
+            self._load(self._restart)
+        except NumericsError as error:
+            raise DataError(f"the MD state cannot be read by this LAMMPS ({error})") from error
+
+    # ---- LAMMPS
+
+    def _path(self, name: str) -> Path:
+        return Path(self._folder.name) / name
+
+    def _end(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        self._session, self._ready = None, False
+
+    def _take_restart(self) -> bytes:
+        if self._restart is not None:
+            return self._restart
+        if self._session is None:
+            raise NumericsError("LAMMPS has stopped; there is no state to take")
+        # Writing one rebuilds ghosts and lists, so the next run sets up again.
+        self._ready = False
+        self._session.commands(f"write_restart {self._path(RESTART_FILE)}")
+        return self._path(RESTART_FILE).read_bytes()
+
+    def _load(self, restart: bytes | None = None) -> None:
+        """A new LAMMPS with the present atoms, or with those of a restart file."""
+        self._end()
+        session = Session()
+        self._session = session
+        session.commands(SETUP)
+        if restart is None:
+            session.create_atoms(self.atoms, self._system)
+            session.commands(f"reset_timestep {self.n_steps}")
+        else:
+            self._path(RESTART_FILE).write_bytes(restart)
+            session.commands(f"read_restart {self._path(RESTART_FILE)}")
+        target = f"{self._temperature_K:.17g}"
+        motion = motion_commands(
+            self._kind,
+            start=target if self._kind is Thermostat.NOSE_HOOVER else f"v_{TARGET}",
+            end=target,
+            relaxation_time_fs=self._relaxation_time_fs,
+            seed=int(self._rng.integers(1, 900_000_000)),
+        )
+        pair = pair_commands(self._path(MODEL_FILE), self._system, rank=0)
+        session.commands(f"""{pair}{NEIGHBOR}
+            timestep {self.timestep_fs / 1000:.17g}
+            variable {TARGET} internal {self._temperature_K:.17g}
+            {motion}""")
+
+
+def make_lammps_driver(
+    atoms: Atoms,
+    potential: Potential,
+    *,
+    temperature_K: float,
+    timestep_fs: float,
+    rng: np.random.Generator,
+    thermostat: Thermostat | str = Thermostat.LANGEVIN,
+    relaxation_time_fs: float = 100.0,
+) -> LammpsDriver:
+    """Prepare molecular dynamics by LAMMPS.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Moved in place; velocities are drawn.
+    potential : Potential
+        One whose model file `pair_style trepid` reads: a Bayesian force field.
+    temperature_K, timestep_fs, rng, thermostat, relaxation_time_fs
+        As for `trepid.dynamics.md.make_driver`.
+
+    Returns
+    -------
+    LammpsDriver
+
+    Raises
+    ------
+    ConfigError
+        LAMMPS or its plugin is not installed, or a setting is out of range.
+    NumericsError
+        LAMMPS refuses the model or the structure.
+    """
+    require_movable(atoms, temperature_K=temperature_K, timestep_fs=timestep_fs, relaxation_time_fs=relaxation_time_fs)
+    atoms.set_momenta(thermal_momenta(atoms, temperature_K, rng))
+    return LammpsDriver(
+        atoms,
+        potential,
+        temperature_K=temperature_K,
+        timestep_fs=timestep_fs,
+        rng=rng,
+        thermostat=Thermostat(thermostat),
+        relaxation_time_fs=relaxation_time_fs,
+    )

@@ -1,0 +1,167 @@
+"""The input file behind `trepid md --engine lammps`: stock LAMMPS commands that run without trepid, on any machine.
+
+lmp -in in.lammps                                      mpiexec -n 4 lmp -in in.lammps
+lmp -in in.lammps -var resume checkpoint.1000.restart -var seed 1234
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from trepid.data.atomic import write_text_atomic
+from trepid.dynamics.guard import MAX_TEMPERATURE_FACTOR, GuardAction
+from trepid.dynamics.lammps_engine import MODEL_FILE, motion_commands
+from trepid.dynamics.md import Thermostat
+from trepid.dynamics.record import TraceRow
+from trepid.dynamics.settings import MDSettings
+from trepid.lammps.session import NEIGHBOR, pair_commands
+from trepid.lammps.system import System
+
+INPUT_FILE = "in.lammps"
+DATA_FILE = "start.data"
+TRAJECTORY_FILE = "trajectory.lammpstrj"
+UNTRUSTED_FILE = "untrusted.lammpstrj"
+STOPPED_FRAME, STOPPED_RESTART = "stopped.lammpstrj", "stopped.restart"
+CHECKPOINT = "checkpoint.*.restart"
+"""LAMMPS puts the step in place of the star."""
+TRACE_HEADER = ",".join(field.name for field in fields(TraceRow))
+
+
+def write_input(
+    directory: Path,
+    system: System,
+    settings: MDSettings,
+    *,
+    threshold: float,
+    n_labels: int,
+    rng: np.random.Generator,
+) -> None:
+    """Write in.lammps.
+
+    Parameters
+    ----------
+    directory : Path
+        Where the data file and the model lie too.
+    system : System
+        The atoms of the data file.
+    settings : MDSettings
+        What to run.
+    threshold : float
+        Largest trusted force uncertainty of an atom, eV/A.
+    n_labels : int
+        Frames the model was trained on; a column of the trace.
+    rng : numpy.random.Generator
+        Draws the seed of the noise.
+    """
+    seed = int(rng.integers(1, 800_000_000))
+    text = _INPUT.format(
+        boundary=system.box.boundary,
+        sort=settings.checkpoint_every,
+        data=DATA_FILE,
+        pair=pair_commands(MODEL_FILE, system),
+        neighbor=NEIGHBOR,
+        timestep=repr(settings.timestep_fs / 1000),
+        motion=_motion(settings),
+        seed=seed,
+        look=settings.check_every,
+        sample=settings.sample_every,
+        checkpoint=settings.checkpoint_every,
+        checkpoints=CHECKPOINT,
+        threshold=repr(float(threshold)),
+        n_steps=settings.n_steps,
+        target=_target(settings),
+        timestep_fs=repr(settings.timestep_fs),
+        elements=" ".join(system.elements),
+        hottest=f"{MAX_TEMPERATURE_FACTOR:g}",
+        header=TRACE_HEADER,
+        n_labels=n_labels,
+        trajectory=TRAJECTORY_FILE,
+        untrusted=UNTRUSTED_FILE,
+        stop=f"fix leave all halt {settings.check_every} v_trusted == 0 error continue\n"
+        if settings.guard is GuardAction.STOP
+        else "",
+        stopped_restart=STOPPED_RESTART,
+        stopped_frame=STOPPED_FRAME,
+    )
+    write_text_atomic(directory / INPUT_FILE, text)
+
+
+def _motion(settings: MDSettings) -> str:
+    start, end = _ends(settings)
+    tau = settings.relaxation_time_fs
+    text = motion_commands(settings.thermostat, start=start, end=end, relaxation_time_fs=tau, seed=1)
+    # The seed stays a variable, so that a resumed run does not repeat its noise.
+    return text.replace(" 1 zero yes", " ${seed} zero yes") if settings.thermostat is Thermostat.LANGEVIN else text
+
+
+def _ends(settings: MDSettings) -> tuple[str, str]:
+    return repr(settings.temperature_at(0)), repr(settings.temperature_at(settings.n_steps))
+
+
+def _target(settings: MDSettings) -> str:
+    start, end = _ends(settings)
+    return start if start == end else f"{start}+({end}-{start})*step/{settings.n_steps}"
+
+
+_INPUT = """\
+# Molecular dynamics on model.trepid with its uncertainty as a guard, written by trepid. LAMMPS runs it by itself:
+#   lmp -in in.lammps     or     mpiexec -n 4 lmp -in in.lammps
+# and goes on from a checkpoint with: -var resume checkpoint.STEP.restart -var seed SOME_NUMBER
+
+log log.lammps append
+variable resume index none
+variable seed index {seed}
+variable resuming equal is_file(${{resume}})
+
+units metal
+atom_style atomic
+# Sorting at every checkpoint makes what follows it independent of what came before.
+atom_modify map yes sort {sort} 0.0
+newton on
+boundary {boundary}
+if "${{resuming}}" then "read_restart ${{resume}}" else "read_data {data}"
+
+{pair}{neighbor}
+timestep {timestep}
+{motion}
+# What the model does not know: force uncertainty of every atom (eV/A, one standard deviation), and its maximum.
+fix u all pair {look} trepid uncertainty 1
+compute u_max all reduce max f_u
+variable u_max equal c_u_max
+variable trusted equal "v_u_max <= {threshold}"
+
+variable temp equal temp
+variable pe equal pe
+variable etotal equal etotal
+variable target equal {target}
+variable time equal step*{timestep_fs}
+variable columns string {header}
+fix trace all print {look} &
+  "$(step),${{time}},0,$(v_target:%.8g),$(v_temp:%.8g),$(v_pe:%.8g),$(v_etotal:%.8g),$(v_u_max:%.8g),{n_labels}" &
+  append trace.csv screen no title ${{columns}}
+
+# Atoms outside the trusted region, at every look that finds some.
+dump outside all custom {look} {untrusted} id element xu yu zu f_u
+dump_modify outside element {elements} sort id append yes format float %.9g thresh f_u > {threshold} skip v_trusted
+dump trajectory all custom {sample} {trajectory} id element xu yu zu vx vy vz f_u
+dump_modify trajectory element {elements} sort id append yes format float %.9g
+
+# A run that is not finite or far too hot has come apart.
+variable apart equal "v_temp > {hottest}*v_target || !(abs(v_pe) < 1e300) || !(abs(v_temp) < 1e300)"
+fix apart all halt {look} v_apart != 0 error continue
+{stop}
+thermo {checkpoint}
+thermo_style custom step time temp pe etotal press
+restart {checkpoint} {checkpoints}
+run {n_steps} upto start 0 stop {n_steps}
+
+variable stopped equal "step < {n_steps}"
+if "${{stopped}}" then &
+  "write_restart {stopped_restart}" &
+  "write_dump all custom {stopped_frame} id element xu yu zu vx vy vz f_u modify element {elements} sort id" &
+else &
+  "write_restart {checkpoints}"
+"""

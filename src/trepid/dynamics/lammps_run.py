@@ -1,0 +1,382 @@
+"""`trepid md --engine lammps` as a function: LAMMPS runs an input file by itself, and trepid watches.
+
+Nothing of Python is in the loop, so a million atoms are no problem, and the input file in the run directory serves on a
+machine without trepid too. The run directory holds what LAMMPS reads (in.lammps, start.data, model.trepid) and writes
+(log.lammps, trace.csv, trajectory.lammpstrj, checkpoint.STEP.restart; untrusted.lammpstrj with the atoms that left the
+trusted region; stopped.lammpstrj and stopped.restart where the guard ended it).
+
+The same call goes on from the last checkpoint. On the same number of processes the files are then those of an
+uninterrupted run to the last bit, with one exception: the noise of Langevin, which LAMMPS does not keep, is another.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trepid.data.atomic import write_text_atomic
+from trepid.dynamics.guard import MAX_TEMPERATURE_FACTOR, GuardAction
+from trepid.dynamics.interrupt import Interruptible
+from trepid.dynamics.lammps_engine import MODEL_FILE
+from trepid.dynamics.lammps_input import (
+    CHECKPOINT,
+    DATA_FILE,
+    INPUT_FILE,
+    STOPPED_FRAME,
+    STOPPED_RESTART,
+    TRACE_HEADER,
+    TRAJECTORY_FILE,
+    UNTRUSTED_FILE,
+    write_input,
+)
+from trepid.dynamics.md import require_movable, thermal_momenta
+from trepid.dynamics.progress import Progress, ProgressView, SilentProgress
+from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claim_directory
+from trepid.errors import ConfigError, DataError, NumericsError, UntrustedError
+from trepid.lammps.installation import find_installation
+from trepid.lammps.process import Process
+from trepid.lammps.system import System, write_data_file
+from trepid.potentials.base import Potential, Uncertainty
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+logger = logging.getLogger(__name__)
+
+TRACE_FILE = "trace.csv"
+POLL_S = 0.2
+"""Time between two looks at what LAMMPS has written, s."""
+_SEED_STRIDE = 7919
+"""A resumed run shifts the seed of the noise by this times its step over the checkpoint interval."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What is needed of a row of the trace."""
+
+    step: int
+    target_temperature_K: float
+    temperature_K: float
+    potential_energy_eV: float
+    uncertainty: float
+
+    @property
+    def came_apart(self) -> str:
+        """Why the dynamics is not one any more; empty if it is."""
+        if not np.isfinite([self.temperature_K, self.potential_energy_eV, self.uncertainty]).all():
+            return "energy, temperature or uncertainty is not finite"
+        if self.temperature_K > MAX_TEMPERATURE_FACTOR * self.target_temperature_K:
+            return f"temperature {self.temperature_K:.4g} K is over {MAX_TEMPERATURE_FACTOR:g} times the target"
+        return ""
+
+
+def prepare_lammps(
+    potential: Potential,
+    atoms: Atoms,
+    settings: MDSettings,
+    *,
+    directory: Path,
+    model_file: str | Path | None = None,
+) -> System:
+    """Write in.lammps, start.data and model.trepid into a run directory, or make sure that it holds this very run.
+
+    Raises
+    ------
+    ConfigError
+        Settings that LAMMPS cannot follow, or a directory with another run.
+    DataError
+        An element the model does not know.
+    """
+    unknown = sorted(set(atoms.get_chemical_symbols()) - set(potential.species))
+    if unknown:
+        raise DataError(
+            f"element {', '.join(unknown)} is unknown to this model, which knows {', '.join(potential.species)}"
+        )
+    if settings.uncertainty is not Uncertainty.LIVE:
+        raise ConfigError(f"LAMMPS computes the live uncertainty, not the {settings.uncertainty.value} one; give live")
+    if settings.sample_every % settings.check_every:
+        raise ConfigError(
+            f"LAMMPS needs sample_every ({settings.sample_every}) to be a multiple of check_every "
+            f"({settings.check_every}): frames carry the uncertainty of a look"
+        )
+    start, relaxation = settings.temperature_at(0), settings.relaxation_time_fs
+    require_movable(atoms, temperature_K=start, timestep_fs=settings.timestep_fs, relaxation_time_fs=relaxation)
+    system = System.of(atoms)
+    claim_directory(directory, settings, atoms, model_file)
+    rng = np.random.default_rng(settings.seed)
+    if not (directory / DATA_FILE).exists():
+        walker = atoms.copy()
+        walker.set_momenta(thermal_momenta(walker, start, rng))
+        if model_file is None:
+            potential.save(directory / MODEL_FILE)
+        else:
+            shutil.copyfile(model_file, directory / MODEL_FILE)
+        write_data_file(directory / DATA_FILE, walker, system)
+    write_input(
+        directory,
+        system,
+        settings,
+        threshold=settings.threshold(potential),
+        n_labels=potential.n_frames,
+        rng=np.random.default_rng([settings.seed, 1]),
+    )
+    return system
+
+
+def run_lammps(
+    potential: Potential,
+    atoms: Atoms,
+    settings: MDSettings,
+    *,
+    directory: str | Path,
+    model_file: str | Path | None = None,
+    ranks: int = 1,
+    progress: ProgressView | None = None,
+) -> MDResult:
+    """Run MD in LAMMPS, or go on with the run in `directory`.
+
+    Parameters
+    ----------
+    potential, atoms, settings, directory, model_file, progress
+        As for `trepid.dynamics.run.run_md`.
+    ranks : int
+        MPI processes; another call may use another number.
+
+    Returns
+    -------
+    MDResult
+
+    Raises
+    ------
+    UntrustedError
+        The guard stopped the run.
+    NumericsError
+        LAMMPS ended with an error.
+    ConfigError
+        LAMMPS, its plugin or mpiexec is missing; settings it cannot follow; a directory with another run.
+    DataError
+        An element the model does not know; files of the run that cannot be read.
+    """
+    installation = find_installation()
+    directory = Path(directory)
+    prepare_lammps(potential, atoms, settings, directory=directory, model_file=model_file)
+    view = progress or SilentProgress()
+    watch = _Watch(directory, settings, settings.threshold(potential), view)
+    start = watch.rewind()
+    if start:
+        view.message(f"resuming at {start * settings.timestep_fs / 1000:.3f} ps (step {start})")
+    end = MDEnd.FINISHED
+    if start < settings.n_steps:
+        variables = {}
+        if start:
+            seed = 1 + _SEED_STRIDE * (start // settings.checkpoint_every) % 800_000_000
+            variables = {"resume": CHECKPOINT.replace("*", str(start)), "seed": str(seed)}
+        with Interruptible() as interrupt:
+            process = Process(installation, INPUT_FILE, directory=directory, ranks=ranks, variables=variables)
+            try:
+                while (code := process.wait(POLL_S)) is None:
+                    watch.look()
+                    if interrupt.requested:
+                        process.end()
+            finally:
+                process.end()
+        watch.look()
+        watch.tidy()
+        if interrupt.requested:
+            end = MDEnd.INTERRUPTED
+        elif code:
+            raise NumericsError(
+                f"LAMMPS stopped after step {watch.step}: {process.error()} (log in {directory / 'log.lammps'})"
+            )
+        elif (directory / STOPPED_RESTART).exists():
+            raise UntrustedError(watch.reason_to_stop())
+    return watch.result(end, reached=settings.n_steps if end is MDEnd.FINISHED else watch.step)
+
+
+class _Watch:
+    """Reads what LAMMPS writes."""
+
+    def __init__(self, directory: Path, settings: MDSettings, threshold: float, view: ProgressView) -> None:
+        self.directory, self.settings, self.threshold, self.view = directory, settings, threshold, view
+        self.rows: list[_Row] = []
+        self._fresh = 0
+        self._read = 0
+        self._outside = False
+        self._speed = _Rate()
+
+    @property
+    def step(self) -> int:
+        """Last step in the trace."""
+        return self.rows[-1].step if self.rows else 0
+
+    def rewind(self) -> int:
+        """Cut what lies beyond the last checkpoint; gives its step, 0 without one."""
+        for name in (STOPPED_FRAME, STOPPED_RESTART):
+            (self.directory / name).unlink(missing_ok=True)
+        start = max((step for step, _ in self._checkpoints()), default=0)
+        # LAMMPS writes the row and the frames of the step it starts from again.
+        done = start >= self.settings.n_steps
+        self.tidy(before=None if done else start)
+        for name in () if done else (TRAJECTORY_FILE, UNTRUSTED_FILE):
+            _cut_dump(self.directory / name, before=start)
+        self._read = 0
+        self.look()
+        self._fresh = len(self.rows)
+        self._speed = _Rate()
+        return start
+
+    def tidy(self, *, before: int | None = None) -> None:
+        """Leave one header line in the trace, where every part of the run wrote its own, and rows before a step."""
+        path = self.directory / TRACE_FILE
+        if not path.exists():
+            return
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [line for line in lines if line[:1].isdigit() and (before is None or int(line.split(",")[0]) < before)]
+        write_text_atomic(path, "\n".join([TRACE_HEADER, *rows]) + "\n" if rows else "")
+
+    def look(self) -> None:
+        """Take in new rows; tell the view and the log."""
+        path = self.directory / TRACE_FILE
+        if path.exists():
+            with open(path, "rb") as file:
+                file.seek(self._read)
+                text = file.read()
+            whole = text[: text.rfind(b"\n") + 1]
+            self._read += len(whole)
+            for row in _rows(whole.decode("utf-8")):
+                self._take(row)
+        for _, old in self._checkpoints()[:-2]:
+            old.unlink(missing_ok=True)
+
+    def _take(self, row: _Row) -> None:
+        self.rows.append(row)
+        self._speed.reached(row.step)
+        outside = row.uncertainty > self.threshold
+        if outside and not self._outside and self.settings.guard is GuardAction.WARN:
+            logger.warning(
+                "step %d (%.3f ps): force uncertainty %.3g eV/A of an atom, above %.3g; the atoms outside are in %s",
+                row.step,
+                row.step * self.settings.timestep_fs / 1000,
+                row.uncertainty,
+                self.threshold,
+                self.directory / UNTRUSTED_FILE,
+            )
+        self._outside = outside
+        self.view.update(
+            Progress(
+                step=row.step,
+                n_steps=self.settings.n_steps,
+                time_ps=row.step * self.settings.timestep_fs / 1000,
+                temperature_K=row.temperature_K,
+                forces_uncertainty=row.uncertainty,
+                threshold=self.threshold,
+                steps_per_second=self._speed.steps_per_second,
+                timestep_fs=self.settings.timestep_fs,
+            )
+        )
+
+    def reason_to_stop(self) -> str:
+        """What the guard saw, in one line."""
+        last = self.rows[-1]
+        where = f"step {last.step} ({last.step * self.settings.timestep_fs / 1000:.3f} ps)"
+        if last.came_apart:
+            advice = "the time step is too long, or the model is used far from what it knows"
+            return f"{where}: the simulation came apart: {last.came_apart}; {advice}"
+        atoms = _last_frame(self.directory / UNTRUSTED_FILE)
+        worst = max(atoms, key=lambda atom: atom[2], default=(0, "an", last.uncertainty))
+        kinds = Counter(element for _, element, _ in atoms)
+        listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        return (
+            f"{where}: {worst[1]} atom {worst[0] - 1} has a force uncertainty of {worst[2]:.3g} eV/A, above "
+            f"{self.threshold:.3g} ({listed} outside); stopped; frame in {self.directory / STOPPED_FRAME}, "
+            f"restart in {self.directory / STOPPED_RESTART}"
+        )
+
+    def result(self, end: MDEnd, *, reached: int) -> MDResult:
+        """What the run came to."""
+        fresh = [row.temperature_K for row in self.rows[self._fresh :]]
+        return MDResult(
+            end=end,
+            n_steps=reached,
+            time_ps=reached * self.settings.timestep_fs / 1000,
+            temperature_K=float(np.mean(fresh)) if fresh else float("nan"),
+            largest_uncertainty=max((row.uncertainty for row in self.rows), default=0.0),
+            n_checks=len(self.rows),
+            n_untrusted=sum(row.uncertainty > self.threshold for row in self.rows),
+            threshold=self.threshold,
+            steps_per_second=self._speed.steps_per_second,
+            directory=self.directory,
+        )
+
+    def _checkpoints(self) -> list[tuple[int, Path]]:
+        """Steps and files, the oldest first."""
+        before, after = CHECKPOINT.split("*")
+        found = []
+        for path in self.directory.glob(CHECKPOINT):
+            step = path.name.removeprefix(before).removesuffix(after)
+            if step.isdigit():
+                found.append((int(step), path))
+        return sorted(found)
+
+
+class _Rate:
+    """Steps per second between the first and the last step seen."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+        self.steps_per_second = 0.0
+
+    def reached(self, step: int) -> None:
+        now = time.perf_counter()
+        if self._first is None:
+            self._first = step, now
+        elif now > self._first[1]:
+            self.steps_per_second = (step - self._first[0]) / (now - self._first[1])
+
+
+def _rows(text: str) -> Iterator[_Row]:
+    names = TRACE_HEADER.split(",")
+    for values in csv.reader(text.splitlines()):
+        if len(values) != len(names) or not values[0].isdigit():
+            continue
+        row = dict(zip(names, values, strict=True))
+        yield _Row(
+            step=int(row["step"]),
+            target_temperature_K=float(row["target_temperature_K"]),
+            temperature_K=float(row["temperature_K"]),
+            potential_energy_eV=float(row["potential_energy_eV"]),
+            uncertainty=float(row["forces_uncertainty_max_eV_per_A"]),
+        )
+
+
+def _cut_dump(path: Path, *, before: int) -> None:
+    """Drop the frames of step `before` and later from a dump file."""
+    if not path.exists():
+        return
+    with open(path, "rb") as file:
+        while line := file.readline():
+            if line.startswith(b"ITEM: TIMESTEP"):
+                start, step = file.tell() - len(line), file.readline()
+                if not step.endswith(b"\n") or int(step) >= before:
+                    break
+        else:
+            return
+    os.truncate(path, start)
+
+
+def _last_frame(path: Path) -> list[tuple[int, str, float]]:
+    """ID, element and uncertainty (eV/A) of the atoms in the last frame of a dump of atoms outside."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    _, found, frame = text.rpartition("ITEM: ATOMS")
+    rows = [line.split() for line in frame.splitlines()[1:]] if found else []
+    return [(int(row[0]), row[1], float(row[-1])) for row in rows]

@@ -1,0 +1,1 @@
+"""What atoms do that is more than vibration: analysis of trajectories, as pure functions."""

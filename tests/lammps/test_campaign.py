@@ -1,0 +1,117 @@
+"""Learning on the fly with LAMMPS as the explorer."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from campaign_doubles import LoggedReference, assert_same_run, calls, campaign
+
+from trepid.campaign.labels import Labeller
+from trepid.campaign.ledger import Request, Rewind, StopReason, read_ledger
+from trepid.campaign.on_the_fly import CampaignResult, _OnTheFly, learn
+from trepid.dynamics.md import MDDriver
+from trepid.errors import ConfigError
+
+pytestmark = pytest.mark.usefixtures("installation")
+
+
+def run(folder: Path, *, thermostat: str = "langevin", engine: str = "lammps") -> CampaignResult:
+    settings = campaign(
+        folder,
+        potential={"pair_cutoff_A": 4.0, "triplet_cutoff_A": 3.2, "n_pair": 8, "n_radial": 4, "l_max": 2},
+        structure={"file": str(folder / "cu.extxyz"), "supercell": [2, 1, 1]},
+        learning={"threshold_eV_per_A": 0.012},
+        dynamics={"engine": engine, "thermostat": thermostat},
+    )
+    return learn(settings, reference=LoggedReference(folder / "calls.jsonl"))
+
+
+def events(folder: Path, kind: type) -> list:  # type: ignore[type-arg]
+    return [entry.event for entry in read_ledger(folder / "run" / "ledger.jsonl") if isinstance(entry.event, kind)]
+
+
+@pytest.fixture(scope="module")
+def finished(installation: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    assert run(folder).reason is StopReason.FINISHED
+    return folder
+
+
+def test_it_asks_where_it_does_not_know_and_goes_on(finished: Path) -> None:
+    asked = [event for event in events(finished, Request) if event.reason == "uncertainty"]
+    assert len(asked) >= 2
+    assert all(event.forces_uncertainty > event.threshold == 0.012 for event in asked)
+    with (finished / "run" / "trace.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == sorted(int(row["step"]) for row in rows)
+    temperatures = np.array([float(row["temperature_K"]) for row in rows])
+    # Velocities were kept over the labels: never cold, as they would be after a start at rest.
+    assert 50 < temperatures.min() < temperatures.max() < 1500
+    assert "engine: lammps" in (finished / "run" / "campaign.yaml").read_text()
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill_at(patch: pytest.MonkeyPatch, owner: type, name: str, count: int) -> None:
+    real, made = getattr(owner, name), [0]
+
+    def method(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        result = real(self, *args, **kwargs)
+        made[0] += 1
+        if made[0] == count:
+            raise Killed
+        return result
+
+    patch.setattr(owner, name, method)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "count"),
+    [(Labeller, "obtain", 4), (MDDriver, "step", 23), (_OnTheFly, "_answer", 1), (_OnTheFly, "_checkpoint", 3)],
+)
+def test_resume_is_exact(tmp_path: Path, finished: Path, owner: type, name: str, count: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, owner, name, count)
+        with pytest.raises(Killed):
+            run(tmp_path)
+    assert run(tmp_path).reason is StopReason.FINISHED
+    assert_same_run(tmp_path, finished)
+    assert sorted(calls(tmp_path)) == sorted(calls(finished))
+
+
+@pytest.mark.parametrize("thermostat", ["bussi", "nose-hoover", "nve"])
+def test_resume_is_exact_with_every_thermostat(tmp_path: Path, thermostat: str) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+    run(whole, thermostat=thermostat)
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, MDDriver, "step", 31)
+        with pytest.raises(Killed):
+            run(cut, thermostat=thermostat)
+    run(cut, thermostat=thermostat)
+    assert_same_run(whole, cut)
+
+
+def test_a_run_that_comes_apart_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, steps = MDDriver.step, [0]
+
+    def step(self: MDDriver, n: int = 1) -> None:
+        steps[0] += 1
+        if steps[0] == 5:
+            self._end()  # type: ignore[attr-defined]  # as after an error of LAMMPS
+        real(self, n)
+
+    monkeypatch.setattr(MDDriver, "step", step)
+    assert run(tmp_path).reason is StopReason.FINISHED
+    assert "LAMMPS has stopped" in events(tmp_path, Rewind)[0].message
+
+
+def test_another_engine_may_not_take_over(finished: Path) -> None:
+    with pytest.raises(ConfigError, match=r"dynamics\.engine"):
+        run(finished, engine="ase")
