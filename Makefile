@@ -8,6 +8,10 @@ BIN    := $(VENV)/bin
 # Python sources are used in place (an editable install), so editing them needs nothing.
 BUILD_INPUTS := pyproject.toml $(wildcard CMakeLists.txt cmake/* src/trepid/native/*.* src/trepid/native/lammps/*)
 
+# Linear algebra threads spin while they wait for each other: on cores that other work keeps busy, two are several times
+# slower than one. Systems of demo and tests are small, so one it is; OMP_NUM_THREADS=2 make demo asks for more.
+export OMP_NUM_THREADS ?= 1
+
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-all bench lint types format clean
 
