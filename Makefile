@@ -13,10 +13,10 @@ BUILD_INPUTS := pyproject.toml $(wildcard CMakeLists.txt cmake/* src/trepid/nati
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all bench lint types format clean
+.PHONY: help venv demo test test-all bench bench-lammps lint types format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.installed ## make .venv and install trepid into it, compiled core included
 
@@ -44,7 +44,10 @@ test-all: $(VENV)/.installed ## run all tests, the slow physics runs included
 	$(BIN)/python -m pytest -m ''
 
 bench: $(VENV)/.installed ## run the benchmarks and print their tables
-	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in accuracy uncertainty exact_gp cost speed; do echo "== $$script"; $(BIN)/python "benchmarks/$$script.py"; done
+
+bench-lammps: $(VENV)/.installed ## run the LAMMPS benchmark: pair_style trepid against uf3 and sw, a million atoms
+	$(BIN)/python benchmarks/lammps_speed.py
 
 lint: $(VENV)/.dev ## check style and common mistakes
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from trepid.cli.doctor import examine
 from trepid.errors import ConfigError
 from trepid.lammps import installation as module
 from trepid.lammps import plugin_folder
@@ -80,3 +81,10 @@ def test_error_lines() -> None:
     assert error_line(text) == "Lost atoms: original 64 current 63"
     assert error_line("ERROR: Invalid cell (a) (src/read_data.cpp:1)") == "Invalid cell (a)"
     assert error_line("something else\nmore") == "something else"
+
+
+@pytest.mark.usefixtures("installation")
+def test_doctor_runs_the_pair_style() -> None:
+    part = next(part for part in examine() if part.name == "lammps")
+    assert part.usable, part.detail
+    assert not part.needed
