@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# Threaded linear algebra may add up in another order from call to call; tests that compare bits, and the processes they start,
+# need one thread. Set before anything imports numpy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

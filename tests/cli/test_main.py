@@ -28,20 +28,15 @@ def test_every_verb_explains_itself(trepid, verb: str) -> None:
     assert "Usage: trepid " + verb in outcome.out
 
 
-def test_help_imports_nothing_heavy_and_is_instant() -> None:
+def test_help_imports_nothing_heavy() -> None:
     script = (
-        "import sys, time; start = time.perf_counter()\n"
+        "import sys\n"
         "from trepid.cli.main import run; assert run(['--help']) == 0\n"
         f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
-        "print(time.perf_counter() - start, *heavy, file=sys.stderr)"
+        "print(*heavy, file=sys.stderr)"
     )
-    # The best of three: a busy machine must not decide this.
-    results = [
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stderr.split()
-        for _ in range(3)
-    ]
-    assert all(len(words) == 1 for words in results), results
-    assert min(float(words[0]) for words in results) < 0.5
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stderr.split() == []
 
 
 def test_version(trepid) -> None:

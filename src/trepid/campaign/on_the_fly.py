@@ -21,7 +21,7 @@ Checkpoints lie at fixed steps and at every request, and the neighbour list star
 checkpoint depends on nothing but the checkpoint, the model and the labels. After a kill the same command goes on from
 the last one: a label whose file exists is adopted, a request without a file is computed, a model behind its labels is
 brought up to them, and trace and trajectory are cut back. On one machine the resumed campaign equals an uninterrupted
-one to the last bit.
+one to the last bit, with one thread (OMP_NUM_THREADS=1): threaded linear algebra may round differently from call to call.
 """
 
 from __future__ import annotations

