@@ -71,16 +71,14 @@ class FeatureBuilder:
         step = max(1, CHUNK_BYTES // (24 * self.basis.layout.size))
         for first in range(0, len(atoms), step):
             chunk = slice(first, min(first + step, len(atoms)))
-            rows = np.full(len(atoms), -1, dtype=np.int32)
-            rows[chunk] = np.arange(chunk.stop - first)
-            forces = self._rows.compute(pairs, rows, False, True, False)[1]
-            assert forces is not None
-            yield chunk, forces
+            yield chunk, self._force_rows(pairs, np.arange(first, chunk.stop))
 
     def force_rows_of(self, atoms: Atoms, chosen: NDArray[np.intp]) -> FloatArray:
         """Rows (3 len(chosen), raw) of the forces on a few atoms, in the order given."""
-        pairs = SkinNeighbors(self.basis.cutoff, skin=0).update(atoms, self.index(atoms))
-        rows = np.full(len(atoms), -1, dtype=np.int32)
+        return self._force_rows(SkinNeighbors(self.basis.cutoff, skin=0).update(atoms, self.index(atoms)), chosen)
+
+    def _force_rows(self, pairs: _native.Neighbours, chosen: NDArray[np.intp]) -> FloatArray:
+        rows = np.full(pairs.n_atoms, -1, dtype=np.int32)
         rows[chosen] = np.arange(len(chosen))
         forces = self._rows.compute(pairs, rows, False, True, False)[1]
         assert forces is not None

@@ -29,6 +29,7 @@ from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.kernels import Hyperparameters
 from trepid.potentials.bayesian.live import environment_rows, extend_templates, live_directions
 from trepid.potentials.bayesian.model_file import pack_symmetric, read_model, unpack_symmetric, write_model
+from trepid.potentials.bayesian.neighbors import SKIN
 from trepid.potentials.bayesian.posterior import Posterior, optimize_hyperparameters
 from trepid.potentials.bayesian.spline_potential import SplinePotential, Tables, make_tables
 from trepid.potentials.bayesian.statistics import KindStatistics, LabelKind, SufficientStatistics
@@ -266,7 +267,7 @@ class BayesianForceField(Potential):
         level, mean = Uncertainty(uncertainty), self.mean
         return PotentialCalculator(
             lambda atoms, neighbors, live: mean.evaluate_atoms(atoms, neighbors, live=live),
-            neighbors=mean.neighbors(skin=0.5),
+            neighbors=mean.neighbors(skin=SKIN),
             live_every=every if level is Uncertainty.LIVE else None,
             exact=self.predict if level is Uncertainty.EXACT else None,
         )

@@ -18,7 +18,7 @@ from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.calculator import PotentialCalculator
-from trepid.potentials.bayesian.neighbors import SkinNeighbors
+from trepid.potentials.bayesian.neighbors import SKIN, SkinNeighbors
 from trepid.potentials.bayesian.zbl import COULOMB, SCREENING_EXPONENT, SCREENING_LENGTH, zbl_range
 
 
@@ -193,6 +193,6 @@ class SplinePotential:
         level = Uncertainty(uncertainty)
         return PotentialCalculator(
             lambda atoms, neighbors, wanted: self.evaluate_atoms(atoms, neighbors, live=wanted),
-            neighbors=self.neighbors(skin=0.5),
+            neighbors=self.neighbors(skin=SKIN),
             live_every=every if level is Uncertainty.LIVE else None,
         )
