@@ -5,7 +5,7 @@
 // older code.
 //
 // One centre at a time:
-//   gather     neighbours inside the cutoffs, sorted by species; pair energies on the way
+//   gather     pair energies, and the neighbours inside the triplet cutoff sorted by species    lanes = list entries
 //   angular    Y_lm of every neighbour                                     lanes = neighbours
 //   density    A_lm,a = sum_j B_a(r_j) Y_lm(j)                             lanes = radial channels
 //   contract   Z_lm,a = dE_i/dA_lm,a = 2 w_lm sum_b C_l,ab A_lm,b          lanes = radial channels
@@ -15,6 +15,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #include "model.h"
 
@@ -27,43 +30,11 @@
 namespace trepid {
 namespace TREPID_ISA {
 
-#if defined(__AVX512F__)
-constexpr int kLanes = 8;
-#elif defined(__AVX2__)
-constexpr int kLanes = 4;
-#else
-constexpr int kLanes = 2;
-#endif
-constexpr int kFloatLanes = 2 * kLanes;
-typedef double Vd __attribute__((vector_size(8 * kLanes)));
-typedef float Vf __attribute__((vector_size(8 * kLanes)));
-typedef float Vh __attribute__((vector_size(4 * kLanes)));  // kLanes floats
+#include "lanes.h"
+
 constexpr int kChannelVectors = kChannelBlock / kLanes;
 constexpr int kRankVectors = kRankBlock / kFloatLanes;
 constexpr int kCellCoefficients = 4;
-
-TREPID_INLINE Vd splat(double a) {
-  return a - Vd{};
-}
-TREPID_INLINE Vd larger(Vd a, Vd b) {
-  return a > b ? a : b;
-}
-TREPID_INLINE Vd smaller(Vd a, Vd b) {
-  return a < b ? a : b;
-}
-TREPID_INLINE double sum(Vd a) {
-  double s = 0;
-  for (int k = 0; k < kLanes; ++k) s += a[k];
-  return s;
-}
-TREPID_INLINE Vd root(Vd a) {
-  Vd r;
-  for (int k = 0; k < kLanes; ++k) r[k] = __builtin_sqrt(a[k]);
-  return r;
-}
-TREPID_INLINE Vh to_float(Vd a) {
-  return __builtin_convertvector(a, Vh);
-}
 
 // A growing, 64-byte aligned array; old contents are not kept.
 template <class T>
@@ -134,9 +105,9 @@ class Kernel final : public KernelBase {
     Vd harmonic[Q];
   };
 
-  // Neighbours of one species inside the triplet cutoff.
+  // Neighbours of one species inside the triplet cutoff, those that only the last four splines reach behind the others.
   struct Segment {
-    int n, first_block, n_blocks;
+    int n, n_near, first_block, n_blocks;
     double *dx, *dy, *dz, *r2;
     int* index;
   };
@@ -150,6 +121,8 @@ class Kernel final : public KernelBase {
         channels_(n_channels(model)) {
     pair_step_ = m_.n_pair / (m_.pair_cutoff - m_.r_min);
     radial_step_ = m_.n_radial / (m_.triplet_cutoff - m_.r_min);
+    const double far = m_.r_min + (m_.n_radial - 4) / radial_step_;
+    far2_ = far * far;
     for (int l = 0; l <= L; ++l) {
       weight_[l * l] = 1;
       double ratio = 1;
@@ -159,6 +132,8 @@ class Kernel final : public KernelBase {
       }
     }
     tabulate_pairs();
+    spline_centre_.reserve(kp_);
+    for (int n = 0; n < kp_; ++n) spline_centre_[n] = n - 1;
     density_.reserve(static_cast<size_t>(Q) * channels_);
     response_.reserve(static_cast<size_t>(Q) * channels_);
     segments_.reserve(ns_);
@@ -202,14 +177,16 @@ class Kernel final : public KernelBase {
     if (n <= capacity_) return;
     capacity_ = (n + n / 4 + 2 * kLanes) / kLanes * kLanes;
     const size_t padded = capacity_ + kLanes;
-    pair_dx_.reserve(padded), pair_dy_.reserve(padded), pair_dz_.reserve(padded), pair_r2_.reserve(padded);
-    pair_index_.reserve(padded), pair_species_.reserve(padded);
-    segment_vectors_.reserve(4 * padded * ns_), segment_index_.reserve(padded * ns_);
+    if (m_.rank > 0) {
+      pair_dx_.reserve(padded), pair_dy_.reserve(padded), pair_dz_.reserve(padded);
+      pair_r_.reserve(padded), pair_inverse_.reserve(padded), pair_species_.reserve(padded);
+    }
+    segment_vectors_.reserve(8 * padded * ns_), segment_index_.reserve(2 * padded * ns_);
     for (int s = 0; s < ns_; ++s) {
       Segment& g = segments_[s];
-      g.dx = segment_vectors_.data() + 4 * padded * s;
-      g.dy = g.dx + padded, g.dz = g.dy + padded, g.r2 = g.dz + padded;
-      g.index = segment_index_.data() + padded * s;
+      g.dx = segment_vectors_.data() + 8 * padded * s;
+      g.dy = g.dx + 2 * padded, g.dz = g.dy + 2 * padded, g.r2 = g.dz + 2 * padded;
+      g.index = segment_index_.data() + 2 * padded * s;
     }
     const size_t n_blocks = capacity_ / kLanes + ns_ + 1;
     blocks_.reserve(n_blocks);
@@ -227,8 +204,8 @@ class Kernel final : public KernelBase {
     const int si = species_of(system, i), row = system.target ? system.target[i] : i;
     double force[3] = {0, 0, 0}, strain[6] = {0, 0, 0, 0, 0, 0};
     const bool with_strain = out.strain || out.atom_strain;
-    gather(system, i);
-    double energy = m_.offset[si] + pairs(si, force, with_strain ? strain : nullptr);
+    double energy = m_.offset[si] + (with_strain ? gather<true>(system, i, si, force, strain, out.live_forces)
+                                                 : gather<false>(system, i, si, force, strain, out.live_forces));
     int n_triplet = 0;
     for (int s = 0; s < ns_; ++s) n_triplet += segments_[s].n;
     if (n_triplet > 0) {
@@ -248,117 +225,7 @@ class Kernel final : public KernelBase {
     if (out.live_forces) live(system, si, row, n_triplet, out.live_forces);
   }
 
-  void gather(const System& system, int i) {
-    const int n = system.n_neighbours[i];
-    const int* list = system.neighbours[i];
-    reserve_neighbours(n);
-    const double reach = m_.pair_cutoff > m_.triplet_cutoff ? m_.pair_cutoff : m_.triplet_cutoff;
-    const double reach2 = reach * reach, triplet2 = m_.triplet_cutoff * m_.triplet_cutoff;
-    const double* x = system.positions;
-    const double xi = x[3 * static_cast<size_t>(i)], yi = x[3 * static_cast<size_t>(i) + 1],
-                 zi = x[3 * static_cast<size_t>(i) + 2];
-    int count = 0;
-    for (int k = 0; k < n; ++k) {
-      const int j = list[k] & system.neighbour_mask;
-      const double* xj = x + 3 * static_cast<size_t>(j);
-      const double dx = xj[0] - xi, dy = xj[1] - yi, dz = xj[2] - zi, r2 = dx * dx + dy * dy + dz * dz;
-      pair_dx_[count] = dx, pair_dy_[count] = dy, pair_dz_[count] = dz, pair_r2_[count] = r2;
-      pair_index_[count] = j;
-      count += r2 < reach2;
-    }
-    n_pairs_ = count;
-    for (int s = 0; s < ns_; ++s) segments_[s].n = 0;
-    for (int k = 0; k < count; ++k) {
-      const int s = species_of(system, pair_index_[k]);
-      pair_species_[k] = s;
-      Segment& g = segments_[s];
-      g.dx[g.n] = pair_dx_[k], g.dy[g.n] = pair_dy_[k], g.dz[g.n] = pair_dz_[k], g.r2[g.n] = pair_r2_[k];
-      g.index[g.n] = pair_index_[k];
-      g.n += pair_r2_[k] < triplet2;
-    }
-    int block = 0;
-    for (int s = 0; s < ns_; ++s) {  // fill the last block with neighbours at the cutoff, where every spline is zero
-      Segment& g = segments_[s];
-      g.first_block = block;
-      g.n_blocks = (g.n + kLanes - 1) / kLanes;
-      block += g.n_blocks;
-      for (int k = g.n; k < g.n_blocks * kLanes; ++k) {
-        g.dx[k] = g.dy[k] = 0;
-        g.dz[k] = m_.triplet_cutoff;
-        g.r2[k] = triplet2;
-      }
-    }
-  }
-
-  // Half of every pair energy of the centre; the whole force of the pair on the centre (the neighbour adds its own).
-  double pairs(int si, double force[3], double* strain) {
-    for (int k = n_pairs_; k % kLanes; ++k) pair_r2_[k] = 1;
-    double* slope_over_r = pair_work_.reserve(capacity_ + kLanes);
-    double* inverse_r = pair_inverse_.reserve(capacity_ + kLanes);
-    double energy = 0;
-    const double last = m_.n_pair;
-    const double* table = pair_table_.data() + static_cast<size_t>(si) * ns_ * m_.n_pair * kCellCoefficients;
-    for (int k = 0; k < n_pairs_; k += kLanes) {
-      const Vd r = root(*reinterpret_cast<const Vd*>(pair_r2_.data() + k));
-      *reinterpret_cast<Vd*>(slope_over_r + k) = smaller((r - m_.r_min) * pair_step_, splat(last));
-      *reinterpret_cast<Vd*>(inverse_r + k) = 1.0 / r;
-    }
-    for (int k = 0; k < n_pairs_; ++k) {
-      const double t = slope_over_r[k], inside = t > 0 ? t : 0;
-      int cell = static_cast<int>(inside);
-      cell = cell < m_.n_pair - 1 ? cell : m_.n_pair - 1;
-      const double u = inside - cell;
-      const double* c = table + (static_cast<size_t>(pair_species_[k]) * m_.n_pair + cell) * kCellCoefficients;
-      const double slope = c[1] + u * (2 * c[2] + u * 3 * c[3]);
-      energy += 0.5 * (c[0] + u * (c[1] + u * (c[2] + u * c[3])) + (t - inside) * slope);
-      slope_over_r[k] = slope * pair_step_ * inverse_r[k];
-    }
-    if (zbl_reach2_[si] > 0) energy += repulsion(si, slope_over_r);
-    double fx = 0, fy = 0, fz = 0;
-    for (int k = 0; k < n_pairs_; ++k) {
-      fx += slope_over_r[k] * pair_dx_[k];
-      fy += slope_over_r[k] * pair_dy_[k];
-      fz += slope_over_r[k] * pair_dz_[k];
-    }
-    force[0] += fx, force[1] += fy, force[2] += fz;
-    if (strain)
-      for (int k = 0; k < n_pairs_; ++k) {
-        const double half = 0.5 * slope_over_r[k], x = pair_dx_[k], y = pair_dy_[k], z = pair_dz_[k];
-        strain[0] += half * x * x, strain[1] += half * y * y, strain[2] += half * z * z;
-        strain[3] += half * y * z, strain[4] += half * x * z, strain[5] += half * x * y;
-      }
-    return energy;
-  }
-
-  // Ziegler-Biersack-Littmark repulsion, switched off by a quintic step.
-  double repulsion(int si, double* slope_over_r) {
-    static const double amplitude[4] = {0.18175, 0.50986, 0.28022, 0.02817};
-    static const double decay[4] = {3.19980, 0.94229, 0.40290, 0.20162};
-    double energy = 0;
-    for (int k = 0; k < n_pairs_; ++k) {
-      if (pair_r2_[k] >= zbl_reach2_[si]) continue;
-      const Zbl& z = m_.zbl[si * ns_ + pair_species_[k]];
-      const double inverse = pair_inverse_[k], r = pair_r2_[k] * inverse;
-      if (r >= z.outer) continue;
-      double screening = 0, screening_slope = 0;
-      for (int a = 0; a < 4; ++a) {
-        const double term = amplitude[a] * __builtin_exp(-decay[a] * r * z.inverse_length);
-        screening += term;
-        screening_slope -= decay[a] * z.inverse_length * term;
-      }
-      const double bare = z.prefactor * inverse * screening,
-                   bare_slope = z.prefactor * inverse * (screening_slope - screening * inverse);
-      double step = 1, step_slope = 0;
-      if (r > z.inner) {
-        const double width = z.outer - z.inner, u = (r - z.inner) / width;
-        step = 1 - u * u * u * (10 - u * (15 - 6 * u));
-        step_slope = -30 * u * u * (1 - u) * (1 - u) / width;
-      }
-      energy += 0.5 * bare * step;
-      slope_over_r[k] += (bare_slope * step + bare * step_slope) * inverse;
-    }
-    return energy;
-  }
+#include "kernel_pairs.h"
 
   void angular(const Segment& g) {
     for (int b = 0; b < g.n_blocks; ++b) {
@@ -428,15 +295,14 @@ class Kernel final : public KernelBase {
 
   void densities(int species) {
     const Segment& g = segments_[species];
+    const Vd* centres = reinterpret_cast<const Vd*>(spline_centre_.data());
     for (int j = 0; j < g.n; ++j) {  // radial functions of each neighbour, lanes = channels
       const Block& k = blocks_[g.first_block + j / kLanes];
       const double t = k.t[j % kLanes], below = k.below[j % kLanes];
       Vd* radial = reinterpret_cast<Vd*>(radial_.data() + static_cast<size_t>(g.first_block * kLanes + j) * kp_);
       for (int v = 0; v < kp_ / kLanes; ++v) {
-        Vd centre_of;
-        for (int a = 0; a < kLanes; ++a) centre_of[a] = v * kLanes + a - 1;
         Vd value, slope;
-        spline_bump(t - centre_of, &value, &slope);
+        spline_bump(t - centres[v], &value, &slope);
         radial[v] = value + below * slope;
       }
     }
@@ -482,71 +348,77 @@ class Kernel final : public KernelBase {
   }
 
   void backward(const System& system, int species, double* forces, double force[3], double* strain) {
-    if (k_ == kChannelBlock)
-      neighbour_gradients<kChannelBlock>(segments_[species], species);
-    else
-      neighbour_gradients<0>(segments_[species], species);
-    scatter(system, segments_[species], forces, force, strain);
+    const Segment& g = segments_[species];
+    Vd* splines = dense_radial_.reserve(2 * k_);
+    for (int b = 0; b < g.n_blocks; ++b) {
+      if (k_ != kChannelBlock)
+        block_gradient<0, 0>(g, b, species, splines);
+      else if (b * kLanes < g.n_near)
+        block_gradient<0, kChannelBlock>(g, b, species, splines);
+      else
+        block_gradient<kChannelBlock - 4, 4>(g, b, species, splines);
+    }
+    scatter(system, g, forces, force, strain);
   }
 
-  // g_j of every neighbour of a segment, into gradient_.
-  template <int Radial>
-  void neighbour_gradients(const Segment& g, int species) {
-    const int n_radial = Radial ? Radial : k_;
+  // g_j of one block of neighbours, into gradient_. Count splines from First on are summed; 0 stands for all of
+  // n_radial.
+  template <int First, int Count>
+  void block_gradient(const Segment& g, int b, int species, Vd* splines) {
+    const int n_radial = Count ? Count : k_;
     double *gx = gradient_.data(), *gy = gx + capacity_ + kLanes, *gz = gy + capacity_ + kLanes;
-    Vd* value = dense_radial_.reserve(2 * k_);
-    Vd* slope = value + k_;
-    for (int b = 0; b < g.n_blocks; ++b) {
-      const Block& k = blocks_[g.first_block + b];
-      for (int n = 0; n < n_radial; ++n) {
-        spline_bump(k.t - (n - 1.0), value + n, slope + n);
-        value[n] += k.below * slope[n];
-      }
-      Vd along{}, tx{}, ty{}, tz{};  // along: dE/dr at fixed direction; t: gradient in the components of the direction
-#pragma GCC unroll 9
-      for (int m = 0; m <= L; ++m) {
-        Vd even_g{}, odd_g{}, even_h{}, odd_h{}, even_z{}, odd_z{};
-#pragma GCC unroll 9
-        for (int l = m; l <= L; ++l) {
-          const double* even = response_.data() + static_cast<size_t>(even_index(l, m)) * channels_ + species * kp_;
-          const double* odd = response_.data() + static_cast<size_t>(odd_index(l, m)) * channels_ + species * kp_;
-          Vd ge{}, he{}, go{}, ho{};
-#pragma GCC unroll 8
-          for (int n = 0; n < n_radial; ++n) {
-            ge += even[n] * value[n];
-            he += even[n] * slope[n];
-            if (m > 0) {
-              go += odd[n] * value[n];
-              ho += odd[n] * slope[n];
-            }
-          }
-          const Vd p = k.p[triangle(l, m)];
-          even_g += ge * p;
-          even_h += he * p;
-          if (m > 0) {
-            odd_g += go * p;
-            odd_h += ho * p;
-          }
-          if (m < l) {
-            const Vd next = k.p[triangle(l, m + 1)];
-            even_z += ge * next;
-            if (m > 0) odd_z += go * next;
-          }
-        }
-        along += even_h * k.c[m];
-        tz += even_z * k.c[m];
-        if (m > 0) {
-          along += odd_h * k.s[m];
-          tz += odd_z * k.s[m];
-          tx += static_cast<double>(m) * (even_g * k.c[m - 1] + odd_g * k.s[m - 1]);
-          ty += static_cast<double>(m) * (odd_g * k.c[m - 1] - even_g * k.s[m - 1]);
-        }
-      }
-      const Vd radial = along * radial_step_ - (tx * k.x + ty * k.y + tz * k.z) * k.inverse_r;
-      *reinterpret_cast<Vd*>(gx + b * kLanes) = radial * k.x + tx * k.inverse_r;
-      *reinterpret_cast<Vd*>(gy + b * kLanes) = radial * k.y + ty * k.inverse_r;
-      *reinterpret_cast<Vd*>(gz + b * kLanes) = radial * k.z + tz * k.inverse_r;
+    Vd local[Count ? 2 * Count : 1];
+    Vd *value = Count ? local : splines, *slope = value + n_radial;
+    const Block& k = blocks_[g.first_block + b];
+    for (int n = 0; n < n_radial; ++n) {
+      spline_bump(k.t - (First + n - 1.0), value + n, slope + n);
+      value[n] += k.below * slope[n];
     }
+    Vd along{}, tx{}, ty{}, tz{};  // along: dE/dr at fixed direction; t: gradient in the components of the direction
+#pragma GCC unroll 9
+    for (int m = 0; m <= L; ++m) {
+      Vd even_g{}, odd_g{}, even_h{}, odd_h{}, even_z{}, odd_z{};
+#pragma GCC unroll 9
+      for (int l = m; l <= L; ++l) {
+        const double* even =
+            response_.data() + static_cast<size_t>(even_index(l, m)) * channels_ + species * kp_ + First;
+        const double* odd = response_.data() + static_cast<size_t>(odd_index(l, m)) * channels_ + species * kp_ + First;
+        Vd ge{}, he{}, go{}, ho{};
+#pragma GCC unroll 8
+        for (int n = 0; n < n_radial; ++n) {
+          ge += even[n] * value[n];
+          he += even[n] * slope[n];
+          if (m > 0) {
+            go += odd[n] * value[n];
+            ho += odd[n] * slope[n];
+          }
+        }
+        const Vd p = k.p[triangle(l, m)];
+        even_g += ge * p;
+        even_h += he * p;
+        if (m > 0) {
+          odd_g += go * p;
+          odd_h += ho * p;
+        }
+        if (m < l) {
+          const Vd next = k.p[triangle(l, m + 1)];
+          even_z += ge * next;
+          if (m > 0) odd_z += go * next;
+        }
+      }
+      along += even_h * k.c[m];
+      tz += even_z * k.c[m];
+      if (m > 0) {
+        along += odd_h * k.s[m];
+        tz += odd_z * k.s[m];
+        tx += static_cast<double>(m) * (even_g * k.c[m - 1] + odd_g * k.s[m - 1]);
+        ty += static_cast<double>(m) * (odd_g * k.c[m - 1] - even_g * k.s[m - 1]);
+      }
+    }
+    const Vd radial = along * radial_step_ - (tx * k.x + ty * k.y + tz * k.z) * k.inverse_r;
+    *reinterpret_cast<Vd*>(gx + b * kLanes) = radial * k.x + tx * k.inverse_r;
+    *reinterpret_cast<Vd*>(gy + b * kLanes) = radial * k.y + ty * k.inverse_r;
+    *reinterpret_cast<Vd*>(gz + b * kLanes) = radial * k.z + tz * k.inverse_r;
   }
 
   void scatter(const System& system, const Segment& g, double* forces, double force[3], double* strain) {
@@ -573,11 +445,12 @@ class Kernel final : public KernelBase {
   const Model m_;
   const int ns_, k_, kp_, channels_;
   double pair_step_, radial_step_;
+  double far2_;  // squared distance from which on only the last four radial splines are not zero, A^2
   double weight_[Q];
-  int capacity_ = 0, n_pairs_ = 0;
-  Buffer<double> pair_table_, pair_dx_, pair_dy_, pair_dz_, pair_r2_, pair_inverse_, pair_work_, segment_vectors_,
+  int capacity_ = -1, n_pairs_ = 0;  // -1: no arrays yet, which a centre without neighbours needs too
+  Buffer<double> pair_table_, pair_dx_, pair_dy_, pair_dz_, pair_r_, pair_inverse_, segment_vectors_, spline_centre_,
       radial_, density_, response_, gradient_, zbl_reach2_;
-  Buffer<int> pair_index_, pair_species_, segment_index_;
+  Buffer<int> pair_species_, segment_index_;
   Buffer<Segment> segments_;
   Buffer<Block> blocks_;
   Buffer<Vd> dense_radial_;

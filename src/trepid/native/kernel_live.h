@@ -51,7 +51,7 @@ void live_pairs(int si, int block, Vf force[3][kRankVectors]) {
   const float* table = m_.pair_live + static_cast<size_t>(si) * ns_ * per_pair + block * kRankBlock;
   for (int k = 0; k < n_pairs_; ++k) {
     const double inverse = pair_inverse_[k];
-    double t = (pair_r2_[k] * inverse - m_.r_min) * pair_step_;
+    double t = (pair_r_[k] - m_.r_min) * pair_step_;
     t = t < 0 ? 0 : t < m_.n_pair ? t : m_.n_pair;
     float value[4], slope[4];
     const int cell = live_splines(t, 0, m_.n_pair, static_cast<float>(pair_step_ * inverse), value, slope);

@@ -59,6 +59,14 @@ class Prediction:
         eV/A.
     stress_uncertainty : (6,) array or None
         eV/A^3.
+    atom_energies : (n_atoms,) array or None
+        Share of every atom in the energy, eV; they add up to `energy`. None where the potential has no such shares.
+    energy_ensemble : (n_members,) array or None
+        Energies of the members of a committee, eV; None for other potentials, as below.
+    forces_ensemble : (n_members, n_atoms, 3) array or None
+        eV/A.
+    stress_ensemble : (n_members, 6) array or None
+        eV/A^3.
     """
 
     energy: float
@@ -67,6 +75,10 @@ class Prediction:
     energy_uncertainty: float | None = None
     forces_uncertainty: FloatArray | None = None
     stress_uncertainty: FloatArray | None = None
+    atom_energies: FloatArray | None = None
+    energy_ensemble: FloatArray | None = None
+    forces_ensemble: FloatArray | None = None
+    stress_ensemble: FloatArray | None = None
 
     @property
     def atom_uncertainty(self) -> FloatArray:
