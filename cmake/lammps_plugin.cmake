@@ -1,9 +1,12 @@
 # Target trepidplugin: pair_style trepid as a LAMMPS plugin, in trepid/lammps_plugins/trepidplugin.so.
 
-execute_process(
-  COMMAND ${Python_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/find_lammps.py
-  OUTPUT_VARIABLE found OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE failed)
-if(NOT failed)
+set(found "")
+if(Python_EXECUTABLE)
+  execute_process(
+    COMMAND ${Python_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/find_lammps.py
+    OUTPUT_VARIABLE found OUTPUT_STRIP_TRAILING_WHITESPACE)
+endif()
+if(found)
   list(GET found 0 default_include)
   list(GET found 1 default_mpi)
   list(GET found 2 default_version)
@@ -13,6 +16,9 @@ set(TREPID_MPI_INCLUDE "${default_mpi}" CACHE PATH "Folder with mpi.h; the STUBS
 set(TREPID_LAMMPS_VERSION "${default_version}" CACHE STRING "Release of that LAMMPS, as it prints it: 22 Jul 2025")
 
 if(NOT TREPID_LAMMPS_INCLUDE OR NOT TREPID_MPI_INCLUDE)
+  if(NOT TREPID_PYTHON)
+    message(FATAL_ERROR "Nothing to build: give -DTREPID_LAMMPS_INCLUDE and -DTREPID_MPI_INCLUDE")
+  endif()
   message(STATUS "LAMMPS or MPI headers not found: pair_style trepid is not built")
   return()
 endif()
