@@ -13,8 +13,9 @@ FLOORS = (
     ("report",),
     ("campaign",),
     ("dynamics", "evaluation", "export", "events"),
+    ("anharmonicity",),
+    ("potentials", "reference", "execution"),
     ("lammps",),
-    ("potentials", "reference"),
     ("data", "acquisition", "config"),
     ("errors", "_native"),
 )

@@ -10,23 +10,27 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trepid.anharmonicity.measure import sigma_a as sigma_a
     from trepid.potentials.base import Noise as Noise
     from trepid.potentials.base import Prediction as Prediction
     from trepid.potentials.base import Uncertainty as Uncertainty
     from trepid.potentials.bayesian.exact_gp import ExactGP as ExactGP
     from trepid.potentials.bayesian.force_field import BayesianForceField as BayesianForceField
     from trepid.potentials.bayesian.kernels import Hyperparameters as Hyperparameters
+    from trepid.potentials.committee import Committee as Committee
 
 _PUBLIC = {
     "BayesianForceField": "trepid.potentials.bayesian.force_field",
+    "Committee": "trepid.potentials.committee",
     "ExactGP": "trepid.potentials.bayesian.exact_gp",
     "Hyperparameters": "trepid.potentials.bayesian.kernels",
     "Noise": "trepid.potentials.base",
     "Prediction": "trepid.potentials.base",
     "Uncertainty": "trepid.potentials.base",
+    "sigma_a": "trepid.anharmonicity.measure",
 }
 
-__all__ = ["BayesianForceField", "ExactGP", "Hyperparameters", "Noise", "Prediction", "Uncertainty"]
+__all__ = ["BayesianForceField", "Committee", "ExactGP", "Hyperparameters", "Noise", "Prediction", "Uncertainty", "sigma_a"]
 
 try:
     __version__ = version("trepid")

@@ -35,3 +35,9 @@ class UntrustedError(TrepidError):
     """A simulation was stopped because the model does not know what it is doing there."""
 
     exit_code = 4
+
+
+class BackendError(TrepidError):
+    """A program that trepid drives (the package of a committee's members, ...) is missing, failed or died."""
+
+    exit_code = 5

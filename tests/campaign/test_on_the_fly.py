@@ -21,7 +21,8 @@ from campaign_doubles import (
     springs,
 )
 
-from trepid.campaign.labels import Labeller
+from trepid.campaign.label_case import LabelCase
+from trepid.campaign.labels import Labeller, LabelStore
 from trepid.campaign.learner import Learner, PotentialFactory
 from trepid.campaign.ledger import Failure, Label, Request, Resume, Rewind, Stage, StopReason, Train, read_ledger
 from trepid.campaign.on_the_fly import CampaignResult, _OnTheFly, learn
@@ -305,7 +306,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, count: int,
 
 PLACES = [
     (LoggedReference, "_compute", 2, False),
-    (Labeller, "_attempt", 3, True),
+    (LabelStore, "write", 3, True),
     (Labeller, "obtain", 3, True),
     (Learner, "_settle", 1, False),
     (Learner, "_note", 1, False),
@@ -316,7 +317,7 @@ PLACES = [
     (_OnTheFly, "_ask", 1, False),
     (_OnTheFly, "_ask", 1, True),
     (LoggedReference, "_compute", 4, False),
-    (Labeller, "_attempt", 4, True),
+    (LabelCase, "_note_label", 4, False),
     (Labeller, "obtain", 4, True),
     (Learner, "_note", 2, False),
     (Learner, "_note", 3, True),

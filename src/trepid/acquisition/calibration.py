@@ -172,6 +172,45 @@ def calibration_by_species(errors: ArrayLike, stds: ArrayLike, symbols: Sequence
     return {str(name): calibration(e[names == name], s[names == name]) for name in np.unique(names)}
 
 
+@dataclass(frozen=True)
+class RoundCalibration:
+    """Calibration of the labels of one round, as announced and after a scale learnt in earlier rounds.
+
+    Attributes
+    ----------
+    before : Calibration
+        Of the standard deviations as announced.
+    scale : float or None
+        Factor fitted to all earlier rounds together; None in the first, which has none.
+    after : Calibration or None
+        Of the standard deviations times `scale`; None without one, or where every earlier error is zero.
+    """
+
+    before: Calibration
+    scale: float | None
+    after: Calibration | None
+
+
+def calibration_of_rounds(errors: Sequence[ArrayLike], stds: Sequence[ArrayLike]) -> list[RoundCalibration]:
+    """Calibration round by round; no round is scaled by what its own errors say.
+
+    Parameters
+    ----------
+    errors, stds : sequences of arrays
+        Of the labels chosen in each round, by the model that chose them. Rounds without a label are not allowed.
+    """
+    if len(errors) != len(stds):
+        raise ValueError(f"{len(errors)} rounds of errors and {len(stds)} of stds: they must agree")
+    rounds: list[RoundCalibration] = []
+    seen: list[FloatArray] = []
+    for e, s in zip(errors, stds, strict=True):
+        scale = float(np.sqrt(np.mean(np.concatenate(seen) ** 2))) if seen else None
+        after = None if scale is None or scale == 0.0 else calibration(e, scale * np.asarray(s, dtype=np.float64))
+        rounds.append(RoundCalibration(before=calibration(e, s), scale=scale, after=after))
+        seen.append(z_scores(e, s))
+    return rounds
+
+
 def _some(z: FloatArray) -> FloatArray:
     if z.size == 0:
         raise ValueError("there is no error to judge the stds by")

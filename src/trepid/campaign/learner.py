@@ -122,19 +122,22 @@ class Learner:
         self._note(optimized=optimized, seconds=time.perf_counter() - began)
 
     def _note(self, *, optimized: bool, seconds: float) -> None:
-        noise = self.potential.noise
-        self._ledger.append(
-            Train(
-                n_labels=self.potential.n_frames,
-                optimized=optimized,
-                noise_energy=float(noise.energy),
-                noise_forces=float(noise.forces),
-                noise_stress=float(noise.stress),
-                log_evidence=_finite(getattr(self.potential, "log_evidence", None)),
-                seconds=round(seconds, 3),
-                hyperparameters=_plain(getattr(self.potential, "hyperparameters", None)),
-            )
-        )
+        self._ledger.append(training_event(self.potential, optimized=optimized, seconds=seconds))
+
+
+def training_event(potential: Potential, *, optimized: bool, seconds: float) -> Train:
+    """Entry of the ledger about a training that is done."""
+    noise = potential.noise
+    return Train(
+        n_labels=potential.n_frames,
+        optimized=optimized,
+        noise_energy=_finite(noise.energy),
+        noise_forces=_finite(noise.forces),
+        noise_stress=_finite(noise.stress),
+        log_evidence=_finite(getattr(potential, "log_evidence", None)),
+        seconds=round(seconds, 3),
+        hyperparameters=_plain(getattr(potential, "hyperparameters", None)),
+    )
 
 
 def _finite(value: Any) -> float | None:

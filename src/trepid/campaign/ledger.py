@@ -31,14 +31,26 @@ class Reason(str, Enum):
     INITIAL = "initial"
     """One of the displaced and strained crystals the campaign starts from."""
     UNCERTAINTY = "uncertainty"
-    """The force uncertainty of the frame exceeded the threshold."""
+    """The force uncertainty of the frame exceeded the threshold; in rounds, it was chosen for its uncertainty."""
+    EVENT = "event"
+    """Rounds: a frame of an event of a class not labelled before."""
+    RANDOM = "random"
+    """Rounds: drawn at random, the control."""
+    HOT = "hot"
+    """Rounds: one of the equidistant frames of the hottest walks, the other control."""
+    HARMONIC = "harmonic"
+    """Rounds: a finite displacement behind the force constants of the start."""
 
 
 class StopReason(str, Enum):
     """Why a campaign ended."""
 
     FINISHED = "finished"
-    """All stages were run."""
+    """All stages, or rounds, were run."""
+    CONVERGED = "converged"
+    """Rounds: nothing was worth a label for as many rounds as asked, or the tolerances are met."""
+    HOURS = "hours"
+    """Rounds: the budget of wall time is spent."""
     LABELS = "labels"
     """One label more was needed than the budget allows."""
     NO_CALLS = "no_calls"
@@ -115,15 +127,26 @@ class Failure(Event):
 
 
 @dataclass(frozen=True)
+class Doubted(Event):
+    """A label came and is mistrusted, for a `trepid.campaign.label_check.Doubt`; it is computed once more."""
+
+    event: ClassVar[str] = "doubt"
+    label: int
+    attempt: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Train(Event):
     """The model was trained. Noises in eV per sqrt atom, eV/A, eV/A^3; null where the potential has no such figure."""
 
     event: ClassVar[str] = "train"
     n_labels: int
     optimized: bool
-    noise_energy: float
-    noise_forces: float
-    noise_stress: float
+    noise_energy: float | None
+    noise_forces: float | None
+    noise_stress: float | None
     log_evidence: float | None
     seconds: float
     hyperparameters: dict[str, Any]
@@ -150,6 +173,57 @@ class Rewind(Event):
 
 
 @dataclass(frozen=True)
+class Round(Event):
+    """Rounds: a round begins; round 0 labels the frames the campaign starts from."""
+
+    event: ClassVar[str] = "round"
+    round: int
+    n_labels: int
+
+
+@dataclass(frozen=True)
+class Walks(Event):
+    """Rounds: the walks of a round are done; `untrusted` and `left_reality` of them ended before their time."""
+
+    event: ClassVar[str] = "walks"
+    round: int
+    n_walks: int
+    n_candidates: int
+    time_ps: float
+    untrusted: int
+    left_reality: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Selected(Event):
+    """Rounds: frames were chosen; uncertainties by the measure of the campaign, null where it was not asked."""
+
+    event: ClassVar[str] = "selection"
+    round: int
+    n_candidates: int
+    n_worthy: int
+    n_selected: int
+    n_events: int
+    mean_uncertainty: float | None
+    half_uncertainty: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RoundEnd(Event):
+    """Rounds: a round is complete. Force errors in eV/A: on its labels before training, on the test frames after."""
+
+    event: ClassVar[str] = "round_end"
+    round: int
+    n_labels: int
+    n_failed: int
+    forces_mae_new: float | None
+    forces_mae_test: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Stop(Event):
     """The campaign ended; `reason` is a StopReason."""
 
@@ -161,7 +235,23 @@ class Stop(Event):
 
 
 EVENTS: Mapping[str, type[Event]] = {
-    kind.event: kind for kind in (Start, Resume, Request, Label, Failure, Train, Stage, Rewind, Stop)
+    kind.event: kind
+    for kind in (
+        Start,
+        Resume,
+        Request,
+        Label,
+        Failure,
+        Doubted,
+        Train,
+        Stage,
+        Rewind,
+        Round,
+        Walks,
+        Selected,
+        RoundEnd,
+        Stop,
+    )
 }
 
 SomeEvent = TypeVar("SomeEvent", bound=Event)
@@ -254,6 +344,18 @@ class Ledger:
     def all(self, kind: type[SomeEvent]) -> Iterator[SomeEvent]:
         """Events of one kind, in order."""
         return (entry.event for entry in self._entries if isinstance(entry.event, kind))
+
+    @property
+    def wall_time_s(self) -> float:
+        """Time between the first and the last entry of every start, summed over the starts, s."""
+        total, began, latest = 0.0, None, None
+        for entry in self._entries:
+            now = datetime.fromisoformat(entry.time)
+            if began is None or isinstance(entry.event, Resume):
+                total += (latest - began).total_seconds() if began is not None and latest is not None else 0.0
+                began = now
+            latest = now
+        return total + ((latest - began).total_seconds() if began is not None and latest is not None else 0.0)
 
     @property
     def last(self) -> Event | None:

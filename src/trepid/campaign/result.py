@@ -29,6 +29,8 @@ class CampaignResult:
     seconds_per_label : float
         Mean time of the reference, s; NaN without labels.
     directory, model_file : Path
+    n_rounds : int or None
+        Complete rounds of a campaign in rounds; None for one on the fly.
     """
 
     reason: StopReason
@@ -39,6 +41,7 @@ class CampaignResult:
     seconds_per_label: float
     directory: Path
     model_file: Path
+    n_rounds: int | None = None
 
     @property
     def exit_code(self) -> int:
@@ -52,7 +55,9 @@ class CampaignResult:
     def summary(self) -> str:
         """The closing line."""
         story = {
-            StopReason.FINISHED: "finished: all stages were run",
+            StopReason.FINISHED: f"finished: all {'stages' if self.n_rounds is None else 'rounds'} were run",
+            StopReason.CONVERGED: "finished: converged",
+            StopReason.HOURS: "stopped: the budget of hours is spent",
             StopReason.LABELS: "stopped: the labelling budget is spent",
             StopReason.NO_CALLS: "finished: the model asked for nothing more",
             StopReason.FAILURES: "stopped: labels failed",
@@ -60,4 +65,5 @@ class CampaignResult:
             StopReason.INTERRUPTED: "interrupted: the same command resumes",
         }[self.reason]
         detail = f" ({self.message})" if self.message else ""
-        return f"{story}{detail}; {self.n_labels} labels used in {self.time_ps:.3f} ps of MD; model: {self.model_file}"
+        rounds = "" if self.n_rounds is None else f" of {self.n_rounds} rounds"
+        return f"{story}{detail}; {self.n_labels} labels used in {self.time_ps:.3f} ps of MD{rounds}; model: {self.model_file}"

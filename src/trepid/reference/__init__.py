@@ -1,4 +1,4 @@
-"""Reference methods that label frames: tblite, GPAW, any ASE calculator, behind one contract."""
+"""Reference methods that label frames: tblite, GPAW, any ASE calculator, LAMMPS, behind one contract."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from trepid.reference.base import FailureReason, LabelError, Reference
 from trepid.reference.contract import ContractError, ContractReport, Tolerances, validate_reference
 from trepid.reference.gpaw import GPAWReference
 from trepid.reference.isolation import IsolatedReference
+from trepid.reference.lammps import LAMMPSReference
 from trepid.reference.tblite import TBLiteReference
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "FailureReason",
     "GPAWReference",
     "IsolatedReference",
+    "LAMMPSReference",
     "LabelError",
     "Reference",
     "TBLiteReference",
@@ -34,6 +36,7 @@ _ENGINES: dict[str, type[Reference]] = {
     "tblite": TBLiteReference,
     "gpaw": GPAWReference,
     "ase": ASECalculatorReference,
+    "lammps": LAMMPSReference,
 }
 
 
@@ -48,14 +51,14 @@ def make_reference(
 
     Parameters
     ----------
-    engine : {"tblite", "gpaw", "ase"}
+    engine : {"tblite", "gpaw", "ase", "lammps"}
     directory : path, optional
         Folder for the files and logs of engines that write some; see the engine.
     timeout_s : float, optional
         Give a label up after this time, s. The engine then runs in a process of its own, whose crash too is only a
         failed label.
     **parameters
-        Arguments of `TBLiteReference`, `GPAWReference` or `ASECalculatorReference`.
+        Arguments of `TBLiteReference`, `GPAWReference`, `ASECalculatorReference` or `LAMMPSReference`.
 
     Raises
     ------

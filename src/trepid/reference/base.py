@@ -31,6 +31,8 @@ class FailureReason(str, Enum):
     """A label is NaN or infinite."""
     TIMEOUT = "timeout"
     """The label took longer than allowed."""
+    CORRUPTED = "corrupted"
+    """A label came, and is not the answer of the reference for this frame."""
 
 
 class LabelError(TrepidError):

@@ -27,6 +27,8 @@ _STOP_TEXT: Mapping[StopReason, str] = {
     StopReason.NO_CALLS: "stopped: no call for as long as was asked for",
     StopReason.FAILURES: "stopped: the reference failed too often",
     StopReason.GUARD: "stopped: the dynamics left reality again and again",
+    StopReason.CONVERGED: "converged",
+    StopReason.HOURS: "stopped: the budget of hours is used",
     StopReason.INTERRUPTED: "interrupted; the same command resumes it",
 }
 

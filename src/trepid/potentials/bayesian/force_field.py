@@ -20,6 +20,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from trepid import _native
+from trepid.acquisition.batch import most_uncertain_atoms
 from trepid.data import LabelKeys, labels_of
 from trepid.errors import ConfigError, DataError, ModelFileError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
@@ -260,7 +261,45 @@ class BayesianForceField(Potential):
             energy_uncertainty=float(self.posterior.standard_deviation(rows.energy)[0]),
             forces_uncertainty=forces,
             stress_uncertainty=None if rows.stress is None else self.posterior.standard_deviation(rows.stress),
+            atom_energies=prediction.atom_energies,
         )
+
+    def information_rows(self, atoms: Atoms, *, n_atoms: int | None = None) -> FloatArray:
+        """Force features of a frame in the coordinates of the posterior, for `trepid.acquisition.batch`.
+
+        R R^T is the posterior (epistemic) covariance of the forces, (eV/A)^2, and R_a R_b^T that between two frames. Rows of
+        different frames belong together only as long as the model does not learn.
+
+        Parameters
+        ----------
+        atoms : Atoms
+        n_atoms : int, optional
+            Only the atoms with the largest force uncertainty, in the order of the frame; default all.
+
+        Returns
+        -------
+        (3 n_atoms, p) array
+            eV/A; p = `posterior.n_directions`.
+        """
+        variances = np.empty(len(atoms))
+        kept: list[tuple[int, FloatArray]] = []
+        for chunk, force_rows in self.features.force_rows(atoms):
+            rows = self.posterior.rotated(force_rows).T.reshape(-1, 3, self.posterior.n_directions)
+            variances[chunk] = np.einsum("icp,icp->i", rows, rows)
+            kept.extend(enumerate(rows, start=chunk.start))
+            if n_atoms is not None:  # what is out already cannot come back
+                best = set(most_uncertain_atoms(variances[: chunk.stop], n_atoms))
+                kept = [(i, r.copy()) for i, r in kept if i in best]
+        return np.concatenate([r for _, r in kept])
+
+    def energy_difference_uncertainty(self, atoms: Atoms, other: Atoms) -> float:
+        """One standard deviation (epistemic) of E(atoms) - E(other), eV.
+
+        What both frames share cancels: with `other` the same frame before an event, or with the atoms around it put back, this
+        is the uncertainty of the cost of the event alone, whatever the size of the cell.
+        """
+        difference = self.features.frame_rows(atoms).energy - self.features.frame_rows(other).energy
+        return float(self.posterior.standard_deviation(difference)[0])
 
     def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE, every: int = 1) -> PotentialCalculator:
         """ASE calculator of the model as it is now; `every`: live uncertainty on every n-th configuration only."""

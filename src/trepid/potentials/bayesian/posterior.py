@@ -115,14 +115,15 @@ class Posterior:
 
     def standard_deviation(self, rows: FloatArray) -> FloatArray:
         """One standard deviation (m,) of the labels with feature rows (m, raw): sqrt(phi A^-1 phi^T)."""
-        return np.sqrt(np.einsum("ij,ij->j", *(2 * [self._rotated(rows)])))
+        return np.sqrt(np.einsum("ij,ij->j", *(2 * [self.rotated(rows)])))
 
     def covariance(self, rows: FloatArray) -> FloatArray:
         """Covariance (m, m) of the labels with feature rows (m, raw)."""
-        rotated = self._rotated(rows)
+        rotated = self.rotated(rows)
         return rotated.T @ rotated
 
-    def _rotated(self, rows: FloatArray) -> FloatArray:
+    def rotated(self, rows: FloatArray) -> FloatArray:
+        """L^-1 U^T rows^T, (n_directions, m): its products between columns are posterior covariances of the labels."""
         whitened = to_whitened(rows, self.factors)
         return solve_triangular(self.cholesky, whitened.T, lower=True, check_finite=False, overwrite_b=True)
 

@@ -178,6 +178,7 @@ class SplinePotential:
             forces=forces,
             stress=strain / atoms.get_volume() if atoms.cell.rank == 3 else None,
             forces_uncertainty=None if variance is None else np.sqrt(variance),
+            atom_energies=energies,
         )
         return prediction, energies
 

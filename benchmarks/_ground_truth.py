@@ -1,0 +1,184 @@
+"""How a model is held against a known truth: a path, the rate of an event, its errors on calm and on eventful frames."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from ase import Atoms
+from numpy.typing import NDArray
+
+from trepid.dynamics.engine import start_driver
+from trepid.events import event_rate
+from trepid.potentials import Potential, Uncertainty, load_potential
+from trepid.potentials.bayesian import BayesianForceField
+
+FloatArray = NDArray[np.float64]
+N_SAMPLES = 40
+"""Force fields drawn from the posterior for the error bar of a path."""
+
+
+@dataclass(frozen=True)
+class PathJudgement:
+    """Energies along a path, relative to its first image, eV.
+
+    Attributes
+    ----------
+    truth, model, std : (n_images,) arrays
+        `std` is the spread of the members, or of force fields drawn from the posterior.
+    """
+
+    truth: FloatArray
+    model: FloatArray
+    std: FloatArray
+
+    @property
+    def largest_error(self) -> float:
+        """Largest deviation on the path, eV."""
+        return float(np.abs(self.model - self.truth).max())
+
+    @property
+    def top(self) -> tuple[float, float, float]:
+        """Highest energy on the path by truth and model, and its standard deviation, eV."""
+        k = int(np.argmax(self.truth))
+        return float(self.truth[k]), float(self.model[k]), float(self.std[k])
+
+
+def judge_path(potential: Potential, images: Sequence[Atoms]) -> PathJudgement:
+    """Hold a model against labelled images."""
+    truth = np.array([a.info["REF_energy"] for a in images])
+    if isinstance(potential, BayesianForceField):
+        drawn = potential.sample(N_SAMPLES, 0)
+        members = np.array([[force_field.energy(a) for a in images] for force_field in drawn])
+        model = np.array([potential.predict(a, uncertainty=Uncertainty.NONE).energy for a in images])
+    else:
+        predictions = [potential.predict(a) for a in images]
+        members = np.array([p.energy_ensemble for p in predictions]).T
+        model = np.array([p.energy for p in predictions])
+    spread = (members - members[:, :1]).std(axis=0, ddof=1)
+    return PathJudgement(truth - truth[0], model - model[0], spread)
+
+
+@dataclass(frozen=True)
+class FrameJudgement:
+    """Force errors and uncertainties of frames.
+
+    Attributes
+    ----------
+    mae : float
+        Of force components, eV/A.
+    uncertainty : (n_frames,) array
+        Largest force uncertainty of an atom, eV/A.
+    """
+
+    mae: float
+    uncertainty: FloatArray
+
+
+def judge_frames(potential: Potential, frames: Sequence[Atoms]) -> FrameJudgement:
+    """Errors on labelled frames."""
+    errors, uncertainty = [], []
+    for a in frames:
+        p = potential.predict(a)
+        errors.append(np.abs(p.forces - a.arrays["REF_forces"]).mean())
+        uncertainty.append(p.frame_uncertainty)
+    return FrameJudgement(float(np.mean(errors)), np.array(uncertainty))
+
+
+def flagged(events: FrameJudgement, calm: FrameJudgement) -> float:
+    """Share of eventful frames more uncertain than calm ones by two standard deviations: those with P_U above 1/2."""
+    limit = calm.uncertainty.mean() + 2 * calm.uncertainty.std(ddof=1)
+    return float(np.mean(events.uncertainty > limit))
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Onsets of events in a simulation, with the central 68 % Poisson interval of their rate, per 100 ps."""
+
+    n: int
+    time_ps: float
+
+    @property
+    def interval(self) -> tuple[float, float, float]:
+        rate = event_rate(self.n, self.time_ps)
+        return 100 * rate.rate, 100 * rate.low, 100 * rate.high
+
+
+def model_rate(
+    potential: Potential,
+    crystal: Atoms,
+    count_onsets: Callable[[FloatArray], int],
+    *,
+    temperature_K: float,
+    timestep_fs: float,
+    duration_ps: float,
+    engine: str = "ase",
+    equilibration_ps: float = 5.0,
+    sample_every: int = 5,
+    seed: int = 0,
+) -> Rate:
+    """Simulate a crystal on a model and count; `count_onsets` gets positions (n_frames, n_atoms, 3), A."""
+    driver = start_driver(
+        engine,
+        crystal,
+        potential,
+        temperature_K=temperature_K,
+        timestep_fs=timestep_fs,
+        rng=np.random.default_rng(seed),
+        thermostat="nose-hoover",
+        relaxation_time_fs=100 * timestep_fs,
+    )
+    try:
+        driver.step(round(1000 * equilibration_ps / timestep_fs))
+        positions = []
+        for _ in range(round(1000 * duration_ps / timestep_fs / sample_every)):
+            driver.step(sample_every)
+            positions.append(driver.atoms.get_positions())
+            if not np.isfinite(positions[-1]).all():
+                raise SystemExit("the model blew up")
+    finally:
+        driver.close()
+    return Rate(count_onsets(np.array(positions)), duration_ps)
+
+
+def run_campaign(settings: Mapping[str, Any], folder: Path) -> Path:
+    """Run `trepid learn` on these settings in a folder, or go on with it; gives the run directory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "campaign.yaml"
+    file.write_text(yaml.safe_dump(dict(settings), sort_keys=False))
+    command = [sys.executable, "-m", "trepid.cli.main", "learn", str(file)]
+    with open(folder / "log.txt", "a") as log:
+        outcome = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT)
+    if outcome.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {outcome.returncode}; see {folder / 'log.txt'}")
+    return folder / "run"
+
+
+def n_labels(run: Path) -> int:
+    """Labels of a campaign, those it was given included."""
+    return len(list((run / "labels").glob("label-*[0-9].extxyz")))
+
+
+def models(run: Path) -> list[Path]:
+    """Model file after every round, in order."""
+    return sorted(run.glob("rounds/*/model.trepid"))
+
+
+def load(path: Path) -> Potential:
+    """Model of a run."""
+    return load_potential(path)
+
+
+def append_result(path: Path, record: Mapping[str, Any]) -> None:
+    """Keep one row of a long benchmark, so that its parts may be run one by one."""
+    path.parent.mkdir(exist_ok=True)
+    rows = json.loads(path.read_text()) if path.exists() else []
+    rows = [row for row in rows if row.get("name") != record.get("name")] + [dict(record)]
+    path.write_text(json.dumps(rows, indent=1) + "\n")

@@ -1,0 +1,32 @@
+"""Anharmonicity: the harmonic crystal of a material, how far its forces leave it (sigma^A), and frames drawn from it."""
+
+from __future__ import annotations
+
+from trepid.anharmonicity.blocking import BlockError, block_error
+from trepid.anharmonicity.harmonic import HarmonicReference
+from trepid.anharmonicity.measure import (
+    Anharmonicity,
+    measure_anharmonicity,
+    sigma_a,
+    sigma_a_per_atom,
+    sigma_a_per_frame,
+    sigma_a_per_species,
+)
+from trepid.anharmonicity.modes import Imaginary, Modes
+from trepid.anharmonicity.sampling import harmonic_sample, one_shot_sample
+
+__all__ = [
+    "Anharmonicity",
+    "BlockError",
+    "HarmonicReference",
+    "Imaginary",
+    "Modes",
+    "block_error",
+    "harmonic_sample",
+    "measure_anharmonicity",
+    "one_shot_sample",
+    "sigma_a",
+    "sigma_a_per_atom",
+    "sigma_a_per_frame",
+    "sigma_a_per_species",
+]

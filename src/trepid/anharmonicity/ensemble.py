@@ -1,0 +1,115 @@
+"""Forces and sigma^A of frames on a model, and the error bar of sigma^A that the model's own uncertainty gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trepid.anharmonicity.finite_displacements import harmonic_reference
+from trepid.anharmonicity.force_source import ForceSource, force_function
+from trepid.anharmonicity.measure import sigma_a
+from trepid.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from trepid.anharmonicity.harmonic import HarmonicReference
+
+FloatArray = NDArray[np.float64]
+
+
+def forces_of_frames(
+    source: ForceSource, frames: Sequence[Atoms], *, after_each: Callable[[], None] | None = None
+) -> FloatArray:
+    """Forces of frames of one size, (n_frames, n_atoms, 3), eV/A; `after_each` is called after every frame."""
+    forces_of = force_function(source)
+    result = []
+    for frame in frames:
+        result.append(forces_of(frame))
+        if after_each is not None:
+            after_each()
+    return np.array(result)
+
+
+def ensemble_of(potential: Any, n: int, seed: int) -> list[ForceSource]:
+    """Force fields that are as plausible as `potential`: posterior samples of a Bayesian one, members of a committee.
+
+    Parameters
+    ----------
+    potential : Potential
+    n : int
+        Number of posterior samples; a committee has the members it has.
+    seed : int
+
+    Returns
+    -------
+    list
+        Empty for a potential without either.
+    """
+    if n < 1:
+        return []
+    if hasattr(potential, "member") and hasattr(potential, "n_members"):
+        return [potential.member(k) for k in range(potential.n_members)]
+    return list(potential.sample(n, seed)) if hasattr(potential, "sample") else []
+
+
+def ensemble_sigma_a(
+    ensemble: Sequence[ForceSource],
+    reference: HarmonicReference,
+    frames: Sequence[Atoms],
+    *,
+    own_harmonic: bool = True,
+    displacement_A: float = 0.01,
+    after_each: Callable[[], None] | None = None,
+) -> FloatArray:
+    """sigma^A of the same frames on every force field of an ensemble, (n_members,).
+
+    Their standard deviation (ddof=1) is the error bar of sigma^A that comes from the model, at fixed frames; the one from the
+    finite number of frames is another and adds in squares.
+
+    Parameters
+    ----------
+    ensemble : sequence of force fields
+        At least two.
+    reference : HarmonicReference
+        In the order of the frames.
+    frames : sequence of Atoms
+    own_harmonic : bool
+        Force constants of each force field by finite displacements of its own, as F2 is a property of the potential. Its crystal
+        at rest is not exactly the reference's: the harmonic forces include the residual ones, F2 = F(0) - Phi u, which is the
+        expansion about its own minimum. False: force constants of `reference` for all.
+    displacement_A : float
+        As in `HarmonicReference.from_potential`.
+    after_each : callable, optional
+        Called after every force field.
+
+    Raises
+    ------
+    ConfigError
+        Fewer than two force fields.
+    """
+    if len(ensemble) < 2:
+        raise ConfigError(f"an error bar needs two force fields or more, not {len(ensemble)}")
+    u = np.array([reference.displacements(frame, check_order=False) for frame in frames])
+    values = []
+    for member in ensemble:
+        harmonic = reference.forces_at(u)
+        if own_harmonic:
+            own = _own_reference(reference, member, displacement_A)
+            harmonic = own.forces_at(u) + force_function(member)(reference.supercell)
+        values.append(sigma_a(forces_of_frames(member, frames), harmonic))
+        if after_each is not None:
+            after_each()
+    return np.array(values)
+
+
+def _own_reference(reference: HarmonicReference, member: ForceSource, displacement_A: float) -> HarmonicReference:
+    """Force constants of a force field for the crystal of a reference, in its order."""
+    unitcell = reference.supercell if reference.unitcell is None else reference.unitcell
+    own = harmonic_reference(
+        unitcell, reference.supercell_matrix.tolist(), member, displacement_A=displacement_A, warn=False
+    )
+    return own.in_order_of(reference.supercell)

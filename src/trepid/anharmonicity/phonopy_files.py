@@ -1,0 +1,255 @@
+"""phonopy's own files in and out.
+
+Vocabulary
+----------
+phonopy_params.yaml   cells, displacements, forces and force constants in one file; what `phonopy.load` reads
+phonopy.yaml          cells only, or cells and displacements; forces are in FORCE_SETS, force constants in FORCE_CONSTANTS
+                      or force_constants.hdf5 beside it
+compact               force constants of the atoms of one primitive cell only, (n_primitive, n, 3, 3)
+
+Files are looked for beside the yaml file, never in the current directory. Non-analytical corrections (BORN) are left out:
+sigma^A compares forces in one supercell, and the force constants of that supercell hold what its periodic images do.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from trepid.anharmonicity.harmonic import HarmonicReference
+from trepid.anharmonicity.matching import match_atoms
+from trepid.data.atomic import write_text_atomic
+from trepid.errors import DataError
+
+if TYPE_CHECKING:
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+FloatArray = NDArray[np.float64]
+
+YAML_NAMES = ("phonopy_params.yaml", "phonopy.yaml", "phonopy_disp.yaml")
+"""Looked for in a folder, in this order."""
+FORCE_CONSTANT_NAMES = ("FORCE_CONSTANTS", "force_constants.hdf5")
+FORCE_SET_NAMES = ("FORCE_SETS",)
+MATCH_A = 0.01
+"""Positions of phonopy's supercell and ours agree within this."""
+
+# phonopy keeps the numbers of a calculation in the units of its code; these work in eV and A.
+_EV_CODES = (None, "vasp", "aims", "castep", "crystal", "lammps", "pwmat")
+
+
+def read_phonopy(
+    path: str | Path,
+    *,
+    force_sets: str | Path | None = None,
+    force_constants: str | Path | None = None,
+) -> HarmonicReference:
+    """Harmonic reference from phonopy's files, its atoms in the order of phonopy's supercell.
+
+    Parameters
+    ----------
+    path : path
+        phonopy_params.yaml, phonopy.yaml or phonopy_disp.yaml, or a folder with one of them.
+    force_sets, force_constants : path, optional
+        FORCE_SETS; FORCE_CONSTANTS or force_constants.hdf5. If absent: what the yaml file itself holds, else files of these
+        names in its folder. Force constants go before forces; those made from forces are symmetrised as `phonopy.load` does,
+        those read are taken as they are. Compact ones are expanded.
+
+    Raises
+    ------
+    DataError
+        A file is missing or unreadable, there are neither force constants nor forces, or the units are not eV and A.
+    """
+    from phonopy.file_IO import parse_FORCE_SETS
+    from phonopy.interface.phonopy_yaml import PhonopyYaml
+
+    file = _yaml_file(Path(path))
+    content = PhonopyYaml()
+    with _as_data_error(file):
+        content.read(str(file))
+    if content.unitcell is None:
+        raise DataError(f"{file}: no unit cell in it; give phonopy_params.yaml, phonopy.yaml or phonopy_disp.yaml")
+    if content.calculator not in _EV_CODES:
+        raise DataError(f"{file}: in the units of {content.calculator}; convert it to eV and A first")
+    matrix = np.eye(3, dtype=int) if content.supercell_matrix is None else np.array(content.supercell_matrix)
+    with _as_data_error(file):
+        phonon = make_phonon(content.unitcell, matrix, primitive_matrix=content.primitive_matrix)
+
+    constants = None if force_constants is None and force_sets is not None else content.force_constants
+    constants_file = _beside(file, force_constants, FORCE_CONSTANT_NAMES if force_sets is None else ())
+    sets_file = _beside(file, force_sets, FORCE_SET_NAMES)
+    dataset = content.dataset
+    if force_constants is not None or (constants is None and constants_file is not None):
+        assert constants_file is not None
+        with _as_data_error(constants_file):
+            constants = _read_constants(constants_file)
+    if constants is None:
+        if sets_file is not None and (force_sets is not None or not _has_forces(dataset)):
+            with _as_data_error(sets_file):
+                dataset = parse_FORCE_SETS(natom=len(phonon.supercell), filename=str(sets_file))
+        if not _has_forces(dataset):
+            raise DataError(
+                f"{file}: neither force constants nor forces, in it or beside it ({', '.join(FORCE_CONSTANT_NAMES)}, FORCE_SETS)"
+            )
+        constants = force_constants_of(phonon, dataset)
+    return HarmonicReference(
+        supercell=to_ase(phonon.supercell),
+        force_constants=_full(phonon, np.asarray(constants, dtype=np.float64), file),
+        unitcell=to_ase(phonon.unitcell),
+        # phonopy's matrix has the new cell vectors as columns.
+        supercell_matrix=np.array(phonon.supercell_matrix, dtype=np.int64).T,
+    )
+
+
+def write_phonopy(reference: HarmonicReference, path: str | Path) -> None:
+    """Write a reference as phonopy does, force constants included; replaced atomically if it exists.
+
+    The atoms are in the order of phonopy's supercell, whatever theirs in `reference`.
+
+    Raises
+    ------
+    DataError
+        The supercell of `reference` is not the one its unit cell and matrix make, or the file cannot be written.
+    """
+    unitcell = reference.supercell if reference.unitcell is None else reference.unitcell
+    matrix = np.eye(3, dtype=int) if reference.unitcell is None else np.asarray(reference.supercell_matrix).T
+    phonon = make_phonon(to_phonopy(unitcell), matrix)
+    ours = match_atoms(
+        to_ase(phonon.supercell),
+        reference.supercell,
+        tolerance_A=MATCH_A,
+        where="the supercell of phonopy",
+        names="the harmonic reference",
+    )
+    phonon.force_constants = np.ascontiguousarray(reference.force_constants[np.ix_(ours, ours)])
+    settings = {"force_constants": True, "force_sets": False, "displacements": False}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "phonopy_params.yaml"
+        phonon.save(str(file), settings=settings)
+        text = file.read_text(encoding="utf-8")
+    write_text_atomic(path, text)
+
+
+def make_phonon(
+    unitcell: PhonopyAtoms, matrix: NDArray[np.int64], *, primitive_matrix: Any = None, symprec: float = 1e-5
+) -> Phonopy:
+    """Phonopy object; `matrix` has the new cell vectors as columns, the primitive cell is found by symmetry if not given."""
+    from phonopy import Phonopy
+    from phonopy.structure.cells import guess_primitive_matrix
+
+    if primitive_matrix is None:
+        # What "auto" does, and what phonopy's major versions 2 to 4 all do with a matrix, each without a remark.
+        primitive_matrix = guess_primitive_matrix(unitcell, symprec=symprec)
+    return Phonopy(unitcell, matrix, primitive_matrix=primitive_matrix, symprec=symprec)
+
+
+def force_constants_of(phonon: Phonopy, dataset: Any) -> FloatArray:
+    """Force constants (n, n, 3, 3) of displacements and forces in phonopy's form, symmetrised, eV/A^2."""
+    phonon.dataset = dataset
+    phonon.produce_force_constants(show_drift=False)
+    phonon.symmetrize_force_constants(show_drift=False)
+    return np.array(phonon.force_constants, dtype=np.float64)
+
+
+def to_ase(cell: PhonopyAtoms) -> Atoms:
+    """Cell of phonopy as Atoms, periodic, masses included."""
+    return Atoms(
+        symbols=cell.symbols, scaled_positions=cell.scaled_positions, cell=cell.cell, masses=cell.masses, pbc=True
+    )
+
+
+def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
+    """Atoms as cell of phonopy, masses included."""
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    return PhonopyAtoms(
+        symbols=atoms.get_chemical_symbols(),
+        cell=atoms.cell.array,
+        scaled_positions=atoms.get_scaled_positions(wrap=False),
+        masses=atoms.get_masses(),
+    )
+
+
+def _yaml_file(path: Path) -> Path:
+    if path.is_dir():
+        found = [path / name for name in YAML_NAMES if (path / name).is_file()]
+        if not found:
+            raise DataError(f"{path}: the folder holds none of {', '.join(YAML_NAMES)}")
+        return found[0]
+    if not path.is_file():
+        raise DataError(f"cannot read {path}: no such file")
+    return path
+
+
+def _beside(file: Path, given: str | Path | None, names: tuple[str, ...]) -> Path | None:
+    """The file that was given, or the first of these names in the folder of the yaml file."""
+    if given is not None:
+        if not Path(given).is_file():
+            raise DataError(f"cannot read {given}: no such file")
+        return Path(given)
+    return next((path for name in names if (path := file.parent / name).is_file()), None)
+
+
+def _has_forces(dataset: Any) -> bool:
+    if not dataset:
+        return False
+    if "first_atoms" in dataset:
+        return all("forces" in entry for entry in dataset["first_atoms"])
+    return "forces" in dataset
+
+
+def _read_constants(file: Path) -> FloatArray:
+    from phonopy.file_IO import parse_FORCE_CONSTANTS, read_force_constants_hdf5
+
+    if file.suffix == ".hdf5":
+        constants, unit = read_force_constants_hdf5(str(file), return_physical_unit=True)
+        if unit not in (None, "eV/angstrom^2", "eV/Angstrom^2"):
+            raise DataError(f"{file}: force constants in {unit}; eV/angstrom^2 is expected")
+        return np.asarray(constants, dtype=np.float64)
+    return np.asarray(parse_FORCE_CONSTANTS(str(file)), dtype=np.float64)
+
+
+def _full(phonon: Phonopy, constants: FloatArray, file: Path) -> FloatArray:
+    """Force constants between all pairs, from compact ones by the translations of the primitive cell."""
+    n, primitive = len(phonon.supercell), phonon.primitive
+    if constants.shape == (n, n, 3, 3):
+        return constants
+    n_primitive = len(primitive.p2s_map)
+    if constants.shape != (n_primitive, n, 3, 3):
+        raise DataError(
+            f"{file}: force constants have shape {constants.shape}; ({n}, {n}, 3, 3), or ({n_primitive}, {n}, 3, 3) in the "
+            "compact form, is expected"
+        )
+    atoms = to_ase(phonon.supercell)
+    full = np.empty((n, n, 3, 3))
+    row_of = {int(atom): row for row, atom in enumerate(primitive.p2s_map)}
+    maps: dict[bytes, NDArray[np.int64]] = {}
+    for i, origin in enumerate(int(k) for k in primitive.s2p_map):
+        shift = atoms.positions[i] - atoms.positions[origin]
+        key = np.mod(np.round(atoms.cell.scaled_positions(shift), 4), 1.0).tobytes()
+        if key not in maps:
+            shifted = atoms.copy()
+            shifted.positions -= shift
+            maps[key] = match_atoms(shifted, atoms, tolerance_A=MATCH_A, where="a shifted supercell")
+        full[i] = constants[row_of[origin]][maps[key]]
+    return full
+
+
+class _as_data_error:  # noqa: N801 (reads as what it does)
+    """Any failure inside becomes a DataError that names the file; the readers of phonopy raise what they like."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, DataError):
+            told = " ".join(str(error).split())[:200] or type(error).__name__
+            raise DataError(f"cannot read {self.file} as a file of phonopy: {told}") from error

@@ -1,0 +1,142 @@
+"""The frames a campaign in rounds starts from: displaced crystals, a harmonic sample, or frames of the user's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trepid.campaign.initial import initial_frames
+from trepid.campaign.labels import bare_copy
+from trepid.config import DisplacedStart, FramesStart, HarmonicStart, RoundsCampaign
+from trepid.data.frames import LabelKeys, Labels, labels_of, read_frames, read_structure
+from trepid.errors import ConfigError, DataError
+from trepid.reference.base import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ase import Atoms
+
+    from trepid.anharmonicity.force_source import ForceSource
+    from trepid.anharmonicity.harmonic import HarmonicReference
+
+
+def start_frames(campaign: RoundsCampaign, crystal: Atoms, harmonic: Callable[[], HarmonicReference]) -> list[Atoms]:
+    """Frames to start from; those of the user's may carry labels, the others do not.
+
+    Parameters
+    ----------
+    campaign : RoundsCampaign
+    crystal : Atoms
+    harmonic : callable
+        Gives the harmonic reference; called for a harmonic start only.
+
+    Raises
+    ------
+    DataError
+        The user's frames cannot be read, or are of other elements than the crystal.
+    NumericsError
+        The harmonic crystal has imaginary modes.
+    """
+    start = campaign.start
+    if isinstance(start, DisplacedStart):
+        return initial_frames(
+            crystal, start.n, displacement_A=start.displacement_A, strain=start.strain, seed=campaign.seed
+        )
+    if isinstance(start, HarmonicStart):
+        from trepid.anharmonicity.sampling import harmonic_sample
+
+        frames = harmonic_sample(harmonic(), start.temperature_K, start.n, campaign.seed)
+        return [bare_copy(frame) for frame in frames]
+    return _frames_of_the_user(start, crystal)
+
+
+def _frames_of_the_user(start: FramesStart, crystal: Atoms) -> list[Atoms]:
+    frames = read_frames(start.file, require=())
+    known = set(crystal.get_chemical_symbols())
+    for k, frame in enumerate(frames):
+        foreign = sorted(set(frame.get_chemical_symbols()) - known)
+        if foreign:
+            raise DataError(
+                f"start.file: {start.file}: frame {k} (counted from 0) holds {foreign[0]}, the crystal none"
+            )
+    if start.n is None or start.n >= len(frames):
+        return frames
+    return [frames[int(k)] for k in np.linspace(0, len(frames) - 1, start.n).round()]
+
+
+def has_labels(frame: Atoms, keys: LabelKeys) -> bool:
+    """Whether a frame of the user's is labelled: energy and forces."""
+    return keys.energy in frame.info and keys.forces in frame.arrays
+
+
+class RememberedReference(Reference):
+    """Labels in the order they are asked for, through the label store of a campaign, so that none is computed twice.
+
+    Parameters
+    ----------
+    reference : Reference
+        For its name, limits and description.
+    obtain : callable
+        Gives the label of a frame by the store; None where it failed for good.
+    """
+
+    def __init__(self, reference: Reference, obtain: Callable[[Atoms], Atoms | None]) -> None:
+        self.name = reference.name
+        self._reference, self._obtain = reference, obtain
+
+    def describe(self) -> dict[str, str | float | int]:
+        """That of the reference."""
+        return self._reference.describe()
+
+    def _compute(self, atoms: Atoms) -> Labels:
+        labelled = self._obtain(atoms)
+        if labelled is None:
+            raise DataError(
+                f"{self.name}: a displaced crystal behind the force constants could not be labelled; give start.kind "
+                "displaced, or start.force_constants"
+            )
+        return labels_of(labelled)
+
+
+def harmonic_reference_of(campaign: RoundsCampaign, source: ForceSource, *, displacement_A: float) -> HarmonicReference:
+    """Force constants of the campaign's crystal on a source of forces, in the order of the crystal's atoms.
+
+    Raises
+    ------
+    ConfigError
+        phonopy is not installed.
+    """
+    require_phonopy("start.kind harmonic")
+    from trepid.anharmonicity.harmonic import HarmonicReference
+
+    unit = bare_copy(read_structure(campaign.structure.file))
+    return HarmonicReference.from_potential(unit, campaign.structure.supercell, source, displacement_A=displacement_A)
+
+
+def read_harmonic(path: Path, crystal: Atoms) -> HarmonicReference:
+    """Read a phonopy file, its atoms brought into the order of the crystal.
+
+    Raises
+    ------
+    DataError
+        It is damaged, or of another crystal.
+    """
+    from trepid.anharmonicity.harmonic import HarmonicReference
+
+    return HarmonicReference.from_phonopy(path).in_order_of(crystal, where=str(path))
+
+
+def has_phonopy() -> bool:
+    """Whether phonopy is installed."""
+    from importlib.util import find_spec
+
+    return find_spec("phonopy") is not None
+
+
+def require_phonopy(what: str) -> None:
+    """Raise ConfigError where phonopy, which `what` needs, is not installed."""
+    if not has_phonopy():
+        raise ConfigError(f"{what} needs phonopy, which is not installed: pip install phonopy")

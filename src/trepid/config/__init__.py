@@ -1,0 +1,73 @@
+"""The campaign file as typed models: every setting of `trepid learn`, with its unit, its default and its range.
+
+A campaign is one YAML file. `load_campaign` reads it, resolves its paths against the folder the file lies in and turns
+every problem into one line that names the file, the key, the value found and what would be right. An unknown key is an
+error. `campaign_schema` gives the same models as a JSON schema, for editors.
+"""
+
+from __future__ import annotations
+
+from trepid.config.base import Count, Natural, Positive, Settings
+from trepid.config.campaign import MODES, AnyCampaign, Campaign, RoundsCampaign
+from trepid.config.dynamics import DynamicsSettings, Stage
+from trepid.config.learning import DEFAULT_THRESHOLD_NOISE, LearningSettings
+from trepid.config.loading import load_campaign
+from trepid.config.output import OutputSettings, RoundsOutputSettings
+from trepid.config.potential import CommitteeSettings, PotentialSettings, RoundsPotentialSettings
+from trepid.config.reference import (
+    ASECalculatorSettings,
+    GPAWSettings,
+    LAMMPSSettings,
+    ReferenceSettings,
+    TBLiteSettings,
+)
+from trepid.config.rounds import (
+    AcquisitionSettings,
+    BiasSettings,
+    DisplacedStart,
+    ExecutionSettings,
+    FramesStart,
+    HarmonicStart,
+    RoundSettings,
+    StartSettings,
+    WalkerSettings,
+)
+from trepid.config.schema import campaign_schema
+from trepid.config.structure import StructureSettings
+
+__all__ = [
+    "DEFAULT_THRESHOLD_NOISE",
+    "MODES",
+    "ASECalculatorSettings",
+    "AcquisitionSettings",
+    "AnyCampaign",
+    "BiasSettings",
+    "Campaign",
+    "CommitteeSettings",
+    "Count",
+    "DisplacedStart",
+    "DynamicsSettings",
+    "ExecutionSettings",
+    "FramesStart",
+    "GPAWSettings",
+    "HarmonicStart",
+    "LAMMPSSettings",
+    "LearningSettings",
+    "Natural",
+    "OutputSettings",
+    "Positive",
+    "PotentialSettings",
+    "ReferenceSettings",
+    "RoundSettings",
+    "RoundsCampaign",
+    "RoundsOutputSettings",
+    "RoundsPotentialSettings",
+    "Settings",
+    "Stage",
+    "StartSettings",
+    "StructureSettings",
+    "TBLiteSettings",
+    "WalkerSettings",
+    "campaign_schema",
+    "load_campaign",
+]

@@ -1,0 +1,33 @@
+"""What all settings share: frozen, closed and finite, with numbers that are numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+
+
+def _no_truth_value(value: Any) -> Any:
+    # YAML reads yes, no, on and off as truth values, and Python counts those as 1 and 0: no setting here is one.
+    if isinstance(value, bool):
+        raise ValueError("a truth value is not a number; write a number")
+    return value
+
+
+Number = BeforeValidator(_no_truth_value)
+Positive: TypeAlias = Annotated[float, Number, Field(gt=0)]
+Count: TypeAlias = Annotated[int, Number, Field(ge=1)]
+Natural: TypeAlias = Annotated[int, Number, Field(ge=0)]
+
+
+class Settings(BaseModel):
+    """Frozen, closed (unknown keys are errors) and finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=False)
+
+
+def resolve(value: Path, info: ValidationInfo) -> Path:
+    """Absolute form of a path that stands in a campaign file: relative ones are taken from the folder it lies in."""
+    directory = (info.context or {}).get("directory", Path.cwd())
+    return Path(directory / value.expanduser()).resolve()

@@ -1,0 +1,125 @@
+"""A campaign: all settings of `trepid learn`, one class per mode."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import yaml
+from pydantic import Field, model_validator
+
+from trepid.config.base import Natural, Settings
+from trepid.config.dynamics import DynamicsSettings
+from trepid.config.learning import LearningSettings
+from trepid.config.output import OutputSettings, RoundsOutputSettings
+from trepid.config.potential import PotentialSettings, RoundsPotentialSettings
+from trepid.config.reference import ReferenceSettings, TBLiteSettings
+from trepid.config.rounds import (
+    AcquisitionSettings,
+    DisplacedStart,
+    ExecutionSettings,
+    RoundSettings,
+    StartSettings,
+    WalkerSettings,
+)
+from trepid.config.structure import StructureSettings
+
+_MODE = (
+    "on-the-fly: one walker that asks the reference where the model is unsure | rounds: walkers explore, a batch is "
+    "chosen and labelled, the model is trained again."
+)
+_ENGINES = "Where labels come from: engine tblite, gpaw, ase or lammps."
+
+
+class _Campaign(Settings):
+    """What the modes share."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_output(cls, value: Any) -> Any:
+        # Fill the section in, so that its default folder too is taken relative to the campaign file.
+        if isinstance(value, dict) and value.get("output") is None:
+            return {**value, "output": {}}
+        return value
+
+    def to_yaml(self) -> str:
+        """All settings, defaults filled in, as a YAML document that `load_campaign` reads."""
+        data = self.model_dump(mode="json", exclude_none=True)
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+
+
+class Campaign(_Campaign):
+    """A campaign on the fly."""
+
+    structure: StructureSettings = Field(description="The crystal to start from: a path, or file and supercell.")
+    mode: Literal["on-the-fly"] = Field(default="on-the-fly", description=_MODE)
+    reference: ReferenceSettings = Field(default_factory=TBLiteSettings, description=_ENGINES)
+    potential: PotentialSettings = Field(default_factory=PotentialSettings, description="The model that learns.")
+    dynamics: DynamicsSettings = Field(description="Molecular dynamics on the model.")
+    learning: LearningSettings = Field(
+        default_factory=lambda: LearningSettings.model_validate({}),
+        description="When to ask the reference, when to stop.",
+    )
+    output: OutputSettings = Field(
+        default_factory=lambda: OutputSettings.model_validate({}), description="Where the run is kept."
+    )
+    seed: Natural = Field(default=0, description="Seed of every random number of the campaign.")
+
+
+class RoundsCampaign(_Campaign):
+    """A campaign in rounds."""
+
+    structure: StructureSettings = Field(description="The crystal to start from: a path, or file and supercell.")
+    mode: Literal["rounds"] = Field(description=_MODE)
+    reference: ReferenceSettings = Field(default_factory=TBLiteSettings, description=_ENGINES)
+    potential: RoundsPotentialSettings = Field(
+        default_factory=PotentialSettings, description="The model that learns: kind bayesian, or committee."
+    )
+    start: StartSettings = Field(default_factory=DisplacedStart, description="The frames the campaign starts from.")
+    walkers: WalkerSettings = Field(
+        default_factory=WalkerSettings,
+        description="Molecular dynamics on the model, where the candidates come from.",
+    )
+    acquisition: AcquisitionSettings = Field(
+        default_factory=AcquisitionSettings, description="What is worth a label; a kind alone, or the keys below."
+    )
+    rounds: RoundSettings = Field(default_factory=RoundSettings, description="When to stop.")
+    execution: ExecutionSettings = Field(
+        default_factory=ExecutionSettings, description="Who computes labels, trainings and walks."
+    )
+    output: RoundsOutputSettings = Field(
+        default_factory=lambda: RoundsOutputSettings.model_validate({}), description="Where the run is kept."
+    )
+    seed: Natural = Field(default=0, description="Seed of every random number of the campaign.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_kinds(cls, value: Any) -> Any:
+        """Write out the kinds that stand for themselves, so that the settings of the right class are read."""
+        if not isinstance(value, dict):
+            return value
+        filled = dict(value)
+        for section, kind in (("potential", "bayesian"), ("start", "displaced")):
+            if isinstance(filled.get(section), dict) and "kind" not in filled[section]:
+                filled[section] = {"kind": kind, **filled[section]}
+        return filled
+
+    @model_validator(mode="after")
+    def _parts_go_together(self) -> RoundsCampaign:
+        committee = self.potential.kind == "committee"
+        if self.walkers.engine == "lammps" and committee:
+            raise ValueError("walkers.engine lammps runs the Bayesian force field only; a committee walks with ase")
+        if self.walkers.bias is not None and not committee:
+            raise ValueError("walkers.bias needs a committee (potential.kind: committee); leave it out")
+        if self.walkers.on == "member" and not committee:
+            raise ValueError("walkers.on: member needs a committee (potential.kind: committee); give mean")
+        n = self.start.n
+        if self.rounds.max_labels is not None and n is not None and self.rounds.max_labels < n:
+            raise ValueError(
+                f"rounds.max_labels {self.rounds.max_labels} does not cover start.n {n}; raise or lower one"
+            )
+        return self
+
+
+AnyCampaign: TypeAlias = Campaign | RoundsCampaign
+
+MODES: dict[str, type[Campaign] | type[RoundsCampaign]] = {"on-the-fly": Campaign, "rounds": RoundsCampaign}

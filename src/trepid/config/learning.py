@@ -1,0 +1,94 @@
+"""When a campaign on the fly asks the reference, and when it stops."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from trepid.config.base import Count, Natural, Number, Positive, Settings
+
+DEFAULT_THRESHOLD_NOISE = 5.0
+"""Threshold when the campaign file names none, in multiples of the force noise of the model."""
+
+
+class LearningSettings(Settings):
+    """When to ask the reference, and when to stop."""
+
+    threshold_eV_per_A: Positive | None = Field(
+        default=None,
+        description="Label a frame when its force uncertainty exceeds this, eV/A. Give this or threshold_noise.",
+    )
+    threshold_noise: Positive | None = Field(
+        default=None,
+        description="The same as a multiple of the force noise that the model infers; "
+        f"{DEFAULT_THRESHOLD_NOISE:g} when neither threshold is given.",
+    )
+    check_every: Count = Field(default=10, description="MD steps between two looks at the uncertainty.")
+    uncertainty: Literal["exact", "live"] = Field(
+        default="exact", description="exact: the full posterior; live: the cheap lower bound."
+    )
+    initial_frames: Count = Field(default=4, description="Displaced and strained crystals labelled before any MD.")
+    initial_displacement_A: Positive = Field(
+        default=0.05, description="Standard deviation of the random displacement of each coordinate in them, A."
+    )
+    initial_strain: Annotated[float, Number, Field(ge=0, le=0.1)] = Field(
+        default=0.01, description="Largest strain component in every second of them, along periodic directions only."
+    )
+    max_labels: Count | None = Field(
+        default=None, description="Labelling budget: the run stops when it needs one label more. No limit if absent."
+    )
+    stop_after_ps_without_call: Positive | None = Field(
+        default=None, description="Stop when the last stage has gone on for this long without a label, ps."
+    )
+    optimize_at: tuple[Count, ...] = Field(
+        default=(5, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256),
+        description="Numbers of labels at which the hyperparameters are optimised again; the first fit always does it.",
+    )
+    on_failure: Literal["skip", "stop"] = Field(
+        default="skip", description="After a label has failed for good: skip the frame, or stop the run."
+    )
+    retries: Natural = Field(default=1, description="Further attempts at a label that failed.")
+    max_consecutive_failures: Count = Field(
+        default=3, description="Frames that may fail one after the other before the run stops."
+    )
+    max_force_eV_per_A: Positive = Field(
+        default=15.0, description="A frame with a larger force on an atom has left reality: MD goes back, eV/A."
+    )
+    max_temperature_factor: Annotated[float, Number, Field(gt=1)] = Field(
+        default=5.0, description="A frame hotter than this times the target has left reality: MD goes back."
+    )
+    max_rewinds: Count = Field(default=5, description="Times in a row that MD may go back before the run stops.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_threshold(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            given = [key for key in ("threshold_eV_per_A", "threshold_noise") if value.get(key) is not None]
+            if len(given) == 2:
+                raise ValueError("threshold_eV_per_A and threshold_noise are both given; keep one of the two")
+            if not given:
+                return {**value, "threshold_noise": DEFAULT_THRESHOLD_NOISE}
+        return value
+
+    @model_validator(mode="after")
+    def _budget_covers_the_start(self) -> LearningSettings:
+        if self.max_labels is not None and self.max_labels < self.initial_frames:
+            raise ValueError(
+                f"max_labels {self.max_labels} does not cover initial_frames {self.initial_frames}; raise or lower one"
+            )
+        return self
+
+    @field_validator("optimize_at")
+    @classmethod
+    def _rising(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError("give rising numbers of labels, such as [6, 10, 16, 24]")
+        return value
+
+    def threshold(self, force_noise: float) -> float:
+        """Force uncertainty above which a frame is labelled, eV/A; `force_noise` is that of the model, eV/A."""
+        if self.threshold_eV_per_A is not None:
+            return self.threshold_eV_per_A
+        assert self.threshold_noise is not None  # `_one_threshold` sees to it
+        return self.threshold_noise * force_noise

@@ -1,0 +1,219 @@
+"""Reads a campaign file, and turns every problem in it into one line: file, key, value, what would be right."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from trepid.config.campaign import MODES, AnyCampaign, Campaign
+from trepid.errors import ConfigError
+
+_TAGS = {"reference": "engine", "potential": "kind", "start": "kind"}
+"""Sections that come in several kinds, and the key that says which."""
+
+
+def load_campaign(path: str | Path) -> AnyCampaign:
+    """Read a campaign file.
+
+    Parameters
+    ----------
+    path : str or Path
+        YAML file. Relative paths in it are taken from the folder it lies in.
+
+    Returns
+    -------
+    Campaign or RoundsCampaign
+        As its mode says: frozen settings with absolute paths, defaults filled in.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or not YAML, a key is unknown, missing or given twice, a value is of the wrong type or out
+        of range, the structure file does not exist. One line: file, key, value, what would be right.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such campaign file; 'trepid init' writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a text file ({_one_line(error)})") from error
+    try:
+        data = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}{_yaml_problem(error)}") from error
+    if not isinstance(data, dict):
+        found = "is empty" if data is None else f"holds a {type(data).__name__}"
+        raise ConfigError(f"{path}: {found}; a campaign is a mapping with the keys {', '.join(Campaign.model_fields)}")
+    mode = data.get("mode", "on-the-fly")
+    if not isinstance(mode, str) or mode not in MODES:
+        close = difflib.get_close_matches(str(mode), MODES, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise ConfigError(f"{path}: mode: {mode!r}: should be {' or '.join(map(repr, MODES))}{hint}")
+    model = MODES[mode]
+    try:
+        return model.model_validate(data, context={"directory": path.resolve().parent})
+    except ValidationError as error:
+        # An unknown key first: it is often the misspelt name of one that is missed.
+        reported = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
+        problems = [_explain(problem, data, model) for problem in reported]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ConfigError(f"{path}: {problems[0]}{more}") from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe YAML in which a key given twice is an error instead of a silent last-one-wins."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", key_node.start_mark
+                )
+            if isinstance(key, Hashable):
+                seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    where = f", line {mark.line + 1}" if mark is not None else ""
+    return f"{where}: not valid YAML: {_one_line(problem or error)}"
+
+
+def _explain(problem: Any, data: Any, root: type[BaseModel]) -> str:
+    """One problem as 'key.path: value: what would be right'."""
+    location = _without_tags(problem["loc"], data)
+    key = _dotted(location) or "the file"
+    model = _model_at(location[:-1], data, root)
+    if problem["type"] == "extra_forbidden":
+        known = list(model.model_fields) if model is not None else []
+        other = _other_mode(location, data, root)
+        if other:
+            return f"{key}: belongs to mode {other}, and the mode of this file is {_mode_of(root)}; leave it out"
+        close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.6)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+        return f"{key}: unknown key; {hint}"
+    field = model.model_fields.get(str(location[-1])) if model is not None and location else None
+    meaning = f" [{field.description}]" if field is not None and field.description else ""
+    if problem["type"] == "missing":
+        return f"{key}: this key is missing{meaning}"
+    message = _one_line(problem["msg"]).removeprefix("Value error, ").replace("Input should", "should", 1)
+    if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return _wrong_tag(key, problem, _models(root, location))
+    if problem["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        message = "should be a mapping of keys to values"
+    if isinstance(problem["input"], dict):
+        return f"{key}: {message}"
+    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+        choices = [str(choice) for choice in get_args(field.annotation)] if field is not None else []
+        close = difflib.get_close_matches(problem["input"], choices, n=1)
+        message += f"; did you mean '{close[0]}'?" if close else ""
+    # The messages of this module say by themselves what would be right; those of pydantic get the meaning of the key.
+    return f"{key}: {problem['input']!r}: {message}{'' if problem['type'] == 'value_error' else meaning}"
+
+
+def _wrong_tag(key: str, problem: Any, models: list[type[BaseModel]]) -> str:
+    """The key that says which kind a section is of, is missing or unknown."""
+    tag = _TAGS.get(key, "kind")
+    given = problem["input"].get(tag) if isinstance(problem["input"], dict) else None
+    found = "this key is missing" if given is None else repr(given)
+    *most, last = [name for model in models for name in _tag_values(model, tag)]
+    return f"{key}.{tag}: {found}: give {', '.join(most)} or {last}"
+
+
+def _mode_of(root: type[BaseModel]) -> str:
+    return next(name for name, model in MODES.items() if model is root)
+
+
+def _other_mode(location: tuple[int | str, ...], data: Any, root: type[BaseModel]) -> str:
+    """The mode in which this key would be known; empty if there is none."""
+    for name, other in MODES.items():
+        model = None if other is root else _model_at(location[:-1], data, other)
+        if model is not None and str(location[-1]) in model.model_fields:
+            return name
+    return ""
+
+
+def _without_tags(location: tuple[int | str, ...], data: Any) -> tuple[int | str, ...]:
+    """Drop what pydantic adds to a key path for its own use: the tag of a kind of section, the branch of a union."""
+    clean: list[int | str] = []
+    for position, part in enumerate(location):
+        section = clean[0] if len(clean) == 1 else None
+        if section in _TAGS and position == 1 and part in _all_tags(str(section)):
+            continue
+        if isinstance(part, str) and ("[" in part or part in ("int", "float", "str")):
+            continue
+        clean.append(part)
+    return tuple(clean)
+
+
+def _all_tags(section: str) -> set[str]:
+    models = [model for root in MODES.values() for model in _models(root, (section,))]
+    return {name for model in models for name in _tag_values(model, _TAGS[section])}
+
+
+def _tag_values(model: type[BaseModel], tag: str) -> list[str]:
+    field = model.model_fields.get(tag)
+    return [] if field is None else [str(value) for value in get_args(field.annotation)]
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _models(root: type[BaseModel], location: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    """The settings classes that the section at `location` may be of."""
+    parent = root
+    found: list[type[BaseModel]] = [root]
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = parent.model_fields.get(part)
+        found = [] if field is None else list(_models_in(field.annotation))
+        if not found:
+            return []
+        parent = found[0]
+    return found
+
+
+def _model_at(location: tuple[int | str, ...], data: Any, root: type[BaseModel]) -> type[BaseModel] | None:
+    """The settings class that holds the keys at `location`; of a section with kinds, the one its tag names."""
+    model = root
+    for part in location:
+        if isinstance(part, int):
+            continue
+        candidates = _models(model, (part,))
+        if model is root and part in _TAGS and len(candidates) > 1:
+            section = data.get(part) if isinstance(data, dict) else None
+            tag = _TAGS[str(part)]
+            default = candidates[0].model_fields[tag].default
+            value = section.get(tag, default) if isinstance(section, dict) else default
+            candidates = [c for c in candidates if value in _tag_values(c, tag)]
+        if not candidates:
+            return None
+        model = candidates[0]
+    return model
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Union, types.UnionType, tuple, Annotated):
+        for argument in get_args(annotation):
+            yield from _models_in(argument)

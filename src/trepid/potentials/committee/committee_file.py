@@ -1,0 +1,155 @@
+"""The committee file: an uncompressed zip of a manifest, the training frames and the members.
+
+    manifest.json            format, version, species, settings, label keys, energy offsets, what the training said
+    frames.extxyz            training frames in their order, labels REF_energy, REF_forces, REF_stress
+    reference.extxyz         structure relative to which energies are compared
+    members/0, members/1 ... model files of the backend
+
+Any tool can open it. The check sums of the zip find damage.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from trepid.data import LabelKeys
+from trepid.data.atomic import atomic_write
+from trepid.errors import ConfigError, ModelFileError
+from trepid.potentials.committee.settings import CommitteeSettings
+from trepid.potentials.committee.training import Residuals, TrainingResult, frames_of, text_of
+
+FORMAT = "trepid-committee"
+VERSION = 1
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""Time stamp of every entry: the same committee gives the same bytes."""
+
+
+@dataclass(frozen=True)
+class CommitteeContents:
+    """All that a committee is.
+
+    Attributes
+    ----------
+    species : tuple of str
+    settings : CommitteeSettings
+    keys : LabelKeys
+    frames : tuple of Atoms
+    reference : Atoms
+    offsets : tuple of float
+        Of the members' energies per atom, eV.
+    results : tuple of TrainingResult
+        One per member; they hold the model files.
+    """
+
+    species: tuple[str, ...]
+    settings: CommitteeSettings
+    keys: LabelKeys
+    frames: tuple[Atoms, ...]
+    reference: Atoms
+    offsets: tuple[float, ...]
+    results: tuple[TrainingResult, ...]
+
+
+def write_committee(path: str | Path, contents: CommitteeContents) -> None:
+    """Write a committee file atomically."""
+    results = [asdict(r) for r in contents.results]
+    models = [r.pop("model") for r in results]
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "species": list(contents.species),
+        "settings": contents.settings.as_dict(),
+        "keys": asdict(contents.keys),
+        "offsets": [x.hex() for x in contents.offsets],
+        "results": results,
+    }
+    entries: dict[str, bytes] = {
+        "manifest.json": json.dumps(manifest, indent=1, sort_keys=True).encode(),
+        "frames.extxyz": text_of(contents.frames).encode(),
+        "reference.extxyz": text_of([contents.reference]).encode(),
+        **{f"members/{k}": model for k, model in enumerate(models)},
+    }
+    with atomic_write(path, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in entries.items():
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), data)
+
+
+def is_committee_file(path: str | Path) -> bool:
+    """Whether a file starts as a zip does; one that is damaged further on still counts."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
+
+
+def read_committee(path: str | Path) -> CommitteeContents:
+    """Read a committee file.
+
+    Raises
+    ------
+    ModelFileError
+        Missing, truncated, damaged, not a committee, or of another version.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ModelFileError(f"model file {path} {'is not a file' if file.exists() else 'does not exist'}")
+    if not is_committee_file(file):
+        raise ModelFileError(f"{path} is not a committee file of trepid")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            manifest = json.loads(archive.read("manifest.json"))
+            if manifest["format"] != FORMAT:
+                raise ModelFileError(f"{path} is not a committee file of trepid")
+            if manifest["version"] != VERSION:
+                raise ModelFileError(
+                    f"{path} has committee file version {manifest['version']}; this trepid reads version {VERSION}"
+                )
+            return _contents(manifest, archive)
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        AssertionError,
+        RuntimeError,
+        ConfigError,
+    ) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelFileError(f"{path} is damaged: {reason}") from error
+
+
+def _contents(manifest: Mapping[str, Any], archive: zipfile.ZipFile) -> CommitteeContents:
+    settings = CommitteeSettings.from_dict(manifest["settings"])
+    results = tuple(
+        TrainingResult(**{**r, "residuals": _residuals(r["residuals"])}, model=archive.read(f"members/{k}"))
+        for k, r in enumerate(manifest["results"])
+    )
+    offsets = tuple(float.fromhex(x) for x in manifest["offsets"])
+    if not len(results) == len(offsets) == settings.n_members:
+        raise ValueError(f"it holds {len(results)} members where its settings say {settings.n_members}")
+    return CommitteeContents(
+        species=tuple(manifest["species"]),
+        settings=settings,
+        keys=LabelKeys(**manifest["keys"]),
+        frames=tuple(frames_of(archive.read("frames.extxyz").decode())),
+        reference=frames_of(archive.read("reference.extxyz").decode())[0],
+        offsets=offsets,
+        results=results,
+    )
+
+
+def _residuals(values: Mapping[str, Any]) -> Residuals:
+    return Residuals(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -1,0 +1,141 @@
+"""Where the Pythons of the backends are.
+
+The packages pin versions that exclude one another, so each lives in an environment of its own; trepid runs a worker script
+under its interpreter. In this order: the `python` setting, the environment variable TREPID_<BACKEND>_PYTHON, the
+interpreter of $XDG_DATA_HOME/trepid/backends/<backend> (default ~/.local/share), and the running interpreter if the package
+is installed beside trepid.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from trepid.errors import BackendError
+from trepid.potentials.committee.settings import Backend, NetworkSettings, ScriptSettings
+
+WORKERS = Path(__file__).parent / "workers"
+_VERSION = "import importlib.util as u, importlib.metadata as m, sys; assert u.find_spec(sys.argv[1]); print(m.version(sys.argv[2]))"
+
+
+@dataclass(frozen=True)
+class Package:
+    """What a backend needs.
+
+    Attributes
+    ----------
+    module : str
+        Import name.
+    distribution : str
+        Name for pip.
+    version : str
+        That it was made for.
+    script : str
+        Worker script.
+    """
+
+    module: str
+    distribution: str
+    version: str
+    script: str
+
+
+PACKAGES = {
+    Backend.NEQUIP: Package("nequip", "nequip", "0.19.0", "nequip_worker.py"),
+    Backend.SO3KRATES: Package("so3krates_torch", "so3krates-torch", "0.2.1", "so3krates_worker.py"),
+    Backend.MACE: Package("mace", "mace-torch", "0.3.16", "mace_worker.py"),
+}
+NETWORKS = tuple(PACKAGES)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """How a worker is started: an interpreter and a script."""
+
+    backend: str
+    python: str
+    script: str
+
+
+def environment_of(backend: Backend, settings: NetworkSettings) -> Environment:
+    """Interpreter and script of a backend.
+
+    Raises
+    ------
+    BackendError
+        There is none; the message says how to install it.
+    """
+    if isinstance(settings, ScriptSettings):
+        if not Path(settings.script).is_file():
+            raise BackendError(f"worker script {settings.script} does not exist")
+        return Environment(backend.value, settings.python or sys.executable, str(Path(settings.script).resolve()))
+    python = settings.python or find_python(backend)
+    if python is None:
+        commands = " && ".join(install_commands(backend))
+        raise BackendError(
+            f"backend {backend.value} is not installed: set {variable(backend)} to the Python of its environment, or run {commands}"
+        )
+    if not os.access(python, os.X_OK):
+        raise BackendError(f"the Python of backend {backend.value}, {python}, is not there or cannot be run")
+    return Environment(backend.value, python, str(WORKERS / PACKAGES[backend].script))
+
+
+def find_python(backend: Backend) -> str | None:
+    """Interpreter of a backend's environment, or None; not run, only looked for."""
+    if given := os.environ.get(variable(backend)):
+        return given
+    own = home(backend) / "bin" / "python"
+    if own.is_file():
+        return str(own)
+    return sys.executable if find_spec(PACKAGES[backend].module) else None
+
+
+def variable(backend: Backend) -> str:
+    """Environment variable that names the interpreter."""
+    return f"TREPID_{backend.value.upper()}_PYTHON"
+
+
+def home(backend: Backend) -> Path:
+    """Folder of the environment that `install_commands` makes."""
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(data) / "trepid" / "backends" / backend.value
+
+
+def install_commands(backend: Backend) -> tuple[str, ...]:
+    """Shell commands that make the environment of a backend."""
+    package, folder = PACKAGES[backend], home(backend)
+    return (
+        f"python3 -m venv {folder}",
+        f"{folder}/bin/pip install torch",
+        f"{folder}/bin/pip install {package.distribution}=={package.version} vesin pandas",
+    )
+
+
+@lru_cache(maxsize=None)
+def installed_version(backend: Backend, python: str) -> str:
+    """Version of a backend's package under an interpreter; the package is found, not imported.
+
+    Raises
+    ------
+    BackendError
+        The interpreter cannot be run or does not have the package.
+    """
+    package = PACKAGES[backend]
+    try:
+        done = subprocess.run(
+            [python, "-c", _VERSION, package.module, package.distribution],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BackendError(f"{python} cannot be run: {error}") from error
+    if done.returncode:
+        raise BackendError(f"{package.distribution} is not installed under {python}")
+    return done.stdout.strip()

@@ -1,0 +1,141 @@
+"""A worker process: started, asked, ended; its death is an error of one line with the end of its log.
+
+The worker's standard input and output carry messages (`workers.worker_channel`), its standard error is a log file. Closing its
+standard input ends it, so it cannot outlive this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trepid.errors import BackendError
+from trepid.potentials.committee.environments import WORKERS, Environment
+from trepid.potentials.committee.workers.worker_channel import Arrays, ChannelError, receive, send
+
+_LOG_LINES = 4
+_GRACE_S = 5.0
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class WorkerDied(BackendError):  # noqa: N818 (says what happened)
+    """The process ended, or sent something that is not an answer."""
+
+
+class WorkerProcess:
+    """One running worker.
+
+    Parameters
+    ----------
+    environment : Environment
+        Interpreter and script.
+
+    Raises
+    ------
+    BackendError
+        The interpreter cannot be started.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        descriptor, log = tempfile.mkstemp(prefix=f"trepid-{environment.backend}-", suffix=".log")
+        self.log = Path(log)
+        variables = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        # Never this environment's packages, which do not fit the other one; a user's script finds `worker_server` there.
+        variables["PYTHONPATH"] = str(WORKERS)
+        variables.pop("PYTHONHOME", None)
+        threads = variables.get("OMP_NUM_THREADS", "1")
+        variables.update(dict.fromkeys(_THREADS, threads))
+        try:
+            with os.fdopen(descriptor, "wb") as stderr:
+                self._process = subprocess.Popen(
+                    [environment.python, environment.script],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                    env=variables,
+                )
+        except OSError as error:
+            self.log.unlink(missing_ok=True)
+            raise BackendError(
+                f"backend {environment.backend}: {environment.python} cannot be started: {error.strerror}"
+            ) from error
+        self._end = weakref.finalize(self, _end, self._process, self.log)
+
+    def ask(
+        self, verb: str, arrays: Mapping[str, NDArray[Any]] | None = None, **fields: Any
+    ) -> tuple[dict[str, Any], Arrays]:
+        """Send a request and wait for its answer.
+
+        Raises
+        ------
+        WorkerDied
+            The process ended or sent garbage; it is stopped.
+        BackendError
+            The worker says that it could not do it.
+        """
+        name = self.environment.backend
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        answered = False
+        try:
+            send(self._process.stdin, {"verb": verb, **fields}, arrays)
+            header, out = receive(self._process.stdout)
+            answered = True
+        except (ChannelError, OSError) as error:
+            raise WorkerDied(f"backend {name}: its worker {self._obituary(error)}") from error
+        finally:
+            if not answered:  # after an interrupt too: the next answer would be that of this request
+                self.close()
+        if "error" in header:
+            raise BackendError(f"backend {name}: {header['error']}")
+        return header, out
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked."""
+        return self._end.alive and self._process.poll() is None
+
+    def close(self) -> None:
+        """End the process; a second call does nothing."""
+        self._end()
+
+    def _obituary(self, error: Exception) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=0.5)
+        code = self._process.poll()
+        how = f"sent no answer ({error})" if code is None else f"died with exit code {code}"
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LOG_LINES:]
+        return f"{how}; its last words: {' | '.join(lines) or 'none'}"
+
+
+def _end(process: subprocess.Popen[bytes], log: Path) -> None:
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+    try:
+        process.wait(timeout=0.0 if process.poll() is not None else _GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    log.unlink(missing_ok=True)
+
+
+def as_arrays(numbers: NDArray[Any], positions: NDArray[Any], cell: NDArray[Any], pbc: NDArray[Any]) -> Arrays:
+    """Arrays of a frame as a worker expects them."""
+    return {
+        "numbers": np.asarray(numbers, dtype=np.int64),
+        "positions": np.asarray(positions, dtype=np.float64),
+        "cell": np.asarray(cell, dtype=np.float64),
+        "pbc": np.asarray(pbc, dtype=bool),
+    }

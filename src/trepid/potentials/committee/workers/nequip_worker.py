@@ -1,0 +1,82 @@
+"""Worker for NequIP (package nequip)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from ase.data import atomic_numbers, chemical_symbols
+from nequip.model import NequIPGNNModel
+from nequip.model.saved_models import load_saved_model
+from nequip.utils.global_state import set_global_state
+from worker_server import serve
+from worker_torch import Architecture, Graph, Scale, load_model, train
+
+
+class Nequip(Architecture):
+    """The energy part of a NequIP model, without its own derivatives, scales and shifts."""
+
+    def __init__(self) -> None:
+        set_global_state(allow_tf32=False)
+        self.types: list[int] | None = None
+
+    def build(self, settings: dict[str, Any], numbers: Sequence[int], scale: Scale) -> torch.nn.Module:
+        """As `Architecture.build`."""
+        full = NequIPGNNModel(
+            seed=int(torch.initial_seed() % 2**31),
+            model_dtype="float32",
+            compile_mode="eager",
+            r_max=float(settings["r_max_A"]),
+            type_names=[chemical_symbols[z] for z in numbers],
+            num_layers=int(settings["n_layers"]),
+            l_max=int(settings["l_max"]),
+            parity=bool(settings["parity"]),
+            num_features=int(settings["n_features"]),
+            radial_mlp_depth=1,
+            radial_mlp_width=int(settings["radial_width"]),
+            avg_num_neighbors=scale.neighbours,
+            per_type_energy_scales=1.0,
+            per_type_energy_shifts=0.0,
+            do_derivatives=False,
+        )
+        return _energy_part(full)
+
+    def foundation(self, path: str, numbers: Sequence[int]) -> tuple[torch.nn.Module, float]:
+        """Of a packaged model or a checkpoint; as `Architecture.foundation`."""
+        full = load_saved_model(path)
+        self.types = [atomic_numbers[name] for name in full.metadata["type_names"].split()]
+        missing = [chemical_symbols[z] for z in numbers if z not in self.types]
+        if missing:
+            raise ValueError(f"foundation model {path} does not describe {', '.join(missing)}")
+        return _energy_part(full).float(), float(full.metadata["r_max"])
+
+    def atom_energies(self, module: torch.nn.Module, graph: Graph, numbers: Sequence[int]) -> torch.Tensor:
+        """As `Architecture.atom_energies`."""
+        types = graph.species
+        if self.types is not None:
+            types = torch.tensor([self.types.index(z) for z in numbers], device=types.device)[types]
+        out = module(
+            {
+                "pos": torch.zeros((len(types), 3), dtype=graph.vectors.dtype, device=types.device),
+                "edge_index": graph.edges,
+                "edge_vectors": graph.vectors,
+                "atom_types": types,
+                "batch": graph.frame,
+                "num_atoms": torch.bincount(graph.frame, minlength=graph.n_frames),
+            }
+        )
+        return out["atomic_energy"].reshape(-1)
+
+
+def _energy_part(full: torch.nn.Module) -> torch.nn.Module:
+    """The network up to the energies of the atoms: what ForceStressOutput wraps."""
+    return full.model.func
+
+
+if __name__ == "__main__":
+    logging.getLogger("nequip").setLevel(logging.WARNING)
+    architecture = Nequip()
+    serve("nequip", version("nequip"), lambda request: train(architecture, request), lambda path: load_model(architecture, path))

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from anharmonic_springs import Springs
+
+from trepid.anharmonicity import HarmonicReference
+
+A_CUI = 6.19
+
+
+@pytest.fixture(scope="session")
+def zincblende() -> Atoms:
+    return bulk("CuI", "zincblende", a=A_CUI, cubic=True)
+
+
+@pytest.fixture(scope="session")
+def spring_crystal(zincblende: Atoms) -> Springs:
+    """CuI of 64 atoms with springs between first neighbours, across the bond too, so that nothing is loose."""
+    return Springs(zincblende.repeat((2, 2, 2)), cutoff=A_CUI * np.sqrt(3) / 4 + 0.3)
+
+
+@pytest.fixture(scope="session")
+def reference(zincblende: Atoms, spring_crystal: Springs) -> HarmonicReference:
+    return HarmonicReference.from_potential(zincblende, (2, 2, 2), spring_crystal)

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import ase.units
+import matplotlib.image
+import numpy as np
+import phonopy
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.md.langevin import Langevin
+
+from trepid.anharmonicity import HarmonicReference, harmonic_sample, measure_anharmonicity, sigma_a
+from trepid.anharmonicity.ensemble import ensemble_of, ensemble_sigma_a, forces_of_frames
+from trepid.cli.main import run
+from trepid.data.frames import Labels, attach_labels, read_frames, write_frames
+from trepid.errors import ConfigError
+from trepid.potentials.bayesian import BayesianForceField
+from trepid.report.anharmonicity import anharmonicity_section
+
+CELLS = (2, 2, 2)
+CAMPAIGN = """\
+structure: {file: cell.extxyz, supercell: [2, 2, 2]}
+reference: {engine: ase, calculator: emt}
+dynamics:
+  stages: [{temperature_K: 300, duration_ps: 0.1}]
+"""
+
+
+@pytest.fixture(scope="module")
+def cell() -> Atoms:
+    return bulk("Cu", a=3.59, cubic=True)
+
+
+@pytest.fixture(scope="module")
+def emt(cell: Atoms) -> HarmonicReference:
+    return HarmonicReference.from_potential(cell, CELLS, EMT())
+
+
+@pytest.fixture(scope="module")
+def trajectory(emt: HarmonicReference) -> list[Atoms]:
+    """MD with EMT; the labels are the forces of EMT, the thermostat's are not among them."""
+    atoms = emt.supercell.copy()
+    atoms.calc = EMT()
+    dynamics = Langevin(
+        atoms, 4 * ase.units.fs, temperature_K=900, friction=0.02 / ase.units.fs, rng=np.random.default_rng(0)
+    )
+    frames = []
+    for k in range(40):
+        dynamics.run(10)
+        frame = attach_labels(atoms, Labels(energy=atoms.get_potential_energy(), forces=atoms.get_forces()))
+        frame.info["time_fs"] = 40.0 * k
+        frames.append(frame)
+    return frames
+
+
+@pytest.fixture(scope="module")
+def model(trajectory: list[Atoms]) -> BayesianForceField:
+    return BayesianForceField(["Cu"], pair_cutoff=5.0, triplet_cutoff=4.0, n_threads=1).fit(trajectory[5::8])
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path, cell: Atoms, trajectory: list[Atoms], model: BayesianForceField, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    cell.write(tmp_path / "cell.extxyz")
+    write_frames(tmp_path / "md.extxyz", trajectory)
+    model.save(tmp_path / "cu.trepid")
+    (tmp_path / "campaign.yaml").write_text(CAMPAIGN)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    code = run(["anharmonicity", *arguments, "--json"])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    return json.loads(captured.out)
+
+
+def test_harmonic_frames_on_a_model(folder: Path, emt: HarmonicReference, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = answer(
+        capsys, "cu.trepid", "--structure", "cell.extxyz", "--supercell", "2", "2", "2", "--temperature", "600",
+        "--samples", "12", "--posterior", "6",
+    )  # fmt: skip
+    sample = harmonic_sample(emt, 600.0, 12, 0)
+    truth = sigma_a(forces_of_frames(EMT(), sample), [emt.forces(frame) for frame in sample])
+    assert facts["sigma_a"] == pytest.approx(truth, abs=0.03)
+    assert facts["n_frames"] == 12
+    assert facts["sigma_a_error"] > 0
+    assert facts["sigma_a_model_error"] == pytest.approx(np.std(facts["sigma_a_draws"], ddof=1))
+    assert facts["per_species"]["Cu"]["sigma_a"] == pytest.approx(facts["sigma_a"])
+    assert facts["n_imaginary"] == 0
+    assert facts["frequency_max_THz"] == pytest.approx(emt.frequencies_THz.max(), rel=0.1)
+    out = folder / "anharmonicity"
+    assert sorted(p.name for p in out.iterdir()) == [
+        "phonopy_params.yaml",
+        "sigma_a.csv",
+        "sigma_a.png",
+        "sigma_a_atoms.csv",
+    ]
+    assert phonopy.load(str(out / "phonopy_params.yaml"), log_level=0).force_constants is not None
+    with (out / "sigma_a.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["frame", "sigma_a", "sigma_a_Cu"]
+    assert len(rows) == 12
+    picture = matplotlib.image.imread(out / "sigma_a.png")
+    assert picture[0, 0, :3].tolist() == [1, 1, 1]
+    assert (np.abs(picture[..., :3] - 1).max(axis=-1) > 0.3).mean() > 0.002
+
+
+def test_labels_of_a_trajectory_need_no_model(
+    folder: Path, emt: HarmonicReference, trajectory: list[Atoms], capsys: pytest.CaptureFixture[str]
+) -> None:
+    emt.write_phonopy(folder / "phonopy_params.yaml")
+    facts = answer(capsys, "--phonopy", "phonopy_params.yaml", "--trajectory", "md.extxyz", "--labels", "-o", "out")
+    expected = sigma_a([f.arrays["REF_forces"] for f in trajectory], [emt.forces(f) for f in trajectory])
+    assert facts["sigma_a"] == pytest.approx(expected, rel=1e-6)
+    assert facts["sigma_a_model_error"] is None
+    assert not (folder / "out" / "phonopy_params.yaml").exists()
+    with (folder / "out" / "sigma_a.csv").open() as file:
+        assert [row["time_ps"] for row in csv.DictReader(file)][:3] == ["0", "0.04", "0.08"]
+    part = answer(
+        capsys,
+        "--phonopy",
+        "phonopy_params.yaml",
+        "--trajectory",
+        "md.extxyz",
+        "--labels",
+        "-o",
+        "o2",
+        "--index",
+        "20:",
+    )
+    assert part["n_frames"] == 20
+
+
+def test_a_trajectory_on_the_model_in_another_order(
+    folder: Path, trajectory: list[Atoms], capsys: pytest.CaptureFixture[str]
+) -> None:
+    order = np.random.default_rng(0).permutation(32)
+    write_frames(folder / "shuffled.extxyz", [frame[order] for frame in trajectory])
+    common = ("cu.trepid", "--structure", "cell.extxyz", "--supercell", "2", "2", "2", "--posterior", "0")
+    straight = answer(capsys, *common, "--trajectory", "md.extxyz", "-o", "a")
+    shuffled = answer(capsys, *common, "--trajectory", "shuffled.extxyz", "-o", "b")
+    assert shuffled["sigma_a"] == pytest.approx(straight["sigma_a"], rel=1e-6)
+
+
+def test_the_reference_of_a_campaign(folder: Path, emt: HarmonicReference, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = answer(capsys, "campaign.yaml", "--temperature", "300", "--samples", "4", "-o", "out")
+    sample = harmonic_sample(emt, 300.0, 4, 0)
+    forces = forces_of_frames(EMT(), sample)
+    assert facts["sigma_a"] == pytest.approx(sigma_a(forces, [emt.forces(frame) for frame in sample]), rel=1e-6)
+    labelled = read_frames(folder / "out" / "labels.extxyz", require=("energy", "forces"))
+    np.testing.assert_allclose([frame.arrays["REF_forces"] for frame in labelled], forces, atol=1e-8)
+
+
+def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "sigma_a.csv").write_text("mine")
+    arguments = ["anharmonicity", "campaign.yaml", "--temperature", "300", "--samples", "2", "-o", "out"]
+    assert run(arguments) == 2
+    assert "sigma_a.csv exists" in capsys.readouterr().err
+    assert (folder / "out" / "sigma_a.csv").read_text() == "mine"
+    assert run([*arguments, "--force"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^sigma\^A +0\.\d+ \+- 0\.\d+", out, re.MULTILINE)
+    assert (folder / "out" / "sigma_a.csv").read_text().startswith("frame,sigma_a,")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["cu.trepid", "--structure", "cell.extxyz"], "--temperature"),
+        (["cu.trepid", "--temperature", "300"], "--structure"),
+        (["--temperature", "300", "--phonopy", "x"], "give MODEL"),
+        (["cu.trepid", "--structure", "cell.extxyz", "--trajectory", "md.extxyz", "--samples", "3"], "--samples"),
+        (["cu.trepid", "--structure", "cell.extxyz", "--temperature", "300", "--labels"], "--labels"),
+        (["cu.trepid", "--structure", "cell.extxyz", "--temperature", "300", "--posterior", "1"], "--posterior 1"),
+        (["cu.trepid", "--structure", "none.cif", "--temperature", "300"], "none.cif"),
+        (["cu.trepid", "--structure", "cell.extxyz", "--trajectory", "md.extxyz"], "atoms"),
+        (["campaign.yaml", "--temperature", "-5"], "temperature -5"),
+        (["campaign.yaml", "--phonopy", "nothing.yaml", "--temperature", "300"], "nothing.yaml"),
+        (["cu.trepid", "--structure", "cell.extxyz", "--trajectory", "md.extxyz", "--labels", "--forces-key", "F"], "'F'"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told_in_one_line(
+    folder: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["anharmonicity", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    last = captured.err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert told in last
+
+
+def test_error_bar_of_the_model_covers_the_truth(
+    emt: HarmonicReference, trajectory: list[Atoms], model: BayesianForceField
+) -> None:
+    frames = trajectory[::4]
+    truth = sigma_a([f.arrays["REF_forces"] for f in frames], [emt.forces(f) for f in frames])
+    draws = ensemble_sigma_a(ensemble_of(model, 12, 0), emt, frames)
+    assert 0 < draws.std(ddof=1) < 0.05
+    assert abs(draws.mean() - truth) < 5 * draws.std(ddof=1) + 0.01
+    np.testing.assert_array_equal(draws, ensemble_sigma_a(ensemble_of(model, 12, 0), emt, frames))
+    with pytest.raises(ConfigError, match="two force fields"):
+        ensemble_sigma_a(ensemble_of(model, 1, 0), emt, frames)
+    assert ensemble_of(EMT(), 5, 0) == []
+
+
+def test_section_of_the_report(emt: HarmonicReference, trajectory: list[Atoms]) -> None:
+    forces = np.array([frame.arrays["REF_forces"] for frame in trajectory])
+    harmonic = np.array([emt.forces(frame) for frame in trajectory])
+    times = [frame.info["time_fs"] / 1000 for frame in trajectory]
+    result = measure_anharmonicity(forces, harmonic, emt.supercell.get_chemical_symbols(), times_ps=times)
+    marked = np.arange(40) % 10 < 3
+    section = anharmonicity_section(result, marked=marked)
+    assert f"{result.sigma_a:.2f}" in section.text
+    assert len(section.pictures) == 2
+    for picture in section.pictures:
+        assert picture.narrow is not None
+        for svg in (picture.svg, picture.narrow):
+            assert svg.startswith("<svg")
+            assert "#0102" not in svg
+    # Identifiers stay apart on one page.
+    ids = [i for p in section.pictures for svg in (p.svg, p.narrow) for i in re.findall(r'\bid="([^"]+)"', svg or "")]
+    assert len(ids) == len(set(ids))
+    with pytest.raises(ValueError, match="marks"):
+        anharmonicity_section(result, marked=marked[:3])
+    single = measure_anharmonicity(forces[0], harmonic[0], emt.supercell.get_chemical_symbols())
+    assert "1 frame " in anharmonicity_section(single).text

@@ -1,0 +1,94 @@
+"""Parsl on this machine: results, errors, a worker killed in mid-task, configurations that cannot be used."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import execution_tasks as tasks
+import pytest
+
+from trepid.config import ExecutionSettings
+from trepid.errors import ConfigError
+from trepid.execution import WorkerDied, make_executor
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("parsl") is None, reason="Parsl is an optional extra")
+
+THREADS = """\
+from parsl.config import Config
+from parsl.executors import ThreadPoolExecutor
+
+config = Config(executors=[ThreadPoolExecutor(max_threads=2)])
+"""
+PROCESSES = """\
+from parsl.config import Config
+from parsl.executors import HighThroughputExecutor
+from parsl.providers import LocalProvider
+
+config = Config(
+    executors=[
+        HighThroughputExecutor(
+            address="127.0.0.1",
+            max_workers_per_node=2,
+            heartbeat_period=1,
+            heartbeat_threshold=4,
+            poll_period=10,
+            provider=LocalProvider(init_blocks=1, max_blocks=1),
+        )
+    ],
+    strategy="none",
+)
+"""
+
+
+def configuration(folder: Path, text: str) -> ExecutionSettings:
+    file = folder / "config.py"
+    file.write_text(text)
+    return ExecutionSettings(parsl=file)
+
+
+def test_tasks_and_errors_through_threads(tmp_path: Path) -> None:
+    with make_executor(configuration(tmp_path, THREADS), directory=tmp_path / "run") as executor:
+        assert list(executor.map(abs, [-1, -2, 3])) == [1, 2, 3]
+        with pytest.raises(ValueError, match="number 3 is odd"):
+            executor.submit(tasks.fail, 3).result()
+    assert (tmp_path / "run" / "parsl").is_dir()
+    with pytest.raises(RuntimeError, match="shut down"):
+        executor.submit(abs, 1)
+    # a second one after the first: nothing global is left behind
+    with make_executor(configuration(tmp_path, THREADS), directory=tmp_path / "run") as executor:
+        assert executor.submit(abs, -5).result() == 5
+
+
+def test_a_worker_killed_in_mid_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entry for entry in sys.path if entry))
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    with make_executor(configuration(tmp_path, PROCESSES), directory=tmp_path / "run") as executor:
+        jobs = [tasks.Job(k, str(tmp_path), deaths={1: 1, 4: 99}.get(k, 0)) for k in range(6)]
+        futures = [executor.submit(tasks.compute, job) for job in jobs]
+        for k in (0, 1, 2, 3, 5):
+            done = futures[k].result(timeout=120)
+            assert done.number == k * k
+            assert done.pid != os.getpid()
+        with pytest.raises(WorkerDied, match="compute: its worker process died 3 times"):
+            futures[4].result(timeout=120)
+    assert len(list(tmp_path.glob("1.*"))) == 2
+    assert len(list(tmp_path.glob("4.*"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\n", r"`config` is nothing; define config = parsl.config.Config\(...\)"),
+        ("config = {}\n", "`config` is a dict"),
+        ("import no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("config =\n", "SyntaxError"),
+    ],
+)
+def test_configurations_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        make_executor(configuration(tmp_path, text), directory=tmp_path)
+    assert str(tmp_path / "config.py") in str(caught.value)
+    assert "\n" not in str(caught.value)
