@@ -13,14 +13,33 @@ from typing import Any
 import numpy as np
 import yaml
 from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
 from trepid.dynamics.engine import start_driver
-from trepid.events import event_rate
+from trepid.events.classes import event_rate
 from trepid.potentials import Potential, Uncertainty, load_potential
 from trepid.potentials.bayesian import BayesianForceField
+from trepid.reference import Reference
 
 FloatArray = NDArray[np.float64]
+
+
+class Truth(Calculator):
+    """A reference as ASE calculator, to relax images with it."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, reference: Reference) -> None:
+        super().__init__()
+        self.reference = reference
+
+    def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        labelled = self.reference.label(self.atoms)
+        self.results = {"energy": labelled.info["REF_energy"], "forces": labelled.arrays["REF_forces"]}
+
+
 N_SAMPLES = 40
 """Force fields drawn from the posterior for the error bar of a path."""
 
@@ -56,7 +75,7 @@ def judge_path(potential: Potential, images: Sequence[Atoms]) -> PathJudgement:
     truth = np.array([a.info["REF_energy"] for a in images])
     if isinstance(potential, BayesianForceField):
         drawn = potential.sample(N_SAMPLES, 0)
-        members = np.array([[force_field.energy(a) for a in images] for force_field in drawn])
+        members = np.array([[force_field.predict(a).energy for a in images] for force_field in drawn])
         model = np.array([potential.predict(a, uncertainty=Uncertainty.NONE).energy for a in images])
     else:
         predictions = [potential.predict(a) for a in images]
@@ -108,7 +127,7 @@ class Rate:
     @property
     def interval(self) -> tuple[float, float, float]:
         rate = event_rate(self.n, self.time_ps)
-        return 100 * rate.rate, 100 * rate.low, 100 * rate.high
+        return 100 * rate.rate_per_ps, 100 * rate.low_per_ps, 100 * rate.high_per_ps
 
 
 def model_rate(

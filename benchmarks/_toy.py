@@ -12,7 +12,7 @@ event    an Ag more than 1.7 A from its site, the drift of the I sublattice remo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def _short_range(pair: Pair, r: FloatArray) -> tuple[FloatArray, FloatArray]:
     return energy, force
 
 
-def toy_commands(directory: str | Path, stiffness: float = 1.0) -> list[str]:
+def toy_commands(directory: str | Path, stiffness: float = 1.0, *, iodine_stiffness: float = 1.0) -> list[str]:
     """LAMMPS commands of the toy (units metal, types Ag = 1 and I = 2); writes its table file into `directory`.
 
     Parameters
@@ -86,17 +86,19 @@ def toy_commands(directory: str | Path, stiffness: float = 1.0) -> list[str]:
     directory : path
         Exists or is made. The commands name the table by its absolute path.
     stiffness : float
-        Factor on the repulsion H of Ag-I; above 1 the crystal is stiffer and its Ag stay on their sites longer.
+        Factor on the repulsion H of Ag-I. At the fixed lattice constant it does not keep Ag on their sites.
+    iodine_stiffness : float
+        Factor on the repulsion H of I-I; above 1 the cages of iodine open less and Ag stay on their sites longer.
     """
     folder = Path(directory).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"agi-{stiffness:g}.table"
+    file = folder / f"agi-{stiffness:g}-{iodine_stiffness:g}.table"
     # Equally spaced in r^2 and as many points as the style is asked for: LAMMPS takes them as they are.
     r = np.sqrt(np.linspace(INNER_A**2, CUTOFF_A**2, N_POINTS))
     parts = ["# AgI-like toy, units metal"]
     for name, pair in PAIRS.items():
-        if name == "AgI":
-            pair = Pair(stiffness * pair.repulsion, pair.exponent, pair.charges, pair.polarisation, pair.dispersion)
+        factor = {"AgI": stiffness, "II": iodine_stiffness}.get(name, 1.0)
+        pair = replace(pair, repulsion=factor * pair.repulsion)
         energy, force = pair_energy_force(pair, r)
         rows = (f"{k} {x:.12f} {e:.14g} {f:.14g}" for k, (x, e, f) in enumerate(zip(r, energy, force, strict=True), 1))
         parts += ["", name, f"N {N_POINTS} RSQ {INNER_A} {CUTOFF_A}", "", *rows]

@@ -1,12 +1,14 @@
 """sigma^A and event onsets of the AgI-like toy from its own molecular dynamics, against harmonic frames of the same crystal.
 
-Wanted: sigma^A of frames without an event 0.47/0.56/0.63/0.68 at 300/400/500/600 K within 0.03; with an event - /0.85/0.89/0.96 and onsets
-per 100 ps 0/3/11/34 in single runs. Harmonic frames overestimate it here: the true distribution is narrower than the harmonic one.
+Wanted: sigma^A of frames without an event 0.47/0.56/0.63/0.68 at 300/400/500/600 K within 0.03; with an event - /0.85/0.89/0.96
+and onsets per 100 ps 0/3/11/34, from single runs. Harmonic frames need no molecular dynamics: the last columns say how far
+they miss.
 """
 
 from __future__ import annotations
 
 import tempfile
+from typing import Any
 
 import numpy as np
 from _common import Report, parse
@@ -29,9 +31,7 @@ DURATION_PS = 100.0
 SEEDS = (1, 2, 3)
 
 
-def row(
-    reference: Reference, harmonic: HarmonicReference, commands: list[str], temperature_K: int
-) -> dict[str, object]:
+def row(reference: Reference, harmonic: HarmonicReference, commands: list[str], temperature_K: int) -> dict[str, Any]:
     """All figures of one temperature; runs of three seeds one after the other."""
     crystal = toy_crystal(2)
     symbols = crystal.get_chemical_symbols()
@@ -49,15 +49,14 @@ def row(
     shot = one_shot_sample(harmonic, temperature_K)
     return {
         "T K": temperature_K,
-        "sigma^A, no event": quiet.sigma_a,
+        "no event": quiet.sigma_a,
         "+-": quiet.error.error,
         "wanted": WANTED[temperature_K],
-        "within 0.03": str(abs(quiet.sigma_a - WANTED[temperature_K]) <= TOLERANCE),
         "Ag": quiet.per_species["Ag"],
         "I": quiet.per_species["I"],
         "with event": sigma_a(f[event], f2[event]) if event.any() else None,
-        "event frames %": 100 * float(event.mean()),
-        "onsets per 100 ps": sum(run.n_onsets for run in runs) * 100.0 / (DURATION_PS * len(runs)),
+        "event %": 100 * float(event.mean()),
+        "onsets": sum(run.n_onsets for run in runs) * 100.0 / (DURATION_PS * len(runs)),
         "harmonic frames": drawn.sigma_a,
         "+- ": drawn.error.error,
         "one shot": sigma_a(forces_of_frames(reference, [shot])[0], harmonic.forces(shot)),
@@ -77,7 +76,9 @@ def main() -> None:
         print(f"phonons {frequencies.min():.3f} to {frequencies.max():.3f} THz, {harmonic.modes.n_imaginary} imaginary")
         rows = [row(reference, harmonic, commands, temperature_K) for temperature_K in WANTED]
         reference.close()
-    report.table(f"AgI toy, 64 atoms, {len(SEEDS)} runs of {DURATION_PS:g} ps per temperature", rows)
+    report.table(f"sigma^A of the AgI toy, 64 atoms, {len(SEEDS)} runs of {DURATION_PS:g} ps; onsets per 100 ps", rows)
+    worst = max(abs(float(r["no event"]) - float(r["wanted"])) for r in rows)
+    print(f"largest difference {worst:.3f}: {'within' if worst <= TOLERANCE else 'NOT within'} {TOLERANCE}")
     report.write()
 
 

@@ -172,7 +172,9 @@ def test_rows_of_a_committee_have_its_covariance() -> None:
 def test_a_committee_prefers_disagreement_and_refuses_near_copies() -> None:
     rng = np.random.default_rng(4)
     patterns = rng.normal(size=(2, 8, 6, 3))
-    frames = [s * patterns[k] + 1e-3 * rng.normal(size=(8, 6, 3)) for k, s in ((0, 1.0), (0, 0.99), (1, 0.5), (1, 0.01))]
+    frames = [
+        s * patterns[k] + 1e-3 * rng.normal(size=(8, 6, 3)) for k, s in ((0, 1.0), (0, 0.99), (1, 0.5), (1, 0.01))
+    ]
     batch = greedy_batch([rows_from_ensemble(f) for f in frames], 2, noise=0.1)
     assert batch.indices[0] == 0
     alone = greedy_batch([rows_from_ensemble(frames[1])], 1, noise=0.1).gains[0]

@@ -34,7 +34,7 @@ def model(data_dir: Path) -> BayesianForceField:
     """A small model that has seen hops: what matters here is that it is one and the same for all sizes."""
     frames = read_frames(data_dir / "cui_gfn1_64.extxyz")[:30]
     model = BayesianForceField(
-        ["Cu", "I"], pair_cutoff=5.5, triplet_cutoff=4.5, n_pair=14, n_radial=6, l_max=3, live_rank=0, n_threads=1
+        ["Cu", "I"], pair_cutoff=5.0, triplet_cutoff=4.0, n_pair=12, n_radial=5, l_max=3, live_rank=0, n_threads=1
     )
     return model.fit(frames)
 
@@ -57,12 +57,10 @@ def equilibrium(model: BayesianForceField, n: int) -> Walk:
     rng = np.random.default_rng(n)
     kT = units.kB * TEMPERATURE
     atoms.set_momenta(rng.normal(size=(len(atoms), 3)) * np.sqrt(2 * kT * atoms.get_masses())[:, None])
-    dynamics = Langevin(
-        atoms, 4 * units.fs, temperature_K=TEMPERATURE, friction=0.01 / units.fs, fixcm=False, rng=rng
-    )
-    dynamics.run(300)
+    dynamics = Langevin(atoms, 4 * units.fs, temperature_K=TEMPERATURE, friction=0.01 / units.fs, fixcm=False, rng=rng)
+    dynamics.run(250)
     frames, energies = [], []
-    for _ in range(120):
+    for _ in range(60):
         dynamics.run(15)
         energies.append(atoms.get_potential_energies())
         frames.append(Atoms(atoms.numbers, atoms.positions.copy(), cell=atoms.cell, pbc=True))
@@ -113,19 +111,18 @@ def test_an_event_free_walk_is_viable_in_every_cell(model: BayesianForceField, w
 
 def test_the_same_event_in_a_hot_crystal(model: BayesianForceField, walks: dict[int, Walk]) -> None:
     """Means over thermal surroundings, for pushes from cheap to unaffordable."""
-    for distance in (0.3, 0.4, 0.5):
+    for distance in (0.4, 0.5):
         rng = np.random.default_rng(1)
         both = [viabilities(model, pushed(walk, distance, rng), walk) for walk in walks.values()]
         horizon, gaussian = np.mean(both, axis=2).T
-        print(distance, np.round(horizon, 3), np.round(gaussian, 3))
         assert np.ptp(horizon) < 0.1  # of which sampling noise 0.03 per size
     # The published form welcomes in 512 atoms what it refuses in 64.
-    assert gaussian[2] > 3 * gaussian[0]
+    assert gaussian[2] > 2 * gaussian[0]
 
 
 def test_the_same_event_in_a_cold_crystal(model: BayesianForceField, walks: dict[int, Walk]) -> None:
     """No thermal noise: energies above the crystal's own, scatter granted as in one and the same walk."""
-    for distance in (0.4, 0.5, 0.6, 0.7):
+    for distance in (0.42, 0.44, 0.46):
         found = []
         for n in SIZES.values():
             atoms = crystal(n)
@@ -141,5 +138,5 @@ def test_the_same_event_in_a_cold_crystal(model: BayesianForceField, walks: dict
             assert energies is not None
             cost = frame_cost(energies, atoms.positions, atoms.cell[:], True, groups, statistics)
             found.append(float(horizon_viability(cost, HORIZON)))
-        print(distance, found)
+        assert 0.0 < found[0] < 1.0 or distance < 0.44
         np.testing.assert_allclose(found, found[0], rtol=0.02)

@@ -29,7 +29,9 @@ def test_one_width_gives_both_published_values(z: float, published: float) -> No
 
 @pytest.mark.parametrize("z", [0.0, 1.0, 1.5, 2.0, 2.3, 3.0, 5.0])
 def test_it_is_a_normal_distribution_in_z(z: float) -> None:
-    assert uncertainty_probability(z, UNIT) == pytest.approx(norm.cdf(z, loc=SHIFT, scale=WIDTH / np.sqrt(2)), abs=1e-14)
+    assert uncertainty_probability(z, UNIT) == pytest.approx(
+        norm.cdf(z, loc=SHIFT, scale=WIDTH / np.sqrt(2)), abs=1e-14
+    )
 
 
 @given(mean=finite, std=positive, z=st.lists(st.floats(-50, 50), min_size=2, max_size=20))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -73,11 +75,13 @@ def test_limits() -> None:
     cold = Horizon(1e-6, 10.0)
     assert horizon_viability([-1.0, 0.01, 0.2], cold).tolist() == [1.0, 0.0, 0.0]
     assert horizon_viability([0.1, 0.3], cold, energy_uncertainty=0.2).tolist() == [1.0, 0.0]
-    assert horizon_viability(20.0, Horizon(300.0, 1e290, attempt_frequency_Hz=1e13)) == 1.0
+    assert horizon_viability(15.0, Horizon(300.0, 1e290, attempt_frequency_Hz=1e13)) == 1.0
     assert horizon_viability(np.inf, Horizon(300.0, 1.0)) == 0.0
 
 
-@pytest.mark.parametrize("arguments", [(0.0, 1.0), (-1.0, 1.0), (300.0, 0.0), (300.0, 1e-9), (np.nan, 1.0), (300.0, np.nan)])
+@pytest.mark.parametrize(
+    "arguments", [(0.0, 1.0), (-1.0, 1.0), (300.0, 0.0), (300.0, 1e-9), (np.nan, 1.0), (300.0, np.nan)]
+)
 def test_a_horizon_out_of_range_is_refused(arguments: tuple[float, float]) -> None:
     with pytest.raises(ConfigError):
         Horizon(*arguments)
@@ -94,7 +98,9 @@ def test_damaged_costs_are_refused() -> None:
 # ---- the published form
 
 
-@pytest.mark.parametrize(("z", "expected"), [(-3.0, 1.0), (1.0, 1.0), (1.4, 0.2**0.5), (1.8, 0.2), (2.6, 0.04), (3.4, 0.008)])
+@pytest.mark.parametrize(
+    ("z", "expected"), [(-3.0, 1.0), (1.0, 1.0), (1.4, 0.2**0.5), (1.8, 0.2), (2.6, 0.04), (3.4, 0.008)]
+)
 def test_gaussian_table(z: float, expected: float) -> None:
     assert gaussian_viability(5.0 + 0.3 * z, WalkStatistics(5.0, 0.3, 100)) == pytest.approx(expected)
 
@@ -251,13 +257,16 @@ def test_transfers_conserve_energy() -> None:
 def test_costs_do_not_depend_on_how_a_model_shares_energy() -> None:
     """Bonds that belong to Cu in one model and to I in the other, same total: the same cost of the same event."""
     atoms, group, frames = rattled_walk(60, 1)
-    pair = lambda r: 0.6 * np.exp(-1.2 * (r - 2.7)) * (1 - np.clip((r - 4.5) / 1.3, 0, 1) ** 2) ** 2 * (r < 5.8)  # noqa: E731
+
+    def bond(r: FloatArray) -> FloatArray:
+        taper = (1 - np.clip((r - 4.5) / 1.3, 0, 1) ** 2) ** 2
+        return 0.6 * np.exp(-1.2 * (r - 2.7)) * taper
 
     def shares(frame: Atoms, of_cu: float) -> FloatArray:
         distances = frame.get_all_distances(mic=True)
         unlike = group[:, None] != group[None, :]
-        bonds = np.where(unlike, pair(distances), 0.0).sum(axis=1)
-        return np.where(group == 0, of_cu, 1 - of_cu) * bonds + 0.3 * np.sin(7 * distances).sum(axis=1) * 1e-2
+        bonds = np.where(unlike, bond(distances), 0.0).sum(axis=1)
+        return np.where(group == 0, of_cu, 1 - of_cu) * bonds
 
     event = frames[0].copy()
     event.positions[0] += [0.8, 0.0, 0.0]
@@ -268,13 +277,13 @@ def test_costs_do_not_depend_on_how_a_model_shares_energy() -> None:
         statistics = NeighbourhoodStatistics.of_walk(energies, *arguments)
         stds.append(statistics.std)
         found.append(frame_cost(shares(event, of_cu), event.positions, event.cell[:], True, group, statistics))
-        raw = np.array([statistics.neighbourhood.sums(e - np.mean(energies, axis=0),
-                                                      statistics.neighbourhood.pairs(f.positions, f.cell[:], True))
-                        for e, f in zip(energies, frames, strict=True)])  # fmt: skip
         if of_cu != 0.5:
-            assert raw.std() > 1.5 * statistics.std.mean()  # what it would be without transfers
+            untouched = replace(statistics, transfer=None, mean=np.mean(energies, axis=0)[[0, 1]])
+            raw = [neighbourhood_costs(e, f.positions, atoms.cell[:], True, group, untouched, allowance=0.0)
+                   for e, f in zip(energies, frames, strict=True)]  # fmt: skip
+            assert np.std(raw) > 1.2 * statistics.std.mean()
     np.testing.assert_allclose(stds, np.broadcast_to(stds[0], (3, 2)), rtol=0.02)
-    np.testing.assert_allclose(found, found[0], rtol=0.02)
+    np.testing.assert_allclose(found, found[0], atol=0.005)
 
 
 def test_damaged_walks_and_frames_are_refused() -> None:

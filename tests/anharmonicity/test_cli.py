@@ -184,7 +184,7 @@ def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]
         (["cu.trepid", "--structure", "cell.extxyz", "--temperature", "300", "--labels"], "--labels"),
         (["cu.trepid", "--structure", "cell.extxyz", "--temperature", "300", "--posterior", "1"], "--posterior 1"),
         (["cu.trepid", "--structure", "none.cif", "--temperature", "300"], "none.cif"),
-        (["cu.trepid", "--structure", "cell.extxyz", "--trajectory", "md.extxyz"], "atoms"),
+        (["cu.trepid", "--structure", "cell.extxyz", "--trajectory", "md.extxyz"], "same supercell"),
         (["campaign.yaml", "--temperature", "-5"], "temperature -5"),
         (["campaign.yaml", "--phonopy", "nothing.yaml", "--temperature", "300"], "nothing.yaml"),
         (["cu.trepid", "--structure", "cell.extxyz", "--trajectory", "md.extxyz", "--labels", "--forces-key", "F"], "'F'"),
@@ -222,7 +222,7 @@ def test_section_of_the_report(emt: HarmonicReference, trajectory: list[Atoms]) 
     result = measure_anharmonicity(forces, harmonic, emt.supercell.get_chemical_symbols(), times_ps=times)
     marked = np.arange(40) % 10 < 3
     section = anharmonicity_section(result, marked=marked)
-    assert f"{result.sigma_a:.2f}" in section.text
+    assert f"{result.sigma_a:.4f} ± {result.error.error:.4f}" in section.text
     assert len(section.pictures) == 2
     for picture in section.pictures:
         assert picture.narrow is not None

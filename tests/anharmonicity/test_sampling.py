@@ -92,6 +92,18 @@ def test_the_one_shot_frame_has_the_mean_energy_exactly(reference: HarmonicRefer
     np.testing.assert_array_equal(frame.positions, one_shot_sample(reference, 300.0).positions)
 
 
+def test_frames_do_not_depend_on_rounding(reference: HarmonicReference) -> None:
+    """A cubic crystal is full of modes of equal frequency, among which an eigensolver picks what it likes."""
+    noise = np.random.default_rng(0).normal(scale=1e-12, size=reference.force_constants.shape)
+    noise += noise.transpose(1, 0, 3, 2)
+    other = HarmonicReference(reference.supercell, reference.force_constants + noise)
+    assert np.abs(np.abs(other.modes.vectors) - np.abs(reference.modes.vectors)).max() > 0.01
+    one, two = one_shot_sample(reference, 300.0), one_shot_sample(other, 300.0)
+    np.testing.assert_allclose(one.positions, two.positions, atol=1e-6)
+    first, second = harmonic_sample(reference, 300.0, 2, 3), harmonic_sample(other, 300.0, 2, 3)
+    np.testing.assert_allclose(first[1].positions, second[1].positions, atol=1e-6)
+
+
 def test_wrong_requests(reference: HarmonicReference) -> None:
     with pytest.raises(ConfigError, match="0 frames"):
         harmonic_sample(reference, 300.0, 0, 0)

@@ -49,7 +49,7 @@ def test_it_learns_and_its_model_file_is_the_model(finished: Path) -> None:
 
 @pytest.mark.parametrize(
     ("owner", "name", "count"),
-    [(Labeller, "obtain", 4), (BayesianForceField, "save", 2), (MDDriver, "step", 23), (_OnTheFly, "_answer", 1)],
+    [(Labeller, "settle", 4), (BayesianForceField, "save", 2), (MDDriver, "step", 23), (_OnTheFly, "_answer", 1)],
 )
 def test_resume_is_exact_with_the_bayesian_force_field(
     tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, count: int

@@ -229,7 +229,7 @@ def test_violent_labels_are_learned_and_md_goes_back(tmp_path: Path) -> None:
                 labels.forces[0] = [0, 0, 16.0]
             return labels
 
-    result = run(tmp_path, Violent())
+    result = run(tmp_path, Violent(), learning={"check_labels": False})
     assert result.reason is StopReason.FINISHED
     (rewind,) = events(tmp_path, Rewind)
     assert (rewind.to, rewind.message) == ("last trusted frame", "force 16.0 eV/A of label 4 is over the limit")
@@ -307,7 +307,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, count: int,
 PLACES = [
     (LoggedReference, "_compute", 2, False),
     (LabelStore, "write", 3, True),
-    (Labeller, "obtain", 3, True),
+    (Labeller, "settle", 3, True),
     (Learner, "_settle", 1, False),
     (Learner, "_note", 1, False),
     (_OnTheFly, "_checkpoint", 1, False),
@@ -318,7 +318,7 @@ PLACES = [
     (_OnTheFly, "_ask", 1, True),
     (LoggedReference, "_compute", 4, False),
     (LabelCase, "_note_label", 4, False),
-    (Labeller, "obtain", 4, True),
+    (Labeller, "settle", 4, True),
     (Learner, "_note", 2, False),
     (Learner, "_note", 3, True),
     (_OnTheFly, "_answer", 2, True),

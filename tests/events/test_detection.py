@@ -268,6 +268,22 @@ def test_a_short_visit_is_an_excursion_even_where_it_reached_the_core():
     assert 4900.0 <= event.start_fs < event.end_fs <= 5600.0
 
 
+def test_two_short_visits_are_two_excursions_and_no_arrival():
+    atom = COPPER[9]
+    site = nearest(atom, OCTAHEDRAL)
+    step = (SITES.positions[site] - SITES.positions[atom]) @ np.linalg.inv(SITES.cell)
+    step = (step - np.rint(step)) @ SITES.cell
+    frames = np.repeat(CRYSTAL.positions[None], 200, axis=0)
+    for first in (50, 80):
+        frames[first : first + 5, atom] += 0.9 * step  # 80 fs from first to last frame: no excursion, no arrival
+    assert detect_events(frames, SITES, times_fs=DT) == []
+    for first in (45, 75):
+        frames[first : first + 5, atom] += 0.55 * step
+        frames[first + 10 : first + 15, atom] += 0.55 * step
+    kinds = [event.kind for event in detect_events(frames, SITES, times_fs=DT)]
+    assert kinds == [EventKind.EXCURSION, EventKind.EXCURSION]
+
+
 def test_stopping_half_way_is_an_excursion_however_long_and_a_touch_is_nothing():
     assert [event.kind for event in visit(3000.0, part=0.6)] == [EventKind.EXCURSION]
     assert visit(0.0) == []

@@ -74,8 +74,10 @@ def test_an_error_is_a_result_and_is_not_repeated() -> None:
             with pytest.raises(ValueError, match="number 3 is odd"):
                 executor.submit(tasks.fail, 3).result()
             assert executor.submit(abs, -1).result() == 1
-            with pytest.raises(Exception, match="pickle|local object") if executor.__class__ is LocalExecutor else (
-                pytest.raises(RuntimeError)
+            with (
+                pytest.raises(Exception, match="pickle|local object")
+                if executor.__class__ is LocalExecutor
+                else (pytest.raises(RuntimeError))
             ):
                 executor.submit(tasks.unpicklable, 0).result()
                 raise RuntimeError  # in this process nothing is pickled
@@ -87,7 +89,7 @@ def test_a_worker_killed_in_mid_task_costs_nothing_but_time(tmp_path: Path) -> N
         futures = [executor.submit(tasks.compute, job) for job in jobs]
         assert [future.result().number for future in futures] == [k * k for k in range(8)]
     # the killed ones were computed again, the others were not
-    assert {k: len(list(tmp_path.glob(f"{k}.*"))) for k in range(8)} == {k: 1 for k in range(8)} | {2: 2, 5: 3}
+    assert {k: len(list(tmp_path.glob(f"{k}.*"))) for k in range(8)} == dict.fromkeys(range(8), 1) | {2: 2, 5: 3}
 
 
 def test_a_task_that_keeps_killing_workers_fails_alone(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def kill_at(patch: pytest.MonkeyPatch, owner: type, name: str, count: int) -> No
 
 @pytest.mark.parametrize(
     ("owner", "name", "count"),
-    [(Labeller, "obtain", 4), (MDDriver, "step", 23), (_OnTheFly, "_answer", 1), (_OnTheFly, "_checkpoint", 3)],
+    [(Labeller, "settle", 4), (MDDriver, "step", 23), (_OnTheFly, "_answer", 1), (_OnTheFly, "_checkpoint", 3)],
 )
 def test_resume_is_exact(tmp_path: Path, finished: Path, owner: type, name: str, count: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -14,6 +14,7 @@ from ase.build import bulk, molecule
 from ase.calculators.lj import LennardJones
 from scipy.special import erfc
 
+from trepid.config import load_campaign
 from trepid.data.frames import labels_of, read_frames
 from trepid.errors import ConfigError
 from trepid.reference import (
@@ -278,9 +279,10 @@ def test_a_frame_that_cannot_be_computed_is_a_failed_label() -> None:
 def test_a_run_keeps_to_its_files(si_file: Path, tmp_path: Path) -> None:
     settings = {"commands": ["pair_style sw", "pair_coeff * * Si.sw Si"], "directory": tmp_path / "reference"}
     first = make_reference("lammps", **settings, files=[si_file])
-    assert first.describe()["sha256.Si.sw"] == make_reference("lammps", **settings, files=[si_file]).describe()[
-        "sha256.Si.sw"
-    ]
+    assert (
+        first.describe()["sha256.Si.sw"]
+        == make_reference("lammps", **settings, files=[si_file]).describe()["sha256.Si.sw"]
+    )
     si_file.write_text(SW_FILE.replace("21.0", "26.0"))
     with pytest.raises(ConfigError, match="differs from .*; the labels rest on the first"):
         make_reference("lammps", **settings, files=[si_file])
@@ -296,3 +298,28 @@ def test_molecules_have_no_stress_and_need_no_cell() -> None:
     labels = labels_of(make_reference("lammps", commands=commands).label(water))
     assert labels.stress is None
     np.testing.assert_allclose(labels.forces.sum(axis=0), 0.0, atol=1e-12)
+
+
+def test_a_campaign_file_names_it(si_file: Path, tmp_path: Path) -> None:
+    crystal = bulk("Si", cubic=True)
+    crystal.rattle(0.1, seed=1)
+    crystal.write(tmp_path / "si.extxyz")
+    text = """\
+structure: si.extxyz
+reference:
+  engine: lammps
+  commands: ["pair_style sw", "pair_coeff * * Si.sw Si"]
+  files: [user files/Si.sw]
+dynamics: {stages: [{temperature_K: 300, duration_ps: 1.0}]}
+"""
+    (tmp_path / "campaign.yaml").write_text(text)
+    settings = load_campaign(tmp_path / "campaign.yaml").reference
+    reference = make_reference(settings.engine, directory=tmp_path / "run" / "reference", **settings.arguments())
+    by_hand = make_reference("lammps", commands=["pair_style sw", f'pair_coeff * * "{si_file}" Si'])
+    np.testing.assert_array_equal(labels_of(reference.label(crystal)).forces, labels_of(by_hand.label(crystal)).forces)
+    (tmp_path / "campaign.yaml").write_text(text.replace("Si.sw]", "other.sw]"))
+    with pytest.raises(ConfigError, match="reference.files: .*there is no such file"):
+        load_campaign(tmp_path / "campaign.yaml")
+    (tmp_path / "campaign.yaml").write_text(text.replace("files:", "fils:"))
+    with pytest.raises(ConfigError, match="unknown key; did you mean 'files'"):
+        load_campaign(tmp_path / "campaign.yaml")

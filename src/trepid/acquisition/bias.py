@@ -73,6 +73,8 @@ def directions_of_ensemble(energies: ArrayLike, forces: ArrayLike) -> tuple[Floa
     e = np.asarray(energies, dtype=np.float64)
     f = np.asarray(forces, dtype=np.float64)
     if len(e) < 2 or len(e) != len(f):
-        raise DataError(f"{len(e)} energies and {len(f)} forces: a committee has one of each per member, two members or more")
+        raise DataError(
+            f"{len(e)} energies and {len(f)} forces: a committee has one of each per member, two members or more"
+        )
     scale = 1.0 / np.sqrt(len(e) - 1)
     return (e - e.mean()) * scale, (f - f.mean(axis=0)) * scale

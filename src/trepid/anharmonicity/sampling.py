@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.anharmonicity.modes import Imaginary
+from trepid.anharmonicity.modes import Imaginary, Modes
 from trepid.errors import ConfigError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from trepid.anharmonicity.harmonic import FloatArray, HarmonicReference
+
+
+EQUAL = 1e-6
+"""omega^2 of two modes are the same when they differ by this part of the largest one."""
 
 
 def harmonic_sample(
@@ -63,8 +67,11 @@ def harmonic_sample(
     modes = reference.modes
     spread = modes.spreads(temperature_K, quantum=quantum, imaginary=imaginary)
     rng = np.random.default_rng([seed, 1])
-    # Frame by frame, so that the first frames do not depend on how many are drawn.
-    return [reference.displaced(modes.displacements(spread * rng.normal(size=spread.shape))) for _ in range(n)]
+    shape = modes.vectors.shape
+    flat = modes.vectors.reshape(len(spread), -1)
+    # Random numbers belong to coordinates and not to modes, so that the frames do not depend on which vectors the eigensolver
+    # picks among modes of equal frequency; frame by frame, so that the first do not depend on how many are drawn.
+    return [reference.displaced(modes.displacements(spread * (flat @ rng.normal(size=3 * shape[1])))) for _ in range(n)]
 
 
 def one_shot_sample(
@@ -78,12 +85,29 @@ def one_shot_sample(
 
     M. Zacharias and F. Giustino, Phys. Rev. B 94, 075125 (2016): averages over the harmonic distribution come out exactly in
     the limit of large supercells, where errors of neighbouring modes cancel. In a small one it is one sample of many.
-    The sign of a mode is fixed by making its largest component positive; among modes of equal frequency the choice of vectors
-    is that of the eigensolver. Parameters and errors as `harmonic_sample`.
+    The vectors among modes of equal frequency, and the signs, are fixed by rules and not left to the eigensolver. Parameters and
+    errors as `harmonic_sample`.
     """
     modes = reference.modes
     spread = modes.spreads(temperature_K, quantum=quantum, imaginary=imaginary)
-    flat = modes.vectors.reshape(len(spread), -1)
-    sign: FloatArray = np.sign(flat[np.arange(len(flat)), np.argmax(np.abs(flat).round(6), axis=1)])
+    vectors = _standard_vectors(modes)
     alternating = np.where(np.arange(len(spread)) % 2 == 0, 1.0, -1.0)
-    return reference.displaced(modes.displacements(spread * sign * alternating))
+    u = np.tensordot(spread * alternating, vectors, axes=1) / np.sqrt(modes.masses)[:, None]
+    return reference.displaced(u)
+
+
+def _standard_vectors(modes: Modes) -> FloatArray:
+    """Eigenvectors (n_modes, n_atoms, 3) that do not depend on rounding, signs included.
+
+    Within a set of equal frequencies only the space they span has a meaning. Its basis is made from the projections of fixed
+    vectors onto it, one after the other. Those are random numbers: projections of the coordinate axes of an atom would all be
+    largest on that atom, and add up there.
+    """
+    flat = modes.vectors.reshape(len(modes.omega2), -1)
+    fixed = np.random.default_rng(0).normal(size=flat.shape)
+    standard = np.empty_like(flat)
+    edges = np.flatnonzero(np.diff(modes.omega2) > EQUAL * np.abs(modes.omega2).max()) + 1
+    for group in np.split(np.arange(len(flat)), edges):
+        rotation, triangle = np.linalg.qr(flat[group] @ fixed[group].T)
+        standard[group] = (rotation * np.sign(np.diag(triangle))).T @ flat[group]
+    return standard.reshape(modes.vectors.shape)

@@ -1,18 +1,13 @@
-"""A push towards what a committee disagrees about, so that walkers reach it sooner.
-
-The atoms feel the energy `E - E_max tanh(strength sigma / E_max)`, sigma the standard deviation of the members' energies
-(ddof=1) and E the mean: uncertainty-driven dynamics (M. Kulichenko et al., Nat. Comput. Sci. 3, 230 (2023)), with a
-bias that fades where it has reached `E_max` instead of one that grows without end.
-"""
+"""A potential with a push towards what a committee disagrees about, for walkers; the push is `trepid.acquisition.bias`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
+from trepid.acquisition.bias import directions_of_ensemble, uncertainty_bias
 from trepid.errors import ConfigError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 
@@ -20,9 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ase import Atoms
-
-SMOOTH_eV = 1e-6
-"""Added to sigma in quadrature, so that its gradient exists where all members agree."""
 
 
 def biased(prediction: Prediction, *, strength: float, largest_eV: float) -> tuple[float, FloatArray]:
@@ -35,15 +27,9 @@ def biased(prediction: Prediction, *, strength: float, largest_eV: float) -> tup
     """
     if prediction.energy_ensemble is None or prediction.forces_ensemble is None:
         raise ConfigError("walkers.bias needs a committee: this potential gives no members")
-    energies, forces = prediction.energy_ensemble, prediction.forces_ensemble
-    deviations = energies - energies.mean()
-    n = len(energies)
-    sigma = float(np.sqrt((deviations**2).sum() / (n - 1) + SMOOTH_eV**2))
-    # d sigma / dx = sum_k dE_k (dE_k/dx - mean) / ((n - 1) sigma), and dE_k/dx = -F_k
-    gradient = -np.einsum("k,kij->ij", deviations, forces - forces.mean(axis=0)) / ((n - 1) * sigma)
-    level = np.tanh(strength * sigma / largest_eV)
-    slope = strength * (1.0 - level**2)
-    return float(energies.mean() - largest_eV * level), forces.mean(axis=0) + slope * gradient
+    energies, forces = directions_of_ensemble(prediction.energy_ensemble, prediction.forces_ensemble)
+    energy, push = uncertainty_bias(energies, forces, strength=strength, largest_eV=largest_eV)
+    return prediction.energy + energy, prediction.forces + push
 
 
 class BiasedPotential(Potential):

@@ -69,7 +69,8 @@ class LabelCase:
     ) -> None:
         self.request, self.frame = request, bare_copy(atoms)
         self.labelled: Atoms | None = None
-        self._make_before, self._before = before, None
+        self._make_before = before
+        self._before: Before | None = None
         self._store, self._ledger, self._retries, self._checker = store, ledger, retries, checker
         if request.label not in (event.label for event in ledger.all(Request)):
             ledger.append(

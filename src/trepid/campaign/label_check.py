@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from trepid.data.frames import LabelKeys, Labels, labels_of
 from trepid.potentials.base import Noise, Prediction
@@ -195,7 +194,7 @@ class LabelChecker:
 
     history: LabelHistory = field(default_factory=LabelHistory)
     crystal: Atoms | None = None
-    keys: LabelKeys = LabelKeys()
+    keys: LabelKeys = field(default_factory=LabelKeys)
     limits: Limits = _DEFAULT_LIMITS
 
     def doubt(self, labelled: Atoms) -> Suspicion | None:
@@ -390,6 +389,8 @@ def _explanation(forces: FloatArray, expected: FloatArray, limits: Limits) -> Su
             "",
         )
         return Suspicion(Doubt.FACTOR, f"the forces are the predicted ones times {factor:.3g}{named}")
+    from scipy.optimize import linear_sum_assignment  # deferred: slow to import, and rarely needed
+
     # The best assignment always comes closer; only one that comes all the way explains anything.
     cost = np.linalg.norm(forces[:, None, :] - expected[None, :, :], axis=2) ** 2
     rows, columns = linear_sum_assignment(cost)

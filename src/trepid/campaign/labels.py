@@ -80,7 +80,10 @@ class Labeller:
         LabelInterrupted
             An attempt failed after a signal had come; the next start asks again.
         """
-        case = self.case(request, atoms, before)
+        return self.settle(self.case(request, atoms, before))
+
+    def settle(self, case: LabelCase) -> Atoms | None:
+        """Ask until nothing is due; see `obtain`."""
         while case.due:
             case.prepare()
             began = time.perf_counter()

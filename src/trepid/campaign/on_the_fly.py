@@ -35,7 +35,8 @@ import numpy as np
 
 from trepid.campaign.checkpoint import Pending, WalkerState, load_checkpoint, save_checkpoint
 from trepid.campaign.initial import build_crystal, initial_frames
-from trepid.campaign.labels import Before, LabelInterrupted, Labeller, LabelStore
+from trepid.campaign.label_check import LabelChecker, LabelHistory
+from trepid.campaign.labels import Before, LabelInterrupted, Labeller, LabelStore, doubt_start
 from trepid.campaign.learner import Learner, PotentialFactory
 from trepid.campaign.ledger import Label, Ledger, Reason, Request, Resume, Rewind, Stage, Start, Stop, StopReason
 from trepid.campaign.result import CampaignResult
@@ -169,6 +170,7 @@ class _OnTheFly:
             self.ledger,
             retries=self.settings.retries,
             interrupted=lambda: self.interrupt.requested,
+            checker=self._checker if self.settings.check_labels else None,
         )
         self.learner = Learner(potentials, directory.model, self.ledger, optimize_at=self.settings.optimize_at)
         self.frames = [self.store.read(number) for number in self.store.numbers()]
@@ -268,11 +270,14 @@ class _OnTheFly:
             seed=self.campaign.seed,
         )
         before = Before(time_fs=0.0, stage=0, target_temperature_K=self.dynamics.temperature_at(0))
+        cases = []
         for number, frame in enumerate(frames, start=1):
             if self.interrupt.requested:
                 return StopReason.INTERRUPTED, ""
             fresh = not self.store.path(number).exists()
-            labelled = self.labeller.obtain(Pending(number, 0, Reason.INITIAL), frame, lambda: before)
+            case = self.labeller.case(Pending(number, 0, Reason.INITIAL), frame, lambda: before)
+            cases.append(case)
+            labelled = self.labeller.settle(case)
             if labelled is None:
                 stop = self._stop_for_failures()
                 if stop is not None:
@@ -282,9 +287,19 @@ class _OnTheFly:
                 self.view.message(
                     f"label {number}: initial frame {number} of {len(frames)}, {labelled.info['label_seconds']:.2f} s"
                 )
+        # Without a model there is nothing to hold a label against but the other ones.
+        while s.check_labels and (doubtful := doubt_start(cases, self._checker())):
+            for case in doubtful:
+                if self.labeller.settle(case) is None and (stop := self._stop_for_failures()) is not None:
+                    return stop
+            self.frames = [self.store.read(number) for number in self.store.numbers()]
         if not self.frames:
             return StopReason.FAILURES, "none of the initial frames could be labelled"
         return None
+
+    def _checker(self) -> LabelChecker:
+        """Holds the next label against those so far."""
+        return LabelChecker(LabelHistory.of(self.frames, self.keys), crystal=self.crystal, keys=self.keys)
 
     def _stop_for_failures(self) -> tuple[StopReason, str] | None:
         """Whether a label that failed for good ends the campaign."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
@@ -177,23 +178,22 @@ class _Batch:
 
     def run(self, cases: Sequence[LabelCase]) -> None:
         """Compute until no case is due."""
-        under_way: dict[Future[LabelAnswer], LabelCase] = {}
-        for case in cases:
-            if self._interrupted():  # an executor of this process computes here
-                break
-            self._submit(case, under_way)
-        while under_way:
-            done, _ = wait(under_way, timeout=GLANCE_S, return_when=FIRST_COMPLETED)
-            stop = self._interrupted()
+        waiting, under_way, stop = deque(cases), dict[Future[LabelAnswer], LabelCase](), False
+        while waiting or under_way:
+            stop = stop or self._interrupted()
             if stop:
+                waiting.clear()
                 for future in [future for future in under_way if future.cancel()]:
                     del under_way[future]
+            # No further one while an answer is there that is not on the disk yet: an executor may compute right here.
+            while waiting and not any(future.done() for future in under_way):
+                self._submit(waiting.popleft(), under_way)
+            done, _ = wait(under_way, timeout=GLANCE_S, return_when=FIRST_COMPLETED)
             for future in done:
-                case = under_way.pop(future, None)
-                if case is not None:
-                    self._receive(case, future, stop=stop)
-                    if case.due and not stop:
-                        self._submit(case, under_way)
+                case = under_way.pop(future)
+                self._receive(case, future)
+                if case.due:
+                    waiting.append(case)
         if any(case.due for case in cases):
             raise LabelInterrupted
 
@@ -201,7 +201,7 @@ class _Batch:
         case.prepare()
         under_way[self._executor.submit(compute_label, LabelTask(self._reference, case.frame, self._keys))] = case
 
-    def _receive(self, case: LabelCase, future: Future[LabelAnswer], *, stop: bool) -> None:
+    def _receive(self, case: LabelCase, future: Future[LabelAnswer]) -> None:
         try:
             answer = future.result()
         except WorkerDied as error:
@@ -209,7 +209,7 @@ class _Batch:
         if isinstance(answer.error, ConfigError):
             raise answer.error
         if answer.error is not None:
-            if not stop:  # it may be the doing of the signal, and does not count
+            if not self._interrupted():  # it may be the doing of the signal, and does not count
                 case.fail(answer.error)
             return
         assert answer.labelled is not None

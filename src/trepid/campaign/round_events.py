@@ -47,7 +47,9 @@ def events_of(walk: Walk, sites: Sites) -> list[Event]:
     return events + (detector.finish() if len(walk.steps) else [])
 
 
-def events_seen(walks: Sequence[Walk], crystal: Atoms, earlier: Sequence[Selection], *, n_images: int) -> EventsSeen:
+def events_seen(
+    walks: Sequence[Walk], crystal: Atoms, earlier: Sequence[Selection], *, n_images: int, label: bool = True
+) -> EventsSeen:
     """What the walks of a round show, given what earlier rounds have seen and labelled.
 
     Parameters
@@ -58,6 +60,8 @@ def events_seen(walks: Sequence[Walk], crystal: Atoms, earlier: Sequence[Selecti
         Of the rounds before.
     n_images : int
         Frames between the one before and the one after an event.
+    label : bool
+        Whether new classes are to be labelled; False counts only.
     """
     sites = find_sites(crystal)
     seen = {count.event_class for selection in earlier for count in selection.events}
@@ -79,7 +83,8 @@ def events_seen(walks: Sequence[Walk], crystal: Atoms, earlier: Sequence[Selecti
         time_ps[walk.summary.temperature_K] += walk.summary.time_ps  # type: ignore[assignment] # a sum of times
     # Excursions last: an atom that came back teaches less than one that stayed.
     wanted = sorted(
-        (name for name in firsts if name not in labelled), key=lambda name: firsts[name][1].kind is EventKind.EXCURSION
+        (name for name in firsts if label and name not in labelled),
+        key=lambda name: firsts[name][1].kind is EventKind.EXCURSION,
     )
     return EventsSeen(
         frames=tuple(frame for name in wanted for frame in _frames(name, *firsts[name], crystal, n_images)),

@@ -238,8 +238,8 @@ class RoundRecord:
         Numbers of the labels made in it.
     n_failed : int
         Frames that could not be labelled.
-    n_doubtful : int
-        Labels that were kept out of the training because they cannot be true.
+    n_corrupted : int
+        Answers of the reference that were rejected as corrupted.
     n_labels : int
         Labels after the round.
     next_label : int
@@ -263,7 +263,7 @@ class RoundRecord:
     round: int
     labels: tuple[int, ...]
     n_failed: int
-    n_doubtful: int
+    n_corrupted: int
     n_labels: int
     next_label: int
     walks: tuple[WalkSummary, ...]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,7 +116,10 @@ def harmonic_reference_of(campaign: RoundsCampaign, source: ForceSource, *, disp
     from trepid.anharmonicity.harmonic import HarmonicReference
 
     unit = bare_copy(read_structure(campaign.structure.file))
-    return HarmonicReference.from_potential(unit, campaign.structure.supercell, source, displacement_A=displacement_A)
+    with quiet_phonopy():
+        return HarmonicReference.from_potential(
+            unit, campaign.structure.supercell, source, displacement_A=displacement_A
+        )
 
 
 def read_harmonic(path: Path, crystal: Atoms) -> HarmonicReference:
@@ -126,7 +132,16 @@ def read_harmonic(path: Path, crystal: Atoms) -> HarmonicReference:
     """
     from trepid.anharmonicity.harmonic import HarmonicReference
 
-    return HarmonicReference.from_phonopy(path).in_order_of(crystal, where=str(path))
+    with quiet_phonopy():
+        return HarmonicReference.from_phonopy(path).in_order_of(crystal, where=str(path))
+
+
+@contextmanager
+def quiet_phonopy() -> Iterator[None]:
+    """Without the remark of phonopy on supercells of lower symmetry than their crystal."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Point group symmetries")
+        yield
 
 
 def has_phonopy() -> bool:

@@ -26,10 +26,10 @@ from trepid.acquisition.batch import (
     rows_from_ensemble,
     similarity_embedding,
 )
+from trepid.acquisition.neighbourhood import Neighbourhood
 from trepid.acquisition.uncertainty import MIN_POINTS, UncertaintyMeasure, WalkStatistics, uncertainty_probability
 from trepid.acquisition.viability import (
     Horizon,
-    Neighbourhood,
     NeighbourhoodStatistics,
     gaussian_viability,
     horizon_viability,

@@ -485,7 +485,7 @@ def _walked_on(potential: Potential, job: WalkJob) -> Potential:
     if job.member is not None:
         member: Callable[[int], Potential] | None = getattr(potential, "member", None)
         if member is None:
-            raise ConfigError("walkers.on: member needs a committee; give mean")
+            raise ConfigError("walkers.walk_on: member needs a committee; give mean")
         return member(job.member)
     return potential
 

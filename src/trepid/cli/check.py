@@ -13,6 +13,9 @@ from trepid.cli.output import emit, emit_json, say
 from trepid.errors import DataError, TrepidError
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
+    from trepid.config import Campaign, RoundsCampaign
     from trepid.data.frames import LabelKeys
 
 EXIT_PROBLEMS = 1
@@ -86,12 +89,11 @@ def command(
 def look_over_campaign(path: Path) -> Verdict:
     """Read a campaign, build its crystal, and ask the reference whether it can label it."""
     from trepid.campaign.initial import build_crystal
-    from trepid.config import load_campaign
+    from trepid.config import RoundsCampaign, load_campaign
     from trepid.reference import make_reference
 
     campaign = load_campaign(path)
     crystal = build_crystal(campaign.structure)
-    dynamics = campaign.dynamics
     periodic = "".join(name for name, flag in zip("abc", crystal.pbc, strict=True) if flag)
     verdict = Verdict(
         "campaign",
@@ -99,7 +101,8 @@ def look_over_campaign(path: Path) -> Verdict:
             "structure": f"{crystal.get_chemical_formula(empirical=True)}, {len(crystal)} atoms, "
             f"periodic along {periodic or 'nothing'}",
             "reference": campaign.reference.engine,
-            "dynamics": f"{dynamics.n_steps} steps of {dynamics.timestep_fs:g} fs, {dynamics.thermostat}",
+            "mode": campaign.mode,
+            **(_rounds(campaign) if isinstance(campaign, RoundsCampaign) else _on_the_fly(campaign)),
             "run directory": campaign.output.directory,
         },
     )
@@ -109,7 +112,51 @@ def look_over_campaign(path: Path) -> Verdict:
         reference.close()
     except TrepidError as error:
         verdict.problems.append(str(error))
+    if isinstance(campaign, RoundsCampaign):
+        _look_over_rounds(campaign, crystal, verdict)
     return verdict
+
+
+def _on_the_fly(campaign: Campaign) -> dict[str, object]:
+    dynamics = campaign.dynamics
+    return {"dynamics": f"{dynamics.n_steps} steps of {dynamics.timestep_fs:g} fs, {dynamics.thermostat}"}
+
+
+def _rounds(campaign: RoundsCampaign) -> dict[str, object]:
+    w, acquisition, rounds = campaign.walkers, campaign.acquisition, campaign.rounds
+    potential = campaign.potential
+    model = f"committee of {potential.members} {potential.backend}" if potential.kind == "committee" else "Bayesian"
+    temperatures = ", ".join(f"{temperature:g}" for temperature in w.temperatures_K)
+    budget = "" if rounds.max_labels is None else f", {rounds.max_labels} labels at most"
+    hours = "" if rounds.max_hours is None else f", {rounds.max_hours:g} h at most"
+    execution = campaign.execution
+    return {
+        "potential": model,
+        "start": campaign.start.kind,
+        "walkers": f"{w.n_walkers} a round, {w.n_steps} steps of {w.timestep_fs:g} fs each, at {temperatures} K",
+        "acquisition": f"{acquisition.kind}, {acquisition.labels_per_round} labels a round",
+        "rounds": f"{rounds.max_rounds} at most{budget}{hours}",
+        "execution": f"{execution.workers} on this machine" if execution.parsl is None else f"Parsl: {execution.parsl}",
+    }
+
+
+def _look_over_rounds(campaign: RoundsCampaign, crystal: Atoms, verdict: Verdict) -> None:
+    """What would only show after hours: a backend that is missing, test frames without labels, no phonopy."""
+    from trepid.campaign.round_potential import round_potentials
+    from trepid.campaign.round_start import require_phonopy
+    from trepid.data.frames import read_frames
+
+    try:
+        round_potentials(campaign, crystal).create()
+        if campaign.start.kind == "harmonic":
+            require_phonopy("start.kind harmonic")
+        if campaign.rounds.test_frames is not None:
+            frames = read_frames(campaign.rounds.test_frames)
+            verdict.facts["test frames"] = f"{len(frames)} in {campaign.rounds.test_frames}"
+        if campaign.start.kind == "frames":
+            read_frames(campaign.start.file, require=())
+    except TrepidError as error:
+        verdict.problems.append(str(error))
 
 
 def _frames(path: Path, keys: LabelKeys) -> Verdict:

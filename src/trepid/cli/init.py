@@ -25,6 +25,13 @@ LEAST_WIDTH_A = 9.0
 """Least distance between an atom and its own image in the suggested cell, A."""
 
 
+class Mode(str, Enum):
+    """How a campaign learns."""
+
+    ON_THE_FLY = "on-the-fly"
+    ROUNDS = "rounds"
+
+
 class Example(str, Enum):
     """Systems that come with the command."""
 
@@ -38,6 +45,10 @@ def command(
         Path | None, typer.Argument(metavar="[STRUCTURE]", help="Crystal in any format ASE reads.", show_default=False)
     ] = None,
     example: Annotated[Example | None, typer.Option(help="Write a ready example with its structure instead.")] = None,
+    mode: Annotated[
+        Mode,
+        typer.Option(help="on-the-fly: one walker that asks at once; rounds: explore, choose a batch, label, retrain."),
+    ] = Mode.ON_THE_FLY,
     output: Annotated[Path, typer.Option("--output", "-o", help="Campaign file to write.")] = Path("campaign.yaml"),
 ) -> None:
     """Write a campaign file in which every setting is explained, for your own crystal or for an example.
@@ -65,7 +76,9 @@ def command(
         atoms = read_structure(structure)
         values = {"structure": {"supercell": suggested_supercell(atoms)}, "dynamics": {"stages": _STAGES}}
     values["structure"]["file"] = _relative(structure_file, output.parent)
-    write_text_atomic(output, annotated_campaign(values))
+    if mode is Mode.ROUNDS:
+        values = _for_rounds(values)
+    write_text_atomic(output, annotated_campaign(values, mode=mode))
     load_campaign(output)
     say(f"wrote {output}; look it over, then: trepid check {output} && trepid learn {output}")
 
@@ -74,6 +87,18 @@ _STAGES: list[dict[str, Any]] = [
     {"temperature_K": 300, "duration_ps": 5.0},
     {"temperature_K": [300, 600], "duration_ps": 5.0},
 ]
+
+
+def _for_rounds(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same system learned in rounds: walkers at the temperatures that the stages of an example reach."""
+    dynamics = dict(values["dynamics"])
+    ends: list[float] = []
+    for stage in dynamics.pop("stages"):
+        given = stage["temperature_K"]
+        ends += given if isinstance(given, list) else [given]
+    walkers = {**dynamics, "temperatures_K": sorted({float(end) for end in ends})}
+    kept = {name: section for name, section in values.items() if name != "dynamics"}
+    return {**kept, "walkers": walkers}
 
 
 def _example(name: Example) -> tuple[Atoms, dict[str, Any]]:
@@ -136,7 +161,7 @@ def _widths(atoms: Atoms) -> list[float]:
     return [float(width) for width in 1.0 / np.linalg.norm(np.linalg.pinv(np.array(atoms.cell)), axis=0)]
 
 
-def annotated_campaign(values: Mapping[str, Any]) -> str:
+def annotated_campaign(values: Mapping[str, Any], *, mode: Mode = Mode.ON_THE_FLY) -> str:
     """Write a campaign file as text: every section and key with its description, defaults where `values` says nothing.
 
     The text is made from the settings classes, so it cannot fall behind them. Keys without a default are commented out.
@@ -145,19 +170,24 @@ def annotated_campaign(values: Mapping[str, Any]) -> str:
     ----------
     values : mapping of section to mapping of key to value
         What differs from the defaults.
+    mode : Mode
     """
-    from trepid.config import DEFAULT_THRESHOLD_NOISE, Campaign, TBLiteSettings
+    from trepid.config import DEFAULT_THRESHOLD_NOISE, MODES, DisplacedStart, PotentialSettings, TBLiteSettings
 
-    # Of the two thresholds only one may be given: the one in place by default is written out.
-    values = {"learning": {"threshold_noise": DEFAULT_THRESHOLD_NOISE}, **values}
+    if mode is Mode.ON_THE_FLY:
+        # Of the two thresholds only one may be given: the one in place by default is written out.
+        values = {"learning": {"threshold_noise": DEFAULT_THRESHOLD_NOISE}, **values}
+    else:
+        values = {"mode": mode.value, **values}
+    usual = {"reference": TBLiteSettings, "potential": PotentialSettings, "start": DisplacedStart}
     lines = [
         "# A learning campaign: `trepid learn` runs it, and resumes it when started again.",
         "# Paths are relative to this file.",
     ]
-    for name, field in Campaign.model_fields.items():
+    for name, field in MODES[mode.value].model_fields.items():
         lines.append("")
         lines += _comment(field.description or "")
-        settings = _settings_class(TBLiteSettings if name == "reference" else field.annotation)
+        settings = _settings_class(usual.get(name, field.annotation))
         if settings is not None:
             lines.append(f"{name}:")
             lines += _section(settings, values.get(name, {}))
@@ -165,6 +195,8 @@ def annotated_campaign(values: Mapping[str, Any]) -> str:
             lines.append(f"{name}: {_yaml(values.get(name, field.get_default(call_default_factory=True)))}")
         if name == "reference":
             lines += _OTHER_REFERENCES.splitlines()
+        if mode is Mode.ROUNDS and name in _OTHER_KINDS:
+            lines += _OTHER_KINDS[name].splitlines()
     return "\n".join(lines) + "\n"
 
 
@@ -178,9 +210,23 @@ _OTHER_REFERENCES = """\
 #   parameters: {xc: pbesol, species_dir: /path/to/species_defaults/defaults_2020/light}"""
 
 
+_OTHER_KINDS = {
+    "potential": """\
+# A committee of neural networks instead (`trepid doctor` says which backends are usable):
+#   kind: committee
+#   backend: nequip
+#   members: 4
+#   settings: {r_max_A: 5.0, max_epochs: 200}""",
+    "start": """\
+# Harmonic sampling instead, by phonopy, or frames of your own:
+#   {kind: harmonic, n: 10, temperature_K: 300}
+#   {kind: frames, file: snapshots.extxyz}""",
+}
+
+
 def _section(model: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
     lines = []
-    for name, field in sorted(model.model_fields.items(), key=lambda item: item[0] != "engine"):
+    for name, field in sorted(model.model_fields.items(), key=lambda item: item[0] not in ("engine", "kind")):
         key = field.alias or name
         lines += _comment(field.description or "", indent="  ")
         default = None if field.is_required() else field.get_default(call_default_factory=True)

@@ -24,6 +24,9 @@ def command(
 ) -> None:
     """Run a learning campaign, or go on with it: molecular dynamics that asks the reference where it does not know.
 
+    The campaign file says how: on the fly, one walker that asks at once; or in rounds, walkers that explore, a batch that is
+    chosen and labelled, a model that is trained again.
+
     The same command resumes a campaign after an interruption of any kind, and ends at once when nothing is left to do.
     Exit code 4 where the dynamics left reality again and again, 5 where labels failed, 130 where it was interrupted.
     """
@@ -37,12 +40,19 @@ def command(
         verdict.raise_problem()
         return
 
-    from trepid.campaign.on_the_fly import learn
+    from trepid.config import RoundsCampaign
     from trepid.dynamics.progress import SilentProgress, make_progress
 
     settings = load_campaign(campaign)
     with SilentProgress() if quiet else make_progress(title="learning") as progress:
-        result = learn(settings, progress=progress)
+        if isinstance(settings, RoundsCampaign):
+            from trepid.campaign.rounds import learn_in_rounds
+
+            result = learn_in_rounds(settings, progress=progress)
+        else:
+            from trepid.campaign.on_the_fly import learn
+
+            result = learn(settings, progress=progress)
     if json:
         emit_json(
             {
@@ -52,6 +62,7 @@ def command(
                 "n_steps": result.n_steps,
                 "time_ps": result.time_ps,
                 "seconds_per_label": result.seconds_per_label,
+                **({} if result.n_rounds is None else {"n_rounds": result.n_rounds}),
                 "directory": str(result.directory),
                 "model": str(result.model_file),
             }

@@ -23,7 +23,21 @@ from typing import Annotated
 
 import typer
 
-from trepid.cli import anharmonicity, check, doctor, evaluate, export, fit, init, learn, md, report, schema, status
+from trepid.cli import (
+    anharmonicity,
+    check,
+    doctor,
+    evaluate,
+    export,
+    fit,
+    init,
+    learn,
+    md,
+    plan,
+    report,
+    schema,
+    status,
+)
 from trepid.cli.output import say
 from trepid.errors import TrepidError
 
@@ -42,7 +56,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (init, check, learn, fit, evaluate, md, anharmonicity, export, status, report, schema, doctor):
+for verb in (init, check, learn, fit, evaluate, md, anharmonicity, export, status, plan, report, schema, doctor):
     # "`trepid fit`: train a ..." gives the line of the overview; the docstring of the command is its own help.
     summary = (verb.__doc__ or "").partition(": ")[2].strip()
     app.command(name=verb.__name__.rpartition(".")[2], short_help=summary[:1].upper() + summary[1:])(verb.command)

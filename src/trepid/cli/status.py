@@ -19,8 +19,23 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
     stop_reason = None if record.stop is None else record.stop.reason
     training = record.trainings[-1] if record.trainings else None
     uncertainty = record.trace["forces_uncertainty_max_eV_per_A"]
+    mode = str(record.settings.get("mode", "on-the-fly"))
+    last = record.rounds[-1] if record.rounds else None
+    rounds: dict[str, Any] = {}
+    if mode == "rounds":
+        rounds = {
+            "n_rounds": max(len(record.rounds) - 1, 0),
+            "n_walks_last_round": None if last is None else len(last.walks),
+            "n_worthy_last_round": None if last is None else last.n_worthy,
+            "forces_mae_new_labels_eV_per_A": None if last is None or last.new is None else last.new.forces_mae,
+            "forces_mae_test_eV_per_A": None if last is None or last.test is None else last.test.forces_mae,
+            "sigma_a": {} if last is None else {f"{value.temperature_K:g}": value.value for value in last.sigma_a},
+            "seconds_walking": record.seconds_walking,
+        }
     facts: dict[str, Any] = {
         "run": str(record.directory),
+        "mode": mode,
+        **rounds,
         "stop_reason": stop_reason,
         "n_labels": len(record.labels),
         "n_labels_on_call": len(record.called),
@@ -39,14 +54,23 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
         return
     rows = [
         ("state", "going on or cut short; 'trepid learn' resumes it" if stop_reason is None else stop_reason),
+        *([("rounds", f"{facts['n_rounds']} complete, beside the start")] if rounds else []),
         ("labels", f"{facts['n_labels']} ({facts['n_labels_on_call']} on call, {facts['n_failures']} failed attempts)"),
         ("molecular dynamics", f"{record.time_ps:.3f} ps"),
-        ("time", f"{record.seconds_labelling:.1f} s labelling, {record.seconds_training:.1f} s training"),
+        (
+            "time",
+            f"{record.seconds_labelling:.1f} s labelling, {record.seconds_training:.1f} s training"
+            + (f", {record.seconds_walking:.1f} s walking" if rounds else ""),
+        ),
     ]
     if training is not None and training.noise_forces:
         rows.append(("noise of forces", f"{1000 * training.noise_forces:.2f} meV/A"))
     if figures is not None:
         rows.append(("force MAE before training", f"{1000 * figures.forces_mae:.2f} meV/A"))
+    if rounds and last is not None and last.test is not None:
+        rows.append(("force MAE on test frames", f"{1000 * last.test.forces_mae:.2f} meV/A"))
+    if rounds and last is not None and last.sigma_a:
+        rows.append(("sigma^A", ", ".join(f"{value.value:.3f} at {value.temperature_K:g} K" for value in last.sigma_a)))
     if facts["model"] is not None:
         rows.append(("model", facts["model"]))
     emit_table(rows)

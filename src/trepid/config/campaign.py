@@ -110,8 +110,8 @@ class RoundsCampaign(_Campaign):
             raise ValueError("walkers.engine lammps runs the Bayesian force field only; a committee walks with ase")
         if self.walkers.bias is not None and not committee:
             raise ValueError("walkers.bias needs a committee (potential.kind: committee); leave it out")
-        if self.walkers.on == "member" and not committee:
-            raise ValueError("walkers.on: member needs a committee (potential.kind: committee); give mean")
+        if self.walkers.walk_on == "member" and not committee:
+            raise ValueError("walkers.walk_on: member needs a committee (potential.kind: committee); give mean")
         n = self.start.n
         if self.rounds.max_labels is not None and n is not None and self.rounds.max_labels < n:
             raise ValueError(

@@ -49,6 +49,11 @@ class LearningSettings(Settings):
         default="skip", description="After a label has failed for good: skip the frame, or stop the run."
     )
     retries: Natural = Field(default=1, description="Further attempts at a label that failed.")
+    check_labels: bool = Field(
+        default=True,
+        description="Hold every label against the model and the other labels before it is trained on; one that looks "
+        "corrupted is computed once more, and believed if that gives the same.",
+    )
     max_consecutive_failures: Count = Field(
         default=3, description="Frames that may fail one after the other before the run stops."
     )

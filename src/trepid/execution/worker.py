@@ -14,7 +14,7 @@ MAX_DEATHS = 3
 """Workers that one task may take with it before it counts as failed."""
 
 
-class WorkerDied(TrepidError):
+class WorkerDied(TrepidError):  # noqa: N818 what happened, in a word
     """A task ended its worker again and again, or the workers were ended from outside."""
 
     exit_code = 3

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from trepid.anharmonicity.measure import Anharmonicity
-    from trepid.report.html import Section
+    from trepid.report.page import Section
 
 WIDE, NARROW, HEIGHT = 9.6, 4.6, 3.0
 """Inches: figures on a desk, on a phone, and how high they are."""
@@ -45,7 +45,7 @@ def anharmonicity_section(
     name : str
         Of the pictures; another one for every section of a page.
     """
-    from trepid.report.html import Picture, Section
+    from trepid.report.page import Picture, Section
 
     with house_style(name):
         wide = to_svg(sigma_a_series(result, width=WIDE, marked=marked), f"{name}-wide")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from trepid.campaign.ledger import StopReason
 from trepid.data.atomic import write_text_atomic
 from trepid.evaluation import Comparison, Evaluation, summarise
+from trepid.report.page import Headline, Picture, Section, draw
 from trepid.report.record import RunRecord, read_run
+from trepid.report.rounds import rounds_sections
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,34 +33,6 @@ _STOP_TEXT: Mapping[StopReason, str] = {
     StopReason.HOURS: "stopped: the budget of hours is used",
     StopReason.INTERRUPTED: "interrupted; the same command resumes it",
 }
-
-
-@dataclass(frozen=True)
-class Headline:
-    """One figure of the strip on top: a number, its unit and what it is."""
-
-    value: str
-    unit: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One figure of the page. `narrow` is the version for a phone, where the wide one would be too small to read."""
-
-    svg: str
-    caption: str
-    narrow: str | None = None
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading, a sentence or two, and pictures; `wide` gives every picture a row of its own."""
-
-    title: str
-    text: str
-    pictures: tuple[Picture, ...]
-    wide: bool = False
 
 
 def write_report(run: str | Path, output: str | Path | None = None) -> Path:
@@ -119,8 +93,7 @@ def _subtitle(record: RunRecord) -> str:
     parts = []
     if record.labels:
         parts.append(f"{len(record.labels[0].atoms)} atoms")
-    target = record.trace["target_temperature_K"]
-    known = target[target == target]
+    known = record.target_temperatures_K
     if known.size:
         low, high = known.min(), known.max()
         parts.append(f"{low:.0f} K" if high - low < 2.0 else f"{low:.0f}–{high:.0f} K")
@@ -129,7 +102,11 @@ def _subtitle(record: RunRecord) -> str:
         names = [str(reference[k]) for k in ("engine", "method", "calculator") if reference.get(k)]
         if names:
             parts.append("labels from " + " ".join(names))
-    parts.append("going on, or cut short" if record.stop is None else _STOP_TEXT[StopReason(record.stop.reason)])
+    if record.stop is None:
+        parts.append("going on, or cut short")
+    else:
+        told = _STOP_TEXT[StopReason(record.stop.reason)]
+        parts.append(told.replace("stages", "rounds") if record.rounds else told)
     return " · ".join(parts)
 
 
@@ -140,7 +117,8 @@ def _headlines(record: RunRecord, figures: Evaluation | None) -> list[Headline]:
         Headline(
             str(len(record.labels)),
             "label" if len(record.labels) == 1 else "labels",
-            f"{n_first} to start from, {n_called} where it did not know",
+            f"{n_first} to start from, {n_called} "
+            + (f"in {len(record.rounds) - 1} rounds" if record.rounds else "where it did not know"),
         ),
         Headline(f"{record.time_ps:.3g}", "ps", "of molecular dynamics on the model"),
     ]
@@ -168,6 +146,10 @@ def _duration(seconds: float) -> tuple[str, str]:
 
 def _sections(record: RunRecord) -> list[Section]:
     comparison = record.comparison()
+    if record.rounds:
+        unseen = [] if comparison is None else [_unseen(record, comparison), _knows(record, comparison)]
+        reliable = [] if comparison is None else _calibrated(comparison)
+        return [*rounds_sections(record), *unseen, *reliable, *_settled(record)]
     if comparison is None:
         return [_UNSEEN_YET, _asked(record), *_settled(record)]
     return [
@@ -284,14 +266,4 @@ def _settled(record: RunRecord) -> list[Section]:
 
 
 def _pictures(*wanted: tuple[str, Callable[[ModuleType], Figure | None], str]) -> tuple[Picture, ...]:
-    """Draw figures in the style of the page; those that have nothing to show are left out."""
-    from trepid.report import plots
-    from trepid.report.style import house_style, to_svg
-
-    pictures = []
-    for name, draw, caption in wanted:
-        with house_style(name):
-            figure = draw(plots)
-            if figure is not None:
-                pictures.append(Picture(to_svg(figure, name), caption))
-    return tuple(pictures)
+    return draw(*((name, "trepid.report.plots", function, caption) for name, function, caption in wanted))

@@ -23,11 +23,14 @@ from trepid.campaign.ledger import (
     Reason,
     Request,
     Rewind,
+    Selected,
     SomeEvent,
     Stop,
     Train,
+    Walks,
     read_ledger,
 )
+from trepid.campaign.round_files import RoundFiles, RoundRecord, Selection, complete_rounds
 from trepid.data.frames import LabelKeys, Labels, labels_of, read_frames
 from trepid.dynamics.record import TRACE_COLUMNS
 from trepid.errors import DataError
@@ -96,6 +99,12 @@ class RunRecord:
         Columns of trace.csv by name.
     stop : Stop or None
         How it ended; None while the run is going on or after a kill.
+    rounds : tuple of RoundRecord
+        Complete rounds; empty for a run on the fly.
+    selections : tuple of Selection
+        What those rounds chose.
+    walking, selecting : tuples
+        Events of the ledger about walks and choices.
     """
 
     directory: Path
@@ -110,10 +119,16 @@ class RunRecord:
     rewinds: tuple[Rewind, ...]
     trace: Mapping[str, FloatArray]
     stop: Stop | None
+    rounds: tuple[RoundRecord, ...] = ()
+    selections: tuple[Selection, ...] = ()
+    walking: tuple[Walks, ...] = ()
+    selecting: tuple[Selected, ...] = ()
 
     @property
     def time_ps(self) -> float:
-        """MD time reached, ps."""
+        """MD time reached, ps; in rounds, of all walks together."""
+        if self.walking:
+            return sum(event.time_ps for event in self.walking)
         time = self.trace["time_fs"]
         return float(time[-1]) / 1000.0 if time.size else 0.0
 
@@ -128,6 +143,29 @@ class RunRecord:
         return sum(training.seconds for training in self.trainings)
 
     @property
+    def seconds_walking(self) -> float:
+        """Wall time of the walks of a campaign in rounds, s."""
+        return sum(event.seconds for event in self.walking)
+
+    @property
+    def seconds_selecting(self) -> float:
+        """Wall time of its choices, s."""
+        return sum(event.seconds for event in self.selecting)
+
+    @property
+    def seconds_accounted(self) -> float:
+        """Sum of all these times, s."""
+        return self.seconds_labelling + self.seconds_training + self.seconds_walking + self.seconds_selecting
+
+    @property
+    def target_temperatures_K(self) -> FloatArray:
+        """Temperatures that the MD was held at, K."""
+        if self.rounds:
+            return np.array([walk.temperature_K for record in self.rounds for walk in record.walks])
+        target = self.trace["target_temperature_K"]
+        return target[np.isfinite(target)]
+
+    @property
     def predicted(self) -> tuple[LabelRecord, ...]:
         """Labels whose frame the model had predicted before it was trained on it."""
         return tuple(label for label in self.labels if label.prediction is not None)
@@ -135,7 +173,8 @@ class RunRecord:
     @property
     def called(self) -> tuple[LabelRecord, ...]:
         """Labels asked for in the course of the MD, without the frames the run started from."""
-        return tuple(label for label in self.labels if label.reason != Reason.INITIAL.value)
+        first = (Reason.INITIAL.value, Reason.HARMONIC.value)
+        return tuple(label for label in self.labels if label.reason not in first)
 
     def comparison(self) -> Comparison | None:
         """Predictions made before training beside the labels; None where there is none yet."""
@@ -167,6 +206,7 @@ def read_run(directory: str | Path, *, keys: LabelKeys | None = None) -> RunReco
     entries = read_ledger(ledger)
     settings_text = _text(run / "campaign.yaml")
     last = entries[-1].event if entries else None
+    rounds = complete_rounds(run)
     return RunRecord(
         directory=run,
         settings_text=settings_text,
@@ -180,6 +220,10 @@ def read_run(directory: str | Path, *, keys: LabelKeys | None = None) -> RunReco
         rewinds=_events(entries, Rewind),
         trace=_read_trace(run / "trace.csv"),
         stop=last if isinstance(last, Stop) else None,
+        rounds=tuple(rounds),
+        selections=tuple(Selection.read(RoundFiles(run, record.round).selection) for record in rounds[1:]),
+        walking=_events(entries, Walks),
+        selecting=_events(entries, Selected),
     )
 
 

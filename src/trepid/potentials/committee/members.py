@@ -127,7 +127,7 @@ class WorkerEvaluator(Evaluator):
             "evaluate",
             as_arrays(atoms.numbers, atoms.positions, atoms.cell[:], atoms.pbc),
             members=[int(k) for k in members],
-            stress=atoms.cell.rank == 3,
+            stress=bool(atoms.cell.rank == 3),
         )
         return self._checked(out, len(members), len(atoms))
 

@@ -82,6 +82,9 @@ class NetworkSettings:
         its own. It must stay where it is: members keep the changed weights, and its check sum.
     device : str
         As torch names it: "cpu", "cuda".
+    compile : bool
+        Compile the network to machine code: a minute or two once per architecture and machine, then about ten times faster.
+        Where there is no C++ compiler, and on devices other than "cpu", networks run uncompiled.
     python : str, optional
         Interpreter of the environment with the package; default as `trepid doctor` tells.
     """
@@ -102,6 +105,7 @@ class NetworkSettings:
     ema_decay: float = 0.98
     foundation_model: str | None = None
     device: str = "cpu"
+    compile: bool = True
     python: str | None = None
 
 

@@ -214,7 +214,7 @@ def _train_worker(job: TrainingJob) -> tuple[bytes, int, Residuals]:
                     "evaluate",
                     as_arrays(atoms.numbers, atoms.positions, atoms.cell[:], atoms.pbc),
                     members=[job.member],
-                    stress=atoms.cell.rank == 3,
+                    stress=bool(atoms.cell.rank == 3),
                 )
                 stress = out["stress"][0] if "stress" in out else None
                 residuals = _add(residuals, labels_of(atoms), float(out["energy"][0]), out["forces"][0], stress)

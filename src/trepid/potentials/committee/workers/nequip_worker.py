@@ -13,7 +13,7 @@ from nequip.model import NequIPGNNModel
 from nequip.model.saved_models import load_saved_model
 from nequip.utils.global_state import set_global_state
 from worker_server import serve
-from worker_torch import Architecture, Graph, Scale, load_model, train
+from worker_torch import Architecture, Call, Graph, Scale, load_model, train
 
 
 class Nequip(Architecture):
@@ -21,6 +21,7 @@ class Nequip(Architecture):
 
     def __init__(self) -> None:
         set_global_state(allow_tf32=False)
+        self.name = f"nequip {version('nequip')}"
         self.types: list[int] | None = None
 
     def build(self, settings: dict[str, Any], numbers: Sequence[int], scale: Scale) -> torch.nn.Module:
@@ -53,19 +54,17 @@ class Nequip(Architecture):
             raise ValueError(f"foundation model {path} does not describe {', '.join(missing)}")
         return _energy_part(full).float(), float(full.metadata["r_max"])
 
-    def atom_energies(self, module: torch.nn.Module, graph: Graph, numbers: Sequence[int]) -> torch.Tensor:
+    def atom_energies(self, call: Call, graph: Graph, numbers: Sequence[int]) -> torch.Tensor:
         """As `Architecture.atom_energies`."""
         types = graph.species
         if self.types is not None:
             types = torch.tensor([self.types.index(z) for z in numbers], device=types.device)[types]
-        out = module(
+        out = call(
             {
-                "pos": torch.zeros((len(types), 3), dtype=graph.vectors.dtype, device=types.device),
+                "pos": torch.zeros((types.shape[0], 3), dtype=graph.vectors.dtype, device=types.device),
                 "edge_index": graph.edges,
                 "edge_vectors": graph.vectors,
                 "atom_types": types,
-                "batch": graph.frame,
-                "num_atoms": torch.bincount(graph.frame, minlength=graph.n_frames),
             }
         )
         return out["atomic_energy"].reshape(-1)

@@ -17,7 +17,7 @@ import math
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from ase.geometry import complete_cell
 from numpy.typing import NDArray
+from worker_compile import compiled
 from worker_server import Evaluation, TrainRequest
 
 FloatArray = NDArray[np.float64]
@@ -36,11 +37,16 @@ MAX_GRADIENT_NORM = 10.0
 FINAL_RATE = 0.01
 """Learning rate at the end over that at the start."""
 LOG_LINES = 20
+_NOT_FORM = (
+    "max_epochs", "fine_tune_epochs", "learning_rate", "fine_tune_learning_rate", "patience", "batch_size", "ema_decay",
+    "energy_weight", "forces_weight", "stress_weight", "foundation_model", "device", "python", "compile", "species",
+)  # fmt: skip
+"""Settings on which the compiled functions do not depend."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """One or several frames as tensors.
+    """One frame, or several without bonds between them, as tensors.
 
     Attributes
     ----------
@@ -50,16 +56,11 @@ class Graph:
         Centre and neighbour of every bond within the cutoff.
     vectors : (n_edges, 3) tensor
         From centre to neighbour, A.
-    frame : (n_atoms,) int64 tensor
-        Frame of every atom.
-    n_frames : int
     """
 
     species: torch.Tensor
     edges: torch.Tensor
     vectors: torch.Tensor
-    frame: torch.Tensor
-    n_frames: int
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,23 @@ class Scale:
     energy : float
         Root mean square force component, eV/A, taken as the energy scale in eV.
     neighbours : float
-        Mean number of neighbours within the cutoff.
+        Mean number of neighbours within the cutoff, rounded to a power of two: a norm only, and one compiled library then
+        serves all members.
     """
 
     energy: float
     neighbours: float
 
 
+Call = Callable[[dict[str, Any]], Any]
+"""A module applied to its dictionary of inputs."""
+
+
 class Architecture(ABC):
     """A network of one package."""
+
+    name: str
+    """With the package's version."""
 
     @abstractmethod
     def build(self, settings: dict[str, Any], numbers: Sequence[int], scale: Scale) -> torch.nn.Module:
@@ -90,8 +99,8 @@ class Architecture(ABC):
         """Module of a foundation model's file without its energy shifts, and its cutoff, A."""
 
     @abstractmethod
-    def atom_energies(self, module: torch.nn.Module, graph: Graph, numbers: Sequence[int]) -> torch.Tensor:
-        """Energies of the atoms (n_atoms,) before scale and shift."""
+    def atom_energies(self, call: Call, graph: Graph, numbers: Sequence[int]) -> torch.Tensor:
+        """Energies of the atoms (n_atoms,) before scale and shift; `call` is the module or a stand-in."""
 
 
 # ---- graphs
@@ -155,95 +164,249 @@ def neighbours(
     return np.array([i, j], dtype=np.int64), np.asarray(shifts, dtype=np.float64)
 
 
-def collate(frames: Sequence[Frame], device: str, dtype: torch.dtype) -> Graph:
+def collate(frames: Sequence[Frame], device: str) -> Graph:
     """Several frames as one graph without bonds between them."""
-    sizes = [len(f.species) for f in frames]
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+    starts = np.cumsum([0, *(len(f.species) for f in frames[:-1])])
     edges = np.concatenate([f.edges + start for f, start in zip(frames, starts, strict=True)], axis=1)
     return Graph(
         species=torch.from_numpy(np.concatenate([f.species for f in frames])).to(device),
         edges=torch.from_numpy(edges).to(device),
-        vectors=torch.from_numpy(np.concatenate([f.vectors for f in frames])).to(device, dtype),
-        frame=torch.from_numpy(np.repeat(np.arange(len(frames)), sizes)).to(device),
-        n_frames=len(frames),
+        vectors=torch.from_numpy(np.concatenate([f.vectors for f in frames])).to(device, torch.float32),
     )
 
 
-def derivatives(
-    architecture: Architecture, module: torch.nn.Module, graph: Graph, numbers: Sequence[int], *, training: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Energies of the atoms (n,), forces (n, 3) and the derivative by each edge vector (n_edges, 3), before the scale."""
-    vectors = graph.vectors.detach().requires_grad_(True)
-    moved = Graph(graph.species, graph.edges, vectors, graph.frame, graph.n_frames)
-    energies = architecture.atom_energies(module, moved, numbers)
-    (slopes,) = torch.autograd.grad([energies.sum()], [vectors], create_graph=training)
-    forces = torch.zeros((len(graph.species), 3), dtype=slopes.dtype, device=slopes.device)
-    forces = forces.index_add(0, graph.edges[0], slopes).index_add(0, graph.edges[1], -slopes)
-    return energies, forces, slopes
+def vector_inputs(graph: Graph) -> dict[str, torch.Tensor]:
+    """Inputs for models that compute bond vectors from positions and shifts: all atoms at the origin, the shifts the vectors.
+
+    The names are those of mace, which so3krates-torch shares. All frames of a graph are one: energies of atoms do not care.
+    """
+    n, like = graph.species.shape[0], graph.vectors
+    nodes = torch.zeros((n,), dtype=torch.int64, device=like.device)
+    return {
+        "positions": torch.zeros((n, 3), dtype=like.dtype, device=like.device),
+        "shifts": like,
+        "unit_shifts": torch.zeros_like(like),
+        "edge_index": graph.edges,
+        "cell": torch.eye(3, dtype=like.dtype, device=like.device),
+        "batch": nodes,
+        "ptr": torch.zeros((2,), dtype=torch.int64, device=like.device),
+        "head": torch.zeros((1,), dtype=torch.int64, device=like.device),
+    }
 
 
-def strain_derivatives(graph: Graph, slopes: torch.Tensor) -> torch.Tensor:
-    """dE/dstrain of every frame, (n_frames, 6), Voigt."""
-    products = torch.stack(
-        [(graph.vectors[:, a] * slopes[:, b] + graph.vectors[:, b] * slopes[:, a]) / 2 for a, b in _VOIGT], dim=1
-    )
-    total = torch.zeros((graph.n_frames, 6), dtype=slopes.dtype, device=slopes.device)
-    return total.index_add(0, graph.frame[graph.edges[0]], products)
+def one_hot(index: torch.Tensor, n: int, dtype: torch.dtype) -> torch.Tensor:
+    """(n_atoms, n) from indices (n_atoms,)."""
+    return torch.eye(n, dtype=dtype, device=index.device)[index]
+
+
+# ---- energies and derivatives
+
+
+class Network:
+    """A module as functions of its weights and a graph, compiled where that is asked for and possible.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    module : Module
+    numbers : sequence of int
+        Atomic numbers of the species.
+    key : dict or None
+        Everything that the module's form depends on; None: never compile.
+    """
+
+    def __init__(
+        self, architecture: Architecture, module: torch.nn.Module, numbers: Sequence[int], key: dict[str, Any] | None
+    ) -> None:
+        self.architecture, self.module, self.numbers = architecture, module, tuple(numbers)
+        self.key = None if key is None else {**key, "name": architecture.name, "numbers": list(numbers)}
+        self.tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        self.trained = [name for name, p in module.named_parameters() if p.requires_grad]
+        self._compiled: dict[str, Callable[..., Any] | None] = {}
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether something of it runs compiled."""
+        return any(self._compiled.values())
+
+    def weights(self) -> list[torch.Tensor]:
+        """The present weights and constants, in the order in which the functions take them."""
+        return [t.detach() for t in self.tensors.values()]
+
+    def derivatives(self, graph: Graph) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Energies of the atoms (n,), forces (n, 3) and dE by every edge vector (n_edges, 3), before the scale."""
+        arguments = [*self.weights(), graph.species, graph.edges, graph.vectors]
+        sizes: list[dict[int, str] | None] = [{0: "atoms"}, {1: "edges"}, {0: "edges"}]
+        return tuple(self._run("evaluate", self._derivatives, arguments, sizes))  # type: ignore[return-value]
+
+    def loss(self, batch: Batch) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Loss of a batch and its slopes by the trained weights."""
+        fields = [t for t in batch.tensors() if t is not None]
+        sizes: list[dict[int, str] | None] = [{0: "atoms"}, {1: "edges"}, {0: "edges"}, {0: "atoms"}, None, None]
+        sizes += [{0: "atoms"}, {0: "atoms"}] + [None, None] * (batch.strain is not None)
+        kind = f"train {batch.energy.shape[0]} {batch.strain is not None}"
+        loss, *slopes = self._run(kind, self._loss, [*self.weights(), *fields], sizes)
+        return loss, slopes
+
+    def _run(
+        self,
+        kind: str,
+        function: Callable[..., Any],
+        arguments: list[torch.Tensor],
+        sizes: list[dict[int, str] | None],
+    ) -> Any:
+        n_atoms, n_edges = (arguments[len(self.tensors) + k].shape[k] for k in (0, 1))
+        # A library is not made for sizes below 2.
+        if self.key is not None and n_atoms > 1 and n_edges > 1:
+            if kind not in self._compiled:
+                fixed: list[dict[int, str] | None] = [None] * len(self.tensors)
+                key = {**self.key, "kind": kind, "trained": self.trained}
+                self._compiled[kind] = compiled(key, function, arguments, [*fixed, *sizes])
+            library = self._compiled.get(kind)
+            if library is not None:
+                return library(*arguments)
+        return function(*arguments)
+
+    def _split(self, arguments: Sequence[torch.Tensor]) -> tuple[dict[str, torch.Tensor], Sequence[torch.Tensor]]:
+        n = len(self.tensors)
+        return dict(zip(self.tensors, arguments[:n], strict=True)), arguments[n:]
+
+    def _energies(
+        self, weights: dict[str, torch.Tensor], graph: Graph, *, training: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        energies = self.architecture.atom_energies(
+            lambda data: torch.func.functional_call(self.module, weights, (data,)), graph, self.numbers
+        ).to(graph.vectors.dtype)
+        (slopes,) = torch.autograd.grad([energies.sum()], [graph.vectors], create_graph=training)
+        forces = torch.zeros((graph.species.shape[0], 3), dtype=slopes.dtype, device=slopes.device)
+        forces = forces.index_add(0, graph.edges[0], slopes).index_add(0, graph.edges[1], -slopes)
+        return energies, forces, slopes
+
+    def _derivatives(self, *arguments: torch.Tensor) -> list[torch.Tensor]:
+        weights, (species, edges, vectors) = self._split(arguments)
+        graph = Graph(species, edges, vectors.detach().requires_grad_(True))
+        energies, forces, slopes = self._energies(weights, graph, training=False)
+        return [energies.detach(), forces, slopes]
+
+    def _loss(self, *arguments: torch.Tensor) -> list[torch.Tensor]:
+        weights, fields = self._split(arguments)
+        weights = {k: w.detach().requires_grad_(True) if k in self.trained else w for k, w in weights.items()}
+        batch = Batch(*fields)
+        graph = Graph(batch.species, batch.edges, batch.vectors.detach().requires_grad_(True))
+        energies, forces, slopes = self._energies(weights, graph, training=True)
+        total = torch.zeros_like(batch.energy).index_add(0, batch.frame, energies)
+        loss = (((total - batch.energy) * batch.energy_factor) ** 2).sum()
+        loss = loss + (((forces - batch.forces) * batch.forces_factor[:, None]) ** 2).sum()
+        if batch.strain is not None and batch.strain_factor is not None:
+            products = strain_products(graph.vectors, slopes)
+            strain = torch.zeros_like(batch.strain).index_add(0, batch.frame[batch.edges[0]], products)
+            loss = loss + (((strain - batch.strain) * batch.strain_factor[:, None]) ** 2).sum()
+        trained = [weights[name] for name in self.trained]
+        slopes_of = torch.autograd.grad([loss], trained, allow_unused=True)
+        return [
+            loss.detach(),
+            *(torch.zeros_like(w) if g is None else g for w, g in zip(trained, slopes_of, strict=True)),
+        ]
+
+
+def strain_products(vectors: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
+    """Share of every edge in dE/dstrain, (n_edges, 6), Voigt; symmetric part."""
+    return torch.stack([(vectors[:, a] * slopes[:, b] + vectors[:, b] * slopes[:, a]) / 2 for a, b in _VOIGT], dim=1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Frames and labels of one training step; labels over the energy scale, factors contain weights and 0 where no label is.
+
+    Attributes
+    ----------
+    species, edges, vectors
+        As in `Graph`.
+    frame : (n_atoms,) int64 tensor
+        Frame of every atom.
+    energy, energy_factor : (batch_size,) tensors
+    forces : (n_atoms, 3) tensor
+    forces_factor : (n_atoms,) tensor
+    strain : (batch_size, 6) tensor or None
+        Stress times volume.
+    strain_factor : (batch_size,) tensor or None
+    """
+
+    species: torch.Tensor
+    edges: torch.Tensor
+    vectors: torch.Tensor
+    frame: torch.Tensor
+    energy: torch.Tensor
+    energy_factor: torch.Tensor
+    forces: torch.Tensor
+    forces_factor: torch.Tensor
+    strain: torch.Tensor | None = None
+    strain_factor: torch.Tensor | None = None
+
+    def tensors(self) -> list[torch.Tensor | None]:
+        """All fields in their order."""
+        return [getattr(self, name) for name in self.__dataclass_fields__]
 
 
 # ---- a trained model
 
 
 class TorchModel:
-    """A module with its scale and shifts; evaluates one frame."""
+    """A network with its scale and shifts; evaluates one frame."""
 
-    def __init__(
-        self,
-        architecture: Architecture,
-        module: torch.nn.Module,
-        *,
-        numbers: Sequence[int],
-        cutoff: float,
-        scale: float,
-        shifts: FloatArray,
-        device: str,
-    ) -> None:
-        self.architecture, self.module, self.numbers = architecture, module.eval(), tuple(numbers)
+    def __init__(self, network: Network, *, cutoff: float, scale: float, shifts: FloatArray, device: str) -> None:
+        self.network, self.numbers = network, network.numbers
         self.cutoff, self.scale, self.shifts, self.device = cutoff, scale, shifts, device
-        for parameter in module.parameters():
-            parameter.requires_grad_(False)
+        network.module.eval()
 
     def evaluate(self, atoms: Atoms, *, stress: bool) -> Evaluation:
         """Energy, forces and, for a frame with a volume, stress."""
-        frame = make_frame(atoms, self.numbers, self.cutoff)
-        energies = self.shifts[frame.species]
+        return self.evaluate_frame(make_frame(atoms, self.numbers, self.cutoff), stress=stress)
+
+    def evaluate_frame(self, frame: Frame, *, stress: bool) -> Evaluation:
+        """The same of a frame with its bonds."""
+        shifts = self.shifts[frame.species]
         if frame.edges.shape[1] == 0:
             no_bonds = np.zeros(6) if stress and frame.volume else None
-            return Evaluation(float(energies.sum()), np.zeros((len(atoms), 3)), no_bonds, energies)
-        graph = collate([frame], self.device, torch.float32)
-        network, forces, slopes = derivatives(self.architecture, self.module, graph, self.numbers, training=False)
-        energies = energies + self.scale * network.detach().cpu().double().numpy()
+            return Evaluation(float(shifts.sum()), np.zeros((len(shifts), 3)), no_bonds, shifts)
+        network, forces, slopes = (_numpy(t) for t in self.network.derivatives(collate([frame], self.device)))
+        energies = shifts + self.scale * network
         strain = None
         if stress and frame.volume:
-            strain = self.scale * strain_derivatives(graph, slopes).cpu().double().numpy()[0] / frame.volume
-        return Evaluation(float(energies.sum()), self.scale * forces.cpu().double().numpy(), strain, energies)
+            tensor = frame.vectors.T @ slopes
+            strain = self.scale * np.array([(tensor[a, b] + tensor[b, a]) / 2 for a, b in _VOIGT]) / frame.volume
+        return Evaluation(float(energies.sum()), self.scale * forces, strain, energies)
+
+
+def _numpy(tensor: torch.Tensor) -> FloatArray:
+    return np.asarray(tensor.detach().cpu().numpy(), dtype=np.float64)
 
 
 def load_model(architecture: Architecture, path: Path) -> TorchModel:
     """Read a weights file."""
     module, saved = _restore(architecture, path)
+    return _model(architecture, module, saved)
+
+
+def _model(architecture: Architecture, module: torch.nn.Module, saved: dict[str, Any]) -> TorchModel:
+    device = saved["settings"]["device"]
+    network = Network(architecture, module.to(device), saved["numbers"], _key(saved))
     return TorchModel(
-        architecture,
-        module.to(saved["device"]),
-        numbers=saved["numbers"],
-        cutoff=saved["cutoff"],
-        scale=saved["scale"],
-        shifts=np.array(saved["shifts"]),
-        device=saved["device"],
+        network, cutoff=saved["cutoff"], scale=saved["scale"], shifts=np.array(saved["shifts"]), device=device
     )
 
 
+def _key(saved: dict[str, Any]) -> dict[str, Any] | None:
+    """What the form of the network depends on; None where it is not to be compiled."""
+    settings = saved["settings"]
+    if not settings["compile"] or settings["device"] != "cpu":
+        return None
+    form = {name: value for name, value in settings.items() if name not in _NOT_FORM}
+    return {**form, "neighbours": saved["neighbours"], "foundation_sha256": saved["foundation_sha256"]}
+
+
 def _restore(architecture: Architecture, path: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
+    torch.set_default_dtype(torch.float32)
     content = torch.load(path, weights_only=True)
     saved: dict[str, Any] = json.loads(content["header"])
     if saved["foundation"] is None:
@@ -278,17 +441,18 @@ def train(architecture: Architecture, request: TrainRequest) -> dict[str, Any]:
         A frame lacks energy or forces, or the loss is not finite.
     """
     s = request.settings
-    torch.set_num_threads(max(1, torch.get_num_threads()))
+    torch.set_default_dtype(torch.float32)
     torch.manual_seed(request.seed)
     numbers = [int(atomic_numbers[symbol]) for symbol in s["species"]]
     module, saved, frames, validation = _start(architecture, request, numbers)
     fine_tune = request.initial is not None or saved["foundation"] is not None
     epochs = int(s["fine_tune_epochs"] if fine_tune else s["max_epochs"])
     rate = float(s["fine_tune_learning_rate"] if fine_tune else s["learning_rate"])
-    loop = _Loop(architecture, module, saved, s, numbers)
+    loop = _Loop(_model(architecture, module, saved), s)
     best = loop.run(frames, validation, epochs=epochs, rate=rate, rng=np.random.default_rng(request.seed))
     _save(request.output, saved, best.weights)
-    return {"epochs": best.epochs, "best_epoch": best.epoch, "loss": best.loss}
+    compiled_now = loop.network.is_compiled
+    return {"epochs": best.epochs, "best_epoch": best.epoch, "loss": best.loss, "compiled": compiled_now}
 
 
 def _start(
@@ -311,7 +475,7 @@ def _start(
     n_atoms = sum(len(f.species) for f in frames)
     scale = Scale(
         energy=max(float(np.sqrt((forces**2).mean())), 1e-3) if known is None else 1.0,
-        neighbours=max(sum(f.edges.shape[1] for f in frames) / n_atoms, 1.0),
+        neighbours=2.0 ** round(math.log2(max(sum(f.edges.shape[1] for f in frames) / n_atoms, 1.0))),
     )
     module = architecture.build(s, numbers, scale) if known is None else known
     saved = {
@@ -320,7 +484,6 @@ def _start(
         "cutoff": cutoff,
         "scale": scale.energy,
         "neighbours": scale.neighbours,
-        "device": s["device"],
         "foundation": foundation,
         "foundation_sha256": None if foundation is None else _check_sum(foundation),
         "shifts": _shifts(architecture, module, frames, numbers, s["device"], foundation is not None).tolist(),
@@ -343,7 +506,7 @@ def _shifts(
             continue
         energy = frame.energy
         if subtract and frame.edges.shape[1]:
-            graph = collate([frame], device, torch.float32)
+            graph = collate([frame], device)
             with torch.no_grad():
                 energy -= float(architecture.atom_energies(module.to(device), graph, numbers).double().sum())
         rows.append(np.bincount(frame.species, minlength=len(numbers)))
@@ -366,112 +529,118 @@ class _Best:
 class _Loop:
     """Adam with a cosine schedule, a running average of the weights, and the validation loss as the judge."""
 
-    def __init__(
-        self,
-        architecture: Architecture,
-        module: torch.nn.Module,
-        saved: dict[str, Any],
-        settings: dict[str, Any],
-        numbers: list[int],
-    ) -> None:
-        self.architecture, self.numbers, self.settings = architecture, numbers, settings
-        self.device = settings["device"]
-        self.module = module.to(self.device)
-        self.scale = float(saved["scale"])
-        self.shifts = np.array(saved["shifts"])
-        self.weights = [float(settings[f"{kind}_weight"]) for kind in ("energy", "forces", "stress")]
+    def __init__(self, model: TorchModel, settings: dict[str, Any]) -> None:
+        self.model, self.network, self.settings = model, model.network, settings
+        self.energy_weight, self.forces_weight, self.stress_weight = (
+            float(settings[f"{kind}_weight"]) for kind in ("energy", "forces", "stress")
+        )
 
     def run(
         self, frames: list[Frame], validation: list[Frame], *, epochs: int, rate: float, rng: np.random.Generator
     ) -> _Best:
         """Train; gives the averaged weights of the best validation loss, or the last ones without validation frames."""
-        trained = [p for p in self.module.parameters() if p.requires_grad]
+        module = self.network.module
+        trained = [p for p in module.parameters() if p.requires_grad]
         optimizer = torch.optim.Adam(trained, lr=rate, amsgrad=True)
-        batch_size = int(self.settings["batch_size"])
+        batch_size = min(int(self.settings["batch_size"]), len(frames))
         n_batches = math.ceil(len(frames) / batch_size)
-        average = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
-        best = _Best(math.inf, 0, 0, average)
+        average = {k: v.detach().clone() for k, v in module.state_dict().items()}
         # The weights that training starts from are a candidate: fine-tuning never ends worse than it began.
-        if validation:
-            best = _Best(self._mean_loss(validation, batch_size), 0, 0, {k: v.clone() for k, v in average.items()})
+        start_loss = self._validation_loss(validation) if validation else math.inf
+        best = _Best(start_loss, 0, 0, {k: v.clone() for k, v in average.items()})
         step, start = 0, time.perf_counter()
         for epoch in range(1, epochs + 1):
-            self.module.train()
             order = rng.permutation(len(frames))
             total = 0.0
             for k in range(n_batches):
                 for group in optimizer.param_groups:
                     group["lr"] = rate * _schedule(step, epochs * n_batches)
-                batch = [frames[i] for i in order[k * batch_size : (k + 1) * batch_size]]
-                loss = self._loss(batch, training=True)
-                optimizer.zero_grad()
-                loss.backward()
+                chosen = [frames[i] for i in order[k * batch_size : (k + 1) * batch_size]]
+                loss, slopes = self.network.loss(self._batch(chosen, batch_size))
+                for parameter, slope in zip(trained, slopes, strict=True):
+                    parameter.grad = slope
                 torch.nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)
                 optimizer.step()
                 step += 1
-                total += float(loss.detach()) * len(batch)
+                total += float(loss) * len(chosen)
                 self._follow(average, min(float(self.settings["ema_decay"]), (1 + step) / (10 + step)))
+            training_loss = total / len(frames)
             if not math.isfinite(total):
                 raise ValueError(f"the training loss is {total} in epoch {epoch}: take a smaller learning_rate")
-            loss_now = total / len(frames)
             if validation:
-                current = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
-                self.module.load_state_dict(average)
-                loss_now = self._mean_loss(validation, batch_size)
-                self.module.load_state_dict(current)
-            if not validation or loss_now < best.loss:
-                best = _Best(loss_now, epoch, epoch, {k: v.clone() for k, v in average.items()})
+                current = {k: v.detach().clone() for k, v in module.state_dict().items()}
+                module.load_state_dict(average)
+                judged = self._validation_loss(validation)
+                module.load_state_dict(current)
+            else:
+                judged = training_loss
+            if not validation or judged < best.loss:
+                best = _Best(judged, epoch, epoch, {k: v.clone() for k, v in average.items()})
             best.epochs = epoch
             if epoch % max(1, epochs // LOG_LINES) == 0:
                 seconds = time.perf_counter() - start
-                line = f"epoch {epoch}: training {total / len(frames):.4g}, kept {best.loss:.4g}, {seconds:.0f} s"
+                line = f"epoch {epoch}: training {training_loss:.4g}, judged {judged:.4g}, {seconds:.0f} s"
                 print(line, file=sys.stderr, flush=True)  # noqa: T201 (the log)
             if validation and epoch - best.epoch >= int(self.settings["patience"]):
                 break
         return best
 
     def _follow(self, average: dict[str, torch.Tensor], decay: float) -> None:
-        for name, value in self.module.state_dict().items():
+        for name, value in self.network.module.state_dict().items():
             if value.is_floating_point():
                 average[name].lerp_(value, 1 - decay)
 
-    def _mean_loss(self, frames: list[Frame], batch_size: int) -> float:
-        self.module.eval()
+    def _validation_loss(self, frames: list[Frame]) -> float:
+        """The training loss over frames, from the evaluating function."""
         total = 0.0
-        for k in range(0, len(frames), batch_size):
-            batch = frames[k : k + batch_size]
-            total += float(self._loss(batch, training=False)) * len(batch)
-        return total / len(frames)
+        for f in frames:
+            p = self.model.evaluate_frame(f, stress=True)
+            n = len(f.species)
+            if f.energy is not None:
+                total += self.energy_weight * (p.energy - f.energy) ** 2 / n
+            if f.forces is not None:
+                total += self.forces_weight * float(((p.forces - f.forces) ** 2).mean())
+            if f.stress is not None and p.stress is not None:
+                total += self.stress_weight * float(((p.stress - f.stress) ** 2).mean()) * f.volume**2 / n
+        return total / len(frames) / self.model.scale**2
 
-    def _loss(self, frames: list[Frame], *, training: bool) -> torch.Tensor:
-        """Weighted mean squares over the squared energy scale; see `NetworkSettings` for the weights."""
-        graph = collate(frames, self.device, torch.float32)
-        energies, forces, slopes = derivatives(self.architecture, self.module, graph, self.numbers, training=training)
+    def _batch(self, frames: list[Frame], batch_size: int) -> Batch:
+        """Frames with labels; frames are padded to the batch size with empty ones, so that sizes of labels are fixed."""
+        graph = collate(frames, self.model.device)
+        scale, shifts, n = self.model.scale, self.model.shifts, len(frames)
         sizes = np.array([len(f.species) for f in frames])
-        loss = torch.zeros((), device=self.device)
-        energy_weight, forces_weight, stress_weight = self.weights
-        # Before the scale: labels are divided by it.
-        if energy_weight:
-            total = torch.zeros(len(frames), dtype=energies.dtype, device=self.device).index_add(0, graph.frame, energies)
-            has = np.array([f.energy is not None for f in frames])
-            label = np.array([(0.0 if f.energy is None else f.energy) - self.shifts[f.species].sum() for f in frames])
-            error = (total - self._tensor(label / self.scale)) * self._tensor(has / np.sqrt(sizes))
-            loss = loss + energy_weight * (error**2).sum() / max(int(has.sum()), 1)
-        if forces_weight:
-            label = np.concatenate([np.zeros((len(f.species), 3)) if f.forces is None else f.forces for f in frames])
-            mask = np.repeat([f.forces is not None for f in frames], sizes)
-            error = (forces - self._tensor(label / self.scale)) * self._tensor(mask)[:, None]
-            loss = loss + forces_weight * (error**2).sum() / max(3 * int(mask.sum()), 1)
-        if stress_weight:
-            factor = np.array([0.0 if f.stress is None else f.volume for f in frames])
-            label = np.array([np.zeros(6) if f.stress is None else f.stress for f in frames]) * factor[:, None]
-            strain = strain_derivatives(graph, slopes) * self._tensor(factor > 0)[:, None]
-            error = (strain - self._tensor(label / self.scale)) * self._tensor(1 / np.sqrt(sizes))[:, None]
-            loss = loss + stress_weight * (error**2).sum() / max(6 * int((factor > 0).sum()), 1)
-        return loss
+        energy, strain = np.zeros(batch_size), np.zeros((batch_size, 6))
+        has_energy, has_stress = np.zeros(batch_size), np.zeros(batch_size)
+        for k, f in enumerate(frames):
+            if f.energy is not None:
+                energy[k], has_energy[k] = (f.energy - shifts[f.species].sum()) / scale, 1.0
+            if f.stress is not None:
+                strain[k], has_stress[k] = f.stress * f.volume / scale, 1.0
+        has_forces = np.repeat([float(f.forces is not None) for f in frames], sizes)
+        forces = [np.zeros((len(f.species), 3)) if f.forces is None else f.forces / scale for f in frames]
+        root_size = np.ones(batch_size)
+        root_size[:n] = np.sqrt(sizes)
+
+        def factor(has: FloatArray, weight: float, components: int) -> FloatArray:
+            return np.asarray(has * math.sqrt(weight / max(components * has.sum(), 1)))
+
+        with_stress = self.stress_weight > 0
+        tensor = self._tensor
+        return Batch(
+            species=graph.species,
+            edges=graph.edges,
+            vectors=graph.vectors,
+            frame=torch.from_numpy(np.repeat(np.arange(n), sizes)).to(self.model.device),
+            energy=tensor(energy),
+            energy_factor=tensor(factor(has_energy, self.energy_weight, 1) / root_size),
+            forces=tensor(np.concatenate(forces)),
+            forces_factor=tensor(factor(has_forces, self.forces_weight, 3)),
+            strain=tensor(strain) if with_stress else None,
+            strain_factor=tensor(factor(has_stress, self.stress_weight, 6) / root_size) if with_stress else None,
+        )
 
     def _tensor(self, values: NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(np.asarray(values, dtype=np.float32)).to(self.device)
+        return torch.from_numpy(np.asarray(values, dtype=np.float32)).to(self.model.device)
 
 
 def _schedule(step: int, n_steps: int) -> float:

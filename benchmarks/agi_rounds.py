@@ -1,0 +1,276 @@
+"""Rounds against a ground truth: the AgI-like toy as the hidden reference, a naive start that has never seen an event.
+
+The start is 75 event-free frames at 400 K. A campaign may ask for 60 labels more; its walkers run on the model. Judged are
+
+path       energy of the way of one Ag to the neighbouring empty site, images relaxed once with the reference (top ~0.62 eV)
+rate       onsets of "an Ag more than 1.7 A from its site" at 500 K, model against reference, with Poisson intervals
+forces     mean absolute error on frames with an event over that on frames without
+flagged    share of frames with an event whose uncertainty exceeds mean + 2 std of those without
+
+    python benchmarks/agi_rounds.py truth            # makes the data (a minute)
+    python benchmarks/agi_rounds.py run nequip       # one campaign; `--list` shows all
+    python benchmarks/agi_rounds.py table            # everything judged so far
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from _common import HERE, RESULTS, Report
+from _ground_truth import (
+    FloatArray,
+    Rate,
+    Truth,
+    append_result,
+    flagged,
+    judge_frames,
+    judge_path,
+    load,
+    model_rate,
+    models,
+    n_labels,
+    run_campaign,
+)
+from _toy import (
+    EVENT_DISTANCE_A,
+    LATTICE_CONSTANT_A,
+    TIMESTEP_FS,
+    Trajectory,
+    toy_commands,
+    toy_crystal,
+    toy_md,
+)
+from ase import Atoms
+from ase.constraints import FixAtoms
+from ase.geometry import find_mic
+from ase.optimize import FIRE
+from numpy.typing import NDArray
+
+from trepid.data import read_frames, write_frames
+from trepid.potentials import Potential
+from trepid.reference import make_reference
+
+RUNS = HERE.parent / "runs" / "agi"
+N_START, N_POOR, START_K = 75, 15, 400
+RATE_K = 500
+REFERENCE_RATE_PS = 2000.0
+N_IMAGES = 9
+N_TEST = 40
+EXTRA_LABELS = 60
+
+NEQUIP = {"max_epochs": 150}
+CAMPAIGNS: dict[str, dict[str, Any]] = {
+    "nequip": {"potential": {"kind": "committee", "backend": "nequip", "members": 3, "settings": NEQUIP}},
+    "nequip, random": {
+        "potential": {"kind": "committee", "backend": "nequip", "members": 3, "settings": NEQUIP},
+        "acquisition": {"kind": "random"},
+    },
+    "nequip, hot": {
+        "potential": {"kind": "committee", "backend": "nequip", "members": 3, "settings": NEQUIP},
+        "acquisition": {"kind": "hot"},
+    },
+    "nequip, published": {
+        "potential": {"kind": "committee", "backend": "nequip", "members": 3, "settings": NEQUIP},
+        "acquisition": {"viability": "gaussian", "batch": "bernoulli", "events": False},
+    },
+    "bayesian committee": {
+        "potential": {"kind": "committee", "backend": "bayesian", "members": 5, "subset_fraction": 0.5}
+    },
+    "bayesian": {"potential": {"kind": "bayesian", "pair_cutoff_A": 8.0, "triplet_cutoff_A": 5.5}},
+}
+
+
+def reference_settings() -> dict[str, Any]:
+    return {"engine": "lammps", "commands": toy_commands(RUNS / "truth"), "atom_types": {"Ag": 1, "I": 2}}
+
+
+def event_free(trajectory: Trajectory) -> list[int]:
+    """Frames without an event now or within 2 ps."""
+    near = 2.0
+    times = trajectory.times_ps
+    bad = times[trajectory.event]
+    return [k for k, t in enumerate(times) if not np.any(np.abs(bad - t) < near)]
+
+
+def spread(indices: list[int], n: int) -> list[int]:
+    """N of them, evenly."""
+    return [indices[k] for k in np.linspace(0, len(indices) - 1, n).round().astype(int)]
+
+
+def path_images(crystal: Atoms) -> list[Atoms]:
+    """One Ag on its way to the neighbouring empty site, everything else relaxed by the reference."""
+    reference = make_reference(**reference_settings())
+    calculator = Truth(reference)
+    silver = int(np.flatnonzero(crystal.symbols == "Ag")[0])
+    distances = crystal.get_distances(silver, range(len(crystal)), mic=True)
+    anchor = int(np.argmax(distances * (crystal.symbols == "I")))
+    images, previous = [], crystal.copy()
+    for fraction in np.linspace(0, 1, N_IMAGES):
+        image = previous.copy()
+        image.positions[silver] = crystal.positions[silver] + [fraction * LATTICE_CONSTANT_A / 2, 0, 0]
+        image.set_constraint(FixAtoms([silver, anchor]))
+        image.calc = calculator
+        FIRE(image, logfile=None).run(fmax=0.01, steps=500)
+        image.calc = None
+        image.set_constraint()
+        images.append(reference.label(image))
+        previous = images[-1]
+    return images
+
+
+def truth() -> None:
+    """Make the frames to start from, the images, the test frames and the rate of the reference."""
+    folder = RUNS / "truth"
+    folder.mkdir(parents=True, exist_ok=True)
+    crystal, commands = toy_crystal(2), toy_commands(folder)
+    calm = toy_md(commands, crystal, temperature_K=START_K, duration_ps=200, sample_every=50, seed=11)
+    quiet = event_free(calm)
+    write_frames(folder / "start75.extxyz", [calm.frame(k) for k in spread(quiet, N_START)])
+    write_frames(folder / "start15.extxyz", [calm.frame(k) for k in spread(quiet, N_POOR)])
+    write_frames(folder / "path.extxyz", path_images(crystal))
+    hot = toy_md(commands, crystal, temperature_K=RATE_K, duration_ps=REFERENCE_RATE_PS, seed=12)
+    events = np.flatnonzero(hot.event).tolist()
+    write_frames(folder / "events.extxyz", [hot.frame(k) for k in spread(events, N_TEST)])
+    write_frames(folder / "clean.extxyz", [hot.frame(k) for k in spread(event_free(hot), N_TEST)])
+    n_onsets = onsets_of(hot.silver_away)
+    record = {"n": n_onsets, "time_ps": REFERENCE_RATE_PS}
+    (folder / "rate.json").write_text(json.dumps(record))
+    print(f"{len(quiet)} quiet frames at {START_K} K; {n_onsets} onsets in {REFERENCE_RATE_PS:g} ps at {RATE_K} K")
+
+
+def onsets_of(away: NDArray[np.bool_]) -> int:
+    """How often an Ag left its site, from (n_frames, n_silver) flags; one that stays away counts once."""
+    flags = np.vstack([np.zeros((1, away.shape[1]), dtype=int), away.astype(int)])
+    return int(np.sum(np.diff(flags, axis=0) == 1))
+
+
+def onsets(crystal: Atoms) -> Callable[[FloatArray], int]:
+    """Counts onsets of events in positions (n_frames, n_atoms, 3)."""
+    silver, iodine = crystal.symbols == "Ag", crystal.symbols == "I"
+
+    def count(positions: FloatArray) -> int:
+        u = find_mic((positions - crystal.positions).reshape(-1, 3), crystal.cell)[0].reshape(positions.shape)
+        u -= u[:, iodine].mean(axis=1, keepdims=True)
+        u = find_mic(u.reshape(-1, 3), crystal.cell)[0].reshape(positions.shape)
+        return onsets_of(np.linalg.norm(u[:, silver], axis=2) > EVENT_DISTANCE_A)
+
+    return count
+
+
+def judge(name: str, potential: Potential, *, labels: int, hours: float, rate_ps: float) -> dict[str, Any]:
+    """All figures of one model."""
+    folder, crystal = RUNS / "truth", toy_crystal(2)
+    path = judge_path(potential, read_frames(folder / "path.extxyz"))
+    calm = judge_frames(potential, read_frames(folder / "clean.extxyz"))
+    events = judge_frames(potential, read_frames(folder / "events.extxyz"))
+    truth_top, model_top, std = path.top
+    record: dict[str, Any] = {
+        "name": name,
+        "labels": labels,
+        "hours": hours,
+        "path top eV": model_top,
+        "path std eV": std,
+        "path top, truth eV": truth_top,
+        "path error eV": path.largest_error,
+        "MAE calm meV/A": 1000 * calm.mae,
+        "MAE events meV/A": 1000 * events.mae,
+        "flagged": flagged(events, calm),
+    }
+    if rate_ps > 0:
+        bayesian = not hasattr(potential, "n_members")
+        walker = potential if bayesian else potential.member(0)
+        found = model_rate(
+            walker,
+            crystal,
+            onsets(crystal),
+            temperature_K=RATE_K,
+            timestep_fs=TIMESTEP_FS,
+            duration_ps=rate_ps,
+            engine="lammps" if bayesian else "ase",
+        )
+        truth_rate = Rate(**json.loads((folder / "rate.json").read_text()))
+        record |= {
+            "onsets": found.n,
+            "rate /100 ps": found.interval[0],
+            "rate low": found.interval[1],
+            "rate high": found.interval[2],
+            "rate, truth": truth_rate.interval[0],
+        }
+    return record
+
+
+def settings_of(
+    name: str, *, start: str = "start75.extxyz", extra: int = EXTRA_LABELS, seed: int = 0
+) -> dict[str, Any]:
+    """Campaign file of one entry of CAMPAIGNS."""
+    crystal_file = RUNS / "truth" / "crystal.extxyz"
+    write_frames(crystal_file, toy_crystal(2))
+    n_start = len(read_frames(RUNS / "truth" / start))
+    chosen = CAMPAIGNS[name]
+    walkers = {
+        "temperatures_K": [400, 500, 600],
+        "duration_ps": 10.0,
+        "timestep_fs": TIMESTEP_FS,
+        "check_every": 10,
+        "walk_on": "member" if chosen["potential"]["kind"] == "committee" else "mean",
+    }
+    return {
+        "structure": str(crystal_file),
+        "mode": "rounds",
+        "reference": reference_settings(),
+        "potential": chosen["potential"],
+        "start": {"kind": "frames", "file": str(RUNS / "truth" / start)},
+        "walkers": walkers,
+        "acquisition": {"labels_per_round": 15, **chosen.get("acquisition", {})},
+        "rounds": {"max_rounds": 5, "max_labels": n_start + extra},
+        "execution": {"workers": 2},
+        "output": {"directory": "run"},
+        "seed": seed,
+    }
+
+
+def run(name: str, *, rate_ps: float) -> None:
+    """One campaign and what its first and last models are worth."""
+    folder = RUNS / name.replace(", ", "-").replace(" ", "-")
+    began = time.perf_counter()
+    directory = run_campaign(settings_of(name), folder)
+    hours = (time.perf_counter() - began) / 3600
+    files = models(directory)
+    for label, file, labels in (("before", files[0], N_START), ("after", files[-1], n_labels(directory))):
+        record = judge(f"{name}, {label}", load(file), labels=labels, hours=hours, rate_ps=rate_ps)
+        append_result(RESULTS / "agi_rounds_rows.json", record)
+        print(record)
+
+
+def table() -> None:
+    """Everything judged so far."""
+    report = Report("agi_rounds")
+    rows = json.loads((RESULTS / "agi_rounds_rows.json").read_text())
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    report.table(
+        "AgI-like toy, 75 event-free frames and at most 60 labels", [{k: r.get(k) for k in keys} for r in rows]
+    )
+    report.write()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("part", choices=("truth", "run", "table"))
+    parser.add_argument("name", nargs="?", choices=tuple(CAMPAIGNS), help="campaign to run")
+    parser.add_argument("--rate-ps", type=float, default=200.0, help="simulated time for the event rate, ps; 0: none")
+    options = parser.parse_args()
+    if options.part == "run":
+        if options.name is None:
+            parser.error(f"run needs a name: {', '.join(CAMPAIGNS)}")
+        run(options.name, rate_ps=options.rate_ps)
+    else:
+        {"truth": truth, "table": table}[options.part]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""What the stages of a round share: settings, files, who labels, who computes, and what is known so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trepid.campaign.label_store import LabelStore
+from trepid.campaign.learner import PotentialFactory
+from trepid.campaign.ledger import Ledger, Round, RoundEnd, Selected, Walks
+from trepid.campaign.round_files import RoundFiles, RoundRecord
+from trepid.campaign.round_start import harmonic_reference_of, quiet_phonopy
+from trepid.campaign.rundir import RunDirectory
+from trepid.config import RoundsCampaign
+from trepid.data.frames import LabelKeys, write_frames
+from trepid.dynamics.interrupt import Interruptible
+from trepid.dynamics.progress import ProgressView
+from trepid.execution import InlineExecutor
+from trepid.potentials.base import Potential
+from trepid.reference.base import Reference
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from trepid.campaign.ledger import StopReason
+
+
+class CampaignInterrupted(Exception):  # noqa: N818 not an error: the campaign ends as asked
+    """The campaign is to end; the same command resumes it."""
+
+
+class CampaignEnded(Exception):  # noqa: N818 not an error
+    """The campaign ends in the middle of a round.
+
+    Attributes
+    ----------
+    reason : StopReason
+    message : str
+    """
+
+    def __init__(self, reason: StopReason, message: str) -> None:
+        super().__init__(message)
+        self.reason, self.message = reason, message
+
+
+@dataclass
+class RoundContext:
+    """One campaign under way.
+
+    Attributes
+    ----------
+    campaign : RoundsCampaign
+    crystal : Atoms
+    reference : Reference
+    potentials : PotentialFactory
+    directory : RunDirectory
+    ledger : Ledger
+    view : ProgressView
+    records : list of RoundRecord
+        Of the complete rounds.
+    interrupt : Interruptible
+    executor : Executor
+        Computes labels, trainings and walks.
+    keys : LabelKeys
+    """
+
+    campaign: RoundsCampaign
+    crystal: Atoms
+    reference: Reference
+    potentials: PotentialFactory
+    directory: RunDirectory
+    ledger: Ledger
+    view: ProgressView
+    records: list[RoundRecord]
+    interrupt: Interruptible = field(default_factory=Interruptible)
+    executor: Executor = field(default_factory=InlineExecutor)
+    keys: LabelKeys = field(default_factory=LabelKeys)
+
+    def __post_init__(self) -> None:
+        self.store = LabelStore(self.directory.labels, keys=self.keys)
+
+    @property
+    def n_labels(self) -> int:
+        """Labels that the complete rounds rest on."""
+        return self.records[-1].n_labels if self.records else 0
+
+    @property
+    def next_label(self) -> int:
+        """Number of the first label of the round to come."""
+        return self.records[-1].next_label if self.records else 1
+
+    def labels_before(self, number: int) -> list[Atoms]:
+        """Labels with smaller numbers, in order."""
+        return [self.store.read(k) for k in self.store.numbers() if k < number]
+
+    def files(self, number: int) -> RoundFiles:
+        """Files of a round."""
+        return RoundFiles(self.directory.path, number)
+
+    def model_before(self, number: int) -> Path:
+        """Model of the latest round before `number` that trained one."""
+        return next(model for earlier in range(number - 1, -1, -1) if (model := self.files(earlier).model).exists())
+
+    @contextmanager
+    def loaded(self, model: Path) -> Iterator[Potential]:
+        """The potential in a model file; processes that it starts are ended with the block."""
+        potential = self.potentials.load(model)
+        try:
+            yield potential
+        finally:
+            getattr(potential, "close", lambda: None)()
+
+    def crystal_file(self) -> Path:
+        """The crystal as a file, for walkers."""
+        path = self.directory.path / "rounds" / "crystal.extxyz"
+        if not path.exists():
+            write_frames(path, self.crystal)
+        return path
+
+    def harmonic_file(self, files: RoundFiles, potential: Potential) -> Path:
+        """Force constants for sigma^A: of the start where it has some, else of the model that is walked on."""
+        start = self.files(0).harmonic
+        if start.exists():
+            return start
+        if not files.harmonic.exists():
+            harmonic = harmonic_reference_of(self.campaign, potential, displacement_A=0.01)
+            with quiet_phonopy():
+                harmonic.write_phonopy(files.harmonic)
+        return files.harmonic
+
+    def interrupted(self) -> bool:
+        """Whether a signal has come."""
+        return self.interrupt.requested
+
+    def stop_if_asked(self) -> None:
+        """Raise CampaignInterrupted once a signal has come."""
+        if self.interrupt.requested:
+            raise CampaignInterrupted
+
+    def note_once(self, event: Round | Walks | Selected | RoundEnd) -> bool:
+        """Write an entry about a round, unless there is one; True where it was written."""
+        if event.round in {other.round for other in self.ledger.all(type(event))}:
+            return False
+        self.ledger.append(event)
+        return True

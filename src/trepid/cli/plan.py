@@ -1,0 +1,154 @@
+"""`trepid plan`: labels, core-hours and days that a campaign will still take."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trepid.cli import options
+from trepid.cli.output import emit, emit_json, emit_table, say
+
+if TYPE_CHECKING:
+    from trepid.campaign.forecast import CannotTell, Interval
+
+
+def command(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="Campaign file (YAML), or run directory.", show_default=False),
+    ],
+    target: Annotated[
+        float | None,
+        typer.Option("--target", min=0.0, help="Force error on new labels to be reached, meV/A."),
+    ] = None,
+    label_seconds: Annotated[
+        float | None, typer.Option("--label-seconds", min=0.0, help="Time of one label, s, where none is measured yet.")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Label one displaced crystal now, to measure the time of a label.")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Labels computed at a time in rounds; the campaign's own by default."),
+    ] = None,
+    cores: Annotated[int, typer.Option("--cores", min=1, help="Cores that one label occupies.")] = 1,
+    json: options.Json = False,
+) -> None:
+    """Forecast a campaign: labels, core-hours and days still needed, with an interval of 90 % probability.
+
+    Before it begins: from the time of one label and what such campaigns have taken. Once it goes on: from its own label
+    times, calls and errors. Where those do not support a forecast, the answer is "cannot tell yet", and why.
+    """
+    from dataclasses import asdict
+
+    from trepid.campaign.forecast import Interval
+    from trepid.campaign.plan import plan_campaign
+
+    where = "as given"
+    if measure:
+        label_seconds, where = _measure(source), "measured on one displaced crystal"
+    plan = plan_campaign(
+        source,
+        target_eV_per_A=None if target is None else target / 1000,
+        label_seconds=label_seconds,
+        label_source=where,
+        workers=workers,
+        cores=cores,
+    )
+    curve = plan.curve
+    if json:
+        facts: dict[str, Any] = {
+            "source": str(source),
+            "mode": plan.mode,
+            "state": plan.state,
+            "n_labels": plan.n_labels,
+            "max_labels": plan.max_labels,
+            "labels_to_end": asdict(plan.labels_to_end),
+            "target_meV_per_A": None if plan.target_eV_per_A is None else 1000 * plan.target_eV_per_A,
+            "labels_to_target": None if plan.labels_to_target is None else asdict(plan.labels_to_target),
+            "learning_curve": None
+            if curve is None
+            else {"reason": curve.reason}
+            if hasattr(curve, "reason")
+            else {"a_eV_per_A": curve.a, "b": curve.b, "c_eV_per_A": curve.c, "n_points": curve.n_points},
+            "seconds_per_label": None if plan.label_time is None else asdict(plan.label_time.seconds),
+            "seconds_per_label_source": None if plan.label_time is None else plan.label_time.source,
+            "attempts_per_label": None if plan.label_time is None else plan.label_time.attempts,
+            "workers": plan.workers,
+            "cores_per_label": plan.cores,
+            "label_hours": None if plan.label_hours is None else asdict(plan.label_hours),
+            "core_hours": None if plan.core_hours is None else asdict(plan.core_hours),
+            "other_hours": plan.other_hours,
+            "days": None if plan.days is None else asdict(plan.days),
+            "notes": list(plan.notes),
+        }
+        emit_json(facts)
+        return
+    budget = "" if plan.max_labels is None else f" of at most {plan.max_labels}"
+    rows = [("campaign", f"{plan.mode}, {plan.state}"), ("labels so far", f"{plan.n_labels}{budget}")]
+    if plan.label_time is not None:
+        time = plan.label_time
+        spread = "" if time.n < 2 else f" ({_number(time.seconds.low)} to {_number(time.seconds.high)})"
+        tries = "" if time.attempts < 1.005 else f", {time.attempts:.2f} attempts each"
+        rows.append(("time of a label", f"{_number(time.seconds.expected)} s{spread}{tries}, {time.source}"))
+    rows.append(("labels to its end", _words(plan.labels_to_end, whole=True)))
+    if plan.labels_to_target is not None and plan.target_eV_per_A is not None:
+        rows.append((f"to {1000 * plan.target_eV_per_A:g} meV/A", _words(plan.labels_to_target, whole=True)))
+    if isinstance(plan.core_hours, Interval) and isinstance(plan.days, Interval):
+        rows.append(("core-hours of labels", f"{_words(plan.core_hours)}, {plan.cores} core(s) a label"))
+        rows.append(("time", f"{_duration(plan.days)}, {plan.workers} label(s) at a time"))
+    emit_table(rows)
+    for note in plan.notes:
+        emit(f"  {note}")
+
+
+def _measure(source: Path) -> float:
+    """Label one displaced crystal of a campaign; seconds it took."""
+    import time
+
+    from trepid.campaign.initial import build_crystal, initial_frames
+    from trepid.config import load_campaign
+    from trepid.reference import make_reference
+
+    campaign = load_campaign(source / "campaign.yaml" if source.is_dir() else source)
+    (frame,) = initial_frames(build_crystal(campaign.structure), 1, displacement_A=0.05, strain=0.0, seed=campaign.seed)
+    reference = make_reference(campaign.reference.engine, **campaign.reference.arguments())
+    try:
+        reference.check(frame)
+        say(f"labelling one frame of {len(frame)} atoms with {reference.name} ...")
+        began = time.perf_counter()
+        reference.label(frame)
+        return time.perf_counter() - began
+    finally:
+        reference.close()
+
+
+def _words(value: Interval | CannotTell, *, whole: bool = False) -> str:
+    """An interval with its ends, or why there is none."""
+    from trepid.campaign.forecast import CannotTell
+
+    if isinstance(value, CannotTell):
+        return f"cannot tell yet: {value.reason}"
+
+    def number(x: float) -> str:
+        return "more than can be told" if not math.isfinite(x) else f"{x:.0f}" if whole else _number(x)
+
+    if value.low == value.high:
+        return number(value.expected)
+    return f"about {number(value.expected)} ({number(value.low)} to {number(value.high)})"
+
+
+def _number(x: float) -> str:
+    """Three digits, and never an exponent."""
+    return f"{x:.0f}" if x >= 100 else f"{x:.3g}" if x >= 0.001 or x == 0 else f"{x:.6f}"
+
+
+def _duration(days: Interval) -> str:
+    """An interval of time in the unit that suits it."""
+    for unit, per_day in (("days", 1.0), ("hours", 24.0), ("minutes", 1440.0)):
+        if days.expected * per_day >= 1.0 or unit == "minutes":
+            return f"{_words(days.scaled(per_day))} {unit}"
+    return ""

@@ -1,0 +1,178 @@
+"""The figures of a campaign in rounds, one function each: data in, matplotlib figure out; None where there is nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from trepid.campaign.assess import ALL
+from trepid.report.plots import SQUARE
+from trepid.report.style import ACCENT, INK, MUTED, SERIES, new_figure, note
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from trepid.campaign.round_files import RoundRecord, Selection
+
+FloatArray = NDArray[np.float64]
+
+REASON_COLOURS = {"uncertainty": ACCENT, "event": SERIES[1], "random": SERIES[2], "hot": SERIES[3]}
+"""Colour of a chosen frame by why it was chosen."""
+
+
+def learning_curve(records: Sequence[RoundRecord], *, size: tuple[float, float] = SQUARE) -> Figure | None:
+    """Force error over the number of labels: on new labels before training, on the test frames after it."""
+    new = [(_labels_before(records, k), 1000 * r.new.forces_mae) for k, r in enumerate(records) if r.new is not None]
+    test = [(r.n_labels, 1000 * r.test.forces_mae) for r in records if r.test is not None]
+    if not new and not test:
+        return None
+    figure = new_figure(*size)
+    axes = figure.add_subplot()
+    for points, colour, name in ((new, SERIES[0], "new labels, before training"), (test, SERIES[1], "test frames")):
+        if points:
+            x, y = np.array(points).T
+            axes.plot(x, y, color=colour, marker="o", markersize=5, markeredgewidth=0, label=name)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("labels the model was trained on")
+    axes.set_ylabel("mean force error (meV/Å)")
+    axes.legend(loc="upper right")
+    return figure
+
+
+def coverage_by_round(records: Sequence[RoundRecord], *, size: tuple[float, float] = SQUARE) -> Figure | None:
+    """Coverage of the 68 % and 95 % intervals on the new labels of every round, as announced and with the factor."""
+    known = [record for record in records if ALL in record.calibration]
+    if not known:
+        return None
+    figure = new_figure(*size)
+    axes = figure.add_subplot()
+    rounds = np.array([record.round for record in known])
+    for level, colour in ((68, SERIES[0]), (95, SERIES[1])):
+        axes.axhline(level, color=colour, linewidth=0.9, dashes=(4, 3))
+        before = [100 * getattr(record.calibration[ALL].before, f"coverage_{level}") for record in known]
+        axes.plot(rounds, before, color=colour, marker="o", markersize=5, markeredgewidth=0, label=f"{level} %")
+        scaled = [(r.round, r.calibration[ALL].after) for r in known]
+        after = [(number, 100 * getattr(value, f"coverage_{level}")) for number, value in scaled if value is not None]
+        if after:
+            x, y = np.array(after).T
+            axes.plot(x, y, color=colour, marker="o", markersize=6, markerfacecolor="none", linestyle=":")
+    axes.set_ylim(0, 104)
+    _round_axis(axes)
+    axes.set_ylabel("force components inside (%)")
+    axes.legend(loc="lower right")
+    note(axes, "filled: as announced\nopen: with the factor of earlier rounds", y=0.12, va="bottom")
+    return figure
+
+
+def uncertainty_by_round(selections: Sequence[Selection], *, size: tuple[float, float] = SQUARE) -> Figure | None:
+    """Uncertainty of the candidates of every round, where P_U is one half, and what was chosen."""
+    known = [selection for selection in selections if selection.uncertainty]
+    if not known:
+        return None
+    figure = new_figure(*size)
+    axes = figure.add_subplot()
+    rng = np.random.default_rng(0)
+    for selection in known:
+        values = np.array(selection.uncertainty)
+        x = selection.round + rng.uniform(-0.28, 0.28, size=values.size)
+        axes.plot(
+            x,
+            values,
+            linestyle="",
+            marker="o",
+            markersize=2.6,
+            markeredgewidth=0,
+            color=MUTED,
+            alpha=0.35,
+            rasterized=True,
+        )
+        if selection.statistics is not None:
+            half = selection.statistics.half
+            axes.plot([selection.round - 0.36, selection.round + 0.36], [half, half], color=INK, linewidth=1.2)
+        for pick in selection.picks:
+            if pick.uncertainty is not None:
+                colour = REASON_COLOURS.get(pick.reason, ACCENT)
+                axes.plot(selection.round, pick.uncertainty, marker="D", markersize=4, markeredgewidth=0, color=colour)
+    if min(min(selection.uncertainty) for selection in known) > 0:
+        axes.set_yscale("log")
+    _round_axis(axes)
+    axes.set_ylabel("uncertainty of a candidate (unit of its measure)")
+    return figure
+
+
+def why_chosen(selections: Sequence[Selection], *, size: tuple[float, float] = SQUARE) -> Figure | None:
+    """P_U against P_E of the candidates of all rounds, the chosen ones marked."""
+    known = [selection for selection in selections if selection.statistics is not None and selection.uncertainty]
+    if not known:
+        return None
+    figure = new_figure(*size)
+    axes = figure.add_subplot()
+    p_u = np.concatenate([np.array(selection.p_uncertainty) for selection in known])
+    p_e = np.concatenate([np.array(selection.p_viability) for selection in known])
+    axes.plot(
+        p_u, p_e, linestyle="", marker="o", markersize=2.6, markeredgewidth=0, color=MUTED, alpha=0.35, rasterized=True
+    )
+    chosen = [
+        (pick.p_uncertainty, pick.p_viability)
+        for selection in known
+        for pick in selection.picks
+        if pick.p_uncertainty is not None and pick.p_viability is not None
+    ]
+    if chosen:
+        x, y = np.array(chosen).T
+        axes.plot(x, y, linestyle="", marker="D", markersize=4.5, markeredgewidth=0, color=ACCENT)
+    axes.set_xlim(-0.04, 1.04)
+    axes.set_ylim(-0.04, 1.04)
+    axes.set_xlabel("$P_U$, of being unusually uncertain")
+    axes.set_ylabel("$P_E$, of being met in your simulation")
+    return figure
+
+
+def sigma_a_by_round(records: Sequence[RoundRecord], *, size: tuple[float, float] = SQUARE) -> Figure | None:
+    """sigma^A of the walks by temperature, on the model that was walked on."""
+    temperatures = sorted({value.temperature_K for record in records for value in record.sigma_a})
+    if not temperatures:
+        return None
+    figure = new_figure(*size)
+    axes = figure.add_subplot()
+    for colour, temperature in zip(SERIES * (1 + len(temperatures) // len(SERIES)), temperatures, strict=False):
+        points = [
+            (record.round, value.value, value.error or 0.0)
+            for record in records
+            for value in record.sigma_a
+            if value.temperature_K == temperature
+        ]
+        x, y, bars = np.array(points).T
+        axes.errorbar(
+            x,
+            y,
+            yerr=bars,
+            color=colour,
+            marker="o",
+            markersize=5,
+            markeredgewidth=0,
+            elinewidth=1.0,
+            label=f"{temperature:g} K",
+        )
+    axes.set_ylim(bottom=0)
+    _round_axis(axes)
+    axes.set_ylabel(r"$\sigma^A$ of the model")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _labels_before(records: Sequence[RoundRecord], k: int) -> int:
+    return records[k - 1].n_labels if k else 0
+
+
+def _round_axis(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("round")
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, 0.5), max(high, 1.5))

@@ -1,0 +1,182 @@
+"""What acquisition asks of the Bayesian force field: shares of energy, information rows, a bias towards the unknown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from trepid import BayesianForceField
+from trepid.acquisition.batch import greedy_batch
+from trepid.acquisition.bias import directions_of_ensemble, uncertainty_bias
+from trepid.data import read_frames
+from trepid.errors import ConfigError, DataError
+from trepid.potentials.bayesian import features
+from trepid.potentials.bayesian.biased import BiasedCalculator
+
+
+@pytest.fixture(scope="module")
+def frames(data_dir: Path) -> list[Atoms]:
+    return read_frames(data_dir / "cui_gfn1_64.extxyz")
+
+
+@pytest.fixture(scope="module")
+def clean(frames: list[Atoms]) -> list[Atoms]:
+    return [a for a in frames if not a.info["displaced_cu"]]
+
+
+@pytest.fixture(scope="module")
+def hops(frames: list[Atoms]) -> list[Atoms]:
+    return [a for a in frames if a.info["displaced_cu"]]
+
+
+@pytest.fixture(scope="module")
+def model(clean: list[Atoms]) -> BayesianForceField:
+    model = BayesianForceField(
+        ["Cu", "I"], pair_cutoff=5.0, triplet_cutoff=4.0, n_pair=12, n_radial=5, l_max=3, n_threads=1
+    )
+    return model.fit(clean[:8])
+
+
+@pytest.mark.parametrize("uncertainty", ["none", "live", "exact"])
+def test_shares_add_up_to_the_energy(model: BayesianForceField, hops: list[Atoms], uncertainty: str) -> None:
+    p = model.predict(hops[0], uncertainty=uncertainty)
+    assert p.atom_energies is not None
+    assert p.atom_energies.shape == (64,)
+    assert p.atom_energies.sum() == pytest.approx(p.energy, rel=1e-12)
+    doubled = model.predict(hops[0] * (2, 1, 1), uncertainty="none").atom_energies
+    np.testing.assert_allclose(doubled, np.tile(p.atom_energies, 2), atol=1e-9)
+
+
+def test_information_rows_have_the_predicted_covariance(model: BayesianForceField, hops: list[Atoms]) -> None:
+    rows = model.information_rows(hops[0])
+    np.testing.assert_allclose(
+        np.sqrt((rows**2).sum(axis=1)).reshape(-1, 3), model.predict(hops[0]).forces_uncertainty, rtol=1e-8
+    )
+    [(_, phi)] = model.features.force_rows(hops[0])
+    np.testing.assert_allclose(rows @ rows.T, model.posterior.covariance(phi), atol=1e-12)
+
+
+def test_thin_rows_are_those_of_the_most_uncertain_atoms(
+    model: BayesianForceField, hops: list[Atoms], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = model.information_rows(hops[1])
+    worst = np.sort(np.argsort(-model.predict(hops[1]).atom_uncertainty)[:5])
+    expected = everything.reshape(64, 3, -1)[worst].reshape(15, -1)
+    np.testing.assert_allclose(model.information_rows(hops[1], n_atoms=5), expected, atol=1e-12)
+    assert model.information_rows(hops[1], n_atoms=1000).shape == everything.shape
+    monkeypatch.setattr(features, "CHUNK_BYTES", 24 * model.basis.layout.size * 7)  # seven atoms at a time
+    np.testing.assert_allclose(model.information_rows(hops[1], n_atoms=5), expected, atol=1e-12)
+    np.testing.assert_allclose(model.information_rows(hops[1]), everything, atol=1e-12)
+
+
+def test_the_gain_is_what_the_posterior_really_loses(clean: list[Atoms], hops: list[Atoms]) -> None:
+    """A second gain, after the first frame was learnt by the model itself: forces only, one noise, same hyperparameters."""
+    stripped = []
+    for a in [*clean[:6], *hops[:3]]:
+        b = a.copy()
+        b.calc = None
+        b.info.clear()
+        stripped.append(b)
+    model = BayesianForceField(["Cu", "I"], pair_cutoff=5.0, triplet_cutoff=4.0, n_pair=12, n_radial=5, l_max=3)
+    model.fit(stripped[:6])
+    learnt, asked = stripped[6:8]
+    noise = [np.repeat(model.noise.of_forces(a.arrays["REF_forces"]), 3) for a in (learnt, asked)]
+    batch = greedy_batch([model.information_rows(a) for a in (learnt, asked)], 2, noise=noise, first=[0])
+    model.update([learnt])
+    rows = model.information_rows(asked) / noise[1][:, None]
+    after = np.linalg.slogdet(np.eye(len(rows)) + rows @ rows.T)[1]
+    assert batch.gains[1] == pytest.approx(after, rel=1e-6)
+
+
+def test_greedy_wants_what_was_never_seen(model: BayesianForceField, clean: list[Atoms], hops: list[Atoms]) -> None:
+    """Among clean frames and frames with a displaced Cu the latter teach most, and a copy does not get in twice."""
+    candidates = [*clean[10:20], hops[0], hops[0], hops[1], hops[2]]
+    rows = [model.information_rows(a, n_atoms=16) for a in candidates]
+    batch = greedy_batch(rows, 3, noise=model.noise.forces)
+    assert (batch.indices >= 10).all()
+    assert len({int(k) for k in batch.indices} & {10, 11}) <= 1
+
+
+def test_the_uncertainty_of_a_difference_forgets_what_is_shared(model: BayesianForceField, hops: list[Atoms]) -> None:
+    moved = hops[0].copy()
+    assert model.energy_difference_uncertainty(hops[0], moved) == pytest.approx(0.0, abs=1e-12)
+    moved.positions[0] += [0.5, 0.0, 0.0]
+    here = model.energy_difference_uncertainty(moved, hops[0])
+    assert here > 0
+    larger = hops[0] * (2, 1, 1)
+    changed = larger.copy()
+    changed.positions[0] += [0.5, 0.0, 0.0]
+    assert model.energy_difference_uncertainty(changed, larger) == pytest.approx(here, rel=1e-6)
+
+
+# ---- the bias
+
+
+def test_bias_forces_are_minus_the_gradient_of_the_bias(model: BayesianForceField, clean: list[Atoms]) -> None:
+    reference = clean[0]
+    atoms = clean[3].copy()
+    for strength, largest in ((1.0, 1.0), (20.0, 0.05)):
+        atoms.calc = BiasedCalculator(model, reference, strength=strength, largest_eV=largest)
+        forces = atoms.get_forces()
+        rng = np.random.default_rng(0)
+        for _ in range(3):
+            direction = rng.normal(size=forces.shape)
+            direction /= np.linalg.norm(direction)
+            energies = []
+            for sign in (1, -1):
+                there = atoms.copy()
+                there.calc = atoms.calc
+                there.positions += sign * 1e-3 * direction
+                energies.append(there.get_potential_energy())
+            assert (energies[1] - energies[0]) / 2e-3 == pytest.approx((forces * direction).sum(), abs=2e-4)
+
+
+def test_bias_is_live_bounded_and_zero_at_the_reference(
+    model: BayesianForceField, clean: list[Atoms], hops: list[Atoms]
+) -> None:
+    calculator = BiasedCalculator(model, clean[0], strength=50.0, largest_eV=0.3)
+    for frame, low, high in ((clean[0], -1e-9, 1e-9), (hops[0], -0.3 - 1e-9, -0.05)):
+        atoms = frame.copy()
+        atoms.calc = calculator
+        energy = atoms.get_potential_energy()
+        plain = model.predict(frame, uncertainty="none")
+        assert low <= calculator.results["bias_energy"] <= high
+        assert energy == pytest.approx(plain.energy + calculator.results["bias_energy"], rel=1e-12)
+        exact = model.energy_difference_uncertainty(frame, clean[0])
+        assert calculator.results["energy_uncertainty"] <= exact * (1 + 1e-4) + 1e-5
+
+
+def test_bias_needs_live_directions_and_the_same_atoms(
+    model: BayesianForceField, clean: list[Atoms], data_dir: Path
+) -> None:
+    with pytest.raises(ConfigError, match="positive"):
+        BiasedCalculator(model, clean[0], strength=-1.0)
+    atoms = clean[0][:32]
+    atoms.calc = BiasedCalculator(model, clean[0])
+    with pytest.raises(DataError, match="other atoms"):
+        atoms.get_forces()
+    silicon = read_frames(data_dir / "si_sw_64.extxyz")[:2]
+    blind = BayesianForceField(["Si"], pair_cutoff=4.0, triplet_cutoff=3.0, n_radial=4, l_max=2, live_rank=0).fit(
+        silicon
+    )
+    with pytest.raises(ConfigError, match="live_rank"):
+        BiasedCalculator(blind, silicon[0])
+
+
+def test_directions_of_a_committee_give_its_spread() -> None:
+    rng = np.random.default_rng(0)
+    energies, forces = rng.normal(size=5), rng.normal(size=(5, 4, 3))
+    e, f = directions_of_ensemble(energies, forces)
+    assert np.linalg.norm(e) == pytest.approx(energies.std(ddof=1))
+    bias, push = uncertainty_bias(e, f, strength=0.5, largest_eV=100.0)
+    assert bias == pytest.approx(-0.5 * energies.std(ddof=1), rel=5e-3)  # 1 meV is rounded off
+    slope = -np.tensordot(e, f, axes=1) / np.linalg.norm(e)  # gradient of U
+    assert (push * slope).sum() > 0
+    assert uncertainty_bias(np.zeros(5), f, strength=1.0, largest_eV=1.0)[1] == pytest.approx(np.zeros((4, 3)))
+    with pytest.raises(DataError):
+        directions_of_ensemble(energies[:1], forces[:1])
+    with pytest.raises(DataError):
+        uncertainty_bias(e, f[:3], strength=1.0, largest_eV=1.0)

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+from trepid.acquisition.calibration import Calibration
+from trepid.campaign.assess import calibrate, compare_before_training, pooled_factor, typical_force
+from trepid.campaign.ledger import Reason, StopReason
+from trepid.campaign.round_events import events_of, events_seen, find_sites
+from trepid.campaign.round_files import Calibrated, Pick, RoundRecord, Selection, SigmaA
+from trepid.campaign.round_verdict import tolerances_met, verdict
+from trepid.campaign.walkers import Walk, WalkSummary
+from trepid.config import RoundSettings
+from trepid.data.frames import LabelKeys
+from trepid.evaluation import Evaluation
+
+
+def record(
+    number: int, *, n_labels: int = 10, mae: float | None = 0.02, worthy: int = 5, **changes: object
+) -> RoundRecord:
+    new = None if mae is None else Evaluation(3, 24, mae, mae, 1.0, None, None, None, None, None, None, None)
+    values: dict[str, object] = {
+        "round": number,
+        "labels": (number,) if worthy else (),
+        "n_failed": 0,
+        "n_corrupted": 0,
+        "n_labels": n_labels,
+        "next_label": n_labels + 1,
+        "walks": (),
+        "new": new,
+        "test": None,
+        "calibration": {},
+        "sigma_a": (SigmaA(300.0, 0.30, 0.01),),
+        "n_worthy": worthy,
+        "new_classes": (),
+        "noise_forces": 0.01,
+    }
+    return RoundRecord(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def settings(**values: object) -> RoundSettings:
+    return RoundSettings.model_validate(values)
+
+
+# ---------------------------------------------------------------------- the verdict
+
+
+def test_a_new_campaign_goes_on_whatever_the_settings() -> None:
+    assert verdict([], settings(max_rounds=1, max_labels=1, max_hours=1e-9), hours=5.0) is None
+
+
+@pytest.mark.parametrize(
+    ("records", "values", "hours", "expected"),
+    [
+        ([record(0)], {"max_rounds": 3}, 0.0, None),
+        ([record(k) for k in range(4)], {"max_rounds": 3}, 0.0, StopReason.FINISHED),
+        ([record(0, n_labels=20)], {"max_labels": 20}, 0.0, StopReason.LABELS),
+        ([record(0, n_labels=19)], {"max_labels": 20}, 0.0, None),
+        ([record(0)], {"max_hours": 2.0}, 1.9, None),
+        ([record(0)], {"max_hours": 2.0}, 2.0, StopReason.HOURS),
+        ([record(0), record(1, worthy=0)], {"patience": 2}, 0.0, None),
+        ([record(0), record(1, worthy=0), record(2, worthy=0)], {"patience": 2}, 0.0, StopReason.CONVERGED),
+        ([record(0), record(1, worthy=0), record(2), record(3, worthy=0)], {"patience": 2}, 0.0, None),
+    ],
+)
+def test_what_ends_a_campaign(
+    records: list[RoundRecord], values: dict[str, object], hours: float, expected: StopReason | None
+) -> None:
+    found = verdict(records, settings(**values), hours=hours)
+    assert (None if found is None else found[0]) is expected
+
+
+@pytest.mark.parametrize(
+    ("last", "met"),
+    [
+        ({}, True),
+        ({"mae": 0.04}, False),
+        ({"mae": None}, False),
+        ({"new_classes": ("hop",)}, False),
+        ({"sigma_a": (SigmaA(300.0, 0.33, 0.01),)}, False),
+        ({"sigma_a": (SigmaA(300.0, 0.31, 0.01),)}, True),
+        ({"sigma_a": (SigmaA(600.0, 0.30, 0.01),)}, False),
+        ({"sigma_a": ()}, True),
+    ],
+)
+def test_tolerances_ask_for_small_errors_no_new_class_and_steady_sigma_a(last: dict[str, object], met: bool) -> None:
+    records = [record(0), record(1), record(2, **last)]  # type: ignore[arg-type]
+    tolerance = settings(force_error_tolerance_meV_per_A=30.0)
+    assert tolerances_met(records, tolerance) is met
+    assert not tolerances_met(records, settings())
+    assert not tolerances_met(records[:2], tolerance)
+
+
+# ---------------------------------------------------------------------- figures
+
+
+def labelled(errors: np.ndarray, std: float, *, noise: float = 0.0) -> Atoms:
+    atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    forces = np.zeros((len(atoms), 3))
+    atoms.info.update(REF_energy=0.0, predicted_energy=0.0, noise_forces=noise, noise_energy=0.0)
+    atoms.arrays["REF_forces"] = forces
+    atoms.arrays["predicted_forces"] = forces + errors
+    atoms.arrays["forces_uncertainty"] = np.full(forces.shape, std)
+    return atoms
+
+
+def test_calibration_is_by_species_and_its_factor_from_earlier_rounds() -> None:
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(60):
+        errors = rng.normal(scale=0.1, size=(8, 3))
+        sodium = np.array(bulk("NaCl", "rocksalt", a=5.6, cubic=True).symbols) == "Na"
+        errors[sodium] *= 2
+        frames.append(labelled(errors, 0.1))
+    comparison = compare_before_training(frames, LabelKeys())
+    found = calibrate(comparison, [])
+    assert set(found) == {"all", "Na", "Cl"}
+    assert found["Cl"].before.coverage_68 == pytest.approx(0.68, abs=0.04)
+    assert found["Na"].before.scale == pytest.approx(2.0, rel=0.05)
+    assert found["Na"].after is None
+    earlier = [record(1, calibration={"Na": Calibrated(Calibration(300, 0.3, 0.6, 2.0))})]
+    later = calibrate(comparison, earlier)
+    assert later["Na"].factor == 2.0
+    assert later["Na"].after is not None
+    assert later["Na"].after.coverage_68 == pytest.approx(0.68, abs=0.04)
+    assert later["Cl"].factor is None
+
+
+def test_the_pooled_factor_weighs_by_the_number_of_labels() -> None:
+    records = [
+        record(1, calibration={"all": Calibrated(Calibration(100, 0.0, 0.0, 1.0))}),
+        record(2, calibration={"all": Calibrated(Calibration(300, 0.0, 0.0, 3.0))}),
+    ]
+    assert pooled_factor(records, "all") == pytest.approx(np.sqrt((100 * 1 + 300 * 9) / 400))
+    assert pooled_factor(records, "Na") is None
+
+
+def test_frames_without_prediction_are_not_compared() -> None:
+    plain = labelled(np.zeros((8, 3)), 0.1)
+    del plain.info["predicted_energy"]
+    assert compare_before_training([plain], LabelKeys()) is None
+    assert calibrate(None, []) == {}
+
+
+def test_the_typical_force_is_a_norm_over_atoms() -> None:
+    atoms = labelled(np.zeros((8, 3)), 0.1)
+    atoms.arrays["REF_forces"][:, 0] = 3.0
+    atoms.arrays["REF_forces"][:, 2] = 4.0
+    assert typical_force([atoms], LabelKeys()) == pytest.approx(5.0)
+
+
+# ---------------------------------------------------------------------- events
+
+
+def hopping_walk(crystal: Atoms, *, hop_at: int | None, n: int = 80) -> Walk:
+    """Small vibrations; from `hop_at` on, one Cu sits in the empty site in the middle of its neighbouring octant."""
+    rng = np.random.default_rng(3)
+    sites = find_sites(crystal)
+    atom = int(np.flatnonzero(crystal.numbers == 29)[0])
+    empties = range(sites.n_atoms, sites.n_sites)
+    target = min(empties, key=lambda site: sites.distance(atom, site))
+    way = sites.offsets((crystal.positions @ np.linalg.inv(sites.cell))[atom : atom + 1], np.array([target]))[0]
+    positions = crystal.positions + rng.normal(scale=0.05, size=(n, len(crystal), 3))
+    if hop_at is not None:
+        part = np.clip((np.arange(n) - hop_at) / 6, 0, 1)
+        positions[:, atom] -= part[:, None] * way
+    summary = WalkSummary(0, 500.0, 20 * n, 2.0, 0, "finished", "")
+    flat = np.zeros(n)
+    return Walk(
+        summary=summary,
+        steps=np.arange(1, n + 1) * 20,
+        uncertainty=flat,
+        forces_uncertainty_max=flat,
+        energy=flat,
+        temperature_K=flat + 500,
+        positions=positions.astype(np.float32),
+        forces=np.zeros_like(positions, dtype=np.float32),
+        atom_energies=None,
+        candidates=[],
+    )
+
+
+@pytest.fixture(scope="module")
+def cui() -> Atoms:
+    return bulk("CuI", "zincblende", a=6.19, cubic=True).repeat((2, 2, 2))
+
+
+def test_a_new_class_is_labelled_on_its_whole_way(cui: Atoms) -> None:
+    walk = hopping_walk(cui, hop_at=30)
+    events = events_of(walk, find_sites(cui))
+    assert len(events) == 1
+    seen = events_seen([walk], cui, [], n_images=1)
+    assert [frame.note.split(" | ")[1] for frame in seen.frames] == ["before", "on the way", "after"]
+    assert len(seen.new_classes) == 1
+    assert seen.counts[0].count == 1
+    assert seen.counts[0].temperature_K == 500.0
+    steps = [frame.step for frame in seen.frames]
+    assert steps == sorted(steps)
+    assert all(20 * 30 <= step <= 20 * 40 for step in steps)
+    first, last = seen.frames[0].atoms.positions, seen.frames[-1].atoms.positions
+    assert np.linalg.norm(last - first, axis=1).max() > 0.7  # from core to core
+    assert events_seen([walk], cui, [], n_images=1, label=False).frames == ()
+
+
+def test_a_class_is_labelled_once_but_again_if_it_did_not_fit(cui: Atoms) -> None:
+    walk = hopping_walk(cui, hop_at=30)
+    seen = events_seen([walk], cui, [], n_images=0)
+    name = seen.new_classes[0]
+    pick = Pick(5, Reason.EVENT.value, 0, 10, 20.0, 500.0, note=f"{name} | before")
+    unlabelled = Selection(1, None, (), (), (), (), 0, (), seen.counts, seen.new_classes)
+    labelled_once = Selection(1, None, (), (), (), (), 0, (pick,), seen.counts, seen.new_classes)
+    again = events_seen([walk], cui, [unlabelled], n_images=0)
+    assert again.new_classes == ()
+    assert len(again.frames) == 2
+    assert events_seen([walk], cui, [labelled_once], n_images=0).frames == ()
+
+
+def test_vibrations_are_no_event(cui: Atoms) -> None:
+    seen = events_seen([hopping_walk(cui, hop_at=None)], cui, [], n_images=1)
+    assert seen.counts == ()
+    assert seen.frames == ()

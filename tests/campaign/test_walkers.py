@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from campaign_doubles import crystal
+from hypothesis import given
+from hypothesis import strategies as st
+from rounds_doubles import EnsembleSprings
+
+from trepid.acquisition.uncertainty import UncertaintyMeasure
+from trepid.campaign.bias import BiasedPotential
+from trepid.campaign.walkers import (
+    Keep,
+    Walk,
+    WalkEnd,
+    WalkInterrupted,
+    WalkJob,
+    _Keeper,
+    _Look,
+    fused_atoms,
+    read_walk,
+    run_walk,
+)
+from trepid.data.frames import write_frames
+from trepid.errors import ConfigError, DataError
+from trepid.potentials.base import Prediction
+
+STIFF = (3.0, 3.3, 3.6)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> WalkJob:
+    EnsembleSprings(STIFF).save(tmp_path / "model.json")
+    write_frames(tmp_path / "crystal.extxyz", crystal())
+    return WalkJob(
+        model_file=tmp_path / "model.json",
+        crystal_file=tmp_path / "crystal.extxyz",
+        output=tmp_path / "walk-00.npz",
+        round=1,
+        walker=0,
+        temperature_K=300.0,
+        seed=(1, 2, 1, 0),
+        n_steps=400,
+        check_every=5,
+        timestep_fs=2.0,
+        relaxation_time_fs=50.0,
+        thermostat="langevin",
+        engine="ase",
+        max_candidates=20,
+        keep=Keep.MOST_UNCERTAIN,
+        measure=UncertaintyMeasure.FORCE_MAX,
+        untrusted_eV_per_A=10.0,
+        untrusted_steps=50,
+        max_force_eV_per_A=20.0,
+        max_temperature_factor=5.0,
+        min_distance_factor=0.5,
+        load=EnsembleSprings.load,
+    )
+
+
+def walk(job: WalkJob, **changes: object) -> Walk:
+    job = replace(job, **changes)  # type: ignore[arg-type]
+    run_walk(job)
+    return read_walk(job.output)
+
+
+def test_a_walk_notes_every_look_and_keeps_few_of_them(job: WalkJob) -> None:
+    found = walk(job)
+    assert found.summary.end == WalkEnd.FINISHED.value
+    assert found.summary.time_ps == pytest.approx(0.8)
+    assert found.steps.tolist() == list(range(5, 401, 5))
+    assert 10 <= len(found.candidates) <= 20
+    assert 150 < found.temperature_K[20:].mean() < 500
+    model = EnsembleSprings(STIFF)
+    for frame in found.candidates:
+        prediction = model.predict(frame)
+        assert frame.info["uncertainty"] == pytest.approx(prediction.frame_uncertainty, rel=1e-9)
+        np.testing.assert_allclose(frame.arrays["forces"], prediction.forces, atol=1e-12)
+        look = frame.info["look"]
+        assert found.steps[look] == frame.info["step"]
+        np.testing.assert_allclose(found.positions[look], frame.positions, atol=1e-5)
+        np.testing.assert_allclose(found.atom_energies[look], frame.arrays["atom_energies"], atol=1e-5)
+
+
+def test_the_most_uncertain_look_survives_the_thinning(job: WalkJob) -> None:
+    found = walk(job, max_candidates=4)
+    kept = [frame.info["uncertainty"] for frame in found.candidates]
+    assert max(kept) == found.uncertainty.max()
+
+
+def test_a_walk_depends_on_its_job_alone(job: WalkJob, tmp_path: Path) -> None:
+    one = walk(job)
+    other = walk(job, output=tmp_path / "again.npz")
+    np.testing.assert_array_equal(one.positions, other.positions)
+    elsewhere = walk(job, output=tmp_path / "other.npz", seed=(1, 2, 1, 1))
+    assert not np.allclose(one.positions[-1], elsewhere.positions[-1], atol=1e-3)
+
+
+def test_a_complete_walk_is_left_alone(job: WalkJob) -> None:
+    run_walk(job)
+    before = job.output.stat().st_mtime_ns
+    result = run_walk(replace(job, model_file=Path("nowhere")))
+    assert result.summary.n_steps == 400
+    assert job.output.stat().st_mtime_ns == before
+
+
+def test_jobs_travel(job: WalkJob) -> None:
+    assert pickle.loads(pickle.dumps(job)) == job
+
+
+def test_a_walk_ends_when_asked(job: WalkJob) -> None:
+    with pytest.raises(WalkInterrupted):
+        run_walk(job, lambda: True)
+    assert not job.output.exists()
+
+
+# ---------------------------------------------------------------------- ends before their time
+
+
+def test_too_hot(job: WalkJob) -> None:
+    # Beyond 2 / omega, 89 fs here, the integrator blows up.
+    hot = walk(job, thermostat="nve", timestep_fs=120.0, check_every=1, max_force_eV_per_A=1e9)
+    assert hot.summary.end == WalkEnd.LEFT_REALITY.value
+    assert hot.summary.n_steps < 400
+    assert "over 5 times the target" in hot.summary.message
+    assert hot.temperature_K.max() <= 1500
+
+
+def test_a_force_too_large(job: WalkJob) -> None:
+    found = walk(job, max_force_eV_per_A=0.2, temperature_K=600.0)
+    assert found.summary.end == WalkEnd.LEFT_REALITY.value
+    assert "predicted force" in found.summary.message
+    assert all(np.linalg.norm(f, axis=1).max() <= 0.2 + 1e-5 for f in found.forces)
+
+
+def test_uncertain_for_long(job: WalkJob) -> None:
+    model = EnsembleSprings((1.0, 8.0))
+    model.save(job.model_file)
+    found = walk(job, untrusted_eV_per_A=0.4, untrusted_steps=20, temperature_K=600.0)
+    assert found.summary.end == WalkEnd.UNTRUSTED.value
+    above = found.forces_uncertainty_max > 0.4
+    assert above[-5:].all()
+    edges = [frame for frame in found.candidates if frame.info["edge"]]
+    assert len(edges) == 1
+    look = edges[0].info["look"]
+    assert above[look]
+    assert not above[look - 1]
+
+
+def test_an_excursion_that_is_over_soon_ends_nothing(job: WalkJob) -> None:
+    EnsembleSprings((1.0, 8.0)).save(job.model_file)
+    found = walk(job, untrusted_eV_per_A=1.0, untrusted_steps=10_000, temperature_K=300.0)
+    assert found.summary.end == WalkEnd.FINISHED.value
+    assert not any(frame.info["edge"] for frame in found.candidates)
+
+
+def test_fused_atoms_are_named() -> None:
+    atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    assert fused_atoms(atoms, factor=0.5) == ""
+    atoms.positions[1] = atoms.positions[0] + [0.0, 0.0, 1.0]
+    assert fused_atoms(atoms, factor=0.5) == "atoms 0 (Na) and 1 (Cl) have fused: 1.00 A apart"
+    # Across the border of the cell as well.
+    atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    atoms.positions[0] += [0.05, 0.0, 0.0]
+    atoms.positions[1] = atoms.positions[0] - [0.9, 0.0, 0.0]
+    assert "0.90 A apart" in fused_atoms(atoms, factor=0.5)
+
+
+# ---------------------------------------------------------------------- committees
+
+
+def test_walking_on_a_member(job: WalkJob) -> None:
+    EnsembleSprings((2.0, 9.0)).save(job.model_file)
+    one, other = (walk(job, member=k, output=job.output.with_name(f"m{k}.npz")) for k in (0, 1))
+    assert not np.allclose(one.positions[-1], other.positions[-1], atol=1e-3)
+    # Equipartition: softer springs swing further.
+    assert (one.positions[40:] - crystal().positions).std() > 1.3 * (other.positions[40:] - crystal().positions).std()
+
+
+def test_a_push_takes_walkers_where_the_members_disagree(job: WalkJob) -> None:
+    EnsembleSprings((2.0, 5.0)).save(job.model_file)
+    plain = walk(job, n_steps=2000)
+    pushed = walk(job, n_steps=2000, bias=(0.8, 5.0), output=job.output.with_name("pushed.npz"))
+    assert pushed.uncertainty[100:].mean() > 1.15 * plain.uncertainty[100:].mean()
+
+
+def test_the_push_is_the_gradient_of_its_energy() -> None:
+    potential = BiasedPotential(EnsembleSprings((2.0, 5.0, 4.0)), strength=0.7, largest_eV=0.3)
+    atoms = crystal()
+    atoms.rattle(0.1, seed=1)
+    forces = potential.predict(atoms).forces
+    for atom, axis in ((0, 0), (3, 2)):
+        energies = []
+        for step in (1e-5, -1e-5):
+            moved = atoms.copy()
+            moved.positions[atom, axis] += step
+            energies.append(potential.predict(moved).energy)
+        assert forces[atom, axis] == pytest.approx(-(energies[0] - energies[1]) / 2e-5, rel=1e-5)
+
+
+def test_sigma_a_needs_a_committee_and_force_constants(job: WalkJob) -> None:
+    with pytest.raises(ConfigError, match="force constants"):
+        walk(job, measure=UncertaintyMeasure.SIGMA_A)
+
+
+# ---------------------------------------------------------------------- thinning
+
+
+def look(number: int, uncertainty: float) -> _Look:
+    prediction = Prediction(energy=0.0, forces=np.zeros((1, 3)))
+    return _Look(number, number, Atoms("H"), prediction, uncertainty, 300.0)
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=200), st.integers(4, 30))
+def test_thinning_keeps_the_peak_in_order_and_within_bounds(values: list[float], most: int) -> None:
+    keeper, first = _Keeper(most, Keep.MOST_UNCERTAIN), _Keeper(most, Keep.FIRST)
+    for number, value in enumerate(values):
+        keeper.offer(look(number, value))
+        first.offer(look(number, value))
+    numbers = [kept.number for kept in keeper.kept]
+    assert numbers == sorted(numbers)
+    assert len(numbers) <= most
+    assert max(kept.uncertainty for kept in keeper.kept) == max(values)
+    evenly = np.diff([kept.number for kept in first.kept])
+    assert len(set(evenly.tolist())) <= 1
+
+
+def test_a_damaged_walk_is_named(job: WalkJob) -> None:
+    run_walk(job)
+    job.output.write_bytes(job.output.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"walk-00\.npz"):
+        read_walk(job.output)
