@@ -124,7 +124,7 @@ def sweep(tmp_path: Path, whole: Path, where: str, sections: dict[str, Any], eve
 
 @pytest.mark.parametrize("where", PLACES)
 def test_a_blow_between_any_two_files_or_entries(tmp_path: Path, whole: Path, where: str) -> None:
-    sweep(tmp_path, whole, where, SPRINGS, 11, cheap=True)
+    sweep(tmp_path, whole, where, SPRINGS, 17, cheap=True)
 
 
 @pytest.mark.slow
@@ -173,7 +173,7 @@ def inside_a_label(patch: pytest.MonkeyPatch, countdown: Countdown) -> None:
 
 @pytest.mark.parametrize(
     ("arm", "last"),
-    [(inside_a_walk, 30), (inside_a_walk, 60), (inside_a_training, 2), (inside_a_label, 5)],
+    [(inside_a_walk, 60), (inside_a_training, 2), (inside_a_label, 5)],
 )
 def test_a_blow_inside_a_stage(
     tmp_path: Path, whole_bayesian: Path, arm: Callable[[pytest.MonkeyPatch, Countdown], None], last: int

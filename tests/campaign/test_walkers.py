@@ -185,9 +185,9 @@ def test_walking_on_a_member(job: WalkJob) -> None:
 
 def test_a_push_takes_walkers_where_the_members_disagree(job: WalkJob) -> None:
     EnsembleSprings((2.0, 5.0)).save(job.model_file)
-    plain = walk(job, n_steps=2000)
-    pushed = walk(job, n_steps=2000, bias=(0.8, 5.0), output=job.output.with_name("pushed.npz"))
-    assert pushed.uncertainty[100:].mean() > 1.15 * plain.uncertainty[100:].mean()
+    plain = walk(job, n_steps=1200)
+    pushed = walk(job, n_steps=1200, bias=(0.8, 5.0), output=job.output.with_name("pushed.npz"))
+    assert pushed.uncertainty[40:].mean() > 1.15 * plain.uncertainty[40:].mean()
 
 
 def test_the_push_is_the_gradient_of_its_energy() -> None:

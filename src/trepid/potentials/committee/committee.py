@@ -135,7 +135,9 @@ class Committee(Potential):
             plain.append(plain_frame(atoms, self.keys, where, require))
         return tuple(plain)
 
-    def _train(self, frames: tuple[Atoms, ...], reference: Atoms, executor: Executor | None, *, fresh: bool) -> Committee:
+    def _train(
+        self, frames: tuple[Atoms, ...], reference: Atoms, executor: Executor | None, *, fresh: bool
+    ) -> Committee:
         environment = self._environment()
         jobs = [self._job(k, frames, environment, fresh=fresh) for k in range(self.n_members)]
         if executor is None:

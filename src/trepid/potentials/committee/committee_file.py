@@ -152,4 +152,5 @@ def _contents(manifest: Mapping[str, Any], archive: zipfile.ZipFile) -> Committe
 
 
 def _residuals(values: Mapping[str, Any]) -> Residuals:
-    return Residuals(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    lists = {name: tuple(values[name]) for name in ("energy", "n_atoms")}
+    return Residuals(**{**values, **lists})

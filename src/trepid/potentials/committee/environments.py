@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +20,10 @@ from trepid.errors import BackendError
 from trepid.potentials.committee.settings import Backend, NetworkSettings, ScriptSettings
 
 WORKERS = Path(__file__).parent / "workers"
-_VERSION = "import importlib.util as u, importlib.metadata as m, sys; assert u.find_spec(sys.argv[1]); print(m.version(sys.argv[2]))"
+_VERSION = (
+    "import importlib.util as u, importlib.metadata as m, sys; "
+    "assert u.find_spec(sys.argv[1]); print(m.version(sys.argv[2]))"
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def install_commands(backend: Backend) -> tuple[str, ...]:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def installed_version(backend: Backend, python: str) -> str:
     """Version of a backend's package under an interpreter; the package is found, not imported.
 

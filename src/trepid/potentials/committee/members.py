@@ -55,9 +55,11 @@ class Evaluator(ABC):
         DataError, BackendError, NumericsError
         """
 
+    @abstractmethod
     def reset(self) -> None:
         """Forget what depends on earlier frames."""
 
+    @abstractmethod
     def close(self) -> None:
         """End processes; they start again when they are needed."""
 
@@ -92,6 +94,9 @@ class BayesianEvaluator(Evaluator):
         """Forget the neighbour lists."""
         for _, neighbors in self._potentials.values():
             neighbors.reset()
+
+    def close(self) -> None:
+        """There is no process."""
 
 
 class WorkerEvaluator(Evaluator):
@@ -143,6 +148,9 @@ class WorkerEvaluator(Evaluator):
             elif not np.isfinite(out[key]).all():
                 raise NumericsError(f"backend {name}: {key} of a member are not finite for this frame of {n} atoms")
         return MemberPredictions(out["energy"], out["forces"], out.get("stress"), out.get("atom_energies"))
+
+    def reset(self) -> None:
+        """A worker's answer depends on the frame alone."""
 
     def close(self) -> None:
         """End the worker."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import tempfile
 import weakref
@@ -47,16 +48,17 @@ class WorkerProcess:
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
-        descriptor, log = tempfile.mkstemp(prefix=f"trepid-{environment.backend}-", suffix=".log")
-        self.log = Path(log)
+        self.folder = Path(tempfile.mkdtemp(prefix=f"trepid-{environment.backend}-"))
+        self.log = self.folder / "log"
         variables = {**os.environ, "PYTHONUNBUFFERED": "1"}
         # Never this environment's packages, which do not fit the other one; a user's script finds `worker_server` there.
         variables["PYTHONPATH"] = str(WORKERS)
         variables.pop("PYTHONHOME", None)
+        variables["TMPDIR"] = str(self.folder)  # a worker that is stopped leaves nothing behind
         threads = variables.get("OMP_NUM_THREADS", "1")
         variables.update(dict.fromkeys(_THREADS, threads))
         try:
-            with os.fdopen(descriptor, "wb") as stderr:
+            with open(self.log, "wb") as stderr:
                 self._process = subprocess.Popen(
                     [environment.python, environment.script],
                     stdin=subprocess.PIPE,
@@ -65,11 +67,11 @@ class WorkerProcess:
                     env=variables,
                 )
         except OSError as error:
-            self.log.unlink(missing_ok=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
             raise BackendError(
                 f"backend {environment.backend}: {environment.python} cannot be started: {error.strerror}"
             ) from error
-        self._end = weakref.finalize(self, _end, self._process, self.log)
+        self._end = weakref.finalize(self, _end, self._process, self.folder)
 
     def ask(
         self, verb: str, arrays: Mapping[str, NDArray[Any]] | None = None, **fields: Any
@@ -118,7 +120,7 @@ class WorkerProcess:
         return f"{how}; its last words: {' | '.join(lines) or 'none'}"
 
 
-def _end(process: subprocess.Popen[bytes], log: Path) -> None:
+def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             with contextlib.suppress(OSError):
@@ -128,7 +130,7 @@ def _end(process: subprocess.Popen[bytes], log: Path) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    log.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def as_arrays(numbers: NDArray[Any], positions: NDArray[Any], cell: NDArray[Any], pbc: NDArray[Any]) -> Arrays:

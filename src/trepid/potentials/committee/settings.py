@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 from trepid.errors import ConfigError
 
@@ -95,14 +95,14 @@ class NetworkSettings:
     n_features: int = 16
     max_epochs: int = 200
     fine_tune_epochs: int = 60
-    batch_size: int = 4
+    batch_size: int = 2
     learning_rate: float = 0.01
-    fine_tune_learning_rate: float = 0.003
+    fine_tune_learning_rate: float = 0.004
     patience: int = 60
     energy_weight: float = 1.0
     forces_weight: float = 1.0
     stress_weight: float = 0.0
-    ema_decay: float = 0.98
+    ema_decay: float = 0.99
     foundation_model: str | None = None
     device: str = "cpu"
     compile: bool = True
@@ -141,7 +141,8 @@ class So3kratesSettings(NetworkSettings):
 
     n_layers: int = 2
     n_features: int = 32
-    learning_rate: float = 0.005
+    learning_rate: float = 0.003
+    fine_tune_learning_rate: float = 0.0015
     n_heads: int = 4
     n_radial: int = 16
 
@@ -182,7 +183,7 @@ class ScriptSettings(NetworkSettings):
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-ModelSettings = Union[BayesianSettings, NequipSettings, So3kratesSettings, MaceSettings, ScriptSettings]
+ModelSettings: TypeAlias = BayesianSettings | NequipSettings | So3kratesSettings | MaceSettings | ScriptSettings
 MODEL_SETTINGS: Mapping[Backend, type[ModelSettings]] = {
     Backend.BAYESIAN: BayesianSettings,
     Backend.NEQUIP: NequipSettings,
@@ -252,12 +253,12 @@ class CommitteeSettings:
                 f"validation_fraction is {self.validation_fraction}; with subset_fraction {self.subset_fraction} at most "
                 f"{1 - self.subset_fraction:.3g} of the frames are left for it"
             )
-        if self.backend is Backend.BAYESIAN and self.n_members > 1:
-            if self.subset_fraction == 1 or self.n_subset_values < self.n_members:
-                raise ConfigError(
-                    "Bayesian force fields have no random start: members on the same frames would be the same. Take "
-                    "subset_fraction below 1 and leave n_subsets out"
-                )
+        same = self.subset_fraction == 1 or self.n_subset_values < self.n_members
+        if self.backend is Backend.BAYESIAN and self.n_members > 1 and same:
+            raise ConfigError(
+                "Bayesian force fields have no random start: members on the same frames would be the same. Take "
+                "subset_fraction below 1 and leave n_subsets out"
+            )
         self._check_model()
 
     @property

@@ -206,7 +206,9 @@ def _train_worker(job: TrainingJob) -> tuple[bytes, int, Residuals]:
                 output=str(output),
             )
             if not output.is_file():
-                raise BackendError(f"backend {job.environment.backend}: the worker says it trained but wrote no weights")
+                raise BackendError(
+                    f"backend {job.environment.backend}: the worker says it trained but wrote no weights"
+                )
             worker.ask("load", member=job.member, path=str(output))
             residuals = Residuals()
             for atoms in frames_of(job.held_out) or frames_of(job.train):
@@ -223,9 +225,7 @@ def _train_worker(job: TrainingJob) -> tuple[bytes, int, Residuals]:
         return output.read_bytes(), int(answer["report"].get("epochs", 0)), residuals
 
 
-def _add(
-    r: Residuals, labels: Labels, energy: float, forces: FloatArray, stress: FloatArray | None
-) -> Residuals:
+def _add(r: Residuals, labels: Labels, energy: float, forces: FloatArray, stress: FloatArray | None) -> Residuals:
     if not (np.isfinite(energy) and np.isfinite(forces).all()):
         raise BackendError("the trained model gives energies or forces that are not finite")
     values: dict[str, Any] = asdict(r)

@@ -10,14 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from ase.data import chemical_symbols
-
-# The constants of e3nn 0.4 are a pickle with slices in it, which torch since 2.6 does not read unasked.
-torch.serialization.add_safe_globals([slice])
-
-from e3nn import o3  # noqa: E402
-from mace.modules import ScaleShiftMACE, interaction_classes
-from mace.tools.compile import disable_e3nn_codegen
-from mace.tools.scripts_utils import extract_config_mace_model
 from worker_server import serve
 from worker_torch import Architecture, Call, Graph, Scale, load_model, one_hot, train, vector_inputs
 
@@ -31,9 +23,15 @@ class Mace(Architecture):
     def __init__(self) -> None:
         self.name = f"mace-torch {version('mace-torch')}"
         self.elements: list[int] | None = None
+        # The constants of e3nn 0.4 are a pickle with slices in it, which torch since 2.6 does not read unasked.
+        torch.serialization.add_safe_globals([slice])
 
     def build(self, settings: dict[str, Any], numbers: Sequence[int], scale: Scale) -> torch.nn.Module:
         """As `Architecture.build`."""
+        from e3nn import o3
+        from mace.modules import ScaleShiftMACE, interaction_classes
+        from mace.tools.compile import disable_e3nn_codegen
+
         n, width = int(settings["n_features"]), int(settings["radial_width"])
         with disable_e3nn_codegen():
             model = ScaleShiftMACE(
@@ -45,7 +43,9 @@ class Mace(Architecture):
                 interaction_cls_first=interaction_classes["RealAgnosticInteractionBlock"],
                 num_interactions=int(settings["n_layers"]),
                 num_elements=len(numbers),
-                hidden_irreps=o3.Irreps([(n, (degree, (-1) ** degree)) for degree in range(int(settings["hidden_l_max"]) + 1)]),
+                hidden_irreps=o3.Irreps(
+                    [(n, (degree, (-1) ** degree)) for degree in range(int(settings["hidden_l_max"]) + 1)]
+                ),
                 MLP_irreps=o3.Irreps("16x0e"),
                 atomic_energies=np.zeros(len(numbers)),
                 avg_num_neighbors=scale.neighbours,
@@ -60,13 +60,18 @@ class Mace(Architecture):
 
     def foundation(self, path: str, numbers: Sequence[int]) -> tuple[torch.nn.Module, float]:
         """Of a saved model; built anew, because saved ones carry compiled parts that cannot be traced."""
+        from mace.tools.compile import disable_e3nn_codegen
+        from mace.tools.scripts_utils import extract_config_mace_model
+
         saved = torch.load(path, map_location="cpu", weights_only=False).float()
         self.elements = [int(z) for z in saved.atomic_numbers]
         missing = [chemical_symbols[z] for z in numbers if z not in self.elements]
         if missing:
             raise ValueError(f"foundation model {path} does not describe {', '.join(missing)}")
         if len(saved.heads) != 1:
-            raise ValueError(f"foundation model {path} has {len(saved.heads)} heads; only models with one can be fine-tuned")
+            raise ValueError(
+                f"foundation model {path} has {len(saved.heads)} heads; only models with one can be fine-tuned"
+            )
         with disable_e3nn_codegen():
             module = type(saved)(**extract_config_mace_model(saved)).float()
         module.load_state_dict(saved.state_dict())

@@ -70,12 +70,18 @@ class Nequip(Architecture):
         return out["atomic_energy"].reshape(-1)
 
 
-def _energy_part(full: torch.nn.Module) -> torch.nn.Module:
+def _energy_part(full: Any) -> torch.nn.Module:
     """The network up to the energies of the atoms: what ForceStressOutput wraps."""
-    return full.model.func
+    part: torch.nn.Module = full.model.func
+    return part
 
 
 if __name__ == "__main__":
     logging.getLogger("nequip").setLevel(logging.WARNING)
     architecture = Nequip()
-    serve("nequip", version("nequip"), lambda request: train(architecture, request), lambda path: load_model(architecture, path))
+    serve(
+        "nequip",
+        version("nequip"),
+        lambda request: train(architecture, request),
+        lambda path: load_model(architecture, path),
+    )

@@ -35,12 +35,17 @@ class So3krates(Architecture):
             avg_num_neighbors=scale.neighbours,
             energy_regression_dim=n,
             message_normalization="avg_num_neighbors",
-            radial_basis_fn="bernstein",
+            radial_basis_fn="bessel",
             cutoff_fn="cosine",
+            residual_mlp_1=True,
+            residual_mlp_2=True,
             seed=int(torch.initial_seed() % 2**31),
             device=settings["device"],
             dtype=torch.float32,
         )
+        # As the package starts, a one-hot vector of 118 elements gives features of about 0.05, whose products the attention
+        # does not see: nothing is learned. Features of unit variance are what the layers are made for.
+        torch.nn.init.normal_(module.inv_feature_embedding.embedding.weight)
         return _AtomEnergies(module)
 
     def foundation(self, path: str, numbers: Sequence[int]) -> tuple[torch.nn.Module, float]:
@@ -48,7 +53,9 @@ class So3krates(Architecture):
         module = torch.load(path, map_location="cpu", weights_only=False).float()
         for part in ("zbl_repulsion_bool", "electrostatic_energy_bool", "dispersion_energy_bool"):
             if getattr(module, part, False):
-                raise ValueError(f"foundation model {path} has {part} switched on; only the plain network can be fine-tuned")
+                raise ValueError(
+                    f"foundation model {path} has {part} switched on; only the plain network can be fine-tuned"
+                )
         with torch.no_grad():
             module.atomic_energy_output_block.energy_shifts.zero_()
         return _AtomEnergies(module), float(module.r_max)
@@ -64,14 +71,15 @@ class So3krates(Architecture):
 class _AtomEnergies(torch.nn.Module):
     """The package's model up to the energies of the atoms, which it sums."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
 
     def forward(self, data: dict[str, torch.Tensor]) -> torch.Tensor:
         """Energies of the atoms, (n_atoms, 1)."""
         features, _ = self.model.get_representation(data=data, compute_force=False)
-        return self.model.atomic_energy_output_block(features, data)
+        energies: torch.Tensor = self.model.atomic_energy_output_block(features, data)
+        return energies
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -59,7 +60,6 @@ def compiled(
         "torch": torch.__version__,
         "processor": [platform.machine(), torch.backends.cpu.get_cpu_capability()],
         "threads": torch.get_num_threads(),
-        "code": hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))).hexdigest(),
     }
     name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:24]
     library = folder / f"{name}.pt2"
@@ -68,7 +68,7 @@ def compiled(
         with _locked(folder / f"{name}.lock"):
             if not library.exists():
                 _compile(function, example, dynamic, library)
-        return torch._inductor.aoti_load_package(str(library))
+        return _load(library)
     except Exception:
         traceback.print_exc()
         _log("the network could not be compiled and runs uncompiled")
@@ -85,14 +85,23 @@ def _compile(
     names = sorted({name for axes in dynamic if axes for name in axes.values()})
     sizes = {name: torch.export.Dim(name, min=2, max=2**31) for name in names}
     shapes = tuple(None if axes is None else {axis: sizes[name] for axis, name in axes.items()} for axes in dynamic)
-    temporary = library.with_name(f"{library.stem}.{os.getpid()}.pt2")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory(dir=library.parent, prefix="making-") as folder:
         warnings.simplefilter("ignore")
+        # Torch names its intermediate files by their content: in a common folder, processes that compile the same code would
+        # write into one another's files.
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+        temporary = Path(folder) / library.name
         traced = make_fx(function, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*example)
         exported = torch.export.export(traced, tuple(example), dynamic_shapes=shapes, strict=False)
         torch._inductor.aoti_compile_and_package(exported, package_path=str(temporary))
-    os.replace(temporary, library)
+        _load(temporary)
+        os.replace(temporary, library)
     _log(f"compiled in {time.perf_counter() - start:.0f} s: {library}")
+
+
+def _load(library: Path) -> Function:
+    loaded: Function = torch._inductor.aoti_load_package(str(library))
+    return loaded
 
 
 def _resized(tensor: torch.Tensor, axes: dict[int, str] | None) -> torch.Tensor:

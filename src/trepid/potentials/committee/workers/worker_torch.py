@@ -12,6 +12,7 @@ for meV in float32.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
 import sys
@@ -219,10 +220,17 @@ class Network:
         self, architecture: Architecture, module: torch.nn.Module, numbers: Sequence[int], key: dict[str, Any] | None
     ) -> None:
         self.architecture, self.module, self.numbers = architecture, module, tuple(numbers)
-        self.key = None if key is None else {**key, "name": architecture.name, "numbers": list(numbers)}
+        self.key = (
+            None if key is None else {**key, "name": architecture.name, "numbers": list(numbers), "code": self._code()}
+        )
         self.tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         self.trained = [name for name, p in module.named_parameters() if p.requires_grad]
         self._compiled: dict[str, Callable[..., Any] | None] = {}
+
+    def _code(self) -> str:
+        """Check sum of the code that is compiled."""
+        parts = (Network, strain_products, vector_inputs, one_hot, type(self.architecture))
+        return hashlib.sha256("".join(inspect.getsource(part) for part in parts).encode()).hexdigest()
 
     @property
     def is_compiled(self) -> bool:
@@ -237,7 +245,7 @@ class Network:
         """Energies of the atoms (n,), forces (n, 3) and dE by every edge vector (n_edges, 3), before the scale."""
         arguments = [*self.weights(), graph.species, graph.edges, graph.vectors]
         sizes: list[dict[int, str] | None] = [{0: "atoms"}, {1: "edges"}, {0: "edges"}]
-        return tuple(self._run("evaluate", self._derivatives, arguments, sizes))  # type: ignore[return-value]
+        return tuple(self._run("evaluate", self._derivatives, arguments, sizes))
 
     def loss(self, batch: Batch) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Loss of a batch and its slopes by the trained weights."""
@@ -542,7 +550,7 @@ class _Loop:
         module = self.network.module
         trained = [p for p in module.parameters() if p.requires_grad]
         optimizer = torch.optim.Adam(trained, lr=rate, amsgrad=True)
-        batch_size = min(int(self.settings["batch_size"]), len(frames))
+        batch_size = int(self.settings["batch_size"])
         n_batches = math.ceil(len(frames) / batch_size)
         average = {k: v.detach().clone() for k, v in module.state_dict().items()}
         # The weights that training starts from are a candidate: fine-tuning never ends worse than it began.

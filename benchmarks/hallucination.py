@@ -1,0 +1,165 @@
+"""Hallucinated events: a crystal without hops, a start too poor to know it, and whether learning repairs the model.
+
+The AgI-like toy with stiffer iodine (H of I-I times 1.3) has no hop in three runs of 500 ps at 400 K: an Ag may swing out by
+1.7 A, but comes back at once. (Raising H of Ag-I instead does not stop the hops at the fixed lattice constant: 0 to 3 Frenkel
+pairs per 500 ps at 1.0, 1.2 and 1.3 times.) A hop is an event that `trepid.events` finds and that is no excursion.
+
+For every seed: 15 frames of a short run at 400 K, the model trained on them, 200 ps on it, the rounds, 200 ps again.
+
+    python benchmarks/hallucination.py truth
+    python benchmarks/hallucination.py run bayesian --seed 0
+    python benchmarks/hallucination.py table
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from _common import HERE, RESULTS, Report
+from _ground_truth import append_result, load, models, n_labels, run_campaign
+from _toy import TIMESTEP_FS, toy_commands, toy_crystal, toy_md
+from ase import Atoms
+
+from trepid.data import write_frames
+from trepid.dynamics.engine import start_driver
+from trepid.errors import TrepidError
+from trepid.events.detection import EventKind, detect_events
+from trepid.events.sites import Sites
+from trepid.potentials import Potential
+
+RUNS = HERE.parent / "runs" / "hallucination"
+IODINE_STIFFNESS = 1.3
+TEMPERATURE_K = 400.0
+N_START, START_PS = 15, 3.0
+TRUTH_PS, JUDGED_PS = 500.0, 200.0
+SAMPLE_EVERY = 5
+POTENTIALS: dict[str, dict[str, Any]] = {
+    "bayesian": {"kind": "bayesian", "pair_cutoff_A": 8.0, "triplet_cutoff_A": 5.5},
+    "nequip": {"kind": "committee", "backend": "nequip", "members": 3},
+}
+
+
+def commands() -> list[str]:
+    return toy_commands(RUNS / "truth", iodine_stiffness=IODINE_STIFFNESS)
+
+
+def hops_of(positions: np.ndarray, crystal: Atoms) -> Counter[str]:
+    """Events of a trajectory by kind."""
+    times = np.arange(1, len(positions) + 1) * SAMPLE_EVERY * TIMESTEP_FS
+    events = detect_events(positions, Sites.of(crystal), times_fs=times, cells=crystal.cell.array)
+    return Counter(event.kind.value for event in events)
+
+
+def n_hops(events: Counter[str]) -> int:
+    """Events that are no excursions."""
+    return sum(events.values()) - events[EventKind.EXCURSION.value]
+
+
+def truth() -> None:
+    """Make sure that the reference does not hop."""
+    crystal = toy_crystal(2)
+    for seed in (3, 4, 5):
+        run = toy_md(commands(), crystal, temperature_K=TEMPERATURE_K, duration_ps=TRUTH_PS, seed=seed)
+        events = hops_of(crystal.positions + run.displacements, crystal)
+        print(f"reference, seed {seed}: {n_hops(events)} hops in {TRUTH_PS:g} ps; {dict(events)}")
+
+
+def judge(potential: Potential, crystal: Atoms, seed: int) -> str | int:
+    """Hops in a simulation on the model, or how it ended."""
+    bayesian = not hasattr(potential, "n_members")
+    driver = start_driver(
+        "lammps" if bayesian else "ase",
+        crystal,
+        potential if bayesian else potential.member(0),
+        temperature_K=TEMPERATURE_K,
+        timestep_fs=TIMESTEP_FS,
+        rng=np.random.default_rng([seed, 99]),
+        thermostat="nose-hoover",
+        relaxation_time_fs=100 * TIMESTEP_FS,
+    )
+    positions = []
+    try:
+        for _ in range(round(1000 * JUDGED_PS / TIMESTEP_FS / SAMPLE_EVERY)):
+            driver.step(SAMPLE_EVERY)
+            positions.append(driver.atoms.get_positions())
+            if not np.isfinite(positions[-1]).all() or driver.temperature_K > 10 * TEMPERATURE_K:
+                return "blew up"
+    except TrepidError as error:
+        return f"blew up ({error})"
+    finally:
+        driver.close()
+    return n_hops(hops_of(np.array(positions), crystal))
+
+
+def run(name: str, seed: int) -> None:
+    """One seed: the poor start, the rounds, and hops on the model before and after."""
+    crystal = toy_crystal(2)
+    folder = RUNS / f"{name}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    start = toy_md(
+        commands(), crystal, temperature_K=TEMPERATURE_K, duration_ps=START_PS, sample_every=10, seed=100 + seed
+    )
+    picked = np.linspace(0, len(start.times_ps) - 1, N_START).round().astype(int)
+    write_frames(folder / "start.extxyz", [start.frame(k) for k in picked])
+    write_frames(folder / "crystal.extxyz", crystal)
+    settings = {
+        "structure": str(folder / "crystal.extxyz"),
+        "mode": "rounds",
+        "reference": {"engine": "lammps", "commands": commands(), "atom_types": {"Ag": 1, "I": 2}},
+        "potential": POTENTIALS[name],
+        "start": {"kind": "frames", "file": str(folder / "start.extxyz")},
+        "walkers": {
+            "temperatures_K": [400, 500],
+            "duration_ps": 20.0,
+            "timestep_fs": TIMESTEP_FS,
+            "check_every": 10,
+            "walk_on": "mean" if name == "bayesian" else "member",
+            "engine": "lammps" if name == "bayesian" else "ase",
+        },
+        "acquisition": {"labels_per_round": 10},
+        "rounds": {"max_rounds": 4, "max_labels": N_START + 40},
+        "seed": seed,
+        "output": {"directory": "run"},
+    }
+    directory = run_campaign(settings, folder)
+    files = models(directory)
+    record = {
+        "name": f"{name}, seed {seed}",
+        "start frames": N_START,
+        "labels": n_labels(directory),
+        "hops before": judge(load(files[0]), crystal, seed),
+        "hops after": judge(load(files[-1]), crystal, seed),
+        "time ps": JUDGED_PS,
+    }
+    append_result(RESULTS / "hallucination_rows.json", record)
+    print(record)
+
+
+def table() -> None:
+    """Everything judged so far."""
+    report = Report("hallucination")
+    rows = json.loads((RESULTS / "hallucination_rows.json").read_text())
+    report.table("Stiff AgI-like toy at 400 K; the reference has no hop", rows)
+    report.write()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("part", choices=("truth", "run", "table"))
+    parser.add_argument("name", nargs="?", choices=tuple(POTENTIALS), help="potential to learn")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.part == "run":
+        if options.name is None:
+            parser.error(f"run needs a name: {', '.join(POTENTIALS)}")
+        run(options.name, options.seed)
+    else:
+        {"truth": truth, "table": table}[options.part]()
+
+
+if __name__ == "__main__":
+    main()
