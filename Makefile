@@ -13,7 +13,7 @@ BUILD_INPUTS := pyproject.toml $(wildcard CMakeLists.txt cmake/* src/trepid/nati
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all bench bench-lammps lint types format clean
+.PHONY: help venv demo test test-all bench bench-lammps bench-rounds lint types format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,13 @@ bench: $(VENV)/.installed ## run the benchmarks and print their tables
 
 bench-lammps: $(VENV)/.installed ## run the LAMMPS benchmark: pair_style trepid against uf3 and sw, a million atoms
 	$(BIN)/python benchmarks/lammps_speed.py
+
+bench-rounds: $(VENV)/.installed ## run the ground-truth campaigns of rounds, Bayesian force field only (hours; networks: see benchmarks/README.md)
+	@set -e; for part in "agi_rounds.py truth" "agi_rounds.py run bayesian" "cui_rounds.py truth" "cui_rounds.py run probes" \
+	    "cui_rounds.py run uncertainty" "cui_rounds.py run random" "cui_rounds.py run hot" "cui_rounds.py run published" \
+	    "hallucination.py truth" "hallucination.py run bayesian"; do \
+	    echo "== $$part"; $(BIN)/python benchmarks/$$part; done
+	@for name in agi_rounds cui_rounds hallucination; do $(BIN)/python benchmarks/$$name.py table; done
 
 lint: $(VENV)/.dev ## check style and common mistakes
 	$(BIN)/ruff check .

@@ -125,6 +125,26 @@ def test_p_u_is_the_published_function_of_these_statistics() -> None:
     assert uncertainty_probability(statistics.mean, _of(statistics)).item() < 1e-4
 
 
+def test_biased_walks_give_candidates_and_no_statistics() -> None:
+    push = replace(
+        walk_of(MODEL, 2, 300.0, size=0.25), summary=WalkSummary(2, 300.0, 10 * N_LOOKS, 2.0, 10, "finished", "", True)
+    )
+    for viability_kind in ("horizon", "gaussian"):
+        asked = settings(viability=viability_kind, horizon_ns=1e-3)
+        alone, beside = given([COLD, HOT]), given([push, COLD, HOT])
+        assert uncertainty_statistics(asked, beside) == uncertainty_statistics(asked, alone)
+        judged = viability(asked, beside)
+        n = len(push.candidates)
+        np.testing.assert_array_equal(judged[n:], viability(asked, alone))
+        # Judged by the equilibrium at its temperature, the hot frames of a biased walk are no ordinary ones.
+        assert judged[:n].max() < 0.5
+    # No equilibrium walk at this temperature: nothing is ruled out.
+    other = replace(push, summary=replace(push.summary, temperature_K=600.0))
+    assert viability(settings(), given([COLD, other]))[-len(other.candidates) :].tolist() == [1.0] * len(
+        other.candidates
+    )
+
+
 def _of(statistics):  # type: ignore[no-untyped-def]
     from trepid.acquisition.uncertainty import WalkStatistics
 

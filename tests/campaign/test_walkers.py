@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from campaign_doubles import crystal
+from campaign_doubles import LoggedReference, SpringPotential, crystal
 from hypothesis import given
 from hypothesis import strategies as st
-from rounds_doubles import EnsembleSprings
+from rounds_doubles import SMALL, EnsembleSprings
 
 from trepid.acquisition.uncertainty import UncertaintyMeasure
-from trepid.campaign.bias import BiasedPotential
+from trepid.campaign.bias import BiasedPotential, biased_potential
 from trepid.campaign.walkers import (
     Keep,
     Walk,
@@ -29,7 +29,9 @@ from trepid.campaign.walkers import (
 )
 from trepid.data.frames import write_frames
 from trepid.errors import ConfigError, DataError
+from trepid.potentials import load_potential
 from trepid.potentials.base import Prediction
+from trepid.potentials.bayesian.force_field import BayesianForceField
 
 STIFF = (3.0, 3.3, 3.6)
 
@@ -185,8 +187,8 @@ def test_walking_on_a_member(job: WalkJob) -> None:
 
 def test_a_push_takes_walkers_where_the_members_disagree(job: WalkJob) -> None:
     EnsembleSprings((2.0, 5.0)).save(job.model_file)
-    plain = walk(job, n_steps=1200)
-    pushed = walk(job, n_steps=1200, bias=(0.8, 5.0), output=job.output.with_name("pushed.npz"))
+    plain = walk(job, n_steps=600)
+    pushed = walk(job, n_steps=600, bias=(0.8, 5.0), output=job.output.with_name("pushed.npz"))
     assert pushed.uncertainty[40:].mean() > 1.15 * plain.uncertainty[40:].mean()
 
 
@@ -202,6 +204,86 @@ def test_the_push_is_the_gradient_of_its_energy() -> None:
             moved.positions[atom, axis] += step
             energies.append(potential.predict(moved).energy)
         assert forces[atom, axis] == pytest.approx(-(energies[0] - energies[1]) / 2e-5, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def force_field() -> BayesianForceField:
+    """Copper with EMT, which it has only seen hardly displaced."""
+    frames = []
+    for k in range(2):
+        atoms = crystal()
+        atoms.rattle(0.02, seed=k)
+        frames.append(LoggedReference().label(atoms))
+    small = {key.removesuffix("_A"): value for key, value in SMALL.items()}
+    return BayesianForceField(["Cu"], seed=0, **small).fit(frames)
+
+
+def test_a_push_takes_walkers_where_a_force_field_is_unsure(job: WalkJob, force_field: BayesianForceField) -> None:
+    force_field.save(job.model_file)
+    plain, pushed = (
+        [
+            walk(
+                job,
+                load=load_potential,
+                seed=(seed,),
+                bias=bias,
+                n_steps=200,
+                timestep_fs=4.0,
+                output=job.output.with_name(f"{seed}-{bias is None}.npz"),
+            )
+            for seed in (1, 2)
+        ]
+        for bias in (None, (5.0, 0.5))
+    )
+    for one, other in zip(plain, pushed, strict=True):
+        assert other.uncertainty[10:].mean() > 1.3 * one.uncertainty[10:].mean()
+        assert other.uncertainty.max() > one.uncertainty.max()
+    assert [w.summary.biased for w in (*plain, *pushed)] == [False] * 2 + [True] * 2
+    # What is noted of a frame is what the model says, without the push.
+    for frame in pushed[0].candidates:
+        told = force_field.predict(frame)
+        assert frame.info["energy"] == pytest.approx(told.energy, abs=1e-9)
+        np.testing.assert_allclose(frame.arrays["forces"], told.forces, atol=1e-9)
+        assert frame.arrays["atom_energies"].sum() == pytest.approx(told.energy, abs=1e-6)
+        assert pushed[0].energy[frame.info["look"]] == pytest.approx(told.energy, abs=1e-9)
+
+
+def test_the_push_of_a_force_field_is_the_gradient_of_its_energy(force_field: BayesianForceField) -> None:
+    potential = biased_potential(force_field, crystal(), strength=5.0, largest_eV=0.3)
+    atoms = crystal()
+    atoms.rattle(0.1, seed=1)
+    plain, found = force_field.predict(atoms), potential.predict(atoms)
+    assert plain.energy - 0.3 < found.energy < plain.energy - 0.005
+    np.testing.assert_array_equal(found.forces_uncertainty, plain.forces_uncertainty)
+    atoms.calc = potential.calculator()
+    np.testing.assert_array_equal(atoms.get_forces(), found.forces)
+    pushes = np.abs(found.forces - plain.forces)
+    atom, axis = np.unravel_index(int(pushes.argmax()), pushes.shape)
+    energies = []
+    for step in (1e-3, -1e-3):
+        moved = atoms.copy()
+        moved.positions[atom, axis] += step
+        energies.append(potential.predict(moved).energy)
+    gradient = (energies[0] - energies[1]) / 2e-3
+    assert found.forces[atom, axis] == pytest.approx(-gradient, abs=0.02 * pushes.max())
+
+
+def test_what_is_noted_of_a_pushed_committee_is_without_the_push(job: WalkJob) -> None:
+    model = EnsembleSprings((2.0, 5.0))
+    model.save(job.model_file)
+    pushed = walk(job, bias=(0.8, 5.0))
+    assert pushed.summary.biased
+    for frame in pushed.candidates:
+        assert frame.info["energy"] == pytest.approx(model.predict(frame).energy, rel=1e-9)
+
+
+def test_a_push_needs_something_to_push_along_and_the_engine_ase(job: WalkJob) -> None:
+    with pytest.raises(ConfigError, match="engine ase; walkers.engine is lammps"):
+        walk(job, bias=(1.0, 1.0), engine="lammps")
+    sites = crystal()
+    SpringPotential(sites).save(job.model_file)
+    with pytest.raises(ConfigError, match="needs a Bayesian force field or a committee"):
+        walk(job, bias=(1.0, 1.0), load=lambda path: SpringPotential.load(path, sites))
 
 
 def test_sigma_a_needs_a_committee_and_force_constants(job: WalkJob) -> None:

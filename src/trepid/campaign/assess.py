@@ -81,7 +81,7 @@ def typical_force(frames: Sequence[Atoms], keys: LabelKeys) -> float:
 def sigma_a_of_walks(
     walks: Sequence[Walk], harmonic: HarmonicReference, *, equilibrate_ps: float
 ) -> tuple[SigmaA, ...]:
-    """sigma^A at every temperature, from the equilibrium looks of its walks on the model that was walked on."""
+    """sigma^A at every temperature, from the equilibrium looks of its walks without bias on the model that was walked on."""
     from trepid.anharmonicity.blocking import block_error
     from trepid.anharmonicity.measure import force_sums
 
@@ -89,7 +89,7 @@ def sigma_a_of_walks(
     for temperature in sorted({walk.summary.temperature_K for walk in walks}):
         series = []
         for walk in walks:
-            if walk.summary.temperature_K != temperature:
+            if walk.summary.temperature_K != temperature or walk.summary.biased:
                 continue
             looks = np.flatnonzero(walk.equilibrium(equilibrate_ps))
             for k in looks:

@@ -1,15 +1,22 @@
-"""A potential with a push towards what a committee disagrees about, for walkers; the push is `trepid.acquisition.bias`."""
+"""Potentials with a push towards what they do not know, for walkers; the push is `trepid.acquisition.bias`.
+
+A committee is pushed to where its members disagree, a Bayesian force field along its live directions. The push is part of
+the dynamics alone: what a walker notes of a frame, energies, forces and their uncertainty, is what the potential itself says.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
 from trepid.acquisition.bias import directions_of_ensemble, uncertainty_bias
 from trepid.errors import ConfigError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
+from trepid.potentials.bayesian.biased import BiasedCalculator
+from trepid.potentials.bayesian.force_field import BayesianForceField
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,10 +33,29 @@ def biased(prediction: Prediction, *, strength: float, largest_eV: float) -> tup
         The prediction carries no members.
     """
     if prediction.energy_ensemble is None or prediction.forces_ensemble is None:
-        raise ConfigError("walkers.bias needs a committee: this potential gives no members")
+        raise ConfigError("walkers.bias needs a Bayesian force field or a committee: this potential gives no members")
     energies, forces = directions_of_ensemble(prediction.energy_ensemble, prediction.forces_ensemble)
     energy, push = uncertainty_bias(energies, forces, strength=strength, largest_eV=largest_eV)
     return prediction.energy + energy, prediction.forces + push
+
+
+def biased_potential(potential: Potential, crystal: Atoms, *, strength: float, largest_eV: float) -> Potential:
+    """The potential with the push: what biased walkers walk on.
+
+    Parameters
+    ----------
+    potential : Potential
+        A Bayesian force field, or one whose predictions carry its members.
+    crystal : Atoms
+        Where the walk begins; the uncertainty of a Bayesian force field is taken relative to its energy.
+    strength : float
+        eV of bias per eV of uncertainty.
+    largest_eV : float
+        Largest bias, eV.
+    """
+    if isinstance(potential, BayesianForceField):
+        return BiasedForceField(potential, crystal, strength=strength, largest_eV=largest_eV)
+    return BiasedPotential(potential, strength=strength, largest_eV=largest_eV)
 
 
 class BiasedPotential(Potential):
@@ -37,7 +63,7 @@ class BiasedPotential(Potential):
 
     Parameters
     ----------
-    committee : Potential
+    unbiased : Potential
         Whose predictions carry its members.
     strength : float
         eV of bias per eV of spread.
@@ -45,33 +71,33 @@ class BiasedPotential(Potential):
         Largest bias, eV.
     """
 
-    def __init__(self, committee: Potential, *, strength: float, largest_eV: float) -> None:
-        self.committee = committee
-        self.species = committee.species
+    def __init__(self, unbiased: Potential, *, strength: float, largest_eV: float) -> None:
+        self.unbiased = unbiased
+        self.species = unbiased.species
         self.strength, self.largest_eV = strength, largest_eV
 
     @property
     def n_frames(self) -> int:
-        """That of the committee."""
-        return self.committee.n_frames
+        """That of the potential."""
+        return self.unbiased.n_frames
 
     @property
     def noise(self) -> Noise:
-        """That of the committee."""
-        return self.committee.noise
+        """That of the potential."""
+        return self.unbiased.noise
 
     def fit(self, frames: Sequence[Atoms]) -> Potential:
         """Not for a biased potential."""
-        raise ConfigError("a biased potential is not trained; train the committee")
+        raise ConfigError("a biased potential is not trained; train the one without bias")
 
     def update(self, frames: Sequence[Atoms]) -> Potential:
         """Not for a biased potential."""
-        raise ConfigError("a biased potential is not trained; train the committee")
+        raise ConfigError("a biased potential is not trained; train the one without bias")
 
     def predict(self, atoms: Atoms, *, uncertainty: Uncertainty | str = Uncertainty.EXACT) -> Prediction:
-        """Biased energy and forces; the uncertainty is that of the committee without bias."""
-        told = self.committee.predict(atoms, uncertainty=Uncertainty.EXACT)
-        energy, forces = biased(told, strength=self.strength, largest_eV=self.largest_eV)
+        """Biased energy and forces; the uncertainty is that of the potential without bias."""
+        told = self.unbiased.predict(atoms, uncertainty=Uncertainty.EXACT)
+        energy, forces = self._with_push(atoms, told)
         return Prediction(
             energy,
             forces,
@@ -85,7 +111,39 @@ class BiasedPotential(Potential):
 
     def save(self, path: str | Path) -> None:
         """Not for a biased potential."""
-        raise ConfigError("a biased potential has no file; save the committee")
+        raise ConfigError("a biased potential has no file; save the one without bias")
+
+    def _with_push(self, atoms: Atoms, told: Prediction) -> tuple[float, FloatArray]:
+        return biased(told, strength=self.strength, largest_eV=self.largest_eV)
+
+
+class BiasedForceField(BiasedPotential):
+    """The Bayesian force field with the push along its live directions.
+
+    Parameters
+    ----------
+    unbiased : BayesianForceField
+        With live directions, else ConfigError.
+    crystal : Atoms
+        Frame whose energy is taken as known.
+    strength : float
+        eV of bias per eV of uncertainty.
+    largest_eV : float
+        Largest bias, eV.
+    """
+
+    def __init__(self, unbiased: BayesianForceField, crystal: Atoms, *, strength: float, largest_eV: float) -> None:
+        super().__init__(unbiased, strength=strength, largest_eV=largest_eV)
+        self._calculator = BiasedCalculator(unbiased, crystal, strength=strength, largest_eV=largest_eV)
+
+    def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE) -> BiasedCalculator:
+        """ASE calculator of energy and forces, the push included."""
+        return self._calculator
+
+    def _with_push(self, atoms: Atoms, told: Prediction) -> tuple[float, FloatArray]:
+        self._calculator.calculate(atoms)
+        results = self._calculator.results
+        return float(results["energy"]), np.asarray(results["forces"])
 
 
 class _BiasedCalculator(Calculator):

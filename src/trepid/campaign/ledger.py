@@ -34,6 +34,8 @@ class Reason(str, Enum):
     """The force uncertainty of the frame exceeded the threshold; in rounds, it was chosen for its uncertainty."""
     EVENT = "event"
     """Rounds: a frame of an event of a class not labelled before."""
+    PROBE = "probe"
+    """Rounds: an image on the way of an atom to an empty site, of which the model is unsure."""
     RANDOM = "random"
     """Rounds: drawn at random, the control."""
     HOT = "hot"

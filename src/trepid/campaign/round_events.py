@@ -1,7 +1,8 @@
 """Events in the walks of a round: how many of which class, and the frames of new classes that are always labelled.
 
 Force uncertainty alone does not flag a wrong barrier, so the first event of a class is labelled on its whole way: the
-frame before it, images between, the frame after it.
+frame before it, images between, the frame after it, and what the model makes of its end at rest: the defect it leaves behind,
+without the heat that would hide an error of its energy.
 """
 
 from __future__ import annotations
@@ -16,16 +17,23 @@ import numpy as np
 from trepid.campaign.ledger import Reason
 from trepid.campaign.round_files import EventCount, Selection
 from trepid.campaign.selection import EventFrame, EventsSeen
-from trepid.campaign.walkers import Walk
-from trepid.errors import DataError
+from trepid.campaign.walkers import Walk, fused_atoms
+from trepid.errors import DataError, TrepidError
 from trepid.events.classes import event_class
 from trepid.events.detection import Event, EventDetector, EventKind
+from trepid.events.paths import quench
 from trepid.events.sites import Sites
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from ase.calculators.calculator import Calculator
 
 logger = logging.getLogger(__name__)
+
+QUENCH_FORCE_EV_PER_A, QUENCH_STEPS = 0.03, 200
+"""Largest force of a quenched end state, and steps it may take there: it is to be labelled, and need not be a perfect minimum."""
+FUSED = 0.5
+"""Two atoms closer than this times the sum of their covalent radii: no frame of a crystal."""
 
 
 def find_sites(crystal: Atoms) -> Sites:
@@ -48,9 +56,17 @@ def events_of(walk: Walk, sites: Sites) -> list[Event]:
 
 
 def events_seen(
-    walks: Sequence[Walk], crystal: Atoms, earlier: Sequence[Selection], *, n_images: int, label: bool = True
+    walks: Sequence[Walk],
+    crystal: Atoms,
+    earlier: Sequence[Selection],
+    *,
+    n_images: int,
+    label: bool = True,
+    quencher: Calculator | None = None,
 ) -> EventsSeen:
     """What the walks of a round show, given what earlier rounds have seen and labelled.
+
+    Events of biased walks are labelled like others, but not counted: their rates mean nothing.
 
     Parameters
     ----------
@@ -62,6 +78,9 @@ def events_seen(
         Frames between the one before and the one after an event.
     label : bool
         Whether new classes are to be labelled; False counts only.
+    quencher : Calculator or None
+        Of the model: the end state of a new class is quenched on it and labelled too, where it differs from what was before
+        the event; None quenches nothing.
     """
     sites = find_sites(crystal)
     seen = {count.event_class for selection in earlier for count in selection.events}
@@ -76,18 +95,26 @@ def events_seen(
     for walk in walks:
         for event in events_of(walk, sites):
             name = str(event_class(event, sites))
-            counts[name, event.kind.value, walk.summary.temperature_K] += 1
+            counts[name, event.kind.value, walk.summary.temperature_K] += 0 if walk.summary.biased else 1
             firsts.setdefault(name, (walk, event))
     time_ps: Counter[float] = Counter()
     for walk in walks:
-        time_ps[walk.summary.temperature_K] += walk.summary.time_ps  # type: ignore[assignment] # a sum of times
+        if not walk.summary.biased:
+            time_ps[walk.summary.temperature_K] += walk.summary.time_ps  # type: ignore[assignment] # a sum of times
     # Excursions last: an atom that came back teaches less than one that stayed.
     wanted = sorted(
         (name for name in firsts if label and name not in labelled),
         key=lambda name: firsts[name][1].kind is EventKind.EXCURSION,
     )
     return EventsSeen(
-        frames=tuple(frame for name in wanted for frame in _frames(name, *firsts[name], crystal, n_images)),
+        frames=tuple(
+            frame
+            for name in wanted
+            for frame in (
+                *_frames(name, *firsts[name], crystal, n_images),
+                *(() if quencher is None else _quenched(name, *firsts[name], crystal, sites, quencher)),
+            )
+        ),
         counts=tuple(
             EventCount(name, kind, temperature, n, float(time_ps[temperature]))
             for (name, kind, temperature), n in sorted(counts.items())
@@ -101,19 +128,49 @@ def _frames(name: str, walk: Walk, event: Event, crystal: Atoms, n_images: int) 
     looks = sorted({int(k) for k in np.linspace(event.start_frame, event.end_frame, n_images + 2).round()})
     frames = []
     for number, look in enumerate(looks):
-        atoms = crystal.copy()
-        atoms.calc = None
-        atoms.set_positions(walk.positions[look].astype(np.float64))
         where = "before" if number == 0 else "after" if number == len(looks) - 1 else "on the way"
-        step = int(walk.steps[look])
-        frames.append(
-            EventFrame(
-                atoms=atoms,
-                walker=walk.summary.walker,
-                step=step,
-                time_fs=step * walk.summary.timestep_fs,
-                temperature_K=walk.summary.temperature_K,
-                note=f"{name} | {where}",
-            )
-        )
+        frames.append(_event_frame(_atoms_at(walk, look, crystal), walk, look, f"{name} | {where}"))
     return frames
+
+
+def _quenched(
+    name: str, walk: Walk, event: Event, crystal: Atoms, sites: Sites, quencher: Calculator
+) -> list[EventFrame]:
+    """The end of an event at rest on the model; nothing where that is the crystal again, or no frame of a crystal."""
+    if event.kind is EventKind.EXCURSION:
+        return []
+    try:
+        rest = quench(
+            _atoms_at(walk, event.end_frame, crystal), quencher, fmax=QUENCH_FORCE_EV_PER_A, max_steps=QUENCH_STEPS
+        )
+        if not (np.isfinite(rest.atoms.positions).all() and np.isfinite(rest.max_force)):
+            raise DataError("positions or forces are not finite")
+        if fused := fused_atoms(rest.atoms, factor=FUSED):
+            raise DataError(fused)
+    except TrepidError as error:
+        logger.warning("events: the end of %s cannot be quenched: %s", name, error)
+        return []
+    before = sites.assign(_atoms_at(walk, event.start_frame, crystal)).sites[list(event.atoms)]
+    if np.array_equal(sites.assign(rest.atoms).sites[list(event.atoms)], before):
+        logger.info("events: on the model the end of %s is no minimum: its quench went back", name)
+        return []
+    return [_event_frame(rest.atoms, walk, event.end_frame, f"{name} | quenched")]
+
+
+def _atoms_at(walk: Walk, look: int, crystal: Atoms) -> Atoms:
+    atoms = crystal.copy()
+    atoms.calc = None
+    atoms.set_positions(walk.positions[look].astype(np.float64))
+    return atoms
+
+
+def _event_frame(atoms: Atoms, walk: Walk, look: int, note: str) -> EventFrame:
+    step = int(walk.steps[look])
+    return EventFrame(
+        atoms=atoms,
+        walker=walk.summary.walker,
+        step=step,
+        time_fs=step * walk.summary.timestep_fs,
+        temperature_K=walk.summary.temperature_K,
+        note=note,
+    )

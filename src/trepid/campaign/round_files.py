@@ -65,7 +65,7 @@ class UncertaintyStatistics:
     Attributes
     ----------
     mean, std : float
-        Over the looks of the walks at the lowest temperature.
+        Over the looks of the walks at the lowest temperature, those without bias.
     n_looks : int
     half : float
         Where P_U is one half.
@@ -128,8 +128,9 @@ class EventCount:
     kind : str
     temperature_K : float
     count : int
+        In the walks without bias; 0 for a class that only biased ones show.
     time_ps : float
-        Simulated time in which they were counted.
+        Simulated time in which they were counted: of the walks without bias.
     """
 
     event_class: str
@@ -282,7 +283,7 @@ class RoundRecord:
 
     def write(self, path: Path) -> None:
         """Write the file atomically."""
-        _write_json(path, asdict(self))
+        _write_json(path, {**asdict(self), "walks": [walk.as_dict() for walk in self.walks]})
 
     @classmethod
     def read(cls, path: Path) -> RoundRecord:

@@ -25,10 +25,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trepid.acquisition.viability import Horizon
 from trepid.campaign.initial import build_crystal
 from trepid.campaign.labels import LabelInterrupted, bare_copy
 from trepid.campaign.learner import PotentialFactory
@@ -40,10 +42,11 @@ from trepid.campaign.round_events import events_seen
 from trepid.campaign.round_files import RoundFiles, RoundRecord, Selection, complete_rounds
 from trepid.campaign.round_labels import label_frames, label_start
 from trepid.campaign.round_potential import round_potentials
+from trepid.campaign.round_probes import probe_frames
 from trepid.campaign.round_verdict import verdict
 from trepid.campaign.round_walks import make_walks
 from trepid.campaign.rundir import RunDirectory
-from trepid.campaign.selection import RoundInput, select
+from trepid.campaign.selection import EventFrame, RoundInput, select
 from trepid.campaign.walkers import Walk, WalkInterrupted
 from trepid.config import RoundsCampaign
 from trepid.data.atomic import write_bytes_atomic
@@ -52,7 +55,7 @@ from trepid.dynamics.arrays import structure_digest
 from trepid.dynamics.progress import ProgressView, SilentProgress
 from trepid.errors import ConfigError
 from trepid.execution import make_executor
-from trepid.potentials.base import Potential
+from trepid.potentials.base import Potential, Uncertainty
 from trepid.reference.base import Reference
 
 if TYPE_CHECKING:
@@ -285,13 +288,18 @@ class _Rounds:
                 equilibrate_ps=self.campaign.walkers.equilibrate_ps,
             )
             earlier = [Selection.read(context.files(k).selection) for k in range(1, files.number)]
+            label = acquisition.events and acquisition.kind == "uncertainty"
+            quench = label and acquisition.event_quench
             events = events_seen(
                 walks,
                 context.crystal,
                 earlier,
                 n_images=acquisition.event_images,
-                label=acquisition.events and acquisition.kind == "uncertainty",
+                label=label,
+                quencher=potential.calculator(uncertainty=Uncertainty.NONE) if quench else None,
             )
+            if acquisition.kind == "uncertainty" and acquisition.probes:
+                events = replace(events, frames=(*events.frames, *self._probes(potential, given.n)))
             selection, frames = select(acquisition, given, events=events)
             if frames:
                 write_frames(files.selected, [bare_copy(frame) for frame in frames])
@@ -314,6 +322,19 @@ class _Rounds:
         if fresh:
             context.view.message(_story_of_selection(selection))
         return selection, read_frames(files.selected, require=()) if selection.picks else []
+
+    def _probes(self, potential: Potential, n: int) -> list[EventFrame]:
+        """Images on the way of atoms to empty sites."""
+        acquisition, walkers = self.campaign.acquisition, self.campaign.walkers
+        hottest = max(walkers.temperatures_K)
+        return probe_frames(
+            potential,
+            self.context.crystal,
+            min(acquisition.probes, n),
+            horizon=None if acquisition.viability == "none" else Horizon(hottest, acquisition.horizon_ns),
+            floor_eV_per_A=acquisition.floor_noise * potential.noise.forces,
+            max_force_eV_per_A=walkers.max_force_eV_per_A,
+        )
 
 
 def _story_of_selection(selection: Selection) -> str:

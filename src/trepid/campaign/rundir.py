@@ -95,7 +95,7 @@ class RunDirectory:
             section.setdefault("potential.kind", "bayesian")  # runs from before there was a choice do not name it
         changed = []
         for key in sorted(old.keys() | new.keys()):
-            if old.get(key) == new.get(key):
+            if old.get(key) == new.get(key) or (key not in old and new[key] == _default(campaign, key)):
                 continue
             difference = f"{key}: {old.get(key)} -> {new.get(key)}"
             free = any(key == name or key.startswith(f"{name}.") for name in _MAY_CHANGE)
@@ -115,6 +115,19 @@ class RunDirectory:
     def release(self) -> None:
         """Let other processes in."""
         self._lock.release()
+
+
+def _default(campaign: AnyCampaign, key: str) -> Any:
+    """Default of a setting by its dotted key, None where it has none.
+
+    A run writes out every setting but those without a value: one that it lacks and that has a default came with a later version.
+    """
+    section: Any = campaign
+    *path, name = key.split(".")
+    for part in path:
+        section = getattr(section, part, None)
+    field = getattr(type(section), "model_fields", {}).get(name)
+    return None if field is None or field.is_required() else field.get_default(call_default_factory=True)
 
 
 def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:

@@ -5,6 +5,8 @@ The mathematics is in `trepid.acquisition`; here it meets the walks of a round:
 - *ordinary* uncertainty is that of the equilibrium walk at the lowest temperature on the present model, so that it adapts
   from round to round; what is below the noise of the labels is never worth one, however still the crystal is;
 - viability is judged by the walks of the same temperature: an event that costs too much at 300 K may be common at 800 K;
+- walks that were pushed towards uncertainty give candidates, judged by the energies of the model without the push, and no
+  statistics: they are no equilibrium;
 - frames of new event classes are chosen first, and what the others teach is counted beyond them.
 
 The controls, random and hot, take as many frames from the same walks without asking the model.
@@ -55,7 +57,7 @@ STILL = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class EventFrame:
-    """A frame that is labelled whatever its uncertainty, because of an event.
+    """A frame that is labelled whatever its P, because of an event or as a probe of one.
 
     Attributes
     ----------
@@ -64,6 +66,7 @@ class EventFrame:
     time_fs, temperature_K : float
     note : str
         The class of the event, and which of its frames this is.
+    reason : Reason
     """
 
     atoms: Atoms
@@ -72,6 +75,7 @@ class EventFrame:
     time_fs: float
     temperature_K: float
     note: str
+    reason: Reason = Reason.EVENT
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +214,7 @@ def _by_uncertainty(
     picks = [
         Pick(
             label=given.first_label + i,
-            reason=Reason.EVENT.value,
+            reason=frame.reason.value,
             walker=frame.walker,
             step=frame.step,
             time_fs=frame.time_fs,
@@ -286,18 +290,22 @@ def _pick(
 def uncertainty_statistics(settings: AcquisitionSettings, given: RoundInput) -> UncertaintyStatistics:
     """What uncertainty is ordinary: in the equilibrium part of the walks at the lowest temperature.
 
-    Walks that ended too soon for a statistics hand over to those of the next temperature; where all did, the looks of all
-    walks count, equilibrium or not.
+    Biased walks have no say. Walks that ended too soon for a statistics hand over to those of the next temperature; where
+    all did, the looks of all of them count, equilibrium or not.
     """
     series = np.empty(0)
     for temperature in sorted({walk.summary.temperature_K for walk in given.walks}):
         series = np.concatenate(
-            [walk.uncertainty[walk.equilibrium(given.equilibrate_ps)] for walk in _at(given.walks, temperature)]
+            [
+                np.empty(0),
+                *(w.uncertainty[w.equilibrium(given.equilibrate_ps)] for w in _unbiased(given.walks, temperature)),
+            ]
         )
         if series.size >= MIN_POINTS:
             break
     if series.size < MIN_POINTS:
-        series = np.concatenate([walk.uncertainty for walk in given.walks]) if given.walks else np.zeros(1)
+        unbiased = [walk.uncertainty for walk in given.walks if not walk.summary.biased]
+        series = np.concatenate(unbiased) if unbiased else np.zeros(1)
     forces = settings.measure in (UncertaintyMeasure.FORCE_MAX.value, UncertaintyMeasure.FORCE_MEAN.value)
     floor = settings.floor_noise * given.potential.noise.forces if forces else 0.0
     mean = float(series.mean()) if series.size else 0.0
@@ -307,8 +315,9 @@ def uncertainty_statistics(settings: AcquisitionSettings, given: RoundInput) -> 
     return UncertaintyStatistics(mean=mean, std=std, n_looks=series.size, half=half, floor=floor)
 
 
-def _at(walks: Sequence[Walk], temperature_K: float) -> list[Walk]:
-    return [walk for walk in walks if walk.summary.temperature_K == temperature_K]
+def _unbiased(walks: Sequence[Walk], temperature_K: float) -> list[Walk]:
+    """The walks at a temperature that an equilibrium can be learnt from."""
+    return [walk for walk in walks if walk.summary.temperature_K == temperature_K and not walk.summary.biased]
 
 
 # ---------------------------------------------------------------------- viability
@@ -330,14 +339,14 @@ def viability(settings: AcquisitionSettings, given: RoundInput) -> FloatArray:
         if settings.viability == "none" or n == 0:
             parts.append(np.ones(n))
             continue
-        same = _at(given.walks, walk.summary.temperature_K)
+        same = _unbiased(given.walks, walk.summary.temperature_K)
         judge = _gaussian if settings.viability == "gaussian" else _horizon
         parts.append(judge(settings, given, walk, same))
     return np.concatenate(parts) if parts else np.empty(0)
 
 
 def _gaussian(settings: AcquisitionSettings, given: RoundInput, walk: Walk, same: Sequence[Walk]) -> FloatArray:
-    series = np.concatenate([other.energy[other.equilibrium(given.equilibrate_ps)] for other in same])
+    series = np.concatenate([np.empty(0), *(other.energy[other.equilibrium(given.equilibrate_ps)] for other in same)])
     if series.size < MIN_POINTS:
         return np.ones(len(walk.candidates))
     energies = np.array([frame.info["energy"] for frame in walk.candidates])

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.data import covalent_radii
@@ -139,6 +139,8 @@ class WalkSummary:
         A WalkEnd.
     message : str
         Why it ended, where that was not planned.
+    biased : bool
+        Whether it was pushed towards uncertainty: no walk of an equilibrium.
     """
 
     walker: int
@@ -148,11 +150,19 @@ class WalkSummary:
     n_candidates: int
     end: str
     message: str
+    biased: bool = False
 
     @property
     def time_ps(self) -> float:
         """Simulated time, ps."""
         return self.n_steps * self.timestep_fs / 1000
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a file; `biased` is named only where it is true."""
+        values = asdict(self)
+        if not self.biased:
+            del values["biased"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -314,7 +324,7 @@ class _Walker:
         driver = start_driver(
             job.engine,
             crystal,
-            _walked_on(self.potential, job),
+            _walked_on(self.potential, job, crystal),
             temperature_K=job.temperature_K,
             timestep_fs=job.timestep_fs,
             rng=np.random.default_rng(list(job.seed)),
@@ -424,6 +434,7 @@ class _Walker:
             n_candidates=len(frames),
             end=end.value,
             message=" ".join(message.split()),
+            biased=job.bias is not None,
         )
         extra = {} if len(self.atom_energies) < len(self.looks) else {"atom_energies": np.array(self.atom_energies)}
         save_arrays(
@@ -437,7 +448,7 @@ class _Walker:
                 "temperature_K": temperature,
                 "positions": np.array(self.positions, dtype=np.float32).reshape(-1, n_atoms, 3),
                 "forces": np.array(self.forces, dtype=np.float32).reshape(-1, n_atoms, 3),
-                "summary": np.array(json.dumps(asdict(summary))),
+                "summary": np.array(json.dumps(summary.as_dict())),
             },
         )
 
@@ -475,13 +486,15 @@ def fused_atoms(atoms: Atoms, *, factor: float) -> str:
     return f"atoms {a} ({symbols[a]}) and {b} ({symbols[b]}) have fused: {d[worst]:.2f} A apart"
 
 
-def _walked_on(potential: Potential, job: WalkJob) -> Potential:
-    """What moves the atoms: the potential itself, a member of it, or either with a push towards uncertainty."""
+def _walked_on(potential: Potential, job: WalkJob, crystal: Atoms) -> Potential:
+    """What moves the atoms: the potential itself, a member of it, or the potential with a push towards uncertainty."""
     if job.bias is not None:
-        from trepid.campaign.bias import BiasedPotential
+        if job.engine != "ase":
+            raise ConfigError(f"walkers.bias is computed by the engine ase; walkers.engine is {job.engine}")
+        from trepid.campaign.bias import biased_potential
 
         strength, largest = job.bias
-        return BiasedPotential(potential, strength=strength, largest_eV=largest)
+        return biased_potential(potential, crystal, strength=strength, largest_eV=largest)
     if job.member is not None:
         member: Callable[[int], Potential] | None = getattr(potential, "member", None)
         if member is None:

@@ -108,8 +108,8 @@ class RoundsCampaign(_Campaign):
         committee = self.potential.kind == "committee"
         if self.walkers.engine == "lammps" and committee:
             raise ValueError("walkers.engine lammps runs the Bayesian force field only; a committee walks with ase")
-        if self.walkers.bias is not None and not committee:
-            raise ValueError("walkers.bias needs a committee (potential.kind: committee); leave it out")
+        if self.walkers.bias is not None and self.walkers.engine != "ase":
+            raise ValueError(f"walkers.bias is computed by the engine ase; walkers.engine is {self.walkers.engine}")
         if self.walkers.walk_on == "member" and not committee:
             raise ValueError("walkers.walk_on: member needs a committee (potential.kind: committee); give mean")
         n = self.start.n

@@ -83,11 +83,12 @@ StartSettings: TypeAlias = Annotated[
 
 
 class BiasSettings(Settings):
-    """A push towards what the model does not know: the energy that walkers feel is lowered where they disagree."""
+    """A push towards what the model does not know: the energy that walkers feel is lowered where it is unsure."""
 
     strength: Positive = Field(
         default=1.0,
-        description="How much: members of the committee pull `strength` times their energy spread, eV per eV.",
+        description="How much: the energy is lowered by `strength` times its uncertainty (spread of the committee, or live "
+        "uncertainty of the Bayesian force field), eV per eV.",
     )
     largest_eV: Positive = Field(
         default=1.0, description="Energy by which a frame is favoured at most, eV; the push fades beyond."
@@ -143,7 +144,9 @@ class WalkerSettings(Settings):
         description="Two atoms closer than this times the sum of their covalent radii have fused: the walk ends.",
     )
     bias: BiasSettings | None = Field(
-        default=None, description="Push the walkers towards what the committee disagrees about; no push if absent."
+        default=None,
+        description="Push walkers towards what the model does not know, with engine ase; no push if absent. The first walker "
+        "of each temperature is never pushed, since what is ordinary is learnt from it: per_temperature 2 or more.",
     )
 
     @model_validator(mode="after")
@@ -157,6 +160,10 @@ class WalkerSettings(Settings):
             raise ValueError(
                 f"equilibrate_ps {self.equilibrate_ps:g} is more than half of duration_ps {self.duration_ps:g}; "
                 "lower it"
+            )
+        if self.bias is not None and self.per_temperature < 2:
+            raise ValueError(
+                "bias leaves the first walker of each temperature unbiased, and per_temperature is 1: give 2 or more"
             )
         return self
 
@@ -215,7 +222,17 @@ class AcquisitionSettings(Settings):
         description="Label the first frame of every new class of events, with a frame before and after it and images "
         "on the way, whatever its P.",
     )
+    probes: Natural = Field(
+        default=0,
+        description="Labels of a round, out of labels_per_round, for images on the way of an atom to an empty site that the "
+        "model is unsure of, before any walk goes there; what the horizon rules out is left out. 0: none.",
+    )
     event_images: Natural = Field(default=1, description="Images on the way between the two ends of an event.")
+    event_quench: bool = Field(
+        default=True,
+        description="Label the end of a new class of events at rest as well, as the model relaxes it. It counts in "
+        "labels_per_round like the other frames of events.",
+    )
 
     @model_validator(mode="before")
     @classmethod

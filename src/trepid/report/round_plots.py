@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
-REASON_COLOURS = {"uncertainty": ACCENT, "event": SERIES[1], "random": SERIES[2], "hot": SERIES[3]}
+REASON_COLOURS = {"uncertainty": ACCENT, "event": SERIES[1], "probe": SERIES[1], "random": SERIES[2], "hot": SERIES[3]}
 """Colour of a chosen frame by why it was chosen."""
 
 

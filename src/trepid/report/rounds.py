@@ -63,6 +63,7 @@ def _chose(record: RunRecord) -> Section:
     told = {
         "uncertainty": "for their uncertainty",
         "event": "because of a new class of events",
+        "probe": "as probes of the way to an empty site",
         "random": "at random",
         "hot": "from the hottest walks, evenly",
     }
@@ -142,9 +143,13 @@ def _events(record: RunRecord) -> list[Section]:
     rows = []
     for selection in record.selections:
         for event in selection.events:
-            rate = event_rate(event.count, event.time_ps)
+            rate = event_rate(event.count, event.time_ps) if event.time_ps > 0 else None
             new = "new" if event.event_class in selection.new_classes else ""
-            interval = f"{100 * rate.rate_per_ps:.2g} ({100 * rate.low_per_ps:.2g} to {100 * rate.high_per_ps:.2g})"
+            interval = (
+                "-"
+                if rate is None
+                else f"{100 * rate.rate_per_ps:.2g} ({100 * rate.low_per_ps:.2g} to {100 * rate.high_per_ps:.2g})"
+            )
             rows.append(
                 (str(selection.round), f"{event.temperature_K:g}", event.event_class, str(event.count), interval, new)
             )

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 from worker_server import serve
-from worker_torch import Architecture, Call, Graph, Scale, load_model, one_hot, train, vector_inputs
+from worker_torch import Architecture, Call, Graph, Scale, load_model, one_hot, vector_inputs
+from worker_training import train
 
 N_BESSEL = 8
 CUTOFF_POWER = 5

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from ase.data import atomic_numbers, chemical_symbols
 from nequip.model import NequIPGNNModel
-from nequip.model.saved_models import load_saved_model
 from nequip.utils.global_state import set_global_state
 from worker_server import serve
-from worker_torch import Architecture, Call, Graph, Scale, load_model, train
+from worker_torch import Architecture, Call, Graph, Scale, load_model
+from worker_training import train
 
 
 class Nequip(Architecture):
@@ -47,6 +47,8 @@ class Nequip(Architecture):
 
     def foundation(self, path: str, numbers: Sequence[int]) -> tuple[torch.nn.Module, float]:
         """Of a packaged model or a checkpoint; as `Architecture.foundation`."""
+        from nequip.model.saved_models import load_saved_model
+
         full = load_saved_model(path)
         self.types = [atomic_numbers[name] for name in full.metadata["type_names"].split()]
         missing = [chemical_symbols[z] for z in numbers if z not in self.types]

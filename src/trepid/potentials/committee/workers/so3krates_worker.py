@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from so3krates_torch.modules.models import So3krates as So3kratesModule
 from worker_server import serve
-from worker_torch import Architecture, Call, Graph, Scale, load_model, one_hot, train, vector_inputs
+from worker_torch import Architecture, Call, Graph, Scale, load_model, one_hot, vector_inputs
+from worker_training import train
 
 N_ELEMENTS = 118
 

@@ -1,0 +1,82 @@
+"""Images on the way of atoms to empty sites, as a model that has seen none of them proposes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+from trepid import BayesianForceField
+from trepid.acquisition.viability import Horizon
+from trepid.campaign.ledger import Reason
+from trepid.campaign.round_probes import N_IMAGES, probe_frames
+from trepid.data import read_frames
+
+
+@pytest.fixture(scope="module")
+def crystal() -> Atoms:
+    return bulk("CuI", "zincblende", a=6.19, cubic=True).repeat(2)
+
+
+@pytest.fixture(scope="module")
+def model(data_dir: Path) -> BayesianForceField:
+    frames = [a for a in read_frames(data_dir / "cui_gfn1_64.extxyz") if not a.info.get("displaced_cu", 0)]
+    calm = [a for a in frames if np.linalg.norm(a.arrays["REF_forces"], axis=1).max() < 4.0]
+    return BayesianForceField(
+        ["Cu", "I"], pair_cutoff=5.0, triplet_cutoff=4.0, n_pair=12, n_radial=5, l_max=2, n_threads=1
+    ).update(calm[:6])
+
+
+def probes(model: BayesianForceField, crystal: Atoms, n: int, **changed: object) -> list:
+    settings = {"horizon": None, "floor_eV_per_A": model.noise.forces, "max_force_eV_per_A": 15.0} | changed
+    return probe_frames(model, crystal, n, **settings)
+
+
+def test_every_path_is_asked_before_one_is_asked_twice(model: BayesianForceField, crystal: Atoms) -> None:
+    found = probes(model, crystal, 6)
+    paths = [frame.note.split(" | ")[0] for frame in found]
+    assert len(found) == 6
+    n_paths = len(set(paths))
+    assert len(set(paths[:n_paths])) == n_paths >= 4  # Cu and I, two kinds of empty sites around each
+    assert all(frame.reason is Reason.PROBE for frame in found)
+    assert len({frame.note for frame in found}) == 6
+
+
+def test_an_image_has_one_atom_off_its_site_and_is_less_certain_than_the_crystal(
+    model: BayesianForceField, crystal: Atoms
+) -> None:
+    for frame in probes(model, crystal, 4):
+        moved = np.linalg.norm(frame.atoms.positions - crystal.positions, axis=1)
+        order = np.argsort(moved)
+        place = int(frame.note.split("image ")[1].split()[0])
+        assert moved[order[-1]] > 0.25 * place
+        assert moved[order[-2]] < moved[order[-1]] or place == 1
+        assert 1 <= place < N_IMAGES
+        assert not frame.atoms.constraints
+        assert model.predict(frame.atoms).frame_uncertainty > model.noise.forces
+
+
+def test_nothing_is_asked_of_which_the_model_is_sure(model: BayesianForceField, crystal: Atoms) -> None:
+    assert probes(model, crystal, 4, floor_eV_per_A=np.inf) == []
+    assert probes(model, crystal, 0) == []
+
+
+def test_the_horizon_rules_out_what_takes_too_long(model: BayesianForceField, crystal: Atoms) -> None:
+    longer, shorter = Horizon(800.0, 1e9), Horizon(30.0, 1e-3)
+    assert longer.budget > 2.0 > 0.05 > shorter.budget
+    assert len(probes(model, crystal, 4, horizon=longer)) > 0
+    assert probes(model, crystal, 4, horizon=shorter) == []
+
+
+def test_violent_images_are_left_out(model: BayesianForceField, crystal: Atoms) -> None:
+    for frame in probes(model, crystal, 8, max_force_eV_per_A=1.0):
+        assert np.linalg.norm(model.predict(frame.atoms).forces, axis=1).max() <= 1.0
+
+
+def test_the_crystal_is_left_alone(model: BayesianForceField, crystal: Atoms) -> None:
+    before = crystal.copy()
+    probes(model, crystal, 2)
+    assert crystal == before

@@ -1,0 +1,232 @@
+"""Whole campaigns in rounds with their rarer parts: pushed walkers, sigma^A as measure, a bad reference, Parsl."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from ase import Atoms
+from campaign_doubles import LoggedReference, crystal, frame_hash
+from label_doubles import CORRUPTIONS, corrupted
+from rounds_doubles import SMALL, content, files_of, rounds_campaign
+
+from trepid.campaign.ledger import Doubted, Failure, Label, StopReason, read_ledger
+from trepid.campaign.round_files import RoundFiles, Selection, complete_rounds
+from trepid.campaign.rounds import learn_in_rounds
+from trepid.campaign.walkers import read_walk
+from trepid.data.frames import Labels, read_frames
+from trepid.errors import ConfigError
+from trepid.potentials import load_potential
+from trepid.reference.base import FailureReason, LabelError
+
+SHORT = {"duration_ps": 0.4, "temperatures_K": [300]}
+
+
+# ---------------------------------------------------------------------- pushed walkers
+
+
+def test_pushed_walkers_give_candidates_beside_an_equilibrium_walk(tmp_path: Path) -> None:
+    campaign = rounds_campaign(
+        tmp_path,
+        walkers={**SHORT, "per_temperature": 2, "bias": {"strength": 20.0, "largest_eV": 0.5}},
+        acquisition={"labels_per_round": 2},
+        rounds={"max_rounds": 1},
+    )
+    assert learn_in_rounds(campaign).reason is StopReason.FINISHED
+    record = complete_rounds(tmp_path / "run")[1]
+    assert [walk.biased for walk in record.walks] == [False, True]
+    files = RoundFiles(tmp_path / "run", 1)
+    plain = read_walk(files.walk(0))
+    statistics = Selection.read(files.selection).statistics
+    assert statistics is not None
+    looks = plain.uncertainty[plain.equilibrium(campaign.walkers.equilibrate_ps)]
+    assert statistics.n_looks == len(looks)
+    assert statistics.mean == pytest.approx(looks.mean())
+
+
+# ---------------------------------------------------------------------- sigma^A
+
+
+def test_sigma_a_as_the_measure_of_a_committee(tmp_path: Path) -> None:
+    pytest.importorskip("phonopy")
+    from trepid.anharmonicity.harmonic import HarmonicReference
+
+    campaign = rounds_campaign(
+        tmp_path,
+        potential={"kind": "committee", "backend": "bayesian", "members": 3, "subset_fraction": 0.6, "settings": SMALL},
+        start={"kind": "harmonic", "n": 4, "temperature_K": 200},
+        walkers=SHORT,
+        acquisition={"measure": "sigma_a", "labels_per_round": 2, "least_probability": 0.0, "shift": 0.0},
+        rounds={"max_rounds": 2},
+    )
+    assert learn_in_rounds(campaign).reason is StopReason.FINISHED
+    run = tmp_path / "run"
+    harmonic = HarmonicReference.from_phonopy(run / "rounds" / "00" / "phonopy.yaml")
+    model = load_potential(run / "rounds" / "00" / "model.trepid")
+    walk = read_walk(RoundFiles(run, 1).walk(0))
+    for frame in walk.candidates[::8]:
+        forces = model.predict(frame).forces_ensemble
+        assert forces is not None
+        rest = forces - harmonic.forces(frame)
+        of_members = np.sqrt((rest**2).sum(axis=(1, 2)) / (forces**2).sum(axis=(1, 2)))
+        assert frame.info["uncertainty"] == pytest.approx(of_members.std(ddof=1), rel=1e-6)
+    for number in (1, 2):
+        selection = Selection.read(RoundFiles(run, number).selection)
+        assert len(selection.picks) == 2
+        assert all(pick.uncertainty is not None and pick.uncertainty > 0 for pick in selection.picks)
+    records = complete_rounds(run)
+    assert records[-1].n_labels == records[0].n_labels + 4
+    assert [value.temperature_K for value in records[-1].sigma_a] == [300.0]
+    assert 0.0 < records[-1].sigma_a[0].value < 0.5
+
+
+# ---------------------------------------------------------------------- a bad reference
+
+
+class Bad(LoggedReference):
+    """One new frame in twenty fails and another is corrupted, when first asked; every second of the failing fails for good.
+
+    What happened to which frame stands in a file: every batch of labels asks a copy.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+
+    def asked(self) -> dict[str, str]:
+        """What happened to every frame."""
+        lines = self.file.read_text().splitlines() if self.file.exists() else []
+        return dict(line.split(" ") for line in lines)
+
+    def of(self, *what: str) -> list[str]:
+        """The frames that this happened to."""
+        return [key for key, happened in self.asked().items() if happened in what]
+
+    def _compute(self, atoms: Atoms) -> Labels:
+        key, asked = frame_hash(atoms), self.asked()
+        labels = super()._compute(atoms)
+        again = key in asked
+        if not again:
+            turn, cycle = len(asked) % 20, len(asked) // 20
+            asked[key] = {12: "gone" if cycle % 2 else "fails", 16: CORRUPTIONS[cycle]}.get(turn, "fine")
+            with self.file.open("a") as file:
+                file.write(f"{key} {asked[key]}\n")
+        what = asked[key]
+        if what == "gone" or (what == "fails" and not again):
+            raise LabelError(FailureReason.NOT_CONVERGED, "no convergence")
+        if what in CORRUPTIONS and not again:
+            return corrupted(labels, what, np.random.default_rng(0))
+        return labels
+
+
+def test_five_percent_fail_and_five_percent_lie_over_a_long_campaign(tmp_path: Path) -> None:
+    reference = Bad(tmp_path / "asked.txt")
+    campaign = rounds_campaign(
+        tmp_path,
+        start={"n": 11},
+        walkers={"duration_ps": 0.4, "temperatures_K": [300, 600]},
+        acquisition={"labels_per_round": 14, "viability": "none", "floor_noise": 0.0, "least_probability": 0.0},
+        rounds={"max_rounds": 5},
+    )
+    result = learn_in_rounds(campaign, reference=reference)
+    assert result.reason is StopReason.FINISHED
+    lied, gone, failed = reference.of(*CORRUPTIONS), reference.of("gone"), reference.of("fails")
+    assert len(lied) >= 4
+    assert len(gone) + len(failed) >= 4
+    assert result.n_labels == len(reference.asked()) - len(gone) >= 60
+    events = [entry.event for entry in read_ledger(tmp_path / "run" / "ledger.jsonl")]
+    reasons = [event.reason for event in events if isinstance(event, Failure)]
+    assert reasons.count("corrupted") == len(lied) == sum(r.n_corrupted for r in complete_rounds(tmp_path / "run"))
+    assert reasons.count("not_converged") == len(failed) + 2 * len(gone)
+    assert len({event.label for event in events if isinstance(event, Doubted)}) >= len(lied)
+    # What is trained on is what an honest reference says, all of it and nothing else.
+    honest, seen = LoggedReference(), set()
+    labels = sorted((tmp_path / "run" / "labels").glob("label-????.extxyz"))
+    for path in labels:
+        frame = read_frames(path)[0]
+        truth = honest.label(frame)
+        np.testing.assert_allclose(frame.arrays["REF_forces"], truth.arrays["REF_forces"], atol=1e-8)
+        assert frame.info["REF_energy"] == pytest.approx(truth.info["REF_energy"], abs=1e-8)
+        seen.add(int(frame.info["label_index"]))
+    assert seen == {event.label for event in events if isinstance(event, Label) and event.attempt > 0}
+    assert len(labels) == result.n_labels
+    assert load_potential(tmp_path / "run" / "model.trepid").n_frames == result.n_labels
+    assert len(list((tmp_path / "run" / "labels").glob("*.failed.extxyz"))) == len(gone)
+    assert sum(record.n_failed for record in complete_rounds(tmp_path / "run")) == len(gone)
+
+
+# ---------------------------------------------------------------------- Parsl
+
+THREADS = """\
+from parsl.config import Config
+from parsl.executors import ThreadPoolExecutor
+
+config = Config(executors=[ThreadPoolExecutor(max_threads=2)])
+"""
+PROCESSES = """\
+from parsl.config import Config
+from parsl.executors import HighThroughputExecutor
+from parsl.providers import LocalProvider
+
+executor = HighThroughputExecutor(
+    address="127.0.0.1", max_workers_per_node=2, provider=LocalProvider(init_blocks=1, max_blocks=1)
+)
+config = Config(executors=[executor], strategy="none")
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("parsl") is None, reason="Parsl is an optional extra")
+@pytest.mark.parametrize(
+    "config", [pytest.param(THREADS, id="threads"), pytest.param(PROCESSES, id="processes", marks=pytest.mark.slow)]
+)
+def test_parsl_makes_the_same_campaign_as_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entry for entry in sys.path if entry))
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    sections = {
+        "potential": {"kind": "committee", "backend": "bayesian", "members": 2, "settings": SMALL},
+        "walkers": {"duration_ps": 0.4},
+        "acquisition": {"labels_per_round": 2},
+        "rounds": {"max_rounds": 1},
+    }
+    for name in ("serial", "parsl"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "config.py").write_text(config)
+    assert learn_in_rounds(rounds_campaign(tmp_path / "serial", **sections)).reason is StopReason.FINISHED
+    execution = {"parsl": str(tmp_path / "config.py")}
+    parallel = learn_in_rounds(rounds_campaign(tmp_path / "parsl", execution=execution, **sections))
+    assert parallel.reason is StopReason.FINISHED
+    one, other = files_of(tmp_path / "serial" / "run"), files_of(tmp_path / "parsl" / "run")
+    assert one.keys() == other.keys()
+    atoms = crystal()
+    atoms.rattle(0.1, seed=0)
+    for name in one:
+        if name.endswith(".trepid"):  # members are files in a file, whose headers come in any order
+            mine, theirs = (load_potential(found[name]).predict(atoms) for found in (one, other))
+            np.testing.assert_array_equal(mine.forces_ensemble, theirs.forces_ensemble)
+            np.testing.assert_array_equal(mine.energy_ensemble, theirs.energy_ensemble)
+        else:
+            assert content(one[name]) == content(other[name]), name
+
+
+# ---------------------------------------------------------------------- runs of earlier versions
+
+
+def test_a_run_from_before_a_setting_existed_goes_on(tmp_path: Path) -> None:
+    sections = {"walkers": SHORT, "acquisition": {"labels_per_round": 1, "viability": "none"}}
+    assert learn_in_rounds(rounds_campaign(tmp_path, **sections, rounds={"max_rounds": 1})).n_rounds == 1
+    file = tmp_path / "run" / "campaign.yaml"
+    settings = yaml.safe_load(file.read_text())
+    del settings["acquisition"]["event_quench"]
+    file.write_text(yaml.safe_dump(settings))
+    other = {**sections, "acquisition": {**sections["acquisition"], "event_quench": False}}
+    with pytest.raises(ConfigError, match=r"another acquisition\.event_quench"):
+        learn_in_rounds(rounds_campaign(tmp_path, **other))
+    assert learn_in_rounds(rounds_campaign(tmp_path, **sections, rounds={"max_rounds": 2})).n_rounds == 2
+    assert "event_quench" in file.read_text()
