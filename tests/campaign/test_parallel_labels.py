@@ -365,6 +365,7 @@ config = Config(executors=[executor], strategy="none")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("parsl") is None, reason="Parsl is an optional extra")
 def test_a_worker_of_parsl_killed_in_mid_label(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entry for entry in sys.path if entry))

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
 
 from trepid.acquisition.calibration import Calibration
 from trepid.campaign.assess import calibrate, compare_before_training, pooled_factor, typical_force
@@ -14,7 +17,9 @@ from trepid.campaign.round_verdict import tolerances_met, verdict
 from trepid.campaign.walkers import Walk, WalkSummary
 from trepid.config import RoundSettings
 from trepid.data.frames import LabelKeys
+from trepid.errors import NumericsError
 from trepid.evaluation import Evaluation
+from trepid.events.sites import Sites
 
 
 def record(
@@ -202,6 +207,75 @@ def test_a_new_class_is_labelled_on_its_whole_way(cui: Atoms) -> None:
     first, last = seen.frames[0].atoms.positions, seen.frames[-1].atoms.positions
     assert np.linalg.norm(last - first, axis=1).max() > 0.7  # from core to core
     assert events_seen([walk], cui, [], n_images=1, label=False).frames == ()
+
+
+class SiteSprings(Calculator):
+    """Springs (eV/A^2) from every atom to the nearest of the given sites: a crystal at rest on each of them."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, sites: Sites, *, empty: bool, stiffness: float = 2.0) -> None:
+        super().__init__()
+        self.sites, self.empty, self.stiffness = sites, empty, stiffness
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:  # type: ignore[no-untyped-def]
+        super().calculate(atoms, properties, system_changes)
+        fractional = self.atoms.get_scaled_positions(wrap=False)
+        home = np.arange(len(self.atoms))
+        places = self.sites.nearest(fractional)[0] if self.empty else home
+        away = self.sites.offsets(fractional, places)
+        self.results = {"energy": 0.5 * self.stiffness * float((away**2).sum()), "forces": -self.stiffness * away}
+
+
+def test_the_end_of_a_new_class_is_labelled_at_rest(cui: Atoms) -> None:
+    walk, sites = hopping_walk(cui, hop_at=30), find_sites(cui)
+    plain = events_seen([walk], cui, [], n_images=1)
+    seen = events_seen([walk], cui, [], n_images=1, quencher=SiteSprings(sites, empty=True))
+    assert [frame.note.split(" | ")[1] for frame in seen.frames] == ["before", "on the way", "after", "quenched"]
+    assert (seen.counts, seen.new_classes) == (plain.counts, plain.new_classes)
+    rest, after = seen.frames[-1], seen.frames[-2]
+    assert (rest.step, rest.walker, rest.reason) == (after.step, after.walker, Reason.EVENT)
+    assert rest.atoms.calc is None
+    # Every atom on a site, one of them on an empty one; and the thermal displacements of the end are gone.
+    places, away = sites.nearest(rest.atoms.get_scaled_positions(wrap=False))
+    assert np.linalg.norm(rest.atoms.positions - after.atoms.positions, axis=1).max() > 0.03
+    assert away.max() < 0.03 / 2.0 + 1e-6
+    (moved,) = np.flatnonzero(places != np.arange(len(cui)))
+    assert places[moved] >= sites.n_atoms
+
+
+def test_an_end_that_relaxes_back_or_cannot_be_relaxed_gives_no_frame(cui: Atoms) -> None:
+    walk, sites = hopping_walk(cui, hop_at=30), find_sites(cui)
+
+    class Refusing(SiteSprings):
+        def calculate(self, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
+            raise NumericsError("too far from everything")
+
+    class Collapsing(SiteSprings):
+        def calculate(self, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
+            super().calculate(*args, **kwargs)
+            offset = self.atoms.positions[1] - self.atoms.positions[0]
+            self.results["forces"] = np.zeros((len(self.atoms), 3))
+            self.results["forces"][0] = 5 * offset
+
+    for quencher in (SiteSprings(sites, empty=False), Refusing(sites, empty=True), Collapsing(sites, empty=True)):
+        seen = events_seen([walk], cui, [], n_images=1, quencher=quencher)
+        assert [frame.note.split(" | ")[1] for frame in seen.frames] == ["before", "on the way", "after"]
+
+
+def test_events_of_biased_walks_are_labelled_but_not_counted(cui: Atoms) -> None:
+    walk = hopping_walk(cui, hop_at=30)
+    biased = replace(walk, summary=replace(walk.summary, biased=True))
+    quiet = hopping_walk(cui, hop_at=None)
+    seen = events_seen([quiet, biased], cui, [], n_images=0)
+    assert [count.count for count in seen.counts] == [0]
+    assert seen.counts[0].time_ps == pytest.approx(quiet.summary.time_ps)
+    assert len(seen.new_classes) == 1
+    assert len(seen.frames) == 2
+    earlier = Selection(1, None, (), (), (), (), 0, (), seen.counts, seen.new_classes)
+    assert events_seen([biased], cui, [earlier], n_images=0).new_classes == ()
+    both = events_seen([walk, biased], cui, [], n_images=0)
+    assert [(count.count, count.time_ps) for count in both.counts] == [(1, walk.summary.time_ps)]
 
 
 def test_a_class_is_labelled_once_but_again_if_it_did_not_fit(cui: Atoms) -> None:

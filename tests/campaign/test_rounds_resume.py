@@ -124,7 +124,7 @@ def sweep(tmp_path: Path, whole: Path, where: str, sections: dict[str, Any], eve
 
 @pytest.mark.parametrize("where", PLACES)
 def test_a_blow_between_any_two_files_or_entries(tmp_path: Path, whole: Path, where: str) -> None:
-    sweep(tmp_path, whole, where, SPRINGS, 17, cheap=True)
+    sweep(tmp_path, whole, where, SPRINGS, 37, cheap=True)
 
 
 @pytest.mark.slow

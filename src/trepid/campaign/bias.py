@@ -142,7 +142,7 @@ class BiasedForceField(BiasedPotential):
 
     def _with_push(self, atoms: Atoms, told: Prediction) -> tuple[float, FloatArray]:
         self._calculator.calculate(atoms)
-        results = self._calculator.results
+        results: dict[str, Any] = self._calculator.results
         return float(results["energy"]), np.asarray(results["forces"])
 
 

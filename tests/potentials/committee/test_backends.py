@@ -130,6 +130,8 @@ def test_compiled_equals_uncompiled(copper: list[Atoms], tmp_path: Path, monkeyp
     ):
         plain.fit(copper[:12])
         fast.fit(copper[:12])
+        assert not any(r.compiled for r in plain.results)
+        assert all(r.compiled for r in fast.results)
         assert len(list((tmp_path / "trepid" / "compiled").glob("*.pt2"))) == 2  # one to train, one to evaluate
         p, q = plain.predict(copper[20]), fast.predict(copper[20])
         np.testing.assert_allclose(q.forces_ensemble, p.forces_ensemble, atol=1e-3)

@@ -108,6 +108,8 @@ class TrainingResult:
     epochs : int
         0 where there is no such thing.
     wall_s : float
+    compiled : bool
+        Whether a network was trained by its compiled functions.
     """
 
     member: int
@@ -118,6 +120,7 @@ class TrainingResult:
     n_validation: int
     epochs: int
     wall_s: float
+    compiled: bool = False
 
 
 def train_member(job: TrainingJob) -> TrainingResult:
@@ -133,9 +136,10 @@ def train_member(job: TrainingJob) -> TrainingResult:
     start = time.perf_counter()
     try:
         if isinstance(job.settings, BayesianSettings):
-            model, epochs, residuals = _train_bayesian(job, job.settings)
+            model, residuals = _train_bayesian(job, job.settings)
+            report: dict[str, Any] = {}
         else:
-            model, epochs, residuals = _train_worker(job)
+            model, report, residuals = _train_worker(job)
     except TrepidError as error:
         raise type(error)(f"member {job.member}: {error}") from error
     return TrainingResult(
@@ -145,12 +149,13 @@ def train_member(job: TrainingJob) -> TrainingResult:
         held_out=bool(job.held_out),
         n_train=len(frames_of(job.train)),
         n_validation=len(frames_of(job.validation)),
-        epochs=epochs,
+        epochs=int(report.get("epochs", 0)),
         wall_s=time.perf_counter() - start,
+        compiled=bool(report.get("compiled", False)),
     )
 
 
-def _train_bayesian(job: TrainingJob, settings: BayesianSettings) -> tuple[bytes, int, Residuals]:
+def _train_bayesian(job: TrainingJob, settings: BayesianSettings) -> tuple[bytes, Residuals]:
     frames = frames_of(job.train)
     if job.initial is None:
         member = BayesianForceField(
@@ -177,7 +182,7 @@ def _train_bayesian(job: TrainingJob, settings: BayesianSettings) -> tuple[bytes
     with tempfile.TemporaryDirectory(prefix="trepid-") as folder:
         path = Path(folder) / "member.trepid"
         member.save(path)
-        return path.read_bytes(), 0, residuals
+        return path.read_bytes(), residuals
 
 
 def load_bayesian(model: bytes) -> BayesianForceField:
@@ -188,7 +193,7 @@ def load_bayesian(model: bytes) -> BayesianForceField:
         return BayesianForceField.load(path, n_threads=1)
 
 
-def _train_worker(job: TrainingJob) -> tuple[bytes, int, Residuals]:
+def _train_worker(job: TrainingJob) -> tuple[bytes, dict[str, Any], Residuals]:
     assert job.environment is not None
     with tempfile.TemporaryDirectory(prefix="trepid-") as folder:
         initial, output = Path(folder) / "initial", Path(folder) / "weights"
@@ -222,7 +227,7 @@ def _train_worker(job: TrainingJob) -> tuple[bytes, int, Residuals]:
                 residuals = _add(residuals, labels_of(atoms), float(out["energy"][0]), out["forces"][0], stress)
         finally:
             worker.close()
-        return output.read_bytes(), int(answer["report"].get("epochs", 0)), residuals
+        return output.read_bytes(), answer["report"], residuals
 
 
 def _add(r: Residuals, labels: Labels, energy: float, forces: FloatArray, stress: FloatArray | None) -> Residuals:

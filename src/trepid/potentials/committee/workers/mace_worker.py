@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import torch
 from ase.data import chemical_symbols
+
+# TorchScript, which e3nn 0.4 uses, fixes the number of bonds while a network is traced for compiling.
+os.environ["PYTORCH_JIT"] = "0"
+
+import torch
 from worker_server import serve
 from worker_torch import Architecture, Call, Graph, Scale, load_model, one_hot, vector_inputs
 from worker_training import train

@@ -66,9 +66,13 @@ def compiled(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / f"{name}.lock"):
-            if not library.exists():
-                _compile(function, example, dynamic, library)
-        return _load(library)
+            if library.exists():
+                try:
+                    return _load(library)
+                except RuntimeError:
+                    _log(f"{library} is damaged and made anew")
+            _compile(function, example, dynamic, library)
+            return _load(library)
     except Exception:
         traceback.print_exc()
         _log("the network could not be compiled and runs uncompiled")
