@@ -251,7 +251,8 @@ def kill_campaign(folder: Path, kind: str) -> tuple[Campaign, PotentialFactory |
     dynamics: dict[str, object] = {"timestep_fs": 2.0}
     if kind == "springs":
         ramp, hold = {"temperature_K": [100, 1200], "duration_ps": 6.0}, {"temperature_K": 1200, "duration_ps": 2.0}
-        learning: dict[str, object] = {"threshold_eV_per_A": 0.002, "check_every": 5}
+        # Springs are so wrong when it is hot that labels look corrupted: the checks are left out.
+        learning: dict[str, object] = {"threshold_eV_per_A": 0.002, "check_every": 5, "check_labels": False}
         return campaign(folder, dynamics={**dynamics, "stages": [ramp, hold]}, learning=learning), springs(crystal())
     return (
         campaign(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from ase import Atoms
-from campaign_doubles import LoggedReference, crystal, frame_hash
+from campaign_doubles import LoggedReference, crystal, frame_hash, springs
 from label_doubles import CORRUPTIONS, corrupted
 from rounds_doubles import SMALL, content, files_of, rounds_campaign
 
@@ -47,6 +47,19 @@ def test_pushed_walkers_give_candidates_beside_an_equilibrium_walk(tmp_path: Pat
     looks = plain.uncertainty[plain.equilibrium(campaign.walkers.equilibrate_ps)]
     assert statistics.n_looks == len(looks)
     assert statistics.mean == pytest.approx(looks.mean())
+
+
+def test_controls_walk_without_a_push(tmp_path: Path) -> None:
+    learn_in_rounds(
+        rounds_campaign(
+            tmp_path,
+            walkers={**SHORT, "per_temperature": 2, "bias": {"strength": 20.0}},
+            acquisition={"kind": "hot", "labels_per_round": 2},
+            rounds={"max_rounds": 1},
+        ),
+        potentials=springs(crystal()),
+    )
+    assert [walk.biased for walk in complete_rounds(tmp_path / "run")[1].walks] == [False, False]
 
 
 # ---------------------------------------------------------------------- sigma^A

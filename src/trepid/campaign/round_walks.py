@@ -123,7 +123,9 @@ def walk_jobs(
             min_distance_factor=w.min_distance_factor,
             member=walker % n_members if n_members is not None and w.walk_on == "member" else None,
             # The first walker of every temperature tells what is ordinary there, so it is an equilibrium walk.
-            bias=(w.bias.strength, w.bias.largest_eV) if w.bias is not None and walker % w.per_temperature else None,
+            bias=(w.bias.strength, w.bias.largest_eV)
+            if choosing and w.bias is not None and walker % w.per_temperature
+            else None,
             force_constants=force_constants,
             load=context.potentials.load,
         )

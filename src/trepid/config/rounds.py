@@ -146,7 +146,8 @@ class WalkerSettings(Settings):
     bias: BiasSettings | None = Field(
         default=None,
         description="Push walkers towards what the model does not know, with engine ase; no push if absent. The first walker "
-        "of each temperature is never pushed, since what is ordinary is learnt from it: per_temperature 2 or more.",
+        "of each temperature is never pushed, since what is ordinary is learnt from it: per_temperature 2 or more. None "
+        "is pushed where acquisition does not ask the model.",
     )
 
     @model_validator(mode="after")
