@@ -53,7 +53,7 @@ class Doubt(str, Enum):
     SIGN = "sign"
     """The forces are the predicted ones with the other sign."""
     FACTOR = "factor"
-    """The forces are the predicted ones times a factor."""
+    """The forces are the predicted ones times the factor between two units."""
     ORDER = "order"
     """The forces are the predicted ones, of other atoms."""
     FORCES = "forces"
@@ -382,13 +382,15 @@ def _explanation(forces: FloatArray, expected: FloatArray, limits: Limits) -> Su
         factor = np.sign(cosine) * ratio
         named = next(
             (
-                f": {name}"
+                name
                 for name, known in UNITS.items()
                 if abs(np.log(ratio / known)) < 0.1 or abs(np.log(ratio * known)) < 0.1
             ),
-            "",
+            None,
         )
-        return Suspicion(Doubt.FACTOR, f"the forces are the predicted ones times {factor:.3g}{named}")
+        # Any other factor may be the truth: a model of a few labels can be too soft all over.
+        if named is not None:
+            return Suspicion(Doubt.FACTOR, f"the forces are the predicted ones times {factor:.3g}: {named}")
     from scipy.optimize import linear_sum_assignment  # deferred: slow to import, and rarely needed
 
     # The best assignment always comes closer; only one that comes all the way explains anything.
