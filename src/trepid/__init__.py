@@ -30,7 +30,16 @@ _PUBLIC = {
     "sigma_a": "trepid.anharmonicity.measure",
 }
 
-__all__ = ["BayesianForceField", "Committee", "ExactGP", "Hyperparameters", "Noise", "Prediction", "Uncertainty", "sigma_a"]
+__all__ = [
+    "BayesianForceField",
+    "Committee",
+    "ExactGP",
+    "Hyperparameters",
+    "Noise",
+    "Prediction",
+    "Uncertainty",
+    "sigma_a",
+]
 
 try:
     __version__ = version("trepid")
