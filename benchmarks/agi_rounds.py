@@ -66,6 +66,10 @@ EXTRA_LABELS = 60
 NEQUIP = {"max_epochs": 150}
 CAMPAIGNS: dict[str, dict[str, Any]] = {
     "nequip": {"potential": {"kind": "committee", "backend": "nequip", "members": 3, "settings": NEQUIP}},
+    "nequip, probes": {
+        "potential": {"kind": "committee", "backend": "nequip", "members": 3, "settings": NEQUIP},
+        "acquisition": {"probes": 6},
+    },
     "nequip, random": {
         "potential": {"kind": "committee", "backend": "nequip", "members": 3, "settings": NEQUIP},
         "acquisition": {"kind": "random"},
