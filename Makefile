@@ -50,7 +50,7 @@ bench-lammps: $(VENV)/.installed ## run the LAMMPS benchmark: pair_style trepid 
 	$(BIN)/python benchmarks/lammps_speed.py
 
 bench-rounds: $(VENV)/.installed ## run the ground-truth campaigns of rounds, Bayesian force field only (hours; networks: see benchmarks/README.md)
-	@set -e; for part in "agi_rounds.py truth" "agi_rounds.py run bayesian" "cui_rounds.py truth" "cui_rounds.py run probes" \
+	@set -e; for part in "agi_rounds.py truth" "agi_rounds.py naive" "agi_rounds.py run bayesian" "cui_rounds.py truth" "cui_rounds.py run probes" \
 	    "cui_rounds.py run uncertainty" "cui_rounds.py run random" "cui_rounds.py run hot" "cui_rounds.py run published" \
 	    "hallucination.py truth" "hallucination.py run bayesian"; do \
 	    echo "== $$part"; $(BIN)/python benchmarks/$$part; done

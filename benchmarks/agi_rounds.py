@@ -9,6 +9,7 @@ flagged    share of frames with an event (500 K) whose P_U exceeds 1/2, the stat
            a campaign takes them from its coldest walk; in brackets with event-free frames at 500 K instead
 
     python benchmarks/agi_rounds.py truth            # makes the data (a minute)
+    python benchmarks/agi_rounds.py naive            # the Bayesian force field without any learning
     python benchmarks/agi_rounds.py run nequip       # one campaign; `--list` shows all
     python benchmarks/agi_rounds.py table            # everything judged so far
 """
@@ -54,6 +55,7 @@ from numpy.typing import NDArray
 
 from trepid.data import read_frames, write_frames
 from trepid.potentials import Potential
+from trepid.potentials.bayesian import BayesianForceField
 from trepid.reference import make_reference
 
 RUNS = HERE.parent / "runs" / "agi"
@@ -255,6 +257,18 @@ def run(name: str, *, rate_ps: float) -> None:
         print(record)
 
 
+def naive(*, rate_ps: float) -> None:
+    """The Bayesian force field trained on the frames to start from and nothing else."""
+    settings = CAMPAIGNS["bayesian"]["potential"]
+    for file, n in (("start15.extxyz", N_POOR), ("start75.extxyz", N_START)):
+        model = BayesianForceField(
+            ["Ag", "I"], pair_cutoff=settings["pair_cutoff_A"], triplet_cutoff=settings["triplet_cutoff_A"]
+        ).fit(read_frames(RUNS / "truth" / file))
+        record = judge(f"bayesian, {n} naive frames", model, labels=n, hours=0.0, rate_ps=rate_ps)
+        append_result(RESULTS / "agi_rounds_rows.json", record)
+        print(record)
+
+
 def table() -> None:
     """Everything judged so far."""
     report = Report("agi_rounds")
@@ -268,7 +282,7 @@ def table() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("part", choices=("truth", "run", "table"))
+    parser.add_argument("part", choices=("truth", "naive", "run", "table"))
     parser.add_argument("name", nargs="?", choices=tuple(CAMPAIGNS), help="campaign to run")
     parser.add_argument("--rate-ps", type=float, default=200.0, help="simulated time for the event rate, ps; 0: none")
     options = parser.parse_args()
@@ -276,6 +290,8 @@ def main() -> None:
         if options.name is None:
             parser.error(f"run needs a name: {', '.join(CAMPAIGNS)}")
         run(options.name, rate_ps=options.rate_ps)
+    elif options.part == "naive":
+        naive(rate_ps=options.rate_ps)
     else:
         {"truth": truth, "table": table}[options.part]()
 
