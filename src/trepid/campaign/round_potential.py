@@ -51,7 +51,9 @@ def _committee(settings: CommitteeSettings, species: Sequence[str], seed: int) -
         "seed": seed,
         "model": dict(settings.settings),
     }
-    return Committee(species, settings=Members.from_dict(values))
+    committee = Committee(species, settings=Members.from_dict(values))
+    committee.require_backend()
+    return committee
 
 
 def teach(potential: Potential, frames: Sequence[Atoms], *, fresh: bool, executor: Executor) -> bool:

@@ -50,9 +50,13 @@ double gather(const System& system, int i, int si, double force[3], double strai
       repelled += repulsion(m_.zbl[si * ns_ + species[a]], r[a], &pull);
       slope_over_r[a] += pull;
     }
-    const Vd px = slope_over_r * dx, py = slope_over_r * dy, pz = slope_over_r * dz;
-    fx += px, fy += py, fz += pz;
+    fx += slope_over_r * dx, fy += slope_over_r * dy, fz += slope_over_r * dz;
     if constexpr (WithStrain) {
+      // A copy the compiler knows nothing about: products shared with the sums above would round those another way, and
+      // a step on which the stress is asked for would differ from one on which it is not.
+      Vd weight = slope_over_r;
+      asm("" : "+m"(weight));
+      const Vd px = weight * dx, py = weight * dy, pz = weight * dz;
       strains[0] += px * dx, strains[1] += py * dy, strains[2] += pz * dz;
       strains[3] += py * dz, strains[4] += px * dz, strains[5] += px * dy;
     }

@@ -173,6 +173,16 @@ class Committee(Potential):
             environment=environment,
         )
 
+    def require_backend(self) -> None:
+        """Make sure before anything is computed that members can be trained here.
+
+        Raises
+        ------
+        ConfigError, BackendError
+            The package of the backend is not installed; the message says how to install it.
+        """
+        self._environment()
+
     def _environment(self) -> Environment | None:
         model = self.settings.model
         assert model is not None
