@@ -62,6 +62,7 @@ def test_tasks_and_errors_through_threads(tmp_path: Path) -> None:
         assert executor.submit(abs, -5).result() == 5
 
 
+@pytest.mark.slow  # Parsl notices a dead worker when its heartbeat fails to come, which takes long on a busy machine
 def test_a_worker_killed_in_mid_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entry for entry in sys.path if entry))
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
