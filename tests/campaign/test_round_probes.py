@@ -14,6 +14,7 @@ from trepid.acquisition.viability import Horizon
 from trepid.campaign.ledger import Reason
 from trepid.campaign.round_probes import N_IMAGES, probe_frames
 from trepid.data import read_frames
+from trepid.potentials.base import Prediction
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,21 @@ def test_the_horizon_rules_out_what_takes_too_long(model: BayesianForceField, cr
 def test_violent_images_are_left_out(model: BayesianForceField, crystal: Atoms) -> None:
     for frame in probes(model, crystal, 8, max_force_eV_per_A=1.0):
         assert np.linalg.norm(model.predict(frame.atoms).forces, axis=1).max() <= 1.0
+
+
+def test_nothing_is_predicted_twice(model: BayesianForceField, crystal: Atoms, monkeypatch: pytest.MonkeyPatch) -> None:
+    predict, seen = model.predict, []
+
+    def predicting(atoms: Atoms, **how: object) -> Prediction:
+        seen.append(atoms.positions.tobytes())
+        return predict(atoms, **how)
+
+    monkeypatch.setattr(model, "predict", predicting)
+    found = probes(model, crystal, 30, floor_eV_per_A=0.0)
+    n_paths = len({frame.note.split(" | ")[0] for frame in found})
+    assert seen.count(crystal.positions.tobytes()) == n_paths  # once for a path
+    images = [positions for positions in seen if positions != crystal.positions.tobytes()]
+    assert len(images) == len(set(images)) > n_paths
 
 
 def test_the_crystal_is_left_alone(model: BayesianForceField, crystal: Atoms) -> None:

@@ -30,6 +30,29 @@ from trepid.potentials.base import Potential
 N_LOOKS = 60
 
 
+def displaced(seed: int, size: float) -> Atoms:
+    atoms = crystal()
+    atoms.positions += np.random.default_rng(seed).normal(scale=size, size=(len(atoms), 3))
+    return atoms
+
+
+def test_what_members_share_is_no_doubt_about_a_difference() -> None:
+    model = EnsembleSprings([1.0, 2.0, 4.0])
+    frame, other = displaced(1, 0.2), displaced(2, 0.1)
+    squares = [float(((atoms.positions - crystal().positions) ** 2).sum()) for atoms in (frame, other)]
+    expected = 0.5 * abs(squares[0] - squares[1]) * np.std([1.0, 2.0, 4.0], ddof=1)
+    assert model.energy_difference_uncertainty(frame, other) == pytest.approx(expected, rel=1e-12)
+    assert model.energy_difference_uncertainty(frame, frame) == 0.0
+    at_hand = model.predict(frame), model.predict(other)
+    lost = EnsembleSprings([7.0, 9.0])  # would say something else, were it asked again
+    assert lost.energy_difference_uncertainty(frame, other, predictions=at_hand) == pytest.approx(expected, rel=1e-12)
+
+
+def test_without_members_the_other_energy_counts_as_known() -> None:
+    model, frame = SpringPotential(crystal()), displaced(1, 0.2)
+    assert model.energy_difference_uncertainty(frame, crystal()) == model.predict(frame).energy_uncertainty == 0.1
+
+
 def frame_of(
     model: Potential, walker: int, look: int, temperature: float, seed: int, size: float, *, lift_eV: float = 0.0
 ) -> Atoms:

@@ -105,6 +105,12 @@ class BiasedPotential(Potential):
             forces_uncertainty=told.forces_uncertainty,
         )
 
+    def energy_difference_uncertainty(
+        self, atoms: Atoms, other: Atoms, *, predictions: tuple[Prediction, Prediction] | None = None
+    ) -> float:
+        """That of the potential without bias; `predictions` of the biased one do not tell it."""
+        return self.unbiased.energy_difference_uncertainty(atoms, other)
+
     def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE) -> Calculator:
         """ASE calculator of energy and forces, the push included."""
         return _BiasedCalculator(self)

@@ -1,9 +1,14 @@
-"""The model of a campaign: trained label by label in their order, saved after every label, caught up after a kill."""
+"""The model of a campaign: where it comes from, and how it is taught.
+
+On the fly it is trained label by label in their order, saved after every label and caught up after a kill (`Learner`); in
+rounds, on the labels of a round at a time (`teach`).
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -123,6 +128,31 @@ class Learner:
 
     def _note(self, *, optimized: bool, seconds: float) -> None:
         self._ledger.append(training_event(self.potential, optimized=optimized, seconds=seconds))
+
+
+def teach(potential: Potential, frames: Sequence[Atoms], *, fresh: bool, executor: Executor) -> bool:
+    """Train a potential on labelled frames: from nothing if `fresh`, else on top of what it knows.
+
+    The members of a committee are trained through the executor, from their own weights; the hyperparameters of a Bayesian
+    force field are optimised again.
+
+    Returns
+    -------
+    bool
+        Whether hyperparameters were optimised.
+    """
+    many: Any = potential
+    if hasattr(potential, "n_members"):
+        (many.fit if fresh else many.update)(frames, executor=executor)
+        return False
+    if fresh:
+        potential.fit(frames)
+        return True
+    potential.update(frames)
+    if isinstance(potential, Tunable):
+        potential.optimize()
+        return True
+    return False
 
 
 def training_event(potential: Potential, *, optimized: bool, seconds: float) -> Train:

@@ -27,34 +27,28 @@ one to the last bit, with one thread (OMP_NUM_THREADS=1): threaded linear algebr
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trepid.campaign.checkpoint import Pending, WalkerState, load_checkpoint, save_checkpoint
-from trepid.campaign.initial import build_crystal, initial_frames
+from trepid.campaign.initial import initial_frames
 from trepid.campaign.label_check import LabelChecker, LabelHistory
 from trepid.campaign.labels import Before, LabelInterrupted, Labeller, LabelStore, doubt_start
 from trepid.campaign.learner import Learner, PotentialFactory
-from trepid.campaign.ledger import Label, Ledger, Reason, Request, Resume, Rewind, Stage, Start, Stop, StopReason
+from trepid.campaign.ledger import Label, Reason, Request, Rewind, Stage, Stop, StopReason
+from trepid.campaign.opening import OpenCampaign, open_campaign
 from trepid.campaign.result import CampaignResult
-from trepid.campaign.rundir import RunDirectory
 from trepid.config import Campaign
 from trepid.data.frames import LabelKeys
-from trepid.dynamics.arrays import structure_digest
 from trepid.dynamics.engine import start_driver
 from trepid.dynamics.interrupt import Interruptible
 from trepid.dynamics.md import MDDriver
-from trepid.dynamics.progress import Progress, ProgressView, SilentProgress, Speedometer
+from trepid.dynamics.progress import Progress, ProgressView, Speedometer
 from trepid.dynamics.record import Recorder, TraceRow
-from trepid.errors import ConfigError, TrepidError
+from trepid.errors import TrepidError
 from trepid.potentials.base import Prediction, Uncertainty
 from trepid.reference.base import Reference
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 logger = logging.getLogger(__name__)
 
@@ -98,81 +92,31 @@ def learn(
     ModelFileError
         The model file of the run is damaged; removing it makes the next start train it anew from the labels.
     """
-    crystal = build_crystal(campaign.structure)
-    with ExitStack() as closing:
-        if reference is None:
-            reference = _reference(campaign)
-            closing.callback(reference.close)
-        reference.check(crystal)
-        potentials = potentials or bayesian_potentials(campaign, crystal)
-        potentials.create()  # settings out of range show here, before anything is written
-        directory = RunDirectory(campaign.output.directory)
-        closing.callback(directory.release)
-        ledger = Ledger(directory.ledger)
-        closing.callback(ledger.close)
-        return _OnTheFly(
-            campaign, crystal, reference, potentials, directory, ledger, progress or SilentProgress()
-        ).run()
-
-
-def bayesian_potentials(campaign: Campaign, crystal: Atoms) -> PotentialFactory:
-    """The Bayesian force field with a campaign's settings, for the elements of its crystal."""
-    from trepid.potentials.bayesian.force_field import BayesianForceField
-
-    settings = campaign.potential
-
-    def create() -> BayesianForceField:
-        return BayesianForceField(
-            sorted(set(crystal.get_chemical_symbols())),
-            pair_cutoff=settings.pair_cutoff_A,
-            triplet_cutoff=settings.triplet_cutoff_A,
-            n_pair=settings.n_pair,
-            n_radial=settings.n_radial,
-            l_max=settings.l_max,
-            seed=campaign.seed,
-        )
-
-    return PotentialFactory(create=create, load=BayesianForceField.load)
-
-
-def _reference(campaign: Campaign) -> Reference:
-    from trepid.reference import make_reference
-
-    return make_reference(
-        campaign.reference.engine,
-        directory=campaign.output.directory / "reference",
-        **campaign.reference.arguments(),
-    )
+    with open_campaign(campaign, reference=reference, potentials=potentials, progress=progress) as opened:
+        return _OnTheFly(opened).run()
 
 
 class _OnTheFly:
     """The loop. `run` is the story; the rest are its sentences."""
 
-    def __init__(
-        self,
-        campaign: Campaign,
-        crystal: Atoms,
-        reference: Reference,
-        potentials: PotentialFactory,
-        directory: RunDirectory,
-        ledger: Ledger,
-        view: ProgressView,
-    ) -> None:
-        self.campaign, self.settings, self.dynamics = campaign, campaign.learning, campaign.dynamics
-        self.crystal, self.reference, self.directory, self.view = crystal, reference, directory, view
-        self.ledger = ledger
+    def __init__(self, opened: OpenCampaign[Campaign]) -> None:
+        self.opened, self.campaign, self.crystal = opened, opened.campaign, opened.crystal
+        self.settings, self.dynamics = self.campaign.learning, self.campaign.dynamics
+        self.directory, self.ledger, self.view = opened.directory, opened.ledger, opened.view
         self.interrupt = Interruptible()
         self.keys = LabelKeys()
-        self.store = LabelStore(directory.labels, keys=self.keys)
+        self.store = LabelStore(self.directory.labels, keys=self.keys)
         self.labeller = Labeller(
-            reference,
+            opened.reference,
             self.store,
             self.ledger,
             retries=self.settings.retries,
             interrupted=lambda: self.interrupt.requested,
             checker=self._checker if self.settings.check_labels else None,
         )
-        self.learner = Learner(potentials, directory.model, self.ledger, optimize_at=self.settings.optimize_at)
+        self.learner = Learner(
+            opened.potentials, self.directory.model, self.ledger, optimize_at=self.settings.optimize_at
+        )
         self.frames = [self.store.read(number) for number in self.store.numbers()]
         self.speed = Speedometer()
         self._stages_entered = {event.stage for event in self.ledger.all(Stage)}
@@ -209,25 +153,8 @@ class _OnTheFly:
 
     def _begin(self) -> CampaignResult | None:
         """Write who starts what into the ledger; gives the result of a campaign that has nothing left to do."""
-        digest = structure_digest(self.crystal)
-        started = next(self.ledger.all(Start), None)
-        if started is not None and started.structure_sha256 != digest:
-            raise ConfigError(
-                f"structure: {self.directory.path} holds a run of another structure ({started.formula}, "
-                f"{started.n_atoms} atoms); give that one back, or another output.directory"
-            )
-        changed = self.directory.claim(self.campaign, n_stages_entered=len(self._stages_entered))
-        if self.ledger.recovered:
-            self.view.message(self.ledger.recovered)
-        if started is None:
-            self.ledger.append(
-                Start(
-                    n_atoms=len(self.crystal),
-                    formula=self.crystal.get_chemical_formula(),
-                    structure_sha256=digest,
-                    reference=dict(self.reference.describe()),
-                )
-            )
+        changed = self.opened.claim()
+        if changed is None:
             return None
         last = self.ledger.last
         if isinstance(last, Stop) and StopReason(last.reason) in _ENDED and not changed:
@@ -238,8 +165,7 @@ class _OnTheFly:
         known = self.learner.potential.n_frames
         time_ps = step * self.dynamics.timestep_fs / 1000
         reused = f"{len(self.frames)} labels, model of {known} labels, MD at {time_ps:.3f} ps"
-        self.ledger.append(Resume(step=step, n_labels=len(self.frames), reused=reused, changed=changed))
-        self.view.message(f"resuming: {reused}" + (f"; changed: {'; '.join(changed)}" if changed else ""))
+        self.opened.resume(step=step, n_labels=len(self.frames), reused=reused, changed=changed)
         return None
 
     def _result(self, reason: StopReason, message: str, step: int) -> CampaignResult:

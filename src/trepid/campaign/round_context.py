@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trepid.campaign.label_store import LabelStore
-from trepid.campaign.learner import PotentialFactory
-from trepid.campaign.ledger import Ledger, Round, RoundEnd, Selected, Walks
-from trepid.campaign.round_files import RoundFiles, RoundRecord
+from trepid.campaign.ledger import Round, RoundEnd, Selected, Walks
+from trepid.campaign.opening import OpenCampaign
+from trepid.campaign.round_files import RoundFiles, RoundRecord, complete_rounds
 from trepid.campaign.round_start import harmonic_reference_of, quiet_phonopy
-from trepid.campaign.rundir import RunDirectory
 from trepid.config import RoundsCampaign
 from trepid.data.frames import LabelKeys, write_frames
 from trepid.dynamics.interrupt import Interruptible
-from trepid.dynamics.progress import ProgressView
 from trepid.execution import InlineExecutor
 from trepid.potentials.base import Potential
-from trepid.reference.base import Reference
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -48,18 +45,11 @@ class CampaignEnded(Exception):  # noqa: N818 not an error
 
 
 @dataclass
-class RoundContext:
-    """One campaign under way.
+class RoundContext(OpenCampaign[RoundsCampaign]):
+    """One campaign under way: what it was opened with, and what its rounds have come to.
 
     Attributes
     ----------
-    campaign : RoundsCampaign
-    crystal : Atoms
-    reference : Reference
-    potentials : PotentialFactory
-    directory : RunDirectory
-    ledger : Ledger
-    view : ProgressView
     records : list of RoundRecord
         Of the complete rounds.
     interrupt : Interruptible
@@ -68,13 +58,6 @@ class RoundContext:
     keys : LabelKeys
     """
 
-    campaign: RoundsCampaign
-    crystal: Atoms
-    reference: Reference
-    potentials: PotentialFactory
-    directory: RunDirectory
-    ledger: Ledger
-    view: ProgressView
     records: list[RoundRecord]
     interrupt: Interruptible = field(default_factory=Interruptible)
     executor: Executor = field(default_factory=InlineExecutor)
@@ -82,6 +65,12 @@ class RoundContext:
 
     def __post_init__(self) -> None:
         self.store = LabelStore(self.directory.labels, keys=self.keys)
+
+    @classmethod
+    def of(cls, opened: OpenCampaign[RoundsCampaign]) -> RoundContext:
+        """The context of a campaign that was just opened."""
+        shared = {part.name: getattr(opened, part.name) for part in fields(opened)}
+        return cls(**shared, records=complete_rounds(opened.directory.path))
 
     @property
     def n_labels(self) -> int:

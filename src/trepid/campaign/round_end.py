@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trepid.campaign.assess import calibrate, compare_before_training, sigma_a_of_walks
-from trepid.campaign.learner import training_event
+from trepid.campaign.learner import teach, training_event
 from trepid.campaign.ledger import Train
 from trepid.campaign.round_context import RoundContext
 from trepid.campaign.round_files import Pick, RoundFiles, RoundRecord, Selection, SigmaA
 from trepid.campaign.round_labels import n_corrupted
-from trepid.campaign.round_potential import teach
 from trepid.campaign.round_start import has_phonopy, read_harmonic
 from trepid.campaign.walkers import Walk
 from trepid.evaluation import Evaluation, evaluate, summarise

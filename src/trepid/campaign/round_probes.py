@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.constraints import FixAtoms
@@ -149,6 +149,7 @@ def _images(
     ideal = site_path(crystal, atom, target, N_IMAGES)
     rest = crystal.copy()
     rest.calc = None
+    at_rest = potential.predict(rest, uncertainty=Uncertainty.EXACT)
     probes: list[Probe] = []
     relaxed, cost = rest.copy(), 0.0
     for place, image in enumerate(ideal[1:], start=1):
@@ -161,8 +162,8 @@ def _images(
         largest = float(np.linalg.norm(prediction.forces, axis=1).max())
         if not np.isfinite(largest) or largest > max_force_eV_per_A:
             break
-        difference, doubt = _energy_difference(potential, frame, rest)
-        cost = max(cost, difference - doubt)
+        doubt = potential.energy_difference_uncertainty(frame, rest, predictions=(prediction, at_rest))
+        cost = max(cost, prediction.energy - at_rest.energy - doubt)
         probes.append(
             Probe(
                 atoms=frame,
@@ -173,17 +174,6 @@ def _images(
             )
         )
     return probes
-
-
-def _energy_difference(potential: Potential, frame: Atoms, crystal: Atoms) -> tuple[float, float]:
-    """Energy of a frame above the crystal's and its standard deviation, eV."""
-    here, there = (potential.predict(atoms, uncertainty=Uncertainty.EXACT) for atoms in (frame, crystal))
-    of_difference: Any = getattr(potential, "energy_difference_uncertainty", None)
-    if of_difference is not None:
-        return here.energy - there.energy, float(of_difference(frame, crystal))
-    if here.energy_ensemble is not None and there.energy_ensemble is not None:
-        return here.energy - there.energy, float(np.std(here.energy_ensemble - there.energy_ensemble, ddof=1))
-    return here.energy - there.energy, float(here.energy_uncertainty or 0.0)
 
 
 def _least_certain(probes: Sequence[Probe], n: int) -> list[Probe]:

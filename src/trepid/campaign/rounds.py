@@ -24,36 +24,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trepid.acquisition.viability import Horizon
-from trepid.campaign.initial import build_crystal
 from trepid.campaign.labels import LabelInterrupted, bare_copy
 from trepid.campaign.learner import PotentialFactory
-from trepid.campaign.ledger import Label, Ledger, Resume, Round, RoundEnd, Selected, Start, Stop, StopReason
+from trepid.campaign.ledger import Label, Round, RoundEnd, Selected, Stop, StopReason
+from trepid.campaign.opening import open_campaign
 from trepid.campaign.result import CampaignResult
 from trepid.campaign.round_context import CampaignEnded, CampaignInterrupted, RoundContext
 from trepid.campaign.round_end import finish_round
 from trepid.campaign.round_events import events_seen
-from trepid.campaign.round_files import RoundFiles, RoundRecord, Selection, complete_rounds
+from trepid.campaign.round_files import RoundFiles, RoundRecord, Selection
 from trepid.campaign.round_labels import label_frames, label_start
-from trepid.campaign.round_potential import round_potentials
 from trepid.campaign.round_probes import probe_frames
 from trepid.campaign.round_verdict import verdict
 from trepid.campaign.round_walks import make_walks
-from trepid.campaign.rundir import RunDirectory
 from trepid.campaign.selection import EventFrame, RoundInput, select
 from trepid.campaign.walkers import Walk, WalkInterrupted
 from trepid.config import RoundsCampaign
 from trepid.data.atomic import write_bytes_atomic
 from trepid.data.frames import read_frames, write_frames
-from trepid.dynamics.arrays import structure_digest
-from trepid.dynamics.progress import ProgressView, SilentProgress
-from trepid.errors import ConfigError
+from trepid.dynamics.progress import ProgressView
 from trepid.execution import make_executor
 from trepid.potentials.base import Potential, Uncertainty
 from trepid.reference.base import Reference
@@ -95,35 +90,8 @@ def learn_in_rounds(
     DataError
         A file cannot be read, or another process uses the run directory.
     """
-    crystal = build_crystal(campaign.structure)
-    with ExitStack() as closing:
-        if reference is None:
-            from trepid.reference import make_reference
-
-            reference = make_reference(
-                campaign.reference.engine,
-                directory=campaign.output.directory / "reference",
-                **campaign.reference.arguments(),
-            )
-            closing.callback(reference.close)
-        reference.check(crystal)
-        potentials = potentials or round_potentials(campaign, crystal)
-        potentials.create()  # settings out of range show here, before anything is written
-        directory = RunDirectory(campaign.output.directory)
-        closing.callback(directory.release)
-        ledger = Ledger(directory.ledger)
-        closing.callback(ledger.close)
-        context = RoundContext(
-            campaign=campaign,
-            crystal=crystal,
-            reference=reference,
-            potentials=potentials,
-            directory=directory,
-            ledger=ledger,
-            view=progress or SilentProgress(),
-            records=complete_rounds(directory.path),
-        )
-        return _Rounds(context).run()
+    with open_campaign(campaign, reference=reference, potentials=potentials, progress=progress) as opened:
+        return _Rounds(RoundContext.of(opened)).run()
 
 
 class _Rounds:
@@ -164,33 +132,14 @@ class _Rounds:
     def _begin(self) -> CampaignResult | None:
         """Write who starts what into the ledger; gives the result of a campaign that has nothing left to do."""
         context, ledger = self.context, self.ledger
-        crystal, directory = context.crystal, context.directory
-        digest = structure_digest(crystal)
-        started = next(ledger.all(Start), None)
-        if started is not None and started.structure_sha256 != digest:
-            raise ConfigError(
-                f"structure: {directory.path} holds a run of another structure ({started.formula}, "
-                f"{started.n_atoms} atoms); give that one back, or another output.directory"
-            )
-        changed = directory.claim(self.campaign, n_stages_entered=0)
-        if ledger.recovered:
-            context.view.message(ledger.recovered)
-        if started is None:
-            ledger.append(
-                Start(
-                    n_atoms=len(crystal),
-                    formula=crystal.get_chemical_formula(),
-                    structure_sha256=digest,
-                    reference=dict(context.reference.describe()),
-                )
-            )
+        changed = context.claim()
+        if changed is None:
             return None
         last = ledger.last
         if isinstance(last, Stop) and StopReason(last.reason) in _ENDED and not changed:
             return self._result(StopReason(last.reason), last.message)
         reused = f"{len(context.records)} complete rounds, {self._n_labels} labels"
-        ledger.append(Resume(step=len(context.records), n_labels=self._n_labels, reused=reused, changed=changed))
-        context.view.message(f"resuming: {reused}" + (f"; changed: {'; '.join(changed)}" if changed else ""))
+        context.resume(step=len(context.records), n_labels=self._n_labels, reused=reused, changed=changed)
         return None
 
     def _result(self, reason: StopReason, message: str) -> CampaignResult:

@@ -400,18 +400,12 @@ def neighbourhood_for(crystal: Atoms) -> Neighbourhood:
 
 def _doubt(given: RoundInput, frame: Atoms, atom: int, neighbourhood: Neighbourhood) -> float:
     """Uncertainty of what the surroundings of an atom cost, eV: of the frame against the same with them put back."""
-    potential: Any = given.potential
     shift = frame.positions - given.crystal.positions
     drift = np.average(shift, axis=0, weights=frame.get_masses())
     near = frame.get_distances(atom, range(len(frame)), mic=True) <= neighbourhood.inner
     back = frame.copy()
     back.positions[near] = given.crystal.positions[near] + drift
-    if hasattr(potential, "energy_difference_uncertainty"):
-        return float(potential.energy_difference_uncertainty(frame, back))
-    here, there = (given.potential.predict(atoms, uncertainty=Uncertainty.EXACT) for atoms in (frame, back))
-    if here.energy_ensemble is not None and there.energy_ensemble is not None:
-        return float(np.std(here.energy_ensemble - there.energy_ensemble, ddof=1))
-    return here.energy_uncertainty or 0.0
+    return given.potential.energy_difference_uncertainty(frame, back)
 
 
 # ---------------------------------------------------------------------- information

@@ -192,11 +192,11 @@ def _open(source: Path | None) -> tuple[Any, Any]:
     if source is None:
         return None, None
     if source.suffix in CAMPAIGN_SUFFIXES:
+        from trepid.campaign.opening import reference_of
         from trepid.config import load_campaign
-        from trepid.reference import make_reference
 
         campaign = load_campaign(source)
-        return make_reference(campaign.reference.engine, **campaign.reference.arguments()), campaign
+        return reference_of(campaign), campaign
     from trepid.potentials import load_potential
 
     return load_potential(source), None

@@ -89,8 +89,8 @@ def command(
 def look_over_campaign(path: Path) -> Verdict:
     """Read a campaign, build its crystal, and ask the reference whether it can label it."""
     from trepid.campaign.initial import build_crystal
+    from trepid.campaign.opening import reference_of
     from trepid.config import RoundsCampaign, load_campaign
-    from trepid.reference import make_reference
 
     campaign = load_campaign(path)
     crystal = build_crystal(campaign.structure)
@@ -107,7 +107,7 @@ def look_over_campaign(path: Path) -> Verdict:
         },
     )
     try:
-        reference = make_reference(campaign.reference.engine, **campaign.reference.arguments())
+        reference = reference_of(campaign)
         reference.check(crystal)
         reference.close()
     except TrepidError as error:
@@ -142,12 +142,12 @@ def _rounds(campaign: RoundsCampaign) -> dict[str, object]:
 
 def _look_over_rounds(campaign: RoundsCampaign, crystal: Atoms, verdict: Verdict) -> None:
     """What would only show after hours: a backend that is missing, test frames without labels, no phonopy."""
-    from trepid.campaign.round_potential import round_potentials
+    from trepid.campaign.opening import potentials_of
     from trepid.campaign.round_start import require_phonopy
     from trepid.data.frames import read_frames
 
     try:
-        round_potentials(campaign, crystal).create()
+        potentials_of(campaign, crystal).create()
         if campaign.start.kind == "harmonic":
             require_phonopy("start.kind harmonic")
         if campaign.rounds.test_frames is not None:

@@ -110,12 +110,12 @@ def _measure(source: Path) -> float:
     import time
 
     from trepid.campaign.initial import build_crystal, initial_frames
+    from trepid.campaign.opening import reference_of
     from trepid.config import load_campaign
-    from trepid.reference import make_reference
 
     campaign = load_campaign(source / "campaign.yaml" if source.is_dir() else source)
     (frame,) = initial_frames(build_crystal(campaign.structure), 1, displacement_A=0.05, strain=0.0, seed=campaign.seed)
-    reference = make_reference(campaign.reference.engine, **campaign.reference.arguments())
+    reference = reference_of(campaign)
     try:
         reference.check(frame)
         say(f"labelling one frame of {len(frame)} atoms with {reference.name} ...")

@@ -160,6 +160,25 @@ class Potential(ABC):
     def predict(self, atoms: Atoms, *, uncertainty: Uncertainty | str = Uncertainty.EXACT) -> Prediction:
         """Predict one frame."""
 
+    def energy_difference_uncertainty(
+        self, atoms: Atoms, other: Atoms, *, predictions: tuple[Prediction, Prediction] | None = None
+    ) -> float:
+        """One standard deviation (epistemic) of E(atoms) - E(other), eV.
+
+        Of members, the spread (n - 1 in the denominator) of their differences. Of a potential without members that of E(atoms),
+        as if the other energy were known; 0 where it has none.
+
+        Parameters
+        ----------
+        atoms, other : Atoms
+        predictions : pair of Prediction, optional
+            The exact ones of the two frames, where they are at hand.
+        """
+        here, there = predictions or (self.predict(frame, uncertainty=Uncertainty.EXACT) for frame in (atoms, other))
+        if here.energy_ensemble is not None and there.energy_ensemble is not None:
+            return float(np.std(here.energy_ensemble - there.energy_ensemble, ddof=1))
+        return here.energy_uncertainty or 0.0
+
     @abstractmethod
     def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE) -> Calculator:
         """ASE calculator; its results carry `forces_uncertainty` unless uncertainty is 'none'."""
