@@ -21,7 +21,9 @@ from potential_systems import (
 )
 
 from trepid.errors import ConfigError
+from trepid.potentials.base import Prediction
 from trepid.potentials.bayesian import BayesianForceField
+from trepid.potentials.calculator import PotentialCalculator
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +95,16 @@ def test_no_cell_no_stress(model: BayesianForceField) -> None:
     assert np.isfinite(atoms.get_potential_energy())
     with pytest.raises(PropertyNotImplementedError, match="without a cell has no stress"):
         atoms.get_stress()
+
+
+def test_a_property_that_the_potential_does_not_give() -> None:
+    atoms = rattled()
+    potential = Prediction(energy=1.5, forces=np.zeros((8, 3)))
+    atoms.calc = PotentialCalculator(lambda atoms, uncertain: potential, reset=lambda: None, every=None)
+    assert atoms.get_potential_energy() == 1.5
+    for ask in (atoms.get_stress, atoms.get_potential_energies):
+        with pytest.raises(PropertyNotImplementedError, match=r"this potential gives no (stress|energies)"):
+            ask()
 
 
 def test_results_do_not_change_under_the_user(model: BayesianForceField) -> None:

@@ -189,9 +189,9 @@ def central_difference(potential: SplinePotential, structure: Callable[[float], 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_atom_energies_sum_to_the_energy(structure: Callable[..., Atoms]) -> None:
-    prediction, energies = random_potential(small_basis(2)).evaluate_atoms(structure(seed=9))
-    assert energies.sum() == pytest.approx(prediction.energy, rel=1e-13)
-    assert np.ptp(energies) > 0.1
+    prediction = random_potential(small_basis(2)).evaluate(structure(seed=9))
+    assert prediction.atom_energies.sum() == pytest.approx(prediction.energy, rel=1e-13)
+    assert np.ptp(prediction.atom_energies) > 0.1
 
 
 def test_nothing_is_felt_at_the_cutoff() -> None:

@@ -20,6 +20,16 @@ Positive: TypeAlias = Annotated[float, Number, Field(gt=0)]
 Count: TypeAlias = Annotated[int, Number, Field(ge=1)]
 Natural: TypeAlias = Annotated[int, Number, Field(ge=0)]
 
+# Keys of campaigns on the fly and in rounds alike.
+Retries: TypeAlias = Annotated[Natural, Field(description="Further attempts at a label that failed.")]
+CheckLabels: TypeAlias = Annotated[
+    bool,
+    Field(
+        description="Hold every label against the model and the other labels before it is trained on; one that looks "
+        "corrupted is computed once more, and believed if that gives the same."
+    ),
+]
+
 
 class Settings(BaseModel):
     """Frozen, closed (unknown keys are errors) and finite."""

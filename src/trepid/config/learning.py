@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from trepid.config.base import Count, Natural, Number, Positive, Settings
+from trepid.config.base import CheckLabels, Count, Number, Positive, Retries, Settings
 
 DEFAULT_THRESHOLD_NOISE = 5.0
 """Threshold when the campaign file names none, in multiples of the force noise of the model."""
@@ -48,12 +48,8 @@ class LearningSettings(Settings):
     on_failure: Literal["skip", "stop"] = Field(
         default="skip", description="After a label has failed for good: skip the frame, or stop the run."
     )
-    retries: Natural = Field(default=1, description="Further attempts at a label that failed.")
-    check_labels: bool = Field(
-        default=True,
-        description="Hold every label against the model and the other labels before it is trained on; one that looks "
-        "corrupted is computed once more, and believed if that gives the same.",
-    )
+    retries: Retries = 1
+    check_labels: CheckLabels = True
     max_consecutive_failures: Count = Field(
         default=3, description="Frames that may fail one after the other before the run stops."
     )

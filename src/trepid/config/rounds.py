@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias, Union
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from trepid.config.base import Count, Natural, Number, Positive, Settings, resolve
+from trepid.config.base import CheckLabels, Count, Natural, Number, Positive, Retries, Settings, resolve
 
 Fraction: TypeAlias = Annotated[float, Number, Field(gt=0, lt=1)]
 
@@ -271,12 +271,8 @@ class RoundSettings(Settings):
     on_failure: Literal["skip", "stop"] = Field(
         default="skip", description="After a label has failed for good: skip the frame, or stop the campaign."
     )
-    retries: Natural = Field(default=1, description="Further attempts at a label that failed.")
-    check_labels: bool = Field(
-        default=True,
-        description="Hold every label against the model and the other labels before it is trained on; one that looks "
-        "corrupted is computed once more, and believed if that gives the same.",
-    )
+    retries: Retries = 1
+    check_labels: CheckLabels = True
     max_failed_fraction: Fraction = Field(
         default=0.5, description="Stop when more than this part of a round's labels have failed."
     )

@@ -215,7 +215,7 @@ def test_calculators(toy: Make, copper: list[Atoms]) -> None:
     assert "forces_uncertainty" not in atoms.calc.results
     bare = Atoms("Cu2", [[0, 0, 0], [2.3, 0, 0]], calculator=committee.calculator(uncertainty=Uncertainty.NONE))
     bare.get_forces()
-    with pytest.raises(PropertyNotImplementedError):
+    with pytest.raises(PropertyNotImplementedError, match="without a cell has no stress"):
         bare.get_stress()
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from trepid.errors import BackendError
+from trepid.errors import BackendError, ConfigError
 from trepid.potentials.committee import Backend, Committee, CommitteeSettings, NequipSettings
 from trepid.potentials.committee.environments import (
     NETWORKS,
@@ -27,7 +28,7 @@ from trepid.potentials.committee.environments import (
     installed_version,
     variable,
 )
-from trepid.potentials.committee.process import WorkerDied, WorkerProcess
+from trepid.potentials.committee.process import SILENCE_S, WorkerDied, WorkerProcess, default_silence_s
 from trepid.potentials.committee.workers.worker_channel import (
     PREFIX,
     ChannelClosed,
@@ -142,6 +143,50 @@ def test_a_script_that_is_no_worker(tmp_path: Path) -> None:
     assert "exit code 3" in ask("raise SystemExit(3)")
     with pytest.raises(BackendError, match="cannot be started"):
         WorkerProcess(Environment("absent", str(tmp_path / "no_python"), "x.py"))
+
+
+def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
+    """A training may be silent for as long as it likes, another request not."""
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import time\n"
+        "from worker_server import serve\n"
+        "serve('sleeper', '1', lambda request: time.sleep(1), lambda path: time.sleep(600))\n"
+    )
+    worker = WorkerProcess(Environment("sleeper", sys.executable, str(script)), silence_s=0.1)
+    request = {"train": "", "validation": "", "settings": {}, "seed": 0, "initial": None, "output": "x"}
+    assert worker.ask("train", **request)[0] == {"report": None}
+    with pytest.raises(WorkerDied, match=r"did not answer for 0\.1 s \(load\)"):
+        worker.ask("load", member=0, path="x")
+    assert not worker.alive
+    assert not worker.folder.exists()
+
+
+def test_a_worker_that_hangs_in_the_middle_of_its_answer(tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(
+        f"import time\nprint('trepid1', flush=True)\nopen({str(tmp_path / 'said')!r}, 'w').close()\ntime.sleep(600)\n"
+    )
+    worker = WorkerProcess(Environment("sleeper", sys.executable, str(script)), silence_s=0.1)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "said").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    with pytest.raises(WorkerDied, match="did not answer"):
+        worker.ask("hello")
+    assert not worker.alive
+
+
+def test_how_long_a_worker_may_be_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TREPID_WORKER_SILENCE_S", raising=False)
+    assert default_silence_s() == SILENCE_S
+    for text, seconds in (("20", 20.0), ("inf", math.inf)):
+        monkeypatch.setenv("TREPID_WORKER_SILENCE_S", text)
+        assert default_silence_s() == seconds
+    for text in ("0", "-1", "nan", "", "ten"):
+        monkeypatch.setenv("TREPID_WORKER_SILENCE_S", text)
+        with pytest.raises(ConfigError, match="TREPID_WORKER_SILENCE_S"):
+            default_silence_s()
 
 
 def test_a_worker_ends_with_its_owner(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,12 @@ from trepid.data import LabelKeys, labels_of
 from trepid.errors import ConfigError, DataError, ModelFileError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
-from trepid.potentials.bayesian.calculator import PotentialCalculator
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.kernels import Hyperparameters
 from trepid.potentials.bayesian.live import environment_rows, extend_templates, live_directions
 from trepid.potentials.bayesian.model_file import pack_symmetric, read_model, unpack_symmetric, write_model
-from trepid.potentials.bayesian.neighbors import SKIN
 from trepid.potentials.bayesian.posterior import Posterior, optimize_hyperparameters
-from trepid.potentials.bayesian.spline_potential import SplinePotential, Tables, make_tables
+from trepid.potentials.bayesian.spline_potential import SplineCalculator, SplinePotential, Tables, make_tables
 from trepid.potentials.bayesian.statistics import KindStatistics, LabelKind, SufficientStatistics
 
 LIVE_RANK = 16
@@ -248,20 +246,18 @@ class BayesianForceField(Potential):
         """
         level = Uncertainty(uncertainty)
         prediction = self.mean.evaluate(atoms, live=level is Uncertainty.LIVE)
-        if level is not Uncertainty.EXACT:
-            return prediction
+        return self._with_exact_uncertainty(atoms, prediction) if level is Uncertainty.EXACT else prediction
+
+    def _with_exact_uncertainty(self, atoms: Atoms, prediction: Prediction) -> Prediction:
         rows = self.features.frame_rows(atoms)
         forces = np.empty((len(atoms), 3))
         for chunk, force_rows in self.features.force_rows(atoms):
             forces[chunk] = self.posterior.standard_deviation(force_rows).reshape(-1, 3)
-        return Prediction(
-            energy=prediction.energy,
-            forces=prediction.forces,
-            stress=prediction.stress,
+        return replace(
+            prediction,
             energy_uncertainty=float(self.posterior.standard_deviation(rows.energy)[0]),
             forces_uncertainty=forces,
             stress_uncertainty=None if rows.stress is None else self.posterior.standard_deviation(rows.stress),
-            atom_energies=prediction.atom_energies,
         )
 
     def information_rows(self, atoms: Atoms, *, n_atoms: int | None = None) -> FloatArray:
@@ -292,23 +288,25 @@ class BayesianForceField(Potential):
                 kept = [(i, r.copy()) for i, r in kept if i in best]
         return np.concatenate([r for _, r in kept])
 
-    def energy_difference_uncertainty(self, atoms: Atoms, other: Atoms) -> float:
+    def energy_difference_uncertainty(
+        self, atoms: Atoms, other: Atoms, *, predictions: tuple[Prediction, Prediction] | None = None
+    ) -> float:
         """One standard deviation (epistemic) of E(atoms) - E(other), eV.
 
         What both frames share cancels: with `other` the same frame before an event, or with the atoms around it put back, this
-        is the uncertainty of the cost of the event alone, whatever the size of the cell.
+        is the uncertainty of the cost of the event alone, whatever the size of the cell. It is taken from the posterior;
+        `predictions` are of no use here.
         """
         difference = self.features.frame_rows(atoms).energy - self.features.frame_rows(other).energy
         return float(self.posterior.standard_deviation(difference)[0])
 
-    def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE, every: int = 1) -> PotentialCalculator:
+    def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE, every: int = 1) -> SplineCalculator:
         """ASE calculator of the model as it is now; `every`: live uncertainty on every n-th configuration only."""
-        level, mean = Uncertainty(uncertainty), self.mean
-        return PotentialCalculator(
-            lambda atoms, neighbors, live: mean.evaluate_atoms(atoms, neighbors, live=live),
-            neighbors=mean.neighbors(skin=SKIN),
-            live_every=every if level is Uncertainty.LIVE else None,
-            exact=self.predict if level is Uncertainty.EXACT else None,
+        level = Uncertainty(uncertainty)
+        return SplineCalculator(
+            self.mean,
+            every=every if level is Uncertainty.LIVE else None,
+            complete=self._with_exact_uncertainty if level is Uncertainty.EXACT else None,
         )
 
     def sample(self, n: int, seed: int) -> list[SplinePotential]:

@@ -6,6 +6,7 @@ step.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +18,9 @@ from trepid import _native
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
-from trepid.potentials.bayesian.calculator import PotentialCalculator
 from trepid.potentials.bayesian.neighbors import SKIN, SkinNeighbors
 from trepid.potentials.bayesian.zbl import COULOMB, SCREENING_EXPONENT, SCREENING_LENGTH, zbl_range
+from trepid.potentials.calculator import PotentialCalculator
 
 
 @dataclass(frozen=True)
@@ -162,25 +163,18 @@ class SplinePotential:
         return SkinNeighbors(self.basis.cutoff, skin=skin)
 
     def evaluate(self, atoms: Atoms, neighbors: SkinNeighbors | None = None, *, live: bool = False) -> Prediction:
-        """Energy, forces and stress; with `live`, forces_uncertainty from the live directions (a lower bound)."""
-        return self.evaluate_atoms(atoms, neighbors, live=live)[0]
-
-    def evaluate_atoms(
-        self, atoms: Atoms, neighbors: SkinNeighbors | None = None, *, live: bool = False
-    ) -> tuple[Prediction, FloatArray]:
-        """`evaluate`, and the energy of each atom (n_atoms,), eV."""
+        """Energy, of the atoms too, forces and stress; with `live`, forces_uncertainty from the live directions (a lower bound)."""
         if live and self.tables.rank == 0:
             raise ConfigError("this potential has no live directions: it was made without a posterior")
         pairs = (neighbors or self.neighbors()).update(atoms, self.index(atoms))
         energy, forces, strain, energies, variance = self._evaluator.compute(pairs, live, self.n_threads)
-        prediction = Prediction(
+        return Prediction(
             energy=energy,
             forces=forces,
             stress=strain / atoms.get_volume() if atoms.cell.rank == 3 else None,
             forces_uncertainty=None if variance is None else np.sqrt(variance),
             atom_energies=energies,
         )
-        return prediction, energies
 
     def predict(self, atoms: Atoms, *, uncertainty: Uncertainty | str = Uncertainty.NONE) -> Prediction:
         """Predict one frame; a single set of coefficients offers at most the live uncertainty."""
@@ -189,11 +183,35 @@ class SplinePotential:
             raise ConfigError("a single set of coefficients has no exact uncertainty; ask the BayesianForceField")
         return self.evaluate(atoms, live=level is Uncertainty.LIVE)
 
-    def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.NONE, every: int = 1) -> PotentialCalculator:
-        """ASE calculator; see `PotentialCalculator`."""
-        level = Uncertainty(uncertainty)
-        return PotentialCalculator(
-            lambda atoms, neighbors, wanted: self.evaluate_atoms(atoms, neighbors, live=wanted),
-            neighbors=self.neighbors(skin=SKIN),
-            live_every=every if level is Uncertainty.LIVE else None,
-        )
+    def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.NONE, every: int = 1) -> SplineCalculator:
+        """ASE calculator; see `SplineCalculator`."""
+        return SplineCalculator(self, every=every if Uncertainty(uncertainty) is Uncertainty.LIVE else None)
+
+
+class SplineCalculator(PotentialCalculator):
+    """Calculator with a skin neighbour list of its own, kept between calls.
+
+    Parameters
+    ----------
+    potential : SplinePotential
+    every : int, optional
+        Live uncertainty on every n-th new configuration; None: never.
+    complete : callable, optional
+        Adds the exact uncertainty to the prediction of every configuration.
+    """
+
+    def __init__(
+        self,
+        potential: SplinePotential,
+        *,
+        every: int | None,
+        complete: Callable[[Atoms, Prediction], Prediction] | None = None,
+    ) -> None:
+        neighbors = potential.neighbors(skin=SKIN)
+
+        def predict(atoms: Atoms, live: bool) -> Prediction:
+            prediction = potential.evaluate(atoms, neighbors, live=live)
+            return prediction if complete is None else complete(atoms, prediction)
+
+        super().__init__(predict, reset=neighbors.reset, every=every)
+        self.neighbors = neighbors

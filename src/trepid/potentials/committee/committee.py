@@ -25,7 +25,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from trepid.data import LabelKeys
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
-from trepid.potentials.committee.calculator import CommitteeCalculator
+from trepid.potentials.calculator import PotentialCalculator
 from trepid.potentials.committee.committee_file import CommitteeContents, read_committee, write_committee
 from trepid.potentials.committee.environments import Environment, environment_of
 from trepid.potentials.committee.members import BayesianEvaluator, Evaluator, MemberPredictions, WorkerEvaluator
@@ -286,11 +286,11 @@ class Committee(Potential):
         evaluator, k = self._require_data(), self._member_number(k)
         return Member(self, k, evaluator, float(self._offsets[k]))
 
-    def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE, every: int = 1) -> CommitteeCalculator:
+    def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE, every: int = 1) -> PotentialCalculator:
         """ASE calculator; `every`: uncertainty on every n-th configuration only."""
         evaluator = self._require_data()
         uncertain = Uncertainty(uncertainty) is not Uncertainty.NONE
-        return CommitteeCalculator(
+        return PotentialCalculator(
             lambda atoms, wanted: self.predict(atoms, uncertainty=Uncertainty.EXACT if wanted else Uncertainty.NONE),
             reset=evaluator.reset,
             every=every if uncertain else None,
@@ -405,11 +405,11 @@ class Member(Potential):
             atom_energies=None if atom_energies is None else atom_energies[0],
         )
 
-    def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.NONE) -> CommitteeCalculator:
+    def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.NONE) -> PotentialCalculator:
         """ASE calculator without uncertainty."""
         if Uncertainty(uncertainty) is not Uncertainty.NONE:
             raise ConfigError("one member has no uncertainty; take the calculator of the committee")
-        return CommitteeCalculator(lambda atoms, _: self.predict(atoms), reset=self._evaluator.reset, every=None)
+        return PotentialCalculator(lambda atoms, _: self.predict(atoms), reset=self._evaluator.reset, every=None)
 
     def save(self, path: str | Path) -> None:
         """Not for one member."""

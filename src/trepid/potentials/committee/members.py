@@ -73,21 +73,19 @@ class BayesianEvaluator(Evaluator):
 
     def evaluate(self, atoms: Atoms, members: Sequence[int]) -> MemberPredictions:
         """As `Evaluator.evaluate`."""
-        predictions, energies = [], []
+        predictions = []
         for k in members:
             if k not in self._potentials:
                 potential = load_bayesian(self._models[k]).mean
                 self._potentials[k] = (potential, potential.neighbors(skin=SKIN))
             potential, neighbors = self._potentials[k]
-            prediction, atom_energies = potential.evaluate_atoms(atoms, neighbors, live=False)
-            predictions.append(prediction)
-            energies.append(atom_energies)
+            predictions.append(potential.evaluate(atoms, neighbors))
         stress = [p.stress for p in predictions if p.stress is not None]
         return MemberPredictions(
             energy=np.array([p.energy for p in predictions]),
             forces=np.array([p.forces for p in predictions]),
             stress=np.array(stress) if len(stress) == len(predictions) else None,
-            atom_energies=np.array(energies),
+            atom_energies=np.array([p.atom_energies for p in predictions]),
         )
 
     def reset(self) -> None:

@@ -1,13 +1,17 @@
 """A worker process: started, asked, ended; its death is an error of one line with the end of its log.
 
 The worker's standard input and output carry messages (`workers.worker_channel`), its standard error is a log file. Closing its
-standard input ends it, so it cannot outlive this process.
+standard input ends it, so it cannot outlive this process. A worker that stays silent for longer than any evaluation takes hangs:
+it is ended too. Trainings take as long as they take.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
+import math
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -19,17 +23,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trepid.errors import BackendError
+from trepid.errors import BackendError, ConfigError
 from trepid.potentials.committee.environments import WORKERS, Environment
 from trepid.potentials.committee.workers.worker_channel import Arrays, ChannelError, receive, send
 
+SILENCE_S = 1800.0
+"""How long a worker may be silent by default, s: several times what the slowest known answer takes, the first evaluation of a
+network that is compiled for it."""
+SILENCE_VARIABLE = "TREPID_WORKER_SILENCE_S"
+_LONGEST_POLL_MS = 2**31 - 1  # a C int
 _LOG_LINES = 4
 _GRACE_S = 5.0
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class WorkerDied(BackendError):  # noqa: N818 (says what happened)
-    """The process ended, or sent something that is not an answer."""
+    """The process ended, sent something that is not an answer, or hung and was ended."""
 
 
 class WorkerProcess:
@@ -39,15 +48,21 @@ class WorkerProcess:
     ----------
     environment : Environment
         Interpreter and script.
+    silence_s : float, optional
+        How long it may be silent when something is asked of it, s, but in a training; default: the environment variable
+        TREPID_WORKER_SILENCE_S, else `SILENCE_S`.
 
     Raises
     ------
     BackendError
         The interpreter cannot be started.
+    ConfigError
+        The environment variable is not a positive number.
     """
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, *, silence_s: float | None = None) -> None:
         self.environment = environment
+        self._silence_s = default_silence_s() if silence_s is None else silence_s
         self.folder = Path(tempfile.mkdtemp(prefix=f"trepid-{environment.backend}-"))
         self.log = self.folder / "log"
         variables = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -71,6 +86,9 @@ class WorkerProcess:
             raise BackendError(
                 f"backend {environment.backend}: {environment.python} cannot be started: {error.strerror}"
             ) from error
+        assert self._process.stdout is not None
+        self._pipe = _PatientPipe(self._process.stdout.fileno())
+        self._answers = io.BufferedReader(self._pipe)
         self._end = weakref.finalize(self, _end, self._process, self.folder)
 
     def ask(
@@ -81,18 +99,24 @@ class WorkerProcess:
         Raises
         ------
         WorkerDied
-            The process ended or sent garbage; it is stopped.
+            The process ended, sent garbage or hung; it is stopped.
         BackendError
             The worker says that it could not do it.
         """
         name = self.environment.backend
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        self._pipe.patience_s = None if verb == "train" else self._silence_s
         answered = False
         try:
             send(self._process.stdin, {"verb": verb, **fields}, arrays)
-            header, out = receive(self._process.stdout)
+            header, out = receive(self._answers)
             answered = True
+        except TimeoutError as error:
+            self._process.kill()  # it would not listen to a request to end either
+            raise WorkerDied(
+                f"backend {name}: its worker did not answer for {self._silence_s:g} s ({verb}) and was ended; if it was at "
+                f"work, set {SILENCE_VARIABLE} to more; its last words: {self._last_words()}"
+            ) from error
         except (ChannelError, OSError) as error:
             raise WorkerDied(f"backend {name}: its worker {self._obituary(error)}") from error
         finally:
@@ -116,8 +140,50 @@ class WorkerProcess:
             self._process.wait(timeout=0.5)
         code = self._process.poll()
         how = f"sent no answer ({error})" if code is None else f"died with exit code {code}"
+        return f"{how}; its last words: {self._last_words()}"
+
+    def _last_words(self) -> str:
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LOG_LINES:]
-        return f"{how}; its last words: {' | '.join(lines) or 'none'}"
+        return " | ".join(lines) or "none"
+
+
+def default_silence_s() -> float:
+    """How long workers may be silent, s.
+
+    Raises
+    ------
+    ConfigError
+        The environment variable TREPID_WORKER_SILENCE_S is not a positive number.
+    """
+    text = os.environ.get(SILENCE_VARIABLE, str(SILENCE_S))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise ConfigError(f"{SILENCE_VARIABLE} is {text!r}; it must be a positive number of seconds, or inf")
+    return seconds
+
+
+class _PatientPipe(io.RawIOBase):
+    """The reading end of a pipe; reads raise TimeoutError after `patience_s` without a byte, None: never."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLIN)
+        self.patience_s: float | None = None
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """As of `io.RawIOBase`."""
+        if not self._poll.poll(None if self.patience_s is None else min(1000 * self.patience_s, _LONGEST_POLL_MS)):
+            raise TimeoutError(f"silent for {self.patience_s:g} s")
+        return os.readv(self._descriptor, [buffer])
 
 
 def _end(process: subprocess.Popen[bytes], folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -15,9 +14,8 @@ from ase.data import chemical_symbols
 os.environ["PYTORCH_JIT"] = "0"
 
 import torch
-from worker_server import serve
-from worker_torch import Architecture, Call, Graph, Scale, load_model, one_hot, vector_inputs
-from worker_training import train
+from worker_torch import Architecture, Call, Graph, Scale, one_hot, vector_inputs
+from worker_training import serve_architecture
 
 N_BESSEL = 8
 CUTOFF_POWER = 5
@@ -106,11 +104,4 @@ class _AtomEnergies(torch.nn.Module):
 
 
 if __name__ == "__main__":
-    logging.getLogger().setLevel(logging.WARNING)
-    architecture = Mace()
-    serve(
-        "mace",
-        version("mace-torch"),
-        lambda request: train(architecture, request),
-        lambda path: load_model(architecture, path),
-    )
+    serve_architecture("mace", Mace())

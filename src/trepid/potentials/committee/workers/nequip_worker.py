@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -11,9 +10,8 @@ import torch
 from ase.data import atomic_numbers, chemical_symbols
 from nequip.model import NequIPGNNModel
 from nequip.utils.global_state import set_global_state
-from worker_server import serve
-from worker_torch import Architecture, Call, Graph, Scale, load_model
-from worker_training import train
+from worker_torch import Architecture, Call, Graph, Scale
+from worker_training import serve_architecture
 
 
 class Nequip(Architecture):
@@ -79,11 +77,4 @@ def _energy_part(full: Any) -> torch.nn.Module:
 
 
 if __name__ == "__main__":
-    logging.getLogger("nequip").setLevel(logging.WARNING)
-    architecture = Nequip()
-    serve(
-        "nequip",
-        version("nequip"),
-        lambda request: train(architecture, request),
-        lambda path: load_model(architecture, path),
-    )
+    serve_architecture("nequip", Nequip())

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import torch
 from so3krates_torch.modules.models import So3krates as So3kratesModule
-from worker_server import serve
-from worker_torch import Architecture, Call, Graph, Scale, load_model, one_hot, vector_inputs
-from worker_training import train
+from worker_torch import Architecture, Call, Graph, Scale, one_hot, vector_inputs
+from worker_training import serve_architecture
 
 N_ELEMENTS = 118
 
@@ -84,11 +82,4 @@ class _AtomEnergies(torch.nn.Module):
 
 
 if __name__ == "__main__":
-    logging.getLogger().setLevel(logging.WARNING)
-    architecture = So3krates()
-    serve(
-        "so3krates",
-        version("so3krates-torch"),
-        lambda request: train(architecture, request),
-        lambda path: load_model(architecture, path),
-    )
+    serve_architecture("so3krates", So3krates())

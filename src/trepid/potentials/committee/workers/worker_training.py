@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 import time
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
-from worker_server import TrainRequest
+from worker_server import TrainRequest, serve
 from worker_torch import (
     Architecture,
     Batch,
@@ -24,6 +25,7 @@ from worker_torch import (
     assembled,
     check_sum,
     collate,
+    load_model,
     make_frame,
     restore,
     save,
@@ -32,6 +34,9 @@ from worker_torch import (
 MAX_GRADIENT_NORM = 10.0
 FINAL_RATE = 0.01
 """Learning rate at the end over that at the start."""
+SECOND_MOMENT = 0.99
+"""Memory of Adam's squared gradients. They fall by orders of magnitude in a training of a few thousand steps; a longer memory
+(or AMSGrad, which never forgets) keeps the steps small long after."""
 LOG_LINES = 20
 
 
@@ -144,7 +149,7 @@ class _Loop:
         """Train; gives the averaged weights of the best validation loss, or the last ones without validation frames."""
         module = self.network.module
         trained = [p for p in module.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(trained, lr=rate, amsgrad=True)
+        optimizer = torch.optim.Adam(trained, lr=rate, betas=(0.9, SECOND_MOMENT))
         batch_size = int(self.settings["batch_size"])
         n_batches = math.ceil(len(frames) / batch_size)
         average = {k: v.detach().clone() for k, v in module.state_dict().items()}
@@ -253,3 +258,14 @@ def _schedule(step: int, n_steps: int) -> float:
         return (step + 1) / rise
     progress = (step - rise) / max(1, n_steps - rise)
     return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def serve_architecture(backend: str, architecture: Architecture) -> None:
+    """Answer requests about networks of one architecture until standard input closes: all that a worker script does."""
+    logging.getLogger().setLevel(logging.WARNING)
+    serve(
+        backend,
+        architecture.name.rsplit(maxsplit=1)[1],
+        lambda request: train(architecture, request),
+        lambda path: load_model(architecture, path),
+    )

@@ -1,4 +1,9 @@
-"""ASE calculator of a committee or of one of its members."""
+"""ASE calculator of a potential: mean under ASE's standard names, uncertainties beside them.
+
+`results` holds energy, free_energy and forces; energies and stress where there are such; with uncertainty also those of
+forces_uncertainty, energy_uncertainty and stress_uncertainty that the potential gives. All of them in ASE's units,
+uncertainties as one standard deviation.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +19,8 @@ from trepid.potentials.base import Prediction
 _UNCERTAINTIES = ("forces_uncertainty", "energy_uncertainty", "stress_uncertainty")
 
 
-class CommitteeCalculator(Calculator):
-    """Mean under ASE's names, and with uncertainty also forces_uncertainty, energy_uncertainty and stress_uncertainty.
+class PotentialCalculator(Calculator):
+    """Calculator of whatever predicts.
 
     Parameters
     ----------
@@ -24,7 +29,12 @@ class CommitteeCalculator(Calculator):
     reset : callable
         Makes `predict` depend on the positions alone.
     every : int, optional
-        Uncertainty on every n-th new configuration; None: never.
+        Uncertainty on every n-th new configuration; between them `results` has none. None: never wanted.
+
+    Raises
+    ------
+    ConfigError
+        `every` is below 1.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
@@ -61,7 +71,8 @@ class CommitteeCalculator(Calculator):
         results |= {name: value for name, value in optional.items() if value is not None}
         for name in properties or ():
             if name not in results:
+                bare = name == "stress" and self.atoms.cell.rank < 3
                 raise PropertyNotImplementedError(
-                    f"{name} is not there: the frame has no volume, or the model no such thing"
+                    "a structure without a cell has no stress" if bare else f"this potential gives no {name}"
                 )
         self.results = results
