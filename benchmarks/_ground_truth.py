@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
 from trepid.dynamics.engine import start_driver
+from trepid.errors import TrepidError
 from trepid.events.classes import event_rate
-from trepid.potentials import Potential, Uncertainty, load_potential
+from trepid.potentials import Potential, Uncertainty
 from trepid.potentials.bayesian import BayesianForceField
+from trepid.potentials.committee import Committee
 from trepid.reference import Reference
 
 FloatArray = NDArray[np.float64]
@@ -40,6 +42,8 @@ class Truth(Calculator):
         self.results = {"energy": labelled.info["REF_energy"], "forces": labelled.arrays["REF_forces"]}
 
 
+HOT = 10.0
+"""A simulation this many times hotter than asked for has left reality."""
 N_SAMPLES = 40
 """Force fields drawn from the posterior for the error bar of a path."""
 
@@ -130,41 +134,56 @@ class Rate:
         return 100 * rate.rate_per_ps, 100 * rate.low_per_ps, 100 * rate.high_per_ps
 
 
-def model_rate(
+class BlewUp(Exception):  # noqa: N818 (says what happened)
+    """A simulation on a model left reality."""
+
+
+def simulate(
     potential: Potential,
     crystal: Atoms,
-    count_onsets: Callable[[FloatArray], int],
     *,
     temperature_K: float,
     timestep_fs: float,
     duration_ps: float,
-    engine: str = "ase",
-    equilibration_ps: float = 5.0,
+    equilibration_ps: float = 0.0,
     sample_every: int = 5,
-    seed: int = 0,
-) -> Rate:
-    """Simulate a crystal on a model and count; `count_onsets` gets positions (n_frames, n_atoms, 3), A."""
+    seed: int | Sequence[int] = 0,
+) -> FloatArray:
+    """Nose-Hoover MD from the crystal on a Bayesian force field (in LAMMPS) or on the first member of a committee (in ASE).
+
+    Returns
+    -------
+    (n_frames, n_atoms, 3) array
+        Positions at every `sample_every`-th step after the equilibration, A.
+
+    Raises
+    ------
+    BlewUp
+    """
+    committee = isinstance(potential, Committee)
     driver = start_driver(
-        engine,
+        "ase" if committee else "lammps",
         crystal,
-        potential,
+        potential.member(0) if isinstance(potential, Committee) else potential,
         temperature_K=temperature_K,
         timestep_fs=timestep_fs,
         rng=np.random.default_rng(seed),
         thermostat="nose-hoover",
         relaxation_time_fs=100 * timestep_fs,
     )
+    positions = []
     try:
         driver.step(round(1000 * equilibration_ps / timestep_fs))
-        positions = []
         for _ in range(round(1000 * duration_ps / timestep_fs / sample_every)):
             driver.step(sample_every)
             positions.append(driver.atoms.get_positions())
-            if not np.isfinite(positions[-1]).all():
-                raise SystemExit("the model blew up")
+            if not np.isfinite(positions[-1]).all() or driver.temperature_K > HOT * temperature_K:
+                raise BlewUp(f"after {len(positions) * sample_every * timestep_fs / 1000:.2f} ps")
+    except TrepidError as error:
+        raise BlewUp(str(error)) from error
     finally:
         driver.close()
-    return Rate(count_onsets(np.array(positions)), duration_ps)
+    return np.array(positions)
 
 
 def run_campaign(settings: Mapping[str, Any], folder: Path) -> Path:
@@ -188,11 +207,6 @@ def n_labels(run: Path) -> int:
 def models(run: Path) -> list[Path]:
     """Model file after every round, in order."""
     return sorted(run.glob("rounds/*/model.trepid"))
-
-
-def load(path: Path) -> Potential:
-    """Model of a run."""
-    return load_potential(path)
 
 
 def append_result(path: Path, record: Mapping[str, Any]) -> None:

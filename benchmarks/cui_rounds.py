@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 from _common import HERE, RESULTS, CuI, Report
-from _ground_truth import append_result, judge_frames, judge_path, load, models, n_labels, run_campaign
+from _ground_truth import append_result, judge_frames, judge_path, models, n_labels, run_campaign
 from ase.build import bulk
 
 from trepid.anharmonicity import HarmonicReference, harmonic_sample
 from trepid.data import read_frames, write_frames
+from trepid.potentials import load_potential
 from trepid.reference import make_reference
 
 RUNS = HERE.parent / "runs" / "cui"
@@ -86,7 +87,7 @@ def run(name: str, seed: int) -> None:
     path, data = read_frames(HERE / "data" / "cui_gfn1_path.extxyz"), CuI.read(DATA)
     files = models(directory)
     for number, file in enumerate(files):
-        model = load(file)
+        model = load_potential(file)
         judged = judge_path(model, path)
         last = number == len(files) - 1
         record = {

@@ -20,16 +20,14 @@ from typing import Any
 
 import numpy as np
 from _common import HERE, RESULTS, Report
-from _ground_truth import append_result, load, models, n_labels, run_campaign
+from _ground_truth import BlewUp, append_result, models, n_labels, run_campaign, simulate
 from _toy import TIMESTEP_FS, toy_commands, toy_crystal, toy_md
 from ase import Atoms
 
 from trepid.data import write_frames
-from trepid.dynamics.engine import start_driver
-from trepid.errors import TrepidError
 from trepid.events.detection import EventKind, detect_events
 from trepid.events.sites import Sites
-from trepid.potentials import Potential
+from trepid.potentials import Potential, load_potential
 
 RUNS = HERE.parent / "runs" / "hallucination"
 IODINE_STIFFNESS = 1.3
@@ -70,29 +68,19 @@ def truth() -> None:
 
 def judge(potential: Potential, crystal: Atoms, seed: int) -> str | int:
     """Hops in a simulation on the model, or how it ended."""
-    bayesian = not hasattr(potential, "n_members")
-    driver = start_driver(
-        "lammps" if bayesian else "ase",
-        crystal,
-        potential if bayesian else potential.member(0),
-        temperature_K=TEMPERATURE_K,
-        timestep_fs=TIMESTEP_FS,
-        rng=np.random.default_rng([seed, 99]),
-        thermostat="nose-hoover",
-        relaxation_time_fs=100 * TIMESTEP_FS,
-    )
-    positions = []
     try:
-        for _ in range(round(1000 * JUDGED_PS / TIMESTEP_FS / SAMPLE_EVERY)):
-            driver.step(SAMPLE_EVERY)
-            positions.append(driver.atoms.get_positions())
-            if not np.isfinite(positions[-1]).all() or driver.temperature_K > 10 * TEMPERATURE_K:
-                return "blew up"
-    except TrepidError as error:
-        return f"blew up ({error})"
-    finally:
-        driver.close()
-    return n_hops(hops_of(np.array(positions), crystal))
+        positions = simulate(
+            potential,
+            crystal,
+            temperature_K=TEMPERATURE_K,
+            timestep_fs=TIMESTEP_FS,
+            duration_ps=JUDGED_PS,
+            sample_every=SAMPLE_EVERY,
+            seed=[seed, 99],
+        )
+    except BlewUp as end:
+        return f"blew up ({end})"
+    return n_hops(hops_of(positions, crystal))
 
 
 def run(name: str, seed: int, *, start_only: bool) -> None:
@@ -131,8 +119,8 @@ def run(name: str, seed: int, *, start_only: bool) -> None:
         "name": f"{name}, seed {seed}",
         "start frames": N_START,
         "labels": n_labels(directory),
-        "hops before": judge(load(files[0]), crystal, seed),
-        "hops after": None if start_only else judge(load(files[-1]), crystal, seed),
+        "hops before": judge(load_potential(files[0]), crystal, seed),
+        "hops after": None if start_only else judge(load_potential(files[-1]), crystal, seed),
         "time ps": JUDGED_PS,
     }
     append_result(RESULTS / "hallucination_rows.json", record)

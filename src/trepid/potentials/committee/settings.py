@@ -123,6 +123,8 @@ class NequipSettings(NetworkSettings):
 
     l_max: int = 1
     n_layers: int = 2
+    learning_rate: float = 0.05
+    fine_tune_learning_rate: float = 0.02
     parity: bool = False
     radial_width: int = 32
 
@@ -141,8 +143,8 @@ class So3kratesSettings(NetworkSettings):
 
     n_layers: int = 2
     n_features: int = 32
-    learning_rate: float = 0.003
-    fine_tune_learning_rate: float = 0.0015
+    learning_rate: float = 0.01
+    fine_tune_learning_rate: float = 0.004
     n_heads: int = 4
     n_radial: int = 16
 
