@@ -6,7 +6,8 @@ path       energy of the way of one Ag to the neighbouring empty site, images re
 rate       onsets of "an Ag more than 1.7 A from its site" at 500 K, model against reference, with Poisson intervals
 forces     mean absolute error on frames with an event over that on frames without
 flagged    share of frames with an event (500 K) whose P_U exceeds 1/2, the statistics taken from event-free frames at 400 K, as
-           a campaign takes them from its coldest walk; in brackets with event-free frames at 500 K instead
+           a campaign takes them from its coldest walk; in brackets with event-free frames at 500 K instead. "site empty" is the
+           share of them in which an atom has left its site, which asks no model, and that of the frames without an event
 
     python benchmarks/agi_rounds.py truth            # makes the data (a minute)
     python benchmarks/agi_rounds.py naive            # the Bayesian force field without any learning
@@ -52,6 +53,7 @@ from ase.optimize import FIRE
 from numpy.typing import NDArray
 
 from trepid.data import read_frames, write_frames
+from trepid.events.sites import Sites
 from trepid.potentials import Potential, load_potential
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.reference import make_reference
@@ -166,6 +168,12 @@ def count_onsets(positions: FloatArray, crystal: Atoms) -> int:
     return onsets_of(np.linalg.norm(u[:, silver], axis=2) > EVENT_DISTANCE_A)
 
 
+def site_empty(crystal: Atoms, frames: list[Atoms]) -> float:
+    """Share of frames in which an atom has left its site, as `trepid.events` counts."""
+    sites = Sites.of(crystal)
+    return float(np.mean([not sites.occupancy(sites.assign(frame)).pristine for frame in frames]))
+
+
 def judge(name: str, potential: Potential, *, labels: int, hours: float, rate_ps: float) -> dict[str, Any]:
     """All figures of one model."""
     folder, crystal = RUNS / "truth", toy_crystal(2)
@@ -185,6 +193,8 @@ def judge(name: str, potential: Potential, *, labels: int, hours: float, rate_ps
         "MAE events meV/A": 1000 * events.mae,
         "flagged": flagged(events, judge_frames(potential, read_frames(folder / "calm.extxyz"))),
         "(500 K)": flagged(events, calm),
+        "site empty": site_empty(crystal, read_frames(folder / "events.extxyz")),
+        "site empty, calm": site_empty(crystal, read_frames(folder / "clean.extxyz")),
     }
     if rate_ps > 0:
         positions = simulate(

@@ -164,6 +164,8 @@ class MaceSettings(NetworkSettings):
     """
 
     n_layers: int = 2
+    learning_rate: float = 0.03
+    fine_tune_learning_rate: float = 0.01
     correlation: int = 2
     hidden_l_max: int = 0
     radial_width: int = 32
