@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from _common import HERE, RESULTS, Report
 from _ground_truth import (
+    BlewUp,
     FloatArray,
     Rate,
     Truth,
@@ -197,24 +198,27 @@ def judge(name: str, potential: Potential, *, labels: int, hours: float, rate_ps
         "site empty, calm": site_empty(crystal, read_frames(folder / "clean.extxyz")),
     }
     if rate_ps > 0:
+        truth_rate = Rate(**json.loads((folder / "rate.json").read_text()))
+        record |= {"rate, truth": truth_rate.interval[0], **rate_of(potential, crystal, rate_ps)}
+    return record
+
+
+def rate_of(potential: Potential, crystal: Atoms, duration_ps: float) -> dict[str, Any]:
+    """Onsets of events in a simulation on the model and their rate per 100 ps, or how it ended."""
+    try:
         positions = simulate(
             potential,
             crystal,
             temperature_K=RATE_K,
             timestep_fs=TIMESTEP_FS,
-            duration_ps=rate_ps,
+            duration_ps=duration_ps,
             equilibration_ps=5.0,
         )
-        found = Rate(count_onsets(positions, crystal), rate_ps)
-        truth_rate = Rate(**json.loads((folder / "rate.json").read_text()))
-        record |= {
-            "onsets": found.n,
-            "rate /100 ps": found.interval[0],
-            "rate low": found.interval[1],
-            "rate high": found.interval[2],
-            "rate, truth": truth_rate.interval[0],
-        }
-    return record
+    except BlewUp as end:
+        return {"onsets": f"blew up {end}"}
+    found = Rate(count_onsets(positions, crystal), duration_ps)
+    rate, low, high = found.interval
+    return {"onsets": found.n, "rate /100 ps": rate, "rate low": low, "rate high": high}
 
 
 def settings_of(

@@ -159,18 +159,24 @@ def test_the_typical_force_is_a_norm_over_atoms() -> None:
 # ---------------------------------------------------------------------- events
 
 
-def hopping_walk(crystal: Atoms, *, hop_at: int | None, n: int = 80) -> Walk:
-    """Small vibrations; from `hop_at` on, one Cu sits in the empty site in the middle of its neighbouring octant."""
+def hopping_walk(crystal: Atoms, *, hop_at: int | None, then_at: int | None = None, n: int = 80) -> Walk:
+    """Small vibrations; from `hop_at` on, a Cu sits in the empty site in the middle of its neighbouring octant.
+
+    From `then_at` on, an I does so too, far from that Cu.
+    """
     rng = np.random.default_rng(3)
     sites = find_sites(crystal)
-    atom = int(np.flatnonzero(crystal.numbers == 29)[0])
     empties = range(sites.n_atoms, sites.n_sites)
-    target = min(empties, key=lambda site: sites.distance(atom, site))
-    way = sites.offsets((crystal.positions @ np.linalg.inv(sites.cell))[atom : atom + 1], np.array([target]))[0]
     positions = crystal.positions + rng.normal(scale=0.05, size=(n, len(crystal), 3))
-    if hop_at is not None:
-        part = np.clip((np.arange(n) - hop_at) / 6, 0, 1)
-        positions[:, atom] -= part[:, None] * way
+    copper = int(np.flatnonzero(crystal.numbers == 29)[0])
+    distances = crystal.get_distances(copper, range(len(crystal)), mic=True)
+    iodine = int(np.argmax(distances * (crystal.numbers == 53)))
+    for atom, start in ((copper, hop_at), (iodine, then_at)):
+        if start is not None:
+            target = min(empties, key=lambda site: sites.distance(atom, site))
+            way = sites.offsets((crystal.positions @ np.linalg.inv(sites.cell))[atom : atom + 1], np.array([target]))[0]
+            part = np.clip((np.arange(n) - start) / 6, 0, 1)
+            positions[:, atom] -= part[:, None] * way
     summary = WalkSummary(0, 500.0, 20 * n, 2.0, 0, "finished", "")
     flat = np.zeros(n)
     return Walk(
@@ -289,6 +295,22 @@ def test_a_class_is_labelled_once_but_again_if_it_did_not_fit(cui: Atoms) -> Non
     assert again.new_classes == ()
     assert len(again.frames) == 2
     assert events_seen([walk], cui, [labelled_once], n_images=0).frames == ()
+
+
+def test_what_follows_a_new_event_in_the_same_walk_waits(cui: Atoms) -> None:
+    walk = hopping_walk(cui, hop_at=20, then_at=50)
+    seen = events_seen([walk], cui, [], n_images=0)
+    assert [count.count for count in seen.counts] == [1, 1]
+    assert len(seen.new_classes) == 2
+    (first,) = {frame.note.split(" | ")[0] for frame in seen.frames}
+    assert max(frame.step for frame in seen.frames) <= 20 * 30
+    # Once the first is known, the second is no longer built on sand; nor is it in a walk where it comes first.
+    pick = Pick(5, Reason.EVENT.value, 0, 10, 20.0, 500.0, note=f"{first} | before")
+    earlier = Selection(1, None, (), (), (), (), 0, (pick,), seen.counts, seen.new_classes)
+    (second,) = {frame.note.split(" | ")[0] for frame in events_seen([walk], cui, [earlier], n_images=0).frames}
+    other = hopping_walk(cui, hop_at=None, then_at=20)
+    both = events_seen([walk, other], cui, [], n_images=0)
+    assert {frame.note.split(" | ")[0] for frame in both.frames} == {first, second} == set(seen.new_classes)
 
 
 def test_vibrations_are_no_event(cui: Atoms) -> None:

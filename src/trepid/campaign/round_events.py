@@ -3,11 +3,15 @@
 Force uncertainty alone does not flag a wrong barrier, so the first event of a class is labelled on its whole way: the
 frame before it, images between, the frame after it, and what the model makes of its end at rest: the defect it leaves behind,
 without the heat that would hide an error of its energy.
+
+What follows a new event in the same walk waits. It began where no label has been yet, and a crystal that falls apart on a
+wrong model would fill the batch with its pieces; what is real will be seen again in the next round.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -93,10 +97,15 @@ def events_seen(
     counts: Counter[tuple[str, str, float]] = Counter()
     firsts: dict[str, tuple[Walk, Event]] = {}
     for walk in walks:
-        for event in events_of(walk, sites):
+        known_until = math.inf
+        for event in sorted(events_of(walk, sites), key=lambda event: event.start_frame):
             name = str(event_class(event, sites))
             counts[name, event.kind.value, walk.summary.temperature_K] += 0 if walk.summary.biased else 1
+            if event.start_frame >= known_until:
+                continue
             firsts.setdefault(name, (walk, event))
+            if name not in labelled and event.kind is not EventKind.EXCURSION:
+                known_until = min(known_until, event.end_frame)
     time_ps: Counter[float] = Counter()
     for walk in walks:
         if not walk.summary.biased:
@@ -119,7 +128,7 @@ def events_seen(
             EventCount(name, kind, temperature, n, float(time_ps[temperature]))
             for (name, kind, temperature), n in sorted(counts.items())
         ),
-        new_classes=tuple(sorted(set(firsts) - seen)),
+        new_classes=tuple(sorted({name for name, _, _ in counts} - seen)),
     )
 
 

@@ -75,6 +75,10 @@ class NetworkSettings:
     energy_weight, forces_weight, stress_weight : float
         Weights in the loss. Energies enter per square root of an atom, stresses as `stress * volume / sqrt(n_atoms)`, so
         that all three are of the size of a force times 1 A whatever the size of the frame; all over the mean squared force.
+    strong_force : float
+        In root mean square forces of the first training frames (in eV/A with a foundation model): labels of stronger forces
+        weigh less, as 1 / (1 + (F / F_strong)^2) on each atom, energy and stress of a frame by its largest force. 0: all
+        weigh the same.
     ema_decay : float
         Of the running average of the weights, which is what is kept.
     foundation_model : str, optional
@@ -94,7 +98,7 @@ class NetworkSettings:
     n_layers: int = 3
     n_features: int = 16
     max_epochs: int = 200
-    fine_tune_epochs: int = 60
+    fine_tune_epochs: int = 100
     batch_size: int = 2
     learning_rate: float = 0.01
     fine_tune_learning_rate: float = 0.004
@@ -102,6 +106,7 @@ class NetworkSettings:
     energy_weight: float = 1.0
     forces_weight: float = 1.0
     stress_weight: float = 0.0
+    strong_force: float = 10.0
     ema_decay: float = 0.99
     foundation_model: str | None = None
     device: str = "cpu"
@@ -195,7 +200,7 @@ MODEL_SETTINGS: Mapping[Backend, type[ModelSettings]] = {
     Backend.MACE: MaceSettings,
     Backend.SCRIPT: ScriptSettings,
 }
-_MAY_BE_ZERO = ("l_max", "hidden_l_max", "energy_weight", "forces_weight", "stress_weight", "ema_decay")
+_MAY_BE_ZERO = ("l_max", "hidden_l_max", "energy_weight", "forces_weight", "stress_weight", "strong_force", "ema_decay")
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ FloatArray = NDArray[np.float64]
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 _NOT_FORM = (
     "max_epochs", "fine_tune_epochs", "learning_rate", "fine_tune_learning_rate", "patience", "batch_size", "ema_decay",
-    "energy_weight", "forces_weight", "stress_weight", "foundation_model", "device", "python", "compile", "species",
+    "energy_weight", "forces_weight", "stress_weight", "strong_force", "foundation_model", "device", "python", "compile",
+    "species",
 )  # fmt: skip
 """Settings on which the compiled functions do not depend."""
 

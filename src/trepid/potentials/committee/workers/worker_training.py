@@ -204,13 +204,28 @@ class _Loop:
         for f in frames:
             p = self.model.evaluate_frame(f, stress=True)
             n = len(f.species)
+            of_frame, of_atoms = self._trust(f)
             if f.energy is not None:
-                total += self.energy_weight * (p.energy - f.energy) ** 2 / n
+                total += self.energy_weight * (of_frame * (p.energy - f.energy)) ** 2 / n
             if f.forces is not None:
-                total += self.forces_weight * float(((p.forces - f.forces) ** 2).mean())
+                total += self.forces_weight * float(((of_atoms[:, None] * (p.forces - f.forces)) ** 2).mean())
             if f.stress is not None and p.stress is not None:
-                total += self.stress_weight * float(((p.stress - f.stress) ** 2).mean()) * f.volume**2 / n
+                errors = of_frame * (p.stress - f.stress) * f.volume
+                total += self.stress_weight * float((errors**2).mean()) / n
         return total / len(frames) / self.model.scale**2
+
+    def _trust(self, frame: Frame) -> tuple[float, FloatArray]:
+        """Factors (square roots of weights) of the energy and stress of a frame, and of the forces on its atoms (n_atoms,).
+
+        1 / sqrt(1 + (F / F_strong)^2) with the force on the atom, for the frame with its largest one: a residual counts at
+        most as if it were F_strong, and a few frames torn apart do not outweigh the crystal. 0 for forces that are not known.
+        """
+        if frame.forces is None:
+            return 1.0, np.zeros(len(frame.species))
+        strong = float(self.settings["strong_force"]) * self.model.scale
+        force = np.linalg.norm(frame.forces, axis=1)
+        factors = 1.0 / np.sqrt(1.0 + (force / strong) ** 2) if strong > 0 else np.ones(len(force))
+        return float(factors.min(initial=1.0)), np.asarray(factors)
 
     def _batch(self, frames: list[Frame], batch_size: int) -> Batch:
         """Frames with labels; frames are padded to the batch size with empty ones, so that sizes of labels are fixed."""
@@ -221,16 +236,16 @@ class _Loop:
         has_energy, has_stress = np.zeros(batch_size), np.zeros(batch_size)
         for k, f in enumerate(frames):
             if f.energy is not None:
-                energy[k], has_energy[k] = (f.energy - shifts[f.species].sum()) / scale, 1.0
+                energy[k], has_energy[k] = (f.energy - shifts[f.species].sum()) / scale, self._trust(f)[0]
             if f.stress is not None:
-                strain[k], has_stress[k] = f.stress * f.volume / scale, 1.0
-        has_forces = np.repeat([float(f.forces is not None) for f in frames], sizes)
+                strain[k], has_stress[k] = f.stress * f.volume / scale, self._trust(f)[0]
+        has_forces = np.concatenate([self._trust(f)[1] for f in frames])
         forces = [np.zeros((len(f.species), 3)) if f.forces is None else f.forces / scale for f in frames]
         root_size = np.ones(batch_size)
         root_size[:n] = np.sqrt(sizes)
 
         def factor(has: FloatArray, weight: float, components: int) -> FloatArray:
-            return np.asarray(has * math.sqrt(weight / max(components * has.sum(), 1)))
+            return np.asarray(has * math.sqrt(weight / max(components * int(np.count_nonzero(has)), 1)))
 
         with_stress = self.stress_weight > 0
         tensor = self._tensor
