@@ -221,7 +221,7 @@ class AcquisitionSettings(Settings):
     events: bool = Field(
         default=True,
         description="Label the first frame of every new class of events, with a frame before and after it and images "
-        "on the way, whatever its P.",
+        "on the way, whatever its P. What follows a new event in the same walk waits for the next round.",
     )
     probes: Natural = Field(
         default=0,
