@@ -43,14 +43,21 @@ def toy() -> Callable[..., Committee]:
     """Committee of toy potentials with options; closed afterwards."""
     made: list[Committee] = []
 
-    def make(*, n_members: int = 2, reference: Atoms | None = None, seed: int = 0, **options: Any) -> Committee:
+    def make(
+        *,
+        n_members: int = 2,
+        reference: Atoms | None = None,
+        seed: int = 0,
+        strong_force: float = 10.0,
+        **options: Any,
+    ) -> Committee:
         settings = CommitteeSettings(
             backend=Backend.SCRIPT,
             n_members=n_members,
             subset_fraction=0.7,
             validation_fraction=0.1,
             seed=seed,
-            model=ScriptSettings(script=str(TOY), options=options),
+            model=ScriptSettings(script=str(TOY), options=options, strong_force=strong_force),
         )
         made.append(Committee(["Cu"], settings=settings, reference=reference))
         return made[-1]

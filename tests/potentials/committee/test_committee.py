@@ -97,7 +97,7 @@ def test_training_through_an_executor_is_the_same(toy: Make, copper: list[Atoms]
 
 
 def test_noise_comes_from_frames_that_a_member_has_not_seen(toy: Make, copper: list[Atoms]) -> None:
-    committee = toy().fit(copper[:20])
+    committee = toy(strong_force=0.0).fit(copper[:20])
     squared, count, energies = 0.0, 0, []
     for k in range(2):
         member, subset = committee.member(k), committee.subset(k)
@@ -110,6 +110,18 @@ def test_noise_comes_from_frames_that_a_member_has_not_seen(toy: Make, copper: l
     assert committee.noise.forces == pytest.approx(np.sqrt(squared / count), rel=1e-9)
     assert committee.noise.energy == pytest.approx(np.sqrt(np.mean(np.square(energies))), rel=1e-6)
     assert committee.noise.stress > 0
+
+
+def test_frames_torn_apart_do_not_make_the_noise(toy: Make, copper: list[Atoms]) -> None:
+    plain = toy(n_members=1).fit(copper[:20])
+    torn = [atoms.copy() for atoms in copper[:20]]
+    held_out = plain.subset(0).held_out[0]
+    torn[held_out].arrays["REF_forces"] = 1e3 * torn[held_out].arrays["REF_forces"]
+    torn[held_out].info["REF_energy"] += 1e3
+    typical = np.sqrt(np.mean([np.mean(a.arrays["REF_forces"] ** 2) for a in copper]))
+    # Its residuals count as forces of ten times the typical one, whatever their size; all weights equal, they are all there is.
+    assert toy(n_members=1).fit(torn).noise.forces < 10 * typical
+    assert toy(n_members=1, strong_force=0.0).fit(torn).noise.forces > 100 * typical
 
 
 def test_save_and_load_change_nothing(toy: Make, copper: list[Atoms], tmp_path: Path) -> None:

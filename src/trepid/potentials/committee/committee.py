@@ -219,7 +219,8 @@ class Committee(Potential):
         """Root mean square residuals of the members, with aligned energies, on the frames that they were not trained on.
 
         A single member is less good than the mean of all; this is an upper bound of what is left of the error where the
-        members agree. Where no frame is held out, the residuals are those of the training frames.
+        members agree. Where no frame is held out, the residuals are those of the training frames. Networks: labels of strong
+        forces count less, as in their training.
         """
         self._require_data()
         chosen = [r for r in self.results if r.held_out] or list(self.results)

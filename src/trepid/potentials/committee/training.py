@@ -64,7 +64,7 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class Residuals:
-    """Label less prediction over frames that the member was not trained on.
+    """Label less prediction over frames that the member was not trained on; of networks, labels of strong forces count less.
 
     Attributes
     ----------
@@ -215,7 +215,7 @@ def _train_worker(job: TrainingJob) -> tuple[bytes, dict[str, Any], Residuals]:
                     f"backend {job.environment.backend}: the worker says it trained but wrote no weights"
                 )
             worker.ask("load", member=job.member, path=str(output))
-            residuals = Residuals()
+            residuals, strong = Residuals(), _strong_force(job)
             for atoms in frames_of(job.held_out) or frames_of(job.train):
                 _, out = worker.ask(
                     "evaluate",
@@ -224,24 +224,37 @@ def _train_worker(job: TrainingJob) -> tuple[bytes, dict[str, Any], Residuals]:
                     stress=bool(atoms.cell.rank == 3),
                 )
                 stress = out["stress"][0] if "stress" in out else None
-                residuals = _add(residuals, labels_of(atoms), float(out["energy"][0]), out["forces"][0], stress)
+                residuals = _add(residuals, labels_of(atoms), float(out["energy"][0]), out["forces"][0], stress, strong)
         finally:
             worker.close()
         return output.read_bytes(), answer["report"], residuals
 
 
-def _add(r: Residuals, labels: Labels, energy: float, forces: FloatArray, stress: FloatArray | None) -> Residuals:
+def _strong_force(job: TrainingJob) -> float:
+    """Force beyond which labels weigh less, eV/A, from the typical frame; 0: all weigh the same."""
+    known = [labels_of(atoms).forces for atoms in frames_of(job.train)]
+    forces = [float(np.sqrt(np.mean(f**2))) for f in known if f is not None]
+    return float(getattr(job.settings, "strong_force", 0.0) * np.median(forces)) if forces else 0.0
+
+
+def _add(
+    r: Residuals, labels: Labels, energy: float, forces: FloatArray, stress: FloatArray | None, strong: float = 0.0
+) -> Residuals:
+    """Add a frame; residuals of labels stronger than `strong` count less, as in the training of networks."""
     if not (np.isfinite(energy) and np.isfinite(forces).all()):
         raise BackendError("the trained model gives energies or forces that are not finite")
     values: dict[str, Any] = asdict(r)
+    trust = np.ones(len(forces))
+    if strong > 0 and labels.forces is not None:
+        trust = 1 / np.sqrt(1 + (np.linalg.norm(labels.forces, axis=1) / strong) ** 2)
     if labels.energy is not None:
-        values["energy"] = (*r.energy, labels.energy - energy)
+        values["energy"] = (*r.energy, float(trust.min()) * (labels.energy - energy))
         values["n_atoms"] = (*r.n_atoms, len(forces))
     if labels.forces is not None:
-        values["forces_squared"] = r.forces_squared + float(((labels.forces - forces) ** 2).sum())
+        values["forces_squared"] = r.forces_squared + float(((trust[:, None] * (labels.forces - forces)) ** 2).sum())
         values["n_forces"] = r.n_forces + labels.forces.size
     if labels.stress is not None and stress is not None:
-        values["stress_squared"] = r.stress_squared + float(((labels.stress - stress) ** 2).sum())
+        values["stress_squared"] = r.stress_squared + float(((trust.min() * (labels.stress - stress)) ** 2).sum())
         values["n_stress"] = r.n_stress + 6
     return Residuals(**values)
 
