@@ -135,7 +135,11 @@ class Rate:
 
 
 class BlewUp(Exception):  # noqa: N818 (says what happened)
-    """A simulation on a model left reality."""
+    """A simulation on a model left reality; `positions` are those of the frames before."""
+
+    def __init__(self, message: str, positions: FloatArray) -> None:
+        super().__init__(message)
+        self.positions = positions
 
 
 def simulate(
@@ -178,9 +182,11 @@ def simulate(
             driver.step(sample_every)
             positions.append(driver.atoms.get_positions())
             if not np.isfinite(positions[-1]).all() or driver.temperature_K > HOT * temperature_K:
-                raise BlewUp(f"after {len(positions) * sample_every * timestep_fs / 1000:.2f} ps")
+                raise BlewUp(
+                    f"after {len(positions) * sample_every * timestep_fs / 1000:.2f} ps", np.array(positions[:-1])
+                )
     except TrepidError as error:
-        raise BlewUp(str(error)) from error
+        raise BlewUp(str(error), np.array(positions)) from error
     finally:
         driver.close()
     return np.array(positions)

@@ -215,7 +215,7 @@ def rate_of(potential: Potential, crystal: Atoms, duration_ps: float) -> dict[st
             equilibration_ps=5.0,
         )
     except BlewUp as end:
-        return {"onsets": f"blew up {end}"}
+        return {"onsets": f"{count_onsets(end.positions, crystal)}, then blew up {end}"}
     found = Rate(count_onsets(positions, crystal), duration_ps)
     rate, low, high = found.interval
     return {"onsets": found.n, "rate /100 ps": rate, "rate low": low, "rate high": high}

@@ -79,7 +79,7 @@ def judge(potential: Potential, crystal: Atoms, seed: int) -> str | int:
             seed=[seed, 99],
         )
     except BlewUp as end:
-        return f"blew up ({end})"
+        return f"{n_hops(hops_of(end.positions, crystal))}, then blew up {end}"
     return n_hops(hops_of(positions, crystal))
 
 
