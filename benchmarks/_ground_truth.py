@@ -164,11 +164,11 @@ def simulate(
     ------
     BlewUp
     """
-    committee = isinstance(potential, Committee)
+    engine, walked = ("ase", potential.member(0)) if isinstance(potential, Committee) else ("lammps", potential)
     driver = start_driver(
-        "ase" if committee else "lammps",
+        engine,
         crystal,
-        potential.member(0) if isinstance(potential, Committee) else potential,
+        walked,
         temperature_K=temperature_K,
         timestep_fs=timestep_fs,
         rng=np.random.default_rng(seed),

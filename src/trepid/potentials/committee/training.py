@@ -25,7 +25,8 @@ from trepid.potentials.base import FloatArray, Uncertainty
 from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.potentials.committee.environments import Environment
 from trepid.potentials.committee.process import WorkerProcess, as_arrays
-from trepid.potentials.committee.settings import BayesianSettings, ModelSettings
+from trepid.potentials.committee.settings import BayesianSettings, ModelSettings, NetworkSettings
+from trepid.potentials.committee.workers.worker_weights import trust_in
 
 KEYS = LabelKeys()
 
@@ -139,7 +140,7 @@ def train_member(job: TrainingJob) -> TrainingResult:
             model, residuals = _train_bayesian(job, job.settings)
             report: dict[str, Any] = {}
         else:
-            model, report, residuals = _train_worker(job)
+            model, report, residuals = _train_worker(job, job.settings)
     except TrepidError as error:
         raise type(error)(f"member {job.member}: {error}") from error
     return TrainingResult(
@@ -193,7 +194,7 @@ def load_bayesian(model: bytes) -> BayesianForceField:
         return BayesianForceField.load(path, n_threads=1)
 
 
-def _train_worker(job: TrainingJob) -> tuple[bytes, dict[str, Any], Residuals]:
+def _train_worker(job: TrainingJob, settings: NetworkSettings) -> tuple[bytes, dict[str, Any], Residuals]:
     assert job.environment is not None
     with tempfile.TemporaryDirectory(prefix="trepid-") as folder:
         initial, output = Path(folder) / "initial", Path(folder) / "weights"
@@ -205,7 +206,7 @@ def _train_worker(job: TrainingJob) -> tuple[bytes, dict[str, Any], Residuals]:
                 "train",
                 train=job.train,
                 validation=job.validation,
-                settings={**asdict(job.settings), "species": list(job.species)},
+                settings={**asdict(settings), "species": list(job.species)},
                 seed=job.seed,
                 initial=None if job.initial is None else str(initial),
                 output=str(output),
@@ -215,7 +216,7 @@ def _train_worker(job: TrainingJob) -> tuple[bytes, dict[str, Any], Residuals]:
                     f"backend {job.environment.backend}: the worker says it trained but wrote no weights"
                 )
             worker.ask("load", member=job.member, path=str(output))
-            residuals, strong = Residuals(), _strong_force(job)
+            residuals, strong = Residuals(), _strong_force(job, settings)
             for atoms in frames_of(job.held_out) or frames_of(job.train):
                 _, out = worker.ask(
                     "evaluate",
@@ -230,11 +231,13 @@ def _train_worker(job: TrainingJob) -> tuple[bytes, dict[str, Any], Residuals]:
         return output.read_bytes(), answer["report"], residuals
 
 
-def _strong_force(job: TrainingJob) -> float:
+def _strong_force(job: TrainingJob, settings: NetworkSettings) -> float:
     """Force beyond which labels weigh less, eV/A, from the typical frame; 0: all weigh the same."""
+    if settings.strong_force == 0:
+        return 0.0
     known = [labels_of(atoms).forces for atoms in frames_of(job.train)]
     forces = [float(np.sqrt(np.mean(f**2))) for f in known if f is not None]
-    return float(getattr(job.settings, "strong_force", 0.0) * np.median(forces)) if forces else 0.0
+    return float(settings.strong_force * np.median(forces)) if forces else 0.0
 
 
 def _add(
@@ -244,9 +247,7 @@ def _add(
     if not (np.isfinite(energy) and np.isfinite(forces).all()):
         raise BackendError("the trained model gives energies or forces that are not finite")
     values: dict[str, Any] = asdict(r)
-    trust = np.ones(len(forces))
-    if strong > 0 and labels.forces is not None:
-        trust = 1 / np.sqrt(1 + (np.linalg.norm(labels.forces, axis=1) / strong) ** 2)
+    trust = np.ones(len(forces)) if labels.forces is None else trust_in(labels.forces, strong)
     if labels.energy is not None:
         values["energy"] = (*r.energy, float(trust.min()) * (labels.energy - energy))
         values["n_atoms"] = (*r.n_atoms, len(forces))

@@ -30,6 +30,7 @@ from worker_torch import (
     restore,
     save,
 )
+from worker_weights import trust_in
 
 MAX_GRADIENT_NORM = 10.0
 FINAL_RATE = 0.01
@@ -215,17 +216,11 @@ class _Loop:
         return total / len(frames) / self.model.scale**2
 
     def _trust(self, frame: Frame) -> tuple[float, FloatArray]:
-        """Factors (square roots of weights) of the energy and stress of a frame, and of the forces on its atoms (n_atoms,).
-
-        1 / sqrt(1 + (F / F_strong)^2) with the force on the atom, for the frame with its largest one: a residual counts at
-        most as if it were F_strong, and a few frames torn apart do not outweigh the crystal. 0 for forces that are not known.
-        """
+        """Factors of the energy and stress of a frame, and of the forces on its atoms (n_atoms,), 0 for unknown ones."""
         if frame.forces is None:
             return 1.0, np.zeros(len(frame.species))
-        strong = float(self.settings["strong_force"]) * self.model.scale
-        force = np.linalg.norm(frame.forces, axis=1)
-        factors = 1.0 / np.sqrt(1.0 + (force / strong) ** 2) if strong > 0 else np.ones(len(force))
-        return float(factors.min(initial=1.0)), np.asarray(factors)
+        factors = trust_in(frame.forces, float(self.settings["strong_force"]) * self.model.scale)
+        return float(factors.min(initial=1.0)), factors
 
     def _batch(self, frames: list[Frame], batch_size: int) -> Batch:
         """Frames with labels; frames are padded to the batch size with empty ones, so that sizes of labels are fixed."""
@@ -234,12 +229,13 @@ class _Loop:
         sizes = np.array([len(f.species) for f in frames])
         energy, strain = np.zeros(batch_size), np.zeros((batch_size, 6))
         has_energy, has_stress = np.zeros(batch_size), np.zeros(batch_size)
-        for k, f in enumerate(frames):
+        trust = [self._trust(f) for f in frames]
+        for k, (f, (of_frame, _)) in enumerate(zip(frames, trust, strict=True)):
             if f.energy is not None:
-                energy[k], has_energy[k] = (f.energy - shifts[f.species].sum()) / scale, self._trust(f)[0]
+                energy[k], has_energy[k] = (f.energy - shifts[f.species].sum()) / scale, of_frame
             if f.stress is not None:
-                strain[k], has_stress[k] = f.stress * f.volume / scale, self._trust(f)[0]
-        has_forces = np.concatenate([self._trust(f)[1] for f in frames])
+                strain[k], has_stress[k] = f.stress * f.volume / scale, of_frame
+        has_forces = np.concatenate([of_atoms for _, of_atoms in trust])
         forces = [np.zeros((len(f.species), 3)) if f.forces is None else f.forces / scale for f in frames]
         root_size = np.ones(batch_size)
         root_size[:n] = np.sqrt(sizes)

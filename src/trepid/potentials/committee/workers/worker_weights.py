@@ -1,0 +1,26 @@
+"""How much a label weighs by the force it is about: one rule for the loss of networks and for the noise of a committee."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+def trust_in(forces: FloatArray, strong: float) -> FloatArray:
+    """Factor (square root of the weight) of every atom, (n_atoms,): 1 / sqrt(1 + (F / F_strong)^2).
+
+    A residual counts at most as if it were F_strong, so that a few frames torn apart do not outweigh the crystal. For the energy
+    and stress of a frame take the smallest factor of its atoms.
+
+    Parameters
+    ----------
+    forces : (n_atoms, 3) array
+        Labels, eV/A.
+    strong : float
+        F_strong, eV/A; 0: all weigh the same.
+    """
+    if strong == 0:
+        return np.ones(len(forces))
+    return np.asarray(1.0 / np.sqrt(1.0 + (np.linalg.norm(forces, axis=1) / strong) ** 2))
