@@ -7,7 +7,7 @@ import os
 import pickle
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from trepid.data.frames import LabelKeys, labels_of, read_frames
 from trepid.errors import ConfigError
 from trepid.execution import InlineExecutor, LocalExecutor, make_executor
 from trepid.potentials.base import Noise, Prediction
+from trepid.reference import IsolatedReference, Reference, make_reference
 
 NOISE = Noise(energy=1e-3, forces=0.01, stress=1e-3)
 
@@ -44,7 +45,7 @@ class Desk:
         return Unreliable(self.folder / "calls", plan, delay_s=delay_s)
 
     def batch(
-        self, frames: Sequence[Atoms], reference: Unreliable, executor: Executor, *, retries: int = 1, **options: object
+        self, frames: Sequence[Atoms], reference: Reference, executor: Executor, *, retries: int = 1, **options: object
     ) -> list[Atoms | None]:
         checker = LabelChecker(LabelHistory())
         requests = [request(k, atoms) for k, atoms in enumerate(frames, start=1)]
@@ -341,12 +342,25 @@ def test_a_worker_keeps_its_reference(tmp_path: Path) -> None:
     for reference in (first, first, second):
         for atoms in frames:
             assert compute_label(LabelTask(reference, atoms, LabelKeys())).labelled is not None
-        assert len(_kept) == 1
-    kept = next(iter(_kept.values()))
+    kept = _kept.reference
+    assert kept is not None
     compute_label(LabelTask(second, frames[0], LabelKeys()))
-    assert next(iter(_kept.values())) is kept
+    assert _kept.reference is kept
     compute_label(LabelTask(first, frames[0], LabelKeys()))
-    assert next(iter(_kept.values())) is not kept
+    assert _kept.reference is not kept
+
+
+def test_workers_that_are_threads_have_references_of_their_own(desk: Desk) -> None:
+    """Parsl's thread executor: one engine, its process and its pipes must not serve two of them at a time."""
+    frames = some_frames(12)
+    reference = IsolatedReference(make_reference("ase", calculator="emt"), timeout_s=120.0)
+    with ThreadPoolExecutor(3) as threads:
+        found = desk.batch(frames, reference, threads)
+    for atoms, labelled in zip(frames, found, strict=True):
+        assert labelled is not None
+        np.testing.assert_allclose(labels_of(labelled).forces, truth(atoms)[1], atol=1e-9)
+    assert not desk.events(Failure)
+    assert not desk.events(Doubted)
 
 
 PARSL = """\

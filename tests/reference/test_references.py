@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from trepid.reference import (
     TBLiteReference,
     make_reference,
 )
+from trepid.reference.calculator import claim_file, claim_folder
 
 
 def test_tblite_gives_the_labels_of_the_shared_data(data_dir: Path) -> None:
@@ -250,6 +254,22 @@ def test_every_label_of_a_file_based_engine_has_a_folder_of_its_own(tmp_path: Pa
     assert sorted(entry.name for entry in (tmp_path / "engine").iterdir()) == ["label-0001", "label-0002"]
     make_reference("tblite", directory=tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("claim", [claim_folder, claim_file])
+def test_labels_side_by_side_never_share_a_place(tmp_path: Path, claim: Callable[[Path, str], Path]) -> None:
+    n_workers, n_labels = 4, 25
+    together = threading.Barrier(n_workers)
+
+    def worker(_: int) -> list[Path]:
+        together.wait()
+        return [claim(tmp_path / "engine", "label-{:04d}") for _ in range(n_labels)]
+
+    with ThreadPoolExecutor(n_workers) as threads:
+        places = [place for claimed in threads.map(worker, range(n_workers)) for place in claimed]
+    assert sorted(places) == sorted((tmp_path / "engine").iterdir())
+    assert len(set(places)) == n_workers * n_labels
+    assert (tmp_path / "engine" / f"label-{n_workers * n_labels:04d}").exists()
 
 
 def test_a_directory_that_cannot_be_made(tmp_path: Path, copper: Atoms) -> None:

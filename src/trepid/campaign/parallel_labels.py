@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -71,21 +72,29 @@ class LabelRequest:
     before: Callable[[], Before]
 
 
-_kept: dict[str, Reference] = {}
-"""The reference of this process, by the digest of its pickle: engines take time to start."""
+class _Kept(threading.local):
+    """The reference of this worker: engines take time to start.
+
+    Of this thread: with the threads of Parsl several workers share a process, and no engine answers two at a time.
+    """
+
+    digest: bytes = b""
+    reference: Reference | None = None
+
+
+_kept = _Kept()
 
 
 def compute_label(task: LabelTask) -> LabelAnswer:
     """Label one frame: what a worker does."""
-    digest = hashlib.sha256(task.reference).hexdigest()
-    if digest not in _kept:
-        for other in _kept.values():
-            other.close()
-        _kept.clear()
-        _kept[digest] = pickle.loads(task.reference)
+    digest = hashlib.sha256(task.reference).digest()
+    if _kept.reference is None or _kept.digest != digest:
+        if _kept.reference is not None:
+            _kept.reference.close()
+        _kept.reference, _kept.digest = pickle.loads(task.reference), digest
     began = time.perf_counter()
     try:
-        labelled = _kept[digest].label(task.atoms, keys=task.keys)
+        labelled = _kept.reference.label(task.atoms, keys=task.keys)
     except (LabelError, ConfigError) as error:
         return LabelAnswer(None, error, time.perf_counter() - began)
     return LabelAnswer(labelled, None, time.perf_counter() - began)

@@ -19,7 +19,7 @@ from ase.calculators.calculator import (
 )
 
 from trepid.errors import ConfigError
-from trepid.reference.calculator import CalculatorReference, flat_parameters, next_free
+from trepid.reference.calculator import CalculatorReference, claim_folder, flat_parameters
 
 
 class ASECalculatorReference(CalculatorReference):
@@ -89,9 +89,7 @@ class ASECalculatorReference(CalculatorReference):
     def _calculator(self) -> Any:
         calculator = self._made()
         if self.directory is not None and isinstance(getattr(calculator, "directory", None), (str, os.PathLike)):
-            folder = next_free(self.directory, "label-{:04d}")
-            folder.mkdir()
-            calculator.directory = str(folder)
+            calculator.directory = str(claim_folder(self.directory, "label-{:04d}"))
         return calculator
 
     def _made(self) -> Any:

@@ -6,6 +6,8 @@ import json
 import logging
 import re
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -122,10 +124,23 @@ def flat_parameters(parameters: dict[str, Any]) -> dict[str, str | float | int]:
     }
 
 
-def next_free(directory: Path, pattern: str) -> Path:
-    """First path `directory / pattern.format(1, 2, ...)` that does not exist yet; the folder is made where missing.
+def claim(directory: Path, pattern: str, make: Callable[[Path], None]) -> Path:
+    """Make the first of `directory / pattern.format(1, 2, ...)` that does not exist yet; `directory` where missing.
 
-    Every label gets a place of its own: an engine that finds files of an earlier one may restart from them.
+    Every label gets a place of its own: an engine that finds files of an earlier one may restart from them. Labels are
+    computed side by side, so that looking first and making afterwards would give one place to two of them.
+
+    Parameters
+    ----------
+    directory : Path
+    pattern : str
+    make : callable
+        Makes the path or raises `FileExistsError`, in one step of the file system.
+
+    Raises
+    ------
+    ConfigError
+        The folder cannot be made or written to.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -133,7 +148,26 @@ def next_free(directory: Path, pattern: str) -> Path:
         raise ConfigError(
             f"cannot make the folder {directory} for the files of the engine: {error.strerror}"
         ) from error
-    return next(path for n in count(1) if not (path := directory / pattern.format(n)).exists())
+    for n in count(1):
+        path = directory / pattern.format(n)
+        try:
+            make(path)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ConfigError(f"cannot make {path} for the files of the engine: {error.strerror}") from error
+        return path
+    raise AssertionError("count ends")
+
+
+def claim_folder(directory: Path, pattern: str) -> Path:
+    """A new folder of its own for a label; see `claim`."""
+    return claim(directory, pattern, Path.mkdir)
+
+
+def claim_file(directory: Path, pattern: str) -> Path:
+    """A new, empty file of its own for a label; see `claim`."""
+    return claim(directory, pattern, partial(Path.touch, exist_ok=False))
 
 
 def positive(engine: str, parameter: str, value: Any) -> float:

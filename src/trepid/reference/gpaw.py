@@ -12,7 +12,7 @@ from typing import Any
 from ase import Atoms
 
 from trepid.errors import ConfigError
-from trepid.reference.calculator import CalculatorReference, flat_parameters, next_free, positive
+from trepid.reference.calculator import CalculatorReference, claim_file, flat_parameters, positive
 
 INSTALL_HINT = (
     "GPAW is not installed: pip install 'trepid[gpaw]' (needs a C++ compiler); where that does not find MPI, BLAS or"
@@ -105,7 +105,7 @@ class GPAWReference(CalculatorReference):
             )
 
     def _calculator(self) -> Any:
-        self._log = None if self.directory is None else next_free(self.directory, "gpaw-{:04d}.txt")
+        self._log = None if self.directory is None else claim_file(self.directory, "gpaw-{:04d}.txt")
         return self._made(txt=self._log)
 
     def _made(self, *, txt: Path | None) -> Any:
