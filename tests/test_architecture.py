@@ -9,6 +9,7 @@ import trepid
 
 SOURCE = Path(trepid.__file__).parent
 FLOORS = (
+    ("__main__",),
     ("cli",),
     ("report",),
     ("campaign",),

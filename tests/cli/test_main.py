@@ -9,7 +9,23 @@ import pytest
 from trepid.cli.main import app
 from trepid.errors import NumericsError, TrepidError, UntrustedError
 
-VERBS = ("init", "check", "learn", "fit", "evaluate", "md", "status", "report", "schema", "doctor")
+VERBS = (
+    *(
+        "init",
+        "check",
+        "learn",
+        "fit",
+        "evaluate",
+        "md",
+        "anharmonicity",
+        "export",
+        "status",
+        "plan",
+        "report",
+        "schema",
+    ),
+    "doctor",
+)
 HEAVY = ("scipy", "ase", "matplotlib", "tblite", "jinja2", "yaml", "trepid._native", "trepid.config")
 
 
@@ -41,6 +57,11 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_version(trepid) -> None:
     assert trepid("--version").out.startswith("trepid ")
+
+
+def test_the_command_line_of_an_interpreter(trepid) -> None:
+    told = subprocess.run([sys.executable, "-m", "trepid", "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout == trepid("--version").out
 
 
 @pytest.mark.parametrize(
