@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -107,9 +108,8 @@ def look_over_campaign(path: Path) -> Verdict:
         },
     )
     try:
-        reference = reference_of(campaign)
-        reference.check(crystal)
-        reference.close()
+        with closing(reference_of(campaign)) as reference:
+            reference.check(crystal)
     except TrepidError as error:
         verdict.problems.append(str(error))
     if isinstance(campaign, RoundsCampaign):

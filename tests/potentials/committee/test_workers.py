@@ -154,7 +154,15 @@ def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
         "serve('sleeper', '1', lambda request: time.sleep(1), lambda path: time.sleep(600))\n"
     )
     worker = WorkerProcess(Environment("sleeper", sys.executable, str(script)), silence_s=0.1)
-    request = {"train": "", "validation": "", "settings": {}, "seed": 0, "initial": None, "output": "x"}
+    request = {
+        "train": "",
+        "validation": "",
+        "settings": {},
+        "strong_force": 0.0,
+        "seed": 0,
+        "initial": None,
+        "output": "x",
+    }
     assert worker.ask("train", **request)[0] == {"report": None}
     with pytest.raises(WorkerDied, match=r"did not answer for 0\.1 s \(load\)"):
         worker.ask("load", member=0, path="x")
@@ -206,7 +214,7 @@ def test_a_worker_ends_with_its_owner(tmp_path: Path) -> None:
         "from trepid.potentials.committee.environments import Environment\n"
         "from trepid.potentials.committee.process import WorkerProcess\n"
         f"w = WorkerProcess(Environment('sleeper', sys.executable, {str(worker)!r}))\n"
-        "w.ask('train', train='', validation='', settings={}, seed=0, initial=None, output='x')\n"
+        "w.ask('train', train='', validation='', settings={}, strong_force=0.0, seed=0, initial=None, output='x')\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "TMPDIR": str(tmp_path)}
     process = subprocess.Popen([sys.executable, str(owner)], env=environment)

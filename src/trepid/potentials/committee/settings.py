@@ -76,9 +76,9 @@ class NetworkSettings:
         Weights in the loss. Energies enter per square root of an atom, stresses as `stress * volume / sqrt(n_atoms)`, so
         that all three are of the size of a force times 1 A whatever the size of the frame; all over the mean squared force.
     strong_force : float
-        In root mean square forces of the first training frames (in eV/A with a foundation model): labels of stronger forces
-        weigh less, as 1 / (1 + (F / F_strong)^2) on each atom, energy and stress of a frame by its largest force. 0: all
-        weigh the same.
+        In typical forces of the training frames (the median over frames of the root mean square component): labels of
+        stronger forces weigh less, as 1 / (1 + (F / F_strong)^2) on each atom, energy and stress of a frame by its largest
+        force. 0: all weigh the same.
     ema_decay : float
         Of the running average of the weights, which is what is kept.
     foundation_model : str, optional

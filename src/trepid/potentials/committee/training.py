@@ -200,6 +200,7 @@ def _train_worker(job: TrainingJob, settings: NetworkSettings) -> tuple[bytes, d
         initial, output = Path(folder) / "initial", Path(folder) / "weights"
         if job.initial is not None:
             initial.write_bytes(job.initial)
+        strong = _strong_force(job, settings)
         worker = WorkerProcess(job.environment)
         try:
             answer, _ = worker.ask(
@@ -207,6 +208,7 @@ def _train_worker(job: TrainingJob, settings: NetworkSettings) -> tuple[bytes, d
                 train=job.train,
                 validation=job.validation,
                 settings={**asdict(settings), "species": list(job.species)},
+                strong_force=strong,
                 seed=job.seed,
                 initial=None if job.initial is None else str(initial),
                 output=str(output),
@@ -216,7 +218,7 @@ def _train_worker(job: TrainingJob, settings: NetworkSettings) -> tuple[bytes, d
                     f"backend {job.environment.backend}: the worker says it trained but wrote no weights"
                 )
             worker.ask("load", member=job.member, path=str(output))
-            residuals, strong = Residuals(), _strong_force(job, settings)
+            residuals = Residuals()
             for atoms in frames_of(job.held_out) or frames_of(job.train):
                 _, out = worker.ask(
                     "evaluate",

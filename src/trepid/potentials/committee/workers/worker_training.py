@@ -57,7 +57,7 @@ def train(architecture: Architecture, request: TrainRequest) -> dict[str, Any]:
     fine_tune = request.initial is not None or saved["foundation"] is not None
     epochs = int(s["fine_tune_epochs"] if fine_tune else s["max_epochs"])
     rate = float(s["fine_tune_learning_rate"] if fine_tune else s["learning_rate"])
-    loop = _Loop(assembled(architecture, module, saved), s)
+    loop = _Loop(assembled(architecture, module, saved), s, strong_force=request.strong_force)
     best = loop.run(frames, validation, epochs=epochs, rate=rate, rng=np.random.default_rng(request.seed))
     save(request.output, saved, best.weights)
     compiled_now = loop.network.is_compiled
@@ -136,10 +136,14 @@ class _Best:
 
 
 class _Loop:
-    """Adam with a cosine schedule, a running average of the weights, and the validation loss as the judge."""
+    """Adam with a cosine schedule, a running average of the weights, and the validation loss as the judge.
 
-    def __init__(self, model: TorchModel, settings: dict[str, Any]) -> None:
+    `strong_force` (eV/A) is that of `TrainRequest`.
+    """
+
+    def __init__(self, model: TorchModel, settings: dict[str, Any], *, strong_force: float) -> None:
         self.model, self.network, self.settings = model, model.network, settings
+        self.strong_force = strong_force
         self.energy_weight, self.forces_weight, self.stress_weight = (
             float(settings[f"{kind}_weight"]) for kind in ("energy", "forces", "stress")
         )
@@ -219,7 +223,7 @@ class _Loop:
         """Factors of the energy and stress of a frame, and of the forces on its atoms (n_atoms,), 0 for unknown ones."""
         if frame.forces is None:
             return 1.0, np.zeros(len(frame.species))
-        factors = trust_in(frame.forces, float(self.settings["strong_force"]) * self.model.scale)
+        factors = trust_in(frame.forces, self.strong_force)
         return float(factors.min(initial=1.0)), factors
 
     def _batch(self, frames: list[Frame], batch_size: int) -> Batch:
