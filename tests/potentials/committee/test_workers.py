@@ -185,6 +185,20 @@ def test_a_worker_that_hangs_in_the_middle_of_its_answer(tmp_path: Path) -> None
     assert not worker.alive
 
 
+def test_a_worker_that_hangs_and_does_not_take_its_request(tmp_path: Path) -> None:
+    """More than a pipe holds: it must not be the sender that waits for ever. And a pipe closed at the other end is a death."""
+    script = tmp_path / "worker.py"
+    script.write_text("import time\ntime.sleep(600)\n")
+    worker = WorkerProcess(Environment("sleeper", sys.executable, str(script)), silence_s=0.1)
+    with pytest.raises(WorkerDied, match=r"did not answer for 0\.1 s \(evaluate\)"):
+        worker.ask("evaluate", {"positions": np.zeros((100_000, 3))})
+    assert not worker.alive
+    script.write_text("import sys\nsys.exit(3)\n")
+    worker = WorkerProcess(Environment("sleeper", sys.executable, str(script)))
+    with pytest.raises(WorkerDied, match="died with exit code 3"):
+        worker.ask("evaluate", {"positions": np.zeros((100_000, 3))})
+
+
 def test_how_long_a_worker_may_be_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TREPID_WORKER_SILENCE_S", raising=False)
     assert default_silence_s() == SILENCE_S

@@ -86,8 +86,10 @@ class WorkerProcess:
             raise BackendError(
                 f"backend {environment.backend}: {environment.python} cannot be started: {error.strerror}"
             ) from error
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._pipe = _PatientPipe(self._process.stdout.fileno())
+        self._requests = _PatientWriter(self._process.stdin.fileno(), patience_s=self._silence_s)
+        self._pipe = _PatientReader(self._process.stdout.fileno())
         self._answers = io.BufferedReader(self._pipe)
         self._end = weakref.finalize(self, _end, self._process, self.folder)
 
@@ -104,11 +106,10 @@ class WorkerProcess:
             The worker says that it could not do it.
         """
         name = self.environment.backend
-        assert self._process.stdin is not None
         self._pipe.patience_s = None if verb == "train" else self._silence_s
         answered = False
         try:
-            send(self._process.stdin, {"verb": verb, **fields}, arrays)
+            send(self._requests, {"verb": verb, **fields}, arrays)
             header, out = receive(self._answers)
             answered = True
         except TimeoutError as error:
@@ -165,7 +166,7 @@ def default_silence_s() -> float:
     return seconds
 
 
-class _PatientPipe(io.RawIOBase):
+class _PatientReader(io.RawIOBase):
     """The reading end of a pipe; reads raise TimeoutError after `patience_s` without a byte, None: never."""
 
     def __init__(self, descriptor: int) -> None:
@@ -181,9 +182,38 @@ class _PatientPipe(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """As of `io.RawIOBase`."""
-        if not self._poll.poll(None if self.patience_s is None else min(1000 * self.patience_s, _LONGEST_POLL_MS)):
+        if not self._poll.poll(None if self.patience_s is None else _milliseconds(self.patience_s)):
             raise TimeoutError(f"silent for {self.patience_s:g} s")
         return os.readv(self._descriptor, [buffer])
+
+
+class _PatientWriter(io.RawIOBase):
+    """The writing end of a pipe; writes raise TimeoutError when nobody takes a byte for `patience_s`."""
+
+    def __init__(self, descriptor: int, *, patience_s: float) -> None:
+        super().__init__()
+        self._descriptor, self._patience_s = descriptor, patience_s
+        os.set_blocking(descriptor, False)  # else a large write would wait for ever for a reader that hangs
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write all of `data`."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while rest:
+            if not self._poll.poll(_milliseconds(self._patience_s)):
+                raise TimeoutError(f"took nothing for {self._patience_s:g} s")
+            rest = rest[os.write(self._descriptor, rest) :]
+        return size
+
+
+def _milliseconds(seconds: float) -> float:
+    return min(1000 * seconds, _LONGEST_POLL_MS)
 
 
 def _end(process: subprocess.Popen[bytes], folder: Path) -> None:

@@ -11,6 +11,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
+from io import RawIOBase
 from typing import IO, Any
 
 import numpy as np
@@ -33,7 +34,9 @@ class ChannelClosed(ChannelError):  # noqa: N818 (the end of a conversation is n
     """The other side is gone."""
 
 
-def send(stream: IO[bytes], header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> None:
+def send(
+    stream: IO[bytes] | RawIOBase, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None
+) -> None:
     """Write one message and flush."""
     parts, listing = [], []
     for name, array in (arrays or {}).items():
