@@ -5,7 +5,8 @@ an event. A campaign may ask for 40 labels more; its walkers run on the model, a
 
 path       energy of the way of one Cu to the neighbouring empty site: 9 images, relaxed with the reference, in data/
 forces     mean absolute error on the frames with a displaced Cu of the shared data
-probes     the same with images on the way to empty sites among the labels, for a horizon of 1 ms
+probes     the same with images on the way to empty sites among the labels, for a horizon of 1 ms; beside it the probes with the
+           default horizon of 10 ns, and that of 1 ms without probes
 labels     the same campaign with labels at random, from hot MD without uncertainty, and by the published P_U * P_E
 
     python benchmarks/cui_rounds.py truth            # the frames to start from: 15 labels and the force constants
@@ -37,6 +38,8 @@ EXTRA_LABELS = 40
 CAMPAIGNS: dict[str, dict[str, Any]] = {
     "uncertainty": {},
     "probes": {"probes": 4, "horizon_ns": 1e6},
+    "probes-10ns": {"probes": 4},
+    "1ms": {"horizon_ns": 1e6},
     "random": {"kind": "random"},
     "hot": {"kind": "hot"},
     "published": {"viability": "gaussian", "batch": "bernoulli", "events": False},

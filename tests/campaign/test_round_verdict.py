@@ -9,7 +9,7 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 
 from trepid.acquisition.calibration import Calibration
-from trepid.campaign.assess import calibrate, compare_before_training, pooled_factor, typical_force
+from trepid.campaign.assess import calibrate, compare_before_training, latest_scale, typical_force
 from trepid.campaign.ledger import Reason, StopReason
 from trepid.campaign.round_events import events_of, events_seen, find_sites
 from trepid.campaign.round_files import Calibrated, Pick, RoundRecord, Selection, SigmaA
@@ -133,13 +133,14 @@ def test_calibration_is_by_species_and_its_factor_from_earlier_rounds() -> None:
     assert later["Cl"].factor is None
 
 
-def test_the_pooled_factor_weighs_by_the_number_of_labels() -> None:
+def test_the_factor_is_that_of_the_last_round_with_labels() -> None:
     records = [
-        record(1, calibration={"all": Calibrated(Calibration(100, 0.0, 0.0, 1.0))}),
-        record(2, calibration={"all": Calibrated(Calibration(300, 0.0, 0.0, 3.0))}),
+        record(1, calibration={"all": Calibrated(Calibration(300, 0.0, 0.0, 9.0))}),
+        record(2, calibration={"all": Calibrated(Calibration(100, 0.0, 0.0, 1.5))}),
+        record(3),
     ]
-    assert pooled_factor(records, "all") == pytest.approx(np.sqrt((100 * 1 + 300 * 9) / 400))
-    assert pooled_factor(records, "Na") is None
+    assert latest_scale(records, "all") == 1.5
+    assert latest_scale(records, "Na") is None
 
 
 def test_frames_without_prediction_are_not_compared() -> None:

@@ -174,16 +174,16 @@ def calibration_by_species(errors: ArrayLike, stds: ArrayLike, symbols: Sequence
 
 @dataclass(frozen=True)
 class RoundCalibration:
-    """Calibration of the labels of one round, as announced and after a scale learnt in earlier rounds.
+    """Calibration of the labels of one round, as announced and after the scale of the round before.
 
     Attributes
     ----------
     before : Calibration
         Of the standard deviations as announced.
     scale : float or None
-        Factor fitted to all earlier rounds together; None in the first, which has none.
+        Factor fitted to the round before; None in the first, which has none.
     after : Calibration or None
-        Of the standard deviations times `scale`; None without one, or where every earlier error is zero.
+        Of the standard deviations times `scale`; None without one, or where every error of the round before is zero.
     """
 
     before: Calibration
@@ -192,7 +192,10 @@ class RoundCalibration:
 
 
 def calibration_of_rounds(errors: Sequence[ArrayLike], stds: Sequence[ArrayLike]) -> list[RoundCalibration]:
-    """Calibration round by round; no round is scaled by what its own errors say.
+    """Calibration round by round; no round is scaled by what its own errors say, but by the round before.
+
+    Not by all earlier rounds together: the model changes, and the errors of the first one, which is wrong where it is
+    surest, would be remembered for good.
 
     Parameters
     ----------
@@ -202,12 +205,10 @@ def calibration_of_rounds(errors: Sequence[ArrayLike], stds: Sequence[ArrayLike]
     if len(errors) != len(stds):
         raise ValueError(f"{len(errors)} rounds of errors and {len(stds)} of stds: they must agree")
     rounds: list[RoundCalibration] = []
-    seen: list[FloatArray] = []
     for e, s in zip(errors, stds, strict=True):
-        scale = float(np.sqrt(np.mean(np.concatenate(seen) ** 2))) if seen else None
+        scale = rounds[-1].before.scale if rounds else None
         after = None if scale is None or scale == 0.0 else calibration(e, scale * np.asarray(s, dtype=np.float64))
         rounds.append(RoundCalibration(before=calibration(e, s), scale=scale, after=after))
-        seen.append(z_scores(e, s))
     return rounds
 
 

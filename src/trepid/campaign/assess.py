@@ -41,14 +41,15 @@ def compare_before_training(frames: Sequence[Atoms], keys: LabelKeys) -> Compari
 
 
 def calibrate(comparison: Comparison | None, earlier: Sequence[RoundRecord]) -> dict[str, Calibrated]:
-    """Calibration of the forces by species, as announced and with the factor that earlier rounds asked for.
+    """Calibration of the forces by species, as announced and with the factor that the round before asked for.
 
     Parameters
     ----------
     comparison : Comparison or None
         Of the labels of this round, predicted before training.
     earlier : sequence of RoundRecord
-        Their scales, pooled, make the factor: it has seen none of the labels it is judged on.
+        The factor is the scale of the last one with labels: it has seen none of those it is judged on. Only of that one, as
+        the first models are wrong in a way of their own, which all rounds pooled would never forget.
     """
     std = None if comparison is None else comparison.forces_std
     if comparison is None or std is None or not (std > 0).all():
@@ -56,7 +57,7 @@ def calibrate(comparison: Comparison | None, earlier: Sequence[RoundRecord]) -> 
     errors, found = comparison.forces_error, {}
     for name in [ALL, *sorted(set(comparison.symbols.tolist()))]:
         mask = np.ones(len(errors), dtype=bool) if name == ALL else comparison.symbols == name
-        factor = pooled_factor(earlier, name)
+        factor = latest_scale(earlier, name)
         found[name] = Calibrated(
             before=calibration(errors[mask], std[mask]),
             factor=factor,
@@ -65,11 +66,10 @@ def calibrate(comparison: Comparison | None, earlier: Sequence[RoundRecord]) -> 
     return found
 
 
-def pooled_factor(records: Sequence[RoundRecord], name: str) -> float | None:
-    """sqrt(<z^2>) over the labels of all these rounds, of one species or of all; None where there are none."""
-    known = [record.calibration[name].before for record in records if name in record.calibration]
-    n = sum(each.n for each in known)
-    return float(np.sqrt(sum(each.n * each.scale**2 for each in known) / n)) if n else None
+def latest_scale(records: Sequence[RoundRecord], name: str) -> float | None:
+    """Calibration scale of the last of these rounds that knows one of a species, or of all; None where none does."""
+    known = [record.calibration[name].before.scale for record in records if name in record.calibration]
+    return known[-1] if known else None
 
 
 def typical_force(frames: Sequence[Atoms], keys: LabelKeys) -> float:

@@ -201,7 +201,7 @@ class Calibrated:
     before : Calibration
         As the model announced its errors.
     factor : float or None
-        What earlier rounds would have multiplied the announced errors with; None where there is no earlier one.
+        What the round before would have multiplied the announced errors with; None where there is no earlier one.
     after : Calibration or None
         With that factor.
     """

@@ -66,7 +66,7 @@ def coverage_by_round(records: Sequence[RoundRecord], *, size: tuple[float, floa
     _round_axis(axes)
     axes.set_ylabel("force components inside (%)")
     axes.legend(loc="lower right")
-    note(axes, "filled: as announced\nopen: with the factor of earlier rounds", y=0.12, va="bottom")
+    note(axes, "filled: as announced\nopen: with the factor of the round before", y=0.12, va="bottom")
     return figure
 
 

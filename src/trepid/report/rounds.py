@@ -120,7 +120,7 @@ def _calibrated(record: RunRecord) -> list[Section]:
             )
     head = ("round", "species", "components", "68 %", "95 %", "scale", "factor", "68 % scaled", "95 % scaled")
     text = (
-        "The factor is what the errors of earlier rounds would have multiplied the announced ones with; it has seen none of "
+        "The factor is what the errors of the round before would have multiplied the announced ones with; it has seen none of "
         "the labels it is judged on."
     )
     return [Section("Calibration, round by round", text, pictures, table=Table(head, tuple(rows)))]

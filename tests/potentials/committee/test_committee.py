@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from trepid.errors import BackendError, ConfigError, DataError, ModelFileError
 from trepid.potentials import load_potential
 from trepid.potentials.base import Prediction, Uncertainty
 from trepid.potentials.committee import BayesianSettings, Committee, CommitteeSettings
+from trepid.potentials.committee.residuals import typical_rms
 
 Make = Callable[..., Committee]
 
@@ -98,30 +99,54 @@ def test_training_through_an_executor_is_the_same(toy: Make, copper: list[Atoms]
 
 def test_noise_comes_from_frames_that_a_member_has_not_seen(toy: Make, copper: list[Atoms]) -> None:
     committee = toy(strong_force=0.0).fit(copper[:20])
-    squared, count, energies = 0.0, 0, []
+    forces, energies = [], []
     for k in range(2):
         member, subset = committee.member(k), committee.subset(k)
         assert subset.held_out
         for i in subset.held_out:
             p = member.predict(copper[i])
-            squared += float(((p.forces - copper[i].arrays["REF_forces"]) ** 2).sum())
-            count += p.forces.size
-            energies.append((p.energy - copper[i].info["REF_energy"]) / np.sqrt(len(copper[i])))
-    assert committee.noise.forces == pytest.approx(np.sqrt(squared / count), rel=1e-9)
-    assert committee.noise.energy == pytest.approx(np.sqrt(np.mean(np.square(energies))), rel=1e-6)
+            forces.append(float(((p.forces - copper[i].arrays["REF_forces"]) ** 2).mean()))
+            energies.append((p.energy - copper[i].info["REF_energy"]) ** 2 / len(copper[i]))
+    assert committee.noise.forces == pytest.approx(typical_rms(forces, 3 * len(copper[0])), rel=1e-9)
+    assert committee.noise.forces <= np.sqrt(np.mean(forces))
+    assert committee.noise.energy == pytest.approx(typical_rms(energies, 1), rel=1e-6)
     assert committee.noise.stress > 0
+
+
+@pytest.mark.parametrize("n", [1, 6, 192])
+def test_the_typical_rms_is_the_rms_of_gaussian_residuals(n: int) -> None:
+    squares = (0.3 * np.random.default_rng(0).normal(size=(20_000, n))) ** 2
+    assert typical_rms(squares.mean(axis=1).tolist(), n) == pytest.approx(0.3, rel=0.05)
+    assert np.isnan(typical_rms([], n))
+
+
+def test_few_frames_unlike_the_others_do_not_make_the_noise() -> None:
+    calm = [0.01**2] * 18
+    assert typical_rms(calm, 192) == pytest.approx(0.01, rel=1e-9)
+    for error in (0.5, 50.0):
+        assert typical_rms([*calm, error**2, error**2], 192) == pytest.approx(0.01 * np.sqrt(0.9 + 0.1 * 4), rel=0.01)
+    # Frames of other sizes count by their components.
+    assert typical_rms([1.0, 1.0, 2.0], [300, 300, 600]) == pytest.approx(np.sqrt(1.5), rel=1e-9)
 
 
 def test_frames_torn_apart_do_not_make_the_noise(toy: Make, copper: list[Atoms]) -> None:
     plain = toy(n_members=1).fit(copper[:20])
-    torn = [atoms.copy() for atoms in copper[:20]]
-    held_out = plain.subset(0).held_out[0]
-    torn[held_out].arrays["REF_forces"] = 1e3 * torn[held_out].arrays["REF_forces"]
-    torn[held_out].info["REF_energy"] += 1e3
+
+    def torn(frames: Sequence[int]) -> list[Atoms]:
+        changed = [atoms.copy() for atoms in copper[:20]]
+        for i in frames:
+            changed[i].arrays["REF_forces"] = 1e3 * changed[i].arrays["REF_forces"]
+            changed[i].info["REF_energy"] += 1e3
+        return changed
+
+    held_out = plain.subset(0).held_out
+    assert len(held_out) > 2
+    for strong_force in (10.0, 0.0):  # one is unlike the others, whatever it weighs
+        assert toy(n_members=1, strong_force=strong_force).fit(torn(held_out[:1])).noise.forces < 2 * plain.noise.forces
+    # Where all are torn it is the weights that keep the noise down: they count as forces of ten times the typical one.
     typical = np.sqrt(np.mean([np.mean(a.arrays["REF_forces"] ** 2) for a in copper]))
-    # Its residuals count as forces of ten times the typical one, whatever their size; all weights equal, they are all there is.
-    assert toy(n_members=1).fit(torn).noise.forces < 10 * typical
-    assert toy(n_members=1, strong_force=0.0).fit(torn).noise.forces > 100 * typical
+    assert toy(n_members=1).fit(torn(held_out)).noise.forces < 10 * typical
+    assert toy(n_members=1, strong_force=0.0).fit(torn(held_out)).noise.forces > 100 * typical
 
 
 def test_save_and_load_change_nothing(toy: Make, copper: list[Atoms], tmp_path: Path) -> None:
@@ -168,7 +193,7 @@ def test_damaged_files_are_told_in_one_line(toy: Make, copper: list[Atoms], tmp_
         "cut": good[: len(good) // 2],
         "short": good[:10],
         "flipped": good[:3000] + bytes([good[3000] ^ 1]) + good[3001:],
-        "manifest": good.replace(b'"version": 1', b'"version": 7'),
+        "manifest": good.replace(b'"version": 2', b'"version": 7'),
     }
     for name, data in damaged.items():
         path.write_bytes(data)

@@ -29,6 +29,7 @@ from trepid.potentials.calculator import PotentialCalculator
 from trepid.potentials.committee.committee_file import CommitteeContents, read_committee, write_committee
 from trepid.potentials.committee.environments import Environment, environment_of
 from trepid.potentials.committee.members import BayesianEvaluator, Evaluator, MemberPredictions, WorkerEvaluator
+from trepid.potentials.committee.residuals import typical_rms
 from trepid.potentials.committee.settings import Backend, BayesianSettings, CommitteeSettings
 from trepid.potentials.committee.subsets import Subset, seed_of, subset_of
 from trepid.potentials.committee.training import (
@@ -219,21 +220,21 @@ class Committee(Potential):
         """Root mean square residuals of the members, with aligned energies, on the frames that they were not trained on.
 
         A single member is less good than the mean of all; this is an upper bound of what is left of the error where the
-        members agree. Where no frame is held out, the residuals are those of the training frames. Networks: labels of strong
-        forces count less, as in their training.
+        members agree. Where no frame is held out, the residuals are those of the training frames. A frame whose residuals are
+        unlike the others' does not make the noise (`typical_rms`); of networks, labels of strong forces count less, as in
+        their training.
         """
         self._require_data()
         chosen = [r for r in self.results if r.held_out] or list(self.results)
         energies: list[float] = []
         for r in chosen:
             de, n = np.array(r.residuals.energy), np.array(r.residuals.n_atoms)
-            energies.extend(((de + self._offsets[r.member] * n) / np.sqrt(n)).tolist() if len(de) else ())
-        n_forces = sum(r.residuals.n_forces for r in chosen)
-        n_stress = sum(r.residuals.n_stress for r in chosen)
+            energies.extend(((de + self._offsets[r.member] * n) ** 2 / n).tolist())
+        forces = [square for r in chosen for square in r.residuals.forces]
         return Noise(
-            energy=math.sqrt(float(np.mean(np.square(energies)))) if energies else math.nan,
-            forces=math.sqrt(sum(r.residuals.forces_squared for r in chosen) / n_forces) if n_forces else math.nan,
-            stress=math.sqrt(sum(r.residuals.stress_squared for r in chosen) / n_stress) if n_stress else math.nan,
+            energy=typical_rms(energies, 1),
+            forces=typical_rms(forces, [n for r in chosen for n in r.residuals.n_forces]),
+            stress=typical_rms([square for r in chosen for square in r.residuals.stress], 6),
         )
 
     def _require_data(self) -> Evaluator:

@@ -22,11 +22,12 @@ from ase import Atoms
 from trepid.data import LabelKeys
 from trepid.data.atomic import atomic_write
 from trepid.errors import ConfigError, ModelFileError
+from trepid.potentials.committee.residuals import Residuals
 from trepid.potentials.committee.settings import CommitteeSettings
-from trepid.potentials.committee.training import Residuals, TrainingResult, frames_of, text_of
+from trepid.potentials.committee.training import TrainingResult, frames_of, text_of
 
 FORMAT = "trepid-committee"
-VERSION = 1
+VERSION = 2
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """Time stamp of every entry: the same committee gives the same bytes."""
 
@@ -152,5 +153,4 @@ def _contents(manifest: Mapping[str, Any], archive: zipfile.ZipFile) -> Committe
 
 
 def _residuals(values: Mapping[str, Any]) -> Residuals:
-    lists = {name: tuple(values[name]) for name in ("energy", "n_atoms")}
-    return Residuals(**{**values, **lists})
+    return Residuals(**{name: tuple(each) for name, each in values.items()})

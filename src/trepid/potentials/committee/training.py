@@ -18,15 +18,15 @@ import numpy as np
 from ase import Atoms
 from ase.io import read
 
-from trepid.data import LabelKeys, Labels, attach_labels, labels_of
+from trepid.data import LabelKeys, attach_labels, labels_of
 from trepid.data.extxyz import format_frame
 from trepid.errors import BackendError, DataError, TrepidError
-from trepid.potentials.base import FloatArray, Uncertainty
+from trepid.potentials.base import Uncertainty
 from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.potentials.committee.environments import Environment
 from trepid.potentials.committee.process import WorkerProcess, as_arrays
+from trepid.potentials.committee.residuals import Residuals
 from trepid.potentials.committee.settings import BayesianSettings, ModelSettings, NetworkSettings
-from trepid.potentials.committee.workers.worker_weights import trust_in
 
 KEYS = LabelKeys()
 
@@ -61,35 +61,6 @@ class TrainingJob:
     n_known: int = 0
     initial: bytes | None = None
     environment: Environment | None = None
-
-
-@dataclass(frozen=True)
-class Residuals:
-    """Label less prediction over frames that the member was not trained on; of networks, labels of strong forces count less.
-
-    Attributes
-    ----------
-    energy : tuple of float
-        eV, one per frame with an energy label.
-    n_atoms : tuple of int
-        Of these frames.
-    forces_squared, stress_squared : float
-        Sums over components.
-    n_forces, n_stress : int
-        Numbers of components.
-    """
-
-    energy: tuple[float, ...] = ()
-    n_atoms: tuple[int, ...] = ()
-    forces_squared: float = 0.0
-    n_forces: int = 0
-    stress_squared: float = 0.0
-    n_stress: int = 0
-
-    @property
-    def forces_rmse(self) -> float:
-        """eV/A; not a number where there was nothing to compare."""
-        return float(np.sqrt(self.forces_squared / self.n_forces)) if self.n_forces else float("nan")
 
 
 @dataclass(frozen=True)
@@ -179,7 +150,7 @@ def _train_bayesian(job: TrainingJob, settings: BayesianSettings) -> tuple[bytes
     residuals = Residuals()
     for atoms in frames_of(job.held_out) or frames:
         p = member.predict(atoms, uncertainty=Uncertainty.NONE)
-        residuals = _add(residuals, labels_of(atoms), p.energy, p.forces, p.stress)
+        residuals = residuals.with_frame(labels_of(atoms), p.energy, p.forces, p.stress)
     with tempfile.TemporaryDirectory(prefix="trepid-") as folder:
         path = Path(folder) / "member.trepid"
         member.save(path)
@@ -227,7 +198,9 @@ def _train_worker(job: TrainingJob, settings: NetworkSettings) -> tuple[bytes, d
                     stress=bool(atoms.cell.rank == 3),
                 )
                 stress = out["stress"][0] if "stress" in out else None
-                residuals = _add(residuals, labels_of(atoms), float(out["energy"][0]), out["forces"][0], stress, strong)
+                residuals = residuals.with_frame(
+                    labels_of(atoms), float(out["energy"][0]), out["forces"][0], stress, strong=strong
+                )
         finally:
             worker.close()
         return output.read_bytes(), answer["report"], residuals
@@ -240,26 +213,6 @@ def _strong_force(job: TrainingJob, settings: NetworkSettings) -> float:
     known = [labels_of(atoms).forces for atoms in frames_of(job.train)]
     forces = [float(np.sqrt(np.mean(f**2))) for f in known if f is not None]
     return float(settings.strong_force * np.median(forces)) if forces else 0.0
-
-
-def _add(
-    r: Residuals, labels: Labels, energy: float, forces: FloatArray, stress: FloatArray | None, strong: float = 0.0
-) -> Residuals:
-    """Add a frame; residuals of labels stronger than `strong` count less, as in the training of networks."""
-    if not (np.isfinite(energy) and np.isfinite(forces).all()):
-        raise BackendError("the trained model gives energies or forces that are not finite")
-    values: dict[str, Any] = asdict(r)
-    trust = np.ones(len(forces)) if labels.forces is None else trust_in(labels.forces, strong)
-    if labels.energy is not None:
-        values["energy"] = (*r.energy, float(trust.min()) * (labels.energy - energy))
-        values["n_atoms"] = (*r.n_atoms, len(forces))
-    if labels.forces is not None:
-        values["forces_squared"] = r.forces_squared + float(((trust[:, None] * (labels.forces - forces)) ** 2).sum())
-        values["n_forces"] = r.n_forces + labels.forces.size
-    if labels.stress is not None and stress is not None:
-        values["stress_squared"] = r.stress_squared + float(((trust.min() * (labels.stress - stress)) ** 2).sum())
-        values["n_stress"] = r.n_stress + 6
-    return Residuals(**values)
 
 
 # ---- frames as text
