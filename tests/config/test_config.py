@@ -79,7 +79,11 @@ def test_supercell_may_be_a_matrix(folder: Path) -> None:
         ("method", "metod", [": reference.metod: unknown key; did you mean 'method'?"]),
         ("supercell", "supercel", [": structure.supercel: unknown key; did you mean 'supercell'?"]),
         ("duration_ps: 10", "duration: 10, duration_ps: 1", ["dynamics.stages[0].duration: unknown", "'duration_ps'"]),
-        ("engine: tblite", "engine: vasp", ["reference.engine: 'vasp': give tblite, gpaw, ase or lammps"]),
+        (
+            "engine: tblite",
+            "engine: vasp",
+            ["reference.engine: 'vasp': give tblite, gpaw, ase or lammps", "`engine: ase` with `calculator: vasp`"],
+        ),
         ("engine: tblite, ", "", ["reference.engine: this key is missing"]),
         ("engine: tblite, method: GFN1-xTB", "engine: ase", ["reference.calculator: this key is missing"]),
         ("GFN1-xTB", "GFN1", ["reference.method: 'GFN1'", "did you mean 'GFN1-xTB'?"]),

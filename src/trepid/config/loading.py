@@ -16,6 +16,10 @@ from trepid.errors import ConfigError
 
 _TAGS = {"reference": "engine", "potential": "kind", "start": "kind"}
 """Sections that come in several kinds, and the key that says which."""
+_HINTS = {
+    "reference": " (VASP, FHI-aims, Quantum ESPRESSO, CP2K and others: `engine: ase` with `calculator: vasp` and so on)"
+}
+"""What to say of these sections besides, where their kind is missing or unknown."""
 
 
 def load_campaign(path: str | Path) -> AnyCampaign:
@@ -135,7 +139,7 @@ def _wrong_tag(key: str, problem: Any, models: list[type[BaseModel]]) -> str:
     given = problem["input"].get(tag) if isinstance(problem["input"], dict) else None
     found = "this key is missing" if given is None else repr(given)
     *most, last = [name for model in models for name in _tag_values(model, tag)]
-    return f"{key}.{tag}: {found}: give {', '.join(most)} or {last}"
+    return f"{key}.{tag}: {found}: give {', '.join(most)} or {last}{_HINTS.get(key, '')}"
 
 
 def _mode_of(root: type[BaseModel]) -> str:
