@@ -101,6 +101,10 @@ def test_an_energy_slip_is_seen_where_the_model_knows(
         # A zero of energy that is shifted for all frames is no slip.
         shifted = replace(history, energy_errors=history.energy_errors + 1.0 / 64)
         assert check_label(atoms, bad, prediction, model.noise, shifted) is None
+        # Nor is it one when a model trained since then has put the zero right; any other energy still is.
+        assert check_label(atoms, labels, prediction, model.noise, shifted) is None
+        worse = replace(labels, energy=labels.energy - 1.0)
+        assert check_label(atoms, worse, prediction, model.noise, shifted) is not None
 
 
 def test_without_a_model_sums_and_energies_are_left(frames: tuple[list[Atoms], list[Atoms]]) -> None:

@@ -425,7 +425,9 @@ def _energy_doubt(
     assert labels.forces is not None
     n = len(atoms)
     if prediction is not None:
-        error = labels.energy - prediction.energy - n * history.energy_offset
+        off = labels.energy - prediction.energy
+        # The zero may have been off in the labels before; a model trained since then may have put it right.
+        error = min(off, off - n * history.energy_offset, key=abs)
         std = _energy_std(prediction, noise)
         allowed = limits.energy_z * history.energy_scale * std
         # Where nothing is known about its uncertainty, only what is out of all reason is told.
