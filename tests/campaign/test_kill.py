@@ -51,7 +51,8 @@ def wait_until_it_works(folder: Path, process: subprocess.Popen[bytes], n_entrie
     [
         ("springs", 0.5, 4),
         pytest.param("bayesian", 0.8, 20, marks=pytest.mark.slow),
-        pytest.param("springs", 0.5, 20, marks=pytest.mark.slow),
+        # Shorter than half a second: twenty kills must fit into the run.
+        pytest.param("springs", 0.25, 20, marks=pytest.mark.slow),
     ],
 )
 def test_kill_at_random_moments_loses_no_label_and_computes_none_twice(
