@@ -10,20 +10,18 @@ from trepid.cli.main import app
 from trepid.errors import NumericsError, TrepidError, UntrustedError
 
 VERBS = (
-    *(
-        "init",
-        "check",
-        "learn",
-        "fit",
-        "evaluate",
-        "md",
-        "anharmonicity",
-        "export",
-        "status",
-        "plan",
-        "report",
-        "schema",
-    ),
+    "init",
+    "check",
+    "learn",
+    "fit",
+    "evaluate",
+    "md",
+    "anharmonicity",
+    "export",
+    "status",
+    "plan",
+    "report",
+    "schema",
     "doctor",
 )
 HEAVY = ("scipy", "ase", "matplotlib", "tblite", "jinja2", "yaml", "trepid._native", "trepid.config")

@@ -154,6 +154,13 @@ def calibration(errors: ArrayLike, stds: ArrayLike) -> Calibration:
     )
 
 
+def scaled_calibration(errors: ArrayLike, stds: ArrayLike, scale: float | None) -> Calibration | None:
+    """Calibration of standard deviations times a scale learnt elsewhere; None without one, or where it is zero."""
+    if scale is None or scale == 0.0:
+        return None
+    return calibration(errors, scale * np.asarray(stds, dtype=np.float64))
+
+
 def calibration_by_species(errors: ArrayLike, stds: ArrayLike, symbols: Sequence[str]) -> dict[str, Calibration]:
     """Calibration of every species by itself, in alphabetical order.
 
@@ -207,8 +214,7 @@ def calibration_of_rounds(errors: Sequence[ArrayLike], stds: Sequence[ArrayLike]
     rounds: list[RoundCalibration] = []
     for e, s in zip(errors, stds, strict=True):
         scale = rounds[-1].before.scale if rounds else None
-        after = None if scale is None or scale == 0.0 else calibration(e, scale * np.asarray(s, dtype=np.float64))
-        rounds.append(RoundCalibration(before=calibration(e, s), scale=scale, after=after))
+        rounds.append(RoundCalibration(calibration(e, s), scale, scaled_calibration(e, s, scale)))
     return rounds
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.acquisition.calibration import calibration
+from trepid.acquisition.calibration import calibration, scaled_calibration
 from trepid.campaign.label_check import prediction_of
 from trepid.campaign.round_files import Calibrated, RoundRecord, SigmaA
 from trepid.campaign.walkers import Walk
@@ -61,7 +61,7 @@ def calibrate(comparison: Comparison | None, earlier: Sequence[RoundRecord]) -> 
         found[name] = Calibrated(
             before=calibration(errors[mask], std[mask]),
             factor=factor,
-            after=None if factor is None else calibration(errors[mask], factor * std[mask]),
+            after=scaled_calibration(errors[mask], std[mask], factor),
         )
     return found
 

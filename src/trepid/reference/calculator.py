@@ -124,7 +124,7 @@ def flat_parameters(parameters: dict[str, Any]) -> dict[str, str | float | int]:
     }
 
 
-def claim(directory: Path, pattern: str, make: Callable[[Path], None]) -> Path:
+def _claim(directory: Path, pattern: str, make: Callable[[Path], None]) -> Path:
     """Make the first of `directory / pattern.format(1, 2, ...)` that does not exist yet; `directory` where missing.
 
     Every label gets a place of its own: an engine that finds files of an earlier one may restart from them. Labels are
@@ -148,8 +148,9 @@ def claim(directory: Path, pattern: str, make: Callable[[Path], None]) -> Path:
         raise ConfigError(
             f"cannot make the folder {directory} for the files of the engine: {error.strerror}"
         ) from error
-    for n in count(1):
-        path = directory / pattern.format(n)
+    numbers = count(1)
+    while True:
+        path = directory / pattern.format(next(numbers))
         try:
             make(path)
         except FileExistsError:
@@ -157,17 +158,16 @@ def claim(directory: Path, pattern: str, make: Callable[[Path], None]) -> Path:
         except OSError as error:
             raise ConfigError(f"cannot make {path} for the files of the engine: {error.strerror}") from error
         return path
-    raise AssertionError("count ends")
 
 
 def claim_folder(directory: Path, pattern: str) -> Path:
-    """A new folder of its own for a label; see `claim`."""
-    return claim(directory, pattern, Path.mkdir)
+    """A new folder of its own for a label; see `_claim`."""
+    return _claim(directory, pattern, Path.mkdir)
 
 
 def claim_file(directory: Path, pattern: str) -> Path:
-    """A new, empty file of its own for a label; see `claim`."""
-    return claim(directory, pattern, partial(Path.touch, exist_ok=False))
+    """A new, empty file of its own for a label; see `_claim`."""
+    return _claim(directory, pattern, partial(Path.touch, exist_ok=False))
 
 
 def positive(engine: str, parameter: str, value: Any) -> float:

@@ -158,7 +158,7 @@ def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
         "train": "",
         "validation": "",
         "settings": {},
-        "strong_force": 0.0,
+        "strong_force_eV_per_A": 0.0,
         "seed": 0,
         "initial": None,
         "output": "x",
@@ -228,7 +228,7 @@ def test_a_worker_ends_with_its_owner(tmp_path: Path) -> None:
         "from trepid.potentials.committee.environments import Environment\n"
         "from trepid.potentials.committee.process import WorkerProcess\n"
         f"w = WorkerProcess(Environment('sleeper', sys.executable, {str(worker)!r}))\n"
-        "w.ask('train', train='', validation='', settings={}, strong_force=0.0, seed=0, initial=None, output='x')\n"
+        "w.ask('train', train='', validation='', settings={}, strong_force_eV_per_A=0.0, seed=0, initial=None, output='x')\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "TMPDIR": str(tmp_path)}
     process = subprocess.Popen([sys.executable, str(owner)], env=environment)

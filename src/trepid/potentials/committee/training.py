@@ -179,7 +179,7 @@ def _train_worker(job: TrainingJob, settings: NetworkSettings) -> tuple[bytes, d
                 train=job.train,
                 validation=job.validation,
                 settings={**asdict(settings), "species": list(job.species)},
-                strong_force=strong,
+                strong_force_eV_per_A=strong,
                 seed=job.seed,
                 initial=None if job.initial is None else str(initial),
                 output=str(output),

@@ -3,8 +3,9 @@
 Verbs
 -----
 hello      -> backend, version: what serves here
-train      train, validation (extxyz text, labels REF_energy, REF_forces, REF_stress), settings, strong_force, seed,
-           initial (weights file of an earlier training or null), output (path) -> report; writes the weights to `output`
+train      train, validation (extxyz text, labels REF_energy, REF_forces, REF_stress), settings,
+           strong_force_eV_per_A, seed, initial (weights file of an earlier training or null), output (path) -> report; writes
+           the weights to `output`
 load       member, path -> ok
 evaluate   members, stress (bool); arrays numbers, positions, cell, pbc -> arrays energy (m,), forces (m, n, 3) and, where the
            model has them, stress (m, 6) and atom_energies (m, n)
@@ -54,7 +55,7 @@ class TrainRequest:
         Labels under REF_energy, REF_forces, REF_stress. `validation` may be empty.
     settings : dict
         The backend's settings.
-    strong_force : float
+    strong_force_eV_per_A : float
         Labels of stronger forces are to weigh less (`worker_weights.trust_in`), eV/A; 0: all weigh the same.
     seed : int
     initial : Path or None
@@ -66,7 +67,7 @@ class TrainRequest:
     train: list[Atoms]
     validation: list[Atoms]
     settings: dict[str, Any]
-    strong_force: float
+    strong_force_eV_per_A: float
     seed: int
     initial: Path | None
     output: Path
@@ -127,7 +128,7 @@ def _answer(
             train=_frames(header["train"]),
             validation=_frames(header["validation"]),
             settings=header["settings"],
-            strong_force=float(header["strong_force"]),
+            strong_force_eV_per_A=float(header["strong_force_eV_per_A"]),
             seed=int(header["seed"]),
             initial=None if initial is None else Path(initial),
             output=Path(header["output"]),

@@ -57,7 +57,7 @@ def train(architecture: Architecture, request: TrainRequest) -> dict[str, Any]:
     fine_tune = request.initial is not None or saved["foundation"] is not None
     epochs = int(s["fine_tune_epochs"] if fine_tune else s["max_epochs"])
     rate = float(s["fine_tune_learning_rate"] if fine_tune else s["learning_rate"])
-    loop = _Loop(assembled(architecture, module, saved), s, strong_force=request.strong_force)
+    loop = _Loop(assembled(architecture, module, saved), s, strong_force=request.strong_force_eV_per_A)
     best = loop.run(frames, validation, epochs=epochs, rate=rate, rng=np.random.default_rng(request.seed))
     save(request.output, saved, best.weights)
     compiled_now = loop.network.is_compiled
@@ -138,7 +138,7 @@ class _Best:
 class _Loop:
     """Adam with a cosine schedule, a running average of the weights, and the validation loss as the judge.
 
-    `strong_force` (eV/A) is that of `TrainRequest`.
+    `strong_force`, eV/A: `TrainRequest.strong_force_eV_per_A`.
     """
 
     def __init__(self, model: TorchModel, settings: dict[str, Any], *, strong_force: float) -> None:
