@@ -59,6 +59,11 @@ class LearningSettings(Settings):
     max_temperature_factor: Annotated[float, Number, Field(gt=1)] = Field(
         default=5.0, description="A frame hotter than this times the target has left reality: MD goes back."
     )
+    min_distance_factor: Annotated[float, Number, Field(gt=0, lt=1)] = Field(
+        default=0.5,
+        description="Two atoms closer than this times the sum of their covalent radii have fused: the frame is unphysical, "
+        "and MD restarts from the last trusted frame.",
+    )
     max_rewinds: Count = Field(default=5, description="Times in a row that MD may go back before the run stops.")
 
     @model_validator(mode="before")
