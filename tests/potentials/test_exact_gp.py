@@ -20,13 +20,8 @@ from trepid.errors import ConfigError, DataError, NumericsError
 from trepid.potentials.base import Noise, Uncertainty
 from trepid.potentials.bayesian.exact_gp import ExactGP
 from trepid.potentials.bayesian.exact_kernels import angular_jet, pair_covariance, radial_jet, triplet_covariance
-from trepid.potentials.bayesian.kernels import (
-    Hyperparameters,
-    angular_eigenvalues,
-    envelope,
-    envelope_derivative,
-    radial_kernel,
-)
+from trepid.potentials.bayesian.kernels import angular_eigenvalues, envelope, envelope_derivative, radial_kernel
+from trepid.potentials.bayesian.terms import Hyperparameters
 from trepid.potentials.bayesian.zbl import zbl_energy
 
 HYPER = Hyperparameters(

@@ -17,6 +17,8 @@ from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.spline_potential import SplinePotential, make_tables
 from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics
+from trepid.potentials.bayesian.terms.pair import PairTerm
+from trepid.potentials.bayesian.terms.triplet import TripletTerm
 
 REFERENCES = np.array([-3.0, 1.5])
 
@@ -113,9 +115,9 @@ def _raw(potential: SplinePotential) -> list[np.ndarray]:
     """Raw coefficients read back from the tables."""
     basis, tables = potential.basis, potential.tables
     out = [tables.offset - np.linspace(-1.0, 2.0, 2)]
-    out += [tables.pair[p.a, p.b, : basis.n_pair] for p in basis.layout.pairs]
+    out += [tables.pair[p.a, p.b, : basis.n_pair] for p in basis.layout.term(PairTerm).blocks]
     padded = tables.triplet.shape[-1] // len(basis.species)
-    for t in basis.layout.triplets:
+    for t in basis.layout.term(TripletTerm).blocks:
         n, m = t.products(basis.n_radial)
         out += [tables.triplet[t.centre, degree, t.a * padded + n, t.b * padded + m] for degree in range(t.n_degrees)]
     return out

@@ -12,7 +12,6 @@ from trepid.data import LabelKeys
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.potentials.bayesian.features import FeatureBuilder
-from trepid.potentials.bayesian.kernels import Hyperparameters
 from trepid.potentials.bayesian.live import (
     MAX_TEMPLATES,
     NEAREST,
@@ -24,6 +23,7 @@ from trepid.potentials.bayesian.live import (
 )
 from trepid.potentials.bayesian.posterior import Posterior
 from trepid.potentials.bayesian.statistics import SufficientStatistics
+from trepid.potentials.bayesian.terms import Hyperparameters
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from trepid.errors import NumericsError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
-from trepid.potentials.bayesian.kernels import Hyperparameters
 from trepid.potentials.bayesian.posterior import (
     Bounds,
     Posterior,
@@ -22,8 +21,8 @@ from trepid.potentials.bayesian.posterior import (
     optimize_hyperparameters,
     to_whitened,
 )
-from trepid.potentials.bayesian.prior import prior_factors
 from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics
+from trepid.potentials.bayesian.terms import Hyperparameters
 
 HYPER = Hyperparameters(
     pair_amplitude=1.1,
@@ -60,7 +59,7 @@ class Dense:
             self.statistics.n_frames += 1
         self.phi, self.y, self.noise = np.concatenate(rows), np.concatenate(labels), np.concatenate(noise)
         self.prior = np.zeros((basis.layout.size, basis.layout.size))
-        for factor in prior_factors(basis, hyper):
+        for factor in basis.layout.prior_factors(hyper):
             self.prior[factor.columns, factor.columns] += factor.u @ factor.u.T
 
     @property
@@ -164,7 +163,7 @@ def test_samples_repeat_with_their_seed(posterior: Posterior) -> None:
 
 
 def test_whitening_is_the_product_with_the_factors(dense: Dense) -> None:
-    factors = prior_factors(dense.basis, HYPER)
+    factors = dense.basis.layout.prior_factors(HYPER)
     u = np.zeros((dense.basis.layout.size, sum(f.u.shape[1] for f in factors)))
     start = 0
     for factor in factors:
@@ -183,7 +182,7 @@ def drawn_from_the_prior(basis: Basis, hyper: Hyperparameters) -> SufficientStat
     """Statistics of forces that a potential drawn from the prior would have, with noise."""
     rng = np.random.default_rng(7)
     coefficients = np.zeros(basis.layout.size)
-    for factor in prior_factors(basis, hyper):
+    for factor in basis.layout.prior_factors(hyper):
         coefficients[factor.columns] = factor.u @ rng.normal(size=factor.u.shape[1])
     features, statistics = FeatureBuilder(basis), SufficientStatistics(basis.layout.size)
     for seed in range(25):
@@ -207,7 +206,7 @@ def test_optimisation_climbs_to_a_stationary_point_and_finds_the_noise() -> None
     limits = Bounds()
     for name, slope in best.log_evidence_gradient().items():
         value = getattr(best.hyper.noise, name.removeprefix("noise_"), None) or getattr(best.hyper, name)
-        low, high = getattr(limits, name)
+        low, high = limits.of(name)
         if low * 1.001 < value < high / 1.001:
             assert abs(slope) < 1e-2 * statistics.kinds[LabelKind.FORCES].count, name
 

@@ -8,7 +8,6 @@ is a potential: energies and forces along them give the live energy variance and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -93,14 +92,4 @@ class BiasedCalculator(Calculator):
 
 def _direction(mean: SplinePotential, r: int) -> SplinePotential:
     """Live direction r as a potential of its own: no offsets, no repulsion."""
-    t = mean.tables
-    tables = replace(
-        t,
-        offset=np.zeros_like(t.offset),
-        pair=np.ascontiguousarray(t.pair_live[..., r], dtype=np.float64),
-        triplet=np.ascontiguousarray(t.triplet_live[..., r], dtype=np.float64),
-        zbl=np.zeros_like(t.zbl),
-        pair_live=np.ascontiguousarray(t.pair_live[..., :0]),
-        triplet_live=np.ascontiguousarray(t.triplet_live[..., :0]),
-    )
-    return SplinePotential(mean.basis, tables, n_threads=mean.n_threads)
+    return SplinePotential(mean.basis, mean.basis.layout.direction(mean.tables, r), n_threads=mean.n_threads)

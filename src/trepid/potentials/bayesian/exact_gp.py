@@ -39,8 +39,8 @@ from trepid.potentials.bayesian.exact_functionals import (
     contract_mean,
 )
 from trepid.potentials.bayesian.exact_kernels import pair_covariance, triplet_covariance
-from trepid.potentials.bayesian.kernels import Hyperparameters
 from trepid.potentials.bayesian.statistics import LabelKind
+from trepid.potentials.bayesian.terms import Hyperparameters
 
 logger = logging.getLogger(__name__)
 

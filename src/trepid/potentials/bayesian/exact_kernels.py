@@ -23,7 +23,8 @@ from numpy.typing import ArrayLike
 from scipy.special import i0e, i1e
 
 from trepid.potentials.base import FloatArray
-from trepid.potentials.bayesian.kernels import Hyperparameters, envelope, envelope_derivative
+from trepid.potentials.bayesian.kernels import envelope, envelope_derivative
+from trepid.potentials.bayesian.terms import Hyperparameters
 
 
 def radial_jet(r: ArrayLike, other: ArrayLike, *, length: float, cutoff: float) -> FloatArray:

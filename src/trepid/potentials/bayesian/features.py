@@ -43,15 +43,7 @@ class FeatureBuilder:
     def __init__(self, basis: Basis) -> None:
         self.basis = basis
         self.index = SpeciesIndex(basis.species)
-        self._rows = _native.FeatureRows(
-            n_species=len(basis.species),
-            n_pair=basis.n_pair,
-            n_radial=basis.n_radial,
-            l_max=basis.l_max,
-            r_min=basis.r_min,
-            pair_cutoff=basis.pair_cutoff,
-            triplet_cutoff=basis.triplet_cutoff,
-        )
+        self._rows = _native.FeatureRows(**basis.native)
         if self._rows.size != basis.layout.size:
             raise AssertionError("the coefficient layouts of Python and C++ differ")
         empty = make_tables(basis, np.zeros(basis.layout.size), reference_energies=np.zeros(len(basis.species)))

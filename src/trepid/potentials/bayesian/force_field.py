@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,12 @@ from trepid.errors import ConfigError, DataError, ModelFileError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
-from trepid.potentials.bayesian.kernels import Hyperparameters
 from trepid.potentials.bayesian.live import environment_rows, extend_templates, live_directions
 from trepid.potentials.bayesian.model_file import pack_symmetric, read_model, unpack_symmetric, write_model
 from trepid.potentials.bayesian.posterior import Posterior, optimize_hyperparameters
-from trepid.potentials.bayesian.spline_potential import SplineCalculator, SplinePotential, Tables, make_tables
+from trepid.potentials.bayesian.spline_potential import SplineCalculator, SplinePotential, make_tables
 from trepid.potentials.bayesian.statistics import KindStatistics, LabelKind, SufficientStatistics
+from trepid.potentials.bayesian.terms import Hyperparameters, Tables
 
 LIVE_RANK = 16
 DEFAULT_KEYS = LabelKeys()
@@ -344,7 +344,7 @@ class BayesianForceField(Potential):
     def save(self, path: str | Path) -> None:
         """Write one model file, atomically; by convention its name ends in .trepid."""
         tables = self.mean.tables
-        tensors = {f"table.{name}": getattr(tables, name) for name in Tables.__dataclass_fields__}
+        tensors = {f"table.{name}": array for name, array in tables.arrays.items()}
         b = self.basis
         tensors["table.numbers"] = np.array([atomic_numbers[s] for s in b.species], dtype=np.int64)
         tensors["table.sizes"] = np.array([b.n_pair, b.n_radial, b.l_max, tables.rank], dtype=np.int64)
@@ -407,7 +407,7 @@ class BayesianForceField(Potential):
             names = sorted({name.rsplit(".", 1)[0] for name in tensors if name.startswith("template.")})
             parts = ("numbers", "positions", "cell", "pbc")
             model.templates = [Atoms(**{part: tensors[f"{name}.{part}"] for part in parts}) for name in names]
-            tables = Tables(**{name: tensors[f"table.{name}"] for name in Tables.__dataclass_fields__})
+            tables = Tables(**{f.name: tensors[f"table.{f.name}"] for f in fields(Tables)})
             if tables.rank != model.live_rank or model.reference_energies.shape != (len(model.species),):
                 raise ValueError("its arrays do not have the sizes that its settings name")
             model._mean = SplinePotential(model.basis, tables, n_threads=n_threads)

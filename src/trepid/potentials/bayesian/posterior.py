@@ -15,33 +15,53 @@ With the prior factor U (C = U U^T), G = sum_kind G_kind / noise_kind^2 and b li
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_solve, cholesky, lapack, solve_triangular
 from scipy.optimize import minimize
 
-from trepid.errors import NumericsError
+from trepid.errors import ConfigError, NumericsError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
-from trepid.potentials.bayesian.kernels import Hyperparameters
-from trepid.potentials.bayesian.prior import Factor, PriorGradient, gradient_blocks, prior_factors
 from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics
+from trepid.potentials.bayesian.terms import TERMS, Hyperparameters
+from trepid.potentials.bayesian.terms.base import Factor, Parameter
+
+NOISES = (
+    Parameter("noise_energy", 1e-5, 1.0),
+    Parameter("noise_forces", 1e-4, 5.0),
+    Parameter("noise_stress", 1e-6, 0.1),
+)
+"""The noises of `Hyperparameters.noise` as they are named in gradients and bounds."""
 
 
-@dataclass(frozen=True)
 class Bounds:
-    """Range (low, high) in which each hyperparameter is searched; units as in `Hyperparameters`."""
+    """Range (low, high) in which each hyperparameter is searched, in its unit.
 
-    pair_amplitude: tuple[float, float] = (1e-2, 1e3)
-    pair_length: tuple[float, float] = (0.25, 4.0)
-    triplet_amplitude: tuple[float, float] = (1e-3, 1e2)
-    triplet_length: tuple[float, float] = (0.4, 4.0)
-    angular_length: tuple[float, float] = (0.3, 3.0)
-    noise_energy: tuple[float, float] = (1e-5, 1.0)
-    noise_forces: tuple[float, float] = (1e-4, 5.0)
-    noise_stress: tuple[float, float] = (1e-6, 0.1)
+    Parameters
+    ----------
+    **ranges : (float, float)
+        Ranges other than those of the terms and of `NOISES`, by the name of the hyperparameter.
+
+    Raises
+    ------
+    ConfigError
+        A name of no hyperparameter that is found by maximum evidence.
+    """
+
+    def __init__(self, **ranges: tuple[float, float]) -> None:
+        parameters = [*(parameter for term in TERMS for parameter in term.parameters), *NOISES]
+        self._ranges = {parameter.name: (parameter.low, parameter.high) for parameter in parameters}
+        for name in ranges:
+            if name not in self._ranges:
+                raise ConfigError(f"{name!r} is no hyperparameter of the search: {', '.join(self._ranges)}")
+        self._ranges |= ranges
+
+    def of(self, name: str) -> tuple[float, float]:
+        """Range of one hyperparameter."""
+        return self._ranges[name]
 
 
 def to_whitened(rows: FloatArray, factors: list[Factor]) -> FloatArray:
@@ -78,7 +98,7 @@ class Posterior:
 
     def __init__(self, basis: Basis, hyper: Hyperparameters, statistics: SufficientStatistics) -> None:
         self.basis, self.hyper, self.statistics = basis, hyper, statistics
-        self.factors = prior_factors(basis, hyper)
+        self.factors = basis.layout.prior_factors(hyper)
         size = basis.layout.size
         self._gram = np.zeros((size, size))
         self._projection = np.zeros(size)
@@ -152,11 +172,11 @@ class Posterior:
         hyper, mean = self.hyper, self.mean
         residual = self._projection - self._gram @ mean
         rotated = solve_triangular(self.cholesky, self._half.T, lower=True, check_finite=False)  # L^-1 U^T G
-        blocks = {}
-        for columns in gradient_blocks(self.basis):
+        blocks = []
+        for columns in self.basis.layout.gradient_blocks():
             v, r = residual[columns], rotated[:, columns]
-            blocks[columns.start, columns.stop] = 0.5 * (np.outer(v, v) - self._gram[columns, columns] + r.T @ r)
-        gradient = PriorGradient(self.basis, hyper).contract(blocks)
+            blocks.append(0.5 * (np.outer(v, v) - self._gram[columns, columns] + r.T @ r))
+        gradient = self.basis.layout.evidence_slopes(hyper, blocks)
         covariance = self._raw_covariance()
         for kind, s in self.statistics.kinds.items():
             precision = kind.noise(hyper.noise) ** -2
@@ -181,9 +201,9 @@ def optimize_hyperparameters(
     """
     limits = bounds or Bounds()
     seen = [kind for kind in LabelKind if kind in statistics.kinds and statistics.kinds[kind].count > 0]
-    names = ["pair_amplitude", "pair_length", "triplet_amplitude", "triplet_length", "angular_length"]
+    names = [parameter.name for term in TERMS for parameter in term.parameters]
     names += [f"noise_{kind.value}" for kind in seen]
-    box = np.log([getattr(limits, name) for name in names])
+    box = np.log([limits.of(name) for name in names])
     total = sum(statistics.kinds[kind].count for kind in seen)
     best: list[Posterior] = []
 

@@ -7,7 +7,7 @@ step.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from ase import Atoms
@@ -19,73 +19,18 @@ from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.neighbors import SKIN, SkinNeighbors
+from trepid.potentials.bayesian.terms import Tables
 from trepid.potentials.bayesian.zbl import COULOMB, SCREENING_EXPONENT, SCREENING_LENGTH, zbl_range
 from trepid.potentials.calculator import PotentialCalculator
-
-
-@dataclass(frozen=True)
-class Tables:
-    """Coefficients in the layout of native/model.h.
-
-    Attributes
-    ----------
-    offset : (n_species,) array
-        Energy per atom of each species, eV.
-    pair : (n_species, n_species, n_pair + 3) array
-        Spline coefficients of the pair energies, eV; the last three are zero.
-    triplet : (n_species, l_max + 1, n_channels, n_channels) array
-        C_l, eV; symmetric over channels (species, n), n padded with zeros.
-    zbl : (n_species, n_species, 4) array
-        Prefactor (eV A), inverse screening length (1/A), inner and outer radius (A) of the repulsion.
-    pair_live, triplet_live : float32 arrays
-        The same for the live directions, which are the last axis.
-    """
-
-    offset: FloatArray
-    pair: FloatArray
-    triplet: FloatArray
-    zbl: FloatArray
-    pair_live: NDArray[np.float32]
-    triplet_live: NDArray[np.float32]
-
-    @property
-    def rank(self) -> int:
-        """Number of live directions."""
-        return int(self.pair_live.shape[-1])
-
-
-def expand(basis: Basis, coefficients: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Raw coefficients (raw, ...) as full offset, pair and triplet tables; trailing axes are carried along."""
-    layout, n_species, k = basis.layout, len(basis.species), basis.n_radial
-    padded = -(-k // _native.channel_block) * _native.channel_block
-    extra = coefficients.shape[1:]
-    pair = np.zeros((n_species, n_species, basis.n_pair + 3, *extra))
-    for p in layout.pairs:
-        pair[p.a, p.b, : basis.n_pair] = pair[p.b, p.a, : basis.n_pair] = coefficients[p.columns]
-    triplet = np.zeros((n_species, basis.l_max + 1, n_species * padded, n_species * padded, *extra))
-    for t in layout.triplets:
-        n, m = t.products(k)
-        values = coefficients[t.columns].reshape(t.n_degrees, t.n_products, *extra)
-        triplet[t.centre][:, t.a * padded + n, t.b * padded + m] = values
-        triplet[t.centre][:, t.b * padded + m, t.a * padded + n] = values
-    return coefficients[: layout.n_offsets].copy(), pair, triplet
 
 
 def make_tables(
     basis: Basis, coefficients: FloatArray, *, reference_energies: FloatArray, live: FloatArray | None = None
 ) -> Tables:
     """Tables of a coefficient vector (raw,) with live directions (raw, rank)."""
-    offset, pair, triplet = expand(basis, coefficients)
     directions = np.zeros((basis.layout.size, 0)) if live is None else live
-    _, pair_live, triplet_live = expand(basis, directions)
-    return Tables(
-        offset=offset + reference_energies,
-        pair=pair,
-        triplet=triplet,
-        zbl=zbl_table(basis),
-        pair_live=pair_live.astype(np.float32),
-        triplet_live=triplet_live.astype(np.float32),
-    )
+    tables = basis.layout.tables(coefficients, directions, zbl=zbl_table(basis))
+    return replace(tables, offset=tables.offset + reference_energies)
 
 
 def zbl_table(basis: Basis) -> FloatArray:
@@ -141,22 +86,7 @@ class SplinePotential:
         self.species = basis.species
         self.index = SpeciesIndex(basis.species)
         self.n_threads = n_threads or _native.max_threads()
-        self._evaluator = _native.Evaluator(
-            n_species=len(basis.species),
-            n_pair=basis.n_pair,
-            n_radial=basis.n_radial,
-            l_max=basis.l_max,
-            rank=tables.rank,
-            r_min=basis.r_min,
-            pair_cutoff=basis.pair_cutoff,
-            triplet_cutoff=basis.triplet_cutoff,
-            offset=tables.offset,
-            pair=tables.pair,
-            triplet=tables.triplet,
-            zbl=tables.zbl,
-            pair_live=tables.pair_live,
-            triplet_live=tables.triplet_live,
-        )
+        self._evaluator = _native.Evaluator(**basis.native, rank=tables.rank, **tables.arrays)
 
     def neighbors(self, *, skin: float = 0.0) -> SkinNeighbors:
         """A neighbour list that suits this potential."""
