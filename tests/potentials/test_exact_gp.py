@@ -18,11 +18,11 @@ from scipy.stats import multivariate_normal
 from trepid.data.frames import LabelKeys, Labels, attach_labels
 from trepid.errors import ConfigError, DataError, NumericsError
 from trepid.potentials.base import Noise, Uncertainty
-from trepid.potentials.bayesian.exact_gp import ExactGP
-from trepid.potentials.bayesian.exact_kernels import angular_jet, pair_covariance, radial_jet, triplet_covariance
 from trepid.potentials.bayesian.kernels import angular_eigenvalues, envelope, envelope_derivative, radial_kernel
 from trepid.potentials.bayesian.terms import Hyperparameters
 from trepid.potentials.bayesian.zbl import zbl_energy
+from trepid.testing import ExactGP
+from trepid.testing.exact_kernels import angular_jet, pair_covariance, radial_jet, triplet_covariance
 
 HYPER = Hyperparameters(
     pair_amplitude=1.2,

@@ -1,8 +1,9 @@
-r"""The exact Gaussian process with the kernels of `kernels`: no basis, no truncation, no sufficient statistics.
+r"""The exact Gaussian process with the kernels of the Bayesian force field: no basis, no truncation, no sufficient statistics.
 
-It is the yardstick of the fast `BayesianForceField`, which must agree with it in mean and uncertainty as its basis
-grows, and the baseline of its speed: training costs the square of the number of triplets and the cube of the number of
-labels, and a prediction meets all of the training data again.
+The fast `BayesianForceField` must agree with it in mean and uncertainty as its basis grows, and its speed is measured
+against it. Training costs the square of the number of triplets and the cube of the number of labels; a prediction evaluates
+the kernels between its frame and all training frames (Rasmussen and Williams, Gaussian Processes for Machine Learning,
+eqs. 2.23, 2.24 and 2.30).
 
 .. math::
 
@@ -29,7 +30,9 @@ from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 from trepid.data.frames import LabelKeys, Labels, labels_of
 from trepid.errors import ConfigError, DataError, NumericsError
 from trepid.potentials.base import FloatArray, Prediction, Uncertainty
-from trepid.potentials.bayesian.exact_functionals import (
+from trepid.potentials.bayesian.statistics import LabelKind
+from trepid.potentials.bayesian.terms import Hyperparameters
+from trepid.testing.exact_functionals import (
     Block,
     FunctionalBuilder,
     Functionals,
@@ -38,16 +41,14 @@ from trepid.potentials.bayesian.exact_functionals import (
     contract,
     contract_mean,
 )
-from trepid.potentials.bayesian.exact_kernels import pair_covariance, triplet_covariance
-from trepid.potentials.bayesian.statistics import LabelKind
-from trepid.potentials.bayesian.terms import Hyperparameters
+from trepid.testing.exact_kernels import pair_covariance, triplet_covariance
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Training:
-    """What training leaves behind: the labels' functionals, the reference energies and the solved system."""
+    """Result of the training: the labels as functionals, the reference energies and the solved system."""
 
     functionals: Functionals
     reference_energies: FloatArray
