@@ -491,10 +491,10 @@ def _walked_on(potential: Potential, job: WalkJob, crystal: Atoms) -> Potential:
     if job.bias is not None:
         if job.engine != "ase":
             raise ConfigError(f"walkers.bias is computed by the engine ase; walkers.engine is {job.engine}")
-        from trepid.campaign.bias import biased_potential
+        from trepid.potentials.biased import BiasedPotential
 
         strength, largest = job.bias
-        return biased_potential(potential, crystal, strength=strength, largest_eV=largest)
+        return BiasedPotential(potential, crystal, strength=strength, largest_eV=largest)
     if job.member is not None:
         member: Callable[[int], Potential] | None = getattr(potential, "member", None)
         if member is None:

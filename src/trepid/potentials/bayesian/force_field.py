@@ -30,7 +30,7 @@ from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.live import environment_rows, extend_templates, live_directions
 from trepid.potentials.bayesian.model_file import pack_symmetric, read_model, unpack_symmetric, write_model
 from trepid.potentials.bayesian.posterior import Posterior, optimize_hyperparameters
-from trepid.potentials.bayesian.spline_potential import SplineCalculator, SplinePotential, make_tables
+from trepid.potentials.bayesian.spline_potential import LiveDirections, SplineCalculator, SplinePotential, make_tables
 from trepid.potentials.bayesian.statistics import KindStatistics, LabelKind, SufficientStatistics
 from trepid.potentials.bayesian.terms import Hyperparameters, Tables
 
@@ -311,6 +311,10 @@ class BayesianForceField(Potential):
         """
         difference = self.features.frame_rows(atoms).energy - self.features.frame_rows(other).energy
         return float(self.posterior.standard_deviation(difference)[0])
+
+    def bias_directions(self, reference: Atoms) -> LiveDirections:
+        """The live directions, relative to the energy of `reference`; ConfigError where there are none."""
+        return LiveDirections(self.mean, reference, complete=self._with_exact_uncertainty)
 
     def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE, every: int = 1) -> SplineCalculator:
         """ASE calculator of the model as it is now; `every`: live uncertainty on every n-th configuration only."""

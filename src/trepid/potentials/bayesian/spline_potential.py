@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from trepid import _native
 from trepid.errors import ConfigError, DataError
-from trepid.potentials.base import FloatArray, Prediction, Uncertainty
+from trepid.potentials.base import Directions, FloatArray, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.neighbors import SKIN, SkinNeighbors
 from trepid.potentials.bayesian.terms import Tables
@@ -145,3 +145,55 @@ class SplineCalculator(PotentialCalculator):
 
         super().__init__(predict, reset=neighbors.reset, every=every)
         self.neighbors = neighbors
+
+
+class LiveDirections:
+    """The live directions of a force field as potentials of their own: directions in which its energy may be wrong.
+
+    Parameters
+    ----------
+    mean : SplinePotential
+        With live directions.
+    reference : Atoms
+        Frame whose energy is taken as certain; same atoms in the same order as those evaluated.
+    complete : callable
+        Adds the exact uncertainty to a prediction.
+
+    Raises
+    ------
+    ConfigError
+        There are no live directions.
+    """
+
+    def __init__(
+        self, mean: SplinePotential, reference: Atoms, *, complete: Callable[[Atoms, Prediction], Prediction]
+    ) -> None:
+        if mean.tables.rank == 0:
+            raise ConfigError("live_rank of the model is 0: a bias towards its uncertainty needs live directions")
+        layout = mean.basis.layout
+        self._mean, self._complete = mean, complete
+        self._directions = [
+            SplinePotential(mean.basis, layout.direction(mean.tables, r), n_threads=mean.n_threads)
+            for r in range(mean.tables.rank)
+        ]
+        self._neighbors = mean.neighbors(skin=SKIN)
+        self._numbers = reference.numbers.copy()
+        self._reference = np.array([d.evaluate(reference).energy for d in self._directions])
+
+    def at(self, atoms: Atoms, *, uncertainty: Uncertainty = Uncertainty.NONE) -> Directions:
+        """Directions of one frame, their energies relative to the reference frame.
+
+        Raises
+        ------
+        DataError
+            Other atoms than those of the reference frame.
+        """
+        if not np.array_equal(atoms.numbers, self._numbers):
+            raise DataError("the biased trajectory has other atoms than its reference frame")
+        mean = self._mean.evaluate(atoms, self._neighbors, live=uncertainty is Uncertainty.LIVE)
+        along = [d.evaluate(atoms, self._neighbors) for d in self._directions]
+        return Directions(
+            self._complete(atoms, mean) if uncertainty is Uncertainty.EXACT else mean,
+            np.array([p.energy for p in along]) - self._reference,
+            np.array([p.forces for p in along]),
+        )
