@@ -199,6 +199,10 @@ class BiasedPotential(Potential):
         self.species = unbiased.species
         self._calculator = BiasedCalculator(unbiased, reference, strength=strength, largest_eV=largest_eV)
 
+    def __repr__(self) -> str:
+        bias = self._calculator.bias
+        return f"<BiasedPotential of {self.unbiased!r}: strength {bias.strength:g}, at most {bias.largest_eV:g} eV>"
+
     @property
     def n_frames(self) -> int:
         """That of the unbiased potential."""

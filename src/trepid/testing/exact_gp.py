@@ -112,6 +112,13 @@ class ExactGP:
         self._builder = FunctionalBuilder(self.species, pair_cutoff=pair_cutoff, triplet_cutoff=triplet_cutoff)
         self._training: _Training | None = None
 
+    def __repr__(self) -> str:
+        state = f"{self.n_frames} frames, {self.n_labels} labels" if self.n_frames else "untrained"
+        return (
+            f"<ExactGP of {', '.join(self.species)}: cutoffs {self.pair_cutoff:g} A (pairs), {self.triplet_cutoff:g} A "
+            f"(triplets), {state}, noise {self.hyperparameters.noise.forces:.3g} eV/A>"
+        )
+
     @property
     def n_frames(self) -> int:
         """Number of frames it was trained on."""

@@ -112,6 +112,14 @@ class BayesianForceField(Potential):
         self._posterior: Posterior | None = None
         self._mean: SplinePotential | None = None
 
+    def __repr__(self) -> str:
+        b = self.basis
+        state = f"{self.n_frames} frames, noise {self.noise.forces:.3g} eV/A" if self.n_frames else "untrained"
+        return (
+            f"<BayesianForceField of {', '.join(self.species)}: cutoffs {b.pair_cutoff:g} A (pairs), "
+            f"{b.triplet_cutoff:g} A (triplets), {b.layout.size} coefficients, {state}>"
+        )
+
     # ---- learning
 
     def fit(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> BayesianForceField:

@@ -128,6 +128,12 @@ class Posterior:
         self.mean = from_whitened(whitened, self.factors, size)
         self.log_evidence = float(evidence + 0.5 * projected @ whitened - np.log(np.diagonal(self.cholesky)).sum())
 
+    def __repr__(self) -> str:
+        return (
+            f"<Posterior of {len(self.mean)} coefficients in {self.n_directions} directions from "
+            f"{self.statistics.n_frames} frames: log evidence {self.log_evidence:.1f}>"
+        )
+
     @property
     def n_directions(self) -> int:
         """Directions of coefficient space with a prior variance worth keeping."""

@@ -88,6 +88,13 @@ class SplinePotential:
         self.n_threads = n_threads or _native.max_threads()
         self._evaluator = _native.Evaluator(**basis.native, rank=tables.rank, **tables.arrays)
 
+    def __repr__(self) -> str:
+        b = self.basis
+        return (
+            f"<SplinePotential of {', '.join(self.species)}: cutoffs {b.pair_cutoff:g} A (pairs), "
+            f"{b.triplet_cutoff:g} A (triplets), {self.tables.rank} live directions>"
+        )
+
     def neighbors(self, *, skin: float = 0.0) -> SkinNeighbors:
         """A neighbour list that suits this potential."""
         return SkinNeighbors(self.basis.cutoff, skin=skin)

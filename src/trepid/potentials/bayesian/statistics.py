@@ -54,6 +54,9 @@ class KindStatistics:
     count: int = 0
     log_multiplier: float = 0.0
 
+    def __repr__(self) -> str:
+        return f"<KindStatistics of {self.count} labels for {len(self.projection)} coefficients>"
+
     @classmethod
     def empty(cls, size: int) -> KindStatistics:
         """Statistics of no label for `size` raw coefficients."""
@@ -87,6 +90,10 @@ class SufficientStatistics:
     size: int
     n_frames: int = 0
     kinds: dict[LabelKind, KindStatistics] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{s.count} {kind.value}" for kind, s in sorted(self.kinds.items()) if s.count)
+        return f"<SufficientStatistics of {self.n_frames} frames for {self.size} coefficients: {counts or 'no'} labels>"
 
     def kind(self, kind: LabelKind) -> KindStatistics:
         """Statistics of a kind, empty when it was never seen."""

@@ -76,6 +76,10 @@ class Tables(OffsetTables, PairTables, TripletTables):
 
     zbl: FloatArray
 
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in self.arrays.items())
+        return f"<Tables: {shapes}>"
+
     @property
     def rank(self) -> int:
         """Number of live directions."""
