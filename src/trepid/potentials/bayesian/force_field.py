@@ -12,27 +12,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers
 
 from trepid import _native
 from trepid.acquisition.batch import most_uncertain_atoms
 from trepid.data import LabelKeys, labels_of
-from trepid.errors import ConfigError, DataError, ModelFileError
+from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.live import environment_rows, extend_templates, live_directions
-from trepid.potentials.bayesian.model_file import pack_symmetric, read_model, unpack_symmetric, write_model
+from trepid.potentials.bayesian.model_file import (
+    Training,
+    naming_damage,
+    read_model,
+    training_in_file,
+    write_force_field,
+)
 from trepid.potentials.bayesian.posterior import Posterior, optimize_hyperparameters
 from trepid.potentials.bayesian.spline_potential import LiveDirections, SplineCalculator, SplinePotential, make_tables
-from trepid.potentials.bayesian.statistics import KindStatistics, LabelKind, SufficientStatistics
-from trepid.potentials.bayesian.terms import Hyperparameters, Tables
+from trepid.potentials.bayesian.statistics import SufficientStatistics
+from trepid.potentials.bayesian.terms import Hyperparameters
 
 LIVE_RANK = 16
 DEFAULT_KEYS = LabelKeys()
@@ -367,30 +372,14 @@ class BayesianForceField(Potential):
 
     def save(self, path: str | Path) -> None:
         """Write one model file, atomically; by convention its name ends in .trepid."""
-        tables = self.mean.tables
-        tensors = {f"table.{name}": array for name, array in tables.arrays.items()}
-        b = self.basis
-        tensors["table.numbers"] = np.array([atomic_numbers[s] for s in b.species], dtype=np.int64)
-        tensors["table.sizes"] = np.array([b.n_pair, b.n_radial, b.l_max, tables.rank], dtype=np.int64)
-        tensors["table.grid"] = np.array([b.r_min, b.pair_cutoff, b.triplet_cutoff])
-        tensors["reference_energies"] = self.reference_energies
-        tensors["coefficients"] = self.posterior.mean
-        for k, template in enumerate(self.templates):
-            tensors[f"template.{k}.numbers"] = template.numbers.astype(np.int64)
-            tensors[f"template.{k}.positions"] = template.positions
-            tensors[f"template.{k}.cell"] = template.cell[:]
-            tensors[f"template.{k}.pbc"] = template.pbc
-        settings = self.settings_summary()
-        settings["statistics"] = {}
-        for kind, s in self.statistics.kinds.items():
-            tensors[f"statistics.{kind.value}.gram"] = pack_symmetric(s.gram)
-            tensors[f"statistics.{kind.value}.projection"] = s.projection
-            settings["statistics"][kind.value] = {
-                "squared": s.squared.hex(),
-                "count": s.count,
-                "log_multiplier": s.log_multiplier.hex(),
-            }
-        write_model(path, tensors, settings)
+        training = Training(
+            reference_energies=self.reference_energies,
+            statistics=self.statistics,
+            templates=self.templates,
+            coefficients=self.posterior.mean,
+            tables=self.mean.tables,
+        )
+        write_force_field(path, self.basis, training, self.settings_summary())
 
     @classmethod
     def load(cls, path: str | Path, *, n_threads: int | None = None) -> BayesianForceField:
@@ -402,7 +391,7 @@ class BayesianForceField(Potential):
             Missing, truncated, not a model of trepid, of another version, or inconsistent.
         """
         tensors, settings = read_model(path)
-        try:
+        with naming_damage(path):
             hyper = dict(settings["hyperparameters"])
             model = cls(
                 settings["species"],
@@ -417,26 +406,12 @@ class BayesianForceField(Potential):
                 seed=settings["seed"],
                 n_threads=n_threads,
             )
-            size = model.basis.layout.size
-            model.reference_energies = tensors["reference_energies"]
-            model.statistics = SufficientStatistics(size, n_frames=settings["n_frames"])
-            for name, scalars in settings["statistics"].items():
-                model.statistics.kinds[LabelKind(name)] = KindStatistics(
-                    unpack_symmetric(tensors[f"statistics.{name}.gram"], size),
-                    tensors[f"statistics.{name}.projection"],
-                    float.fromhex(scalars["squared"]),
-                    scalars["count"],
-                    float.fromhex(scalars["log_multiplier"]),
-                )
-            names = sorted({name.rsplit(".", 1)[0] for name in tensors if name.startswith("template.")})
-            parts = ("numbers", "positions", "cell", "pbc")
-            model.templates = [Atoms(**{part: tensors[f"{name}.{part}"] for part in parts}) for name in names]
-            tables = Tables(**{f.name: tensors[f"table.{f.name}"] for f in fields(Tables)})
-            if tables.rank != model.live_rank or model.reference_energies.shape != (len(model.species),):
+            training = training_in_file(tensors, settings, size=model.basis.layout.size)
+            if training.tables.rank != model.live_rank or training.reference_energies.shape != (len(model.species),):
                 raise ValueError("its arrays do not have the sizes that its settings name")
-            model._mean = SplinePotential(model.basis, tables, n_threads=n_threads)
-        except (KeyError, ValueError, TypeError, AttributeError, ConfigError) as error:
-            raise ModelFileError(f"{path} is damaged: {error}") from error
+            model.reference_energies, model.statistics = training.reference_energies, training.statistics
+            model.templates = training.templates
+            model._mean = SplinePotential(model.basis, training.tables, n_threads=n_threads)
         return model
 
 
