@@ -101,7 +101,7 @@ def zincblende(a: float = 6.19, *, rattle: float = 0.0, seed: int = 0, cubic: bo
 
 
 def _apart(species: tuple[str, ...], cell: FloatArray, n: int, seed: int, *, pbc: tuple[bool, bool, bool]) -> Atoms:
-    """n atoms at random places, none closer than 1.7 A: there the straight continuation below the grids is met too."""
+    """n atoms at random places, none closer than 1.7 A: so that the straight continuation below the grids is tested too."""
     rng = np.random.default_rng(seed)
     symbols = [species[k % len(species)] for k in range(n)]
     atoms = Atoms(cell=cell, pbc=pbc)
@@ -115,7 +115,7 @@ def _apart(species: tuple[str, ...], cell: FloatArray, n: int, seed: int, *, pbc
 
 
 def labelled(atoms: Atoms, seed: int = 0, *, stress: bool = True) -> Atoms:
-    """Any numbers as labels: the algebra does not ask where they come from."""
+    """Random numbers as labels: the algebra holds for any."""
     rng = np.random.default_rng(seed)
     return attach_labels(
         atoms,

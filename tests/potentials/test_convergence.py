@@ -1,4 +1,4 @@
-"""The fast model becomes the exact Gaussian process of the same kernels as its basis grows."""
+"""The fast model converges to the exact Gaussian process of the same kernels as its basis grows."""
 
 from __future__ import annotations
 

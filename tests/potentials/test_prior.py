@@ -1,4 +1,4 @@
-"""The prior of the coefficients: a Gaussian process seen through splines."""
+"""The prior of the coefficients: a Gaussian process represented by splines."""
 
 from __future__ import annotations
 

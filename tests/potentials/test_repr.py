@@ -1,4 +1,4 @@
-"""What a user sees who prints a model: one line that says what it is and how far it is trained."""
+"""Printed models: one line with species, cutoffs and the state of the training."""
 
 from __future__ import annotations
 

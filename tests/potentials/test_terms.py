@@ -1,4 +1,4 @@
-"""What every term of the force field has to fulfil, and what all of them make up together."""
+"""The contract of a term of the force field, and the classes composed from all terms."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The Bayesian force field: a Gaussian process of pairs and triplets that lives on splines.
+"""The Bayesian force field: a Gaussian process of pairs and triplets in the weight space of splines.
 
 E = sum_i eps + sum_pairs f2(r_ij) + sum_i sum_jk f3(r_ij, r_ik, theta_jik) + E_prior, with Gaussian-process priors on
-f2 and f3 (`kernels`), represented by spline and Legendre coefficients (`basis`, `prior`). Training keeps sufficient
+f2 and f3 (`kernels`), represented by spline and Legendre coefficients (`splines`, `terms`). Training keeps sufficient
 statistics (`statistics`); mean, uncertainty and evidence follow from them exactly (`posterior`); molecular dynamics
-evaluates tables (`spline_potential`). Kernel and mapping follow the idea of Xie, Vandermause et al., npj Comput. Mater.
-7, 40 (2021), with the map made the model itself.
+evaluates tables (`spline_potential`). The kernels and their representation by splines follow Xie, Vandermause et al., npj
+Comput. Mater. 7, 40 (2021); here the fitted spline coefficients are the model, not an approximation made after the fit.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ DEFAULT_KEYS = LabelKeys()
 
 
 class BayesianForceField(Potential):
-    """Pairs and triplets with exact uncertainty, at the cost of a classical potential.
+    """Force field of pairs and triplets with exact posterior uncertainty, at the cost of a classical potential.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class BayesianForceField(Potential):
     # ---- learning
 
     def fit(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> BayesianForceField:
-        """Train from nothing: reference energies, statistics, then hyperparameters by maximum evidence.
+        """Train on `frames` alone: reference energies, statistics, then hyperparameters by maximum evidence.
 
         Raises
         ------
@@ -157,7 +157,7 @@ class BayesianForceField(Potential):
         return self
 
     def optimize(self, *, max_iterations: int = 60) -> BayesianForceField:
-        """Maximise the evidence over the hyperparameters, starting from the present ones; the data are not touched."""
+        """Maximise the evidence over the hyperparameters, starting from the present ones; the statistics do not change."""
         self._require_data()
         posterior = optimize_hyperparameters(
             self.basis, self.hyperparameters, self.statistics, max_iterations=max_iterations
@@ -167,7 +167,7 @@ class BayesianForceField(Potential):
         return self
 
     def _statistics_of(self, frames: Sequence[Atoms], reference_energies: FloatArray) -> SufficientStatistics:
-        """Statistics of these frames alone, so that a bad one among them leaves what is known as it was."""
+        """Statistics of these frames alone, so that an error in one of them leaves the model unchanged."""
         statistics = SufficientStatistics(self.basis.layout.size)
         for k, atoms in enumerate(frames):
             with _naming_frame(k):
@@ -285,7 +285,7 @@ class BayesianForceField(Potential):
         """Force features of a frame in the coordinates of the posterior, for `trepid.acquisition.batch`.
 
         R R^T is the posterior (epistemic) covariance of the forces, (eV/A)^2, and R_a R_b^T that between two frames. Rows of
-        different frames belong together only as long as the model does not learn.
+        different frames may be combined only if they come from the same posterior: not across `fit`, `update` or `optimize`.
 
         Parameters
         ----------
@@ -304,7 +304,7 @@ class BayesianForceField(Potential):
             rows = self.posterior.rotated(force_rows).T.reshape(-1, 3, self.posterior.n_directions)
             variances[chunk] = np.einsum("icp,icp->i", rows, rows)
             kept.extend(enumerate(rows, start=chunk.start))
-            if n_atoms is not None:  # what is out already cannot come back
+            if n_atoms is not None:  # atoms dropped in an earlier chunk cannot be among the largest of all
                 best = set(most_uncertain_atoms(variances[: chunk.stop], n_atoms))
                 kept = [(i, r.copy()) for i, r in kept if i in best]
         return np.concatenate([r for _, r in kept])
@@ -318,9 +318,9 @@ class BayesianForceField(Potential):
     ) -> float:
         """One standard deviation (epistemic) of E(atoms) - E(other), eV.
 
-        What both frames share cancels: with `other` the same frame before an event, or with the atoms around it put back, this
-        is the uncertainty of the cost of the event alone, whatever the size of the cell. It is taken from the posterior;
-        `predictions` are of no use here.
+        Contributions that both frames share cancel: with `other` the same frame before an event, or with the atoms around it
+        put back, this is the uncertainty of the energy of the event alone, independent of the size of the cell. It is taken
+        from the posterior; `predictions` are not used.
         """
         difference = self.features.frame_rows(atoms).energy - self.features.frame_rows(other).energy
         return float(self.posterior.standard_deviation(difference)[0])
@@ -417,7 +417,7 @@ class BayesianForceField(Potential):
 
 @contextmanager
 def _naming_frame(k: int) -> Iterator[None]:
-    """Say which frame an error is about."""
+    """Name the frame in the message of an error."""
     try:
         yield
     except DataError as error:

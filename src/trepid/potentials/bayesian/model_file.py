@@ -1,7 +1,7 @@
-"""The model file: one safetensors container with everything a Bayesian force field is.
+"""The model file: one safetensors container with the whole state of a Bayesian force field.
 
 A safetensors file is a length, a JSON header and raw little-endian arrays: any language can read it, and a truncated
-one is seen at once. Tensors: the evaluation tables (`table.*`, all that molecular dynamics needs), the coefficients,
+one is detected on opening. Tensors: the evaluation tables (`table.*`, all that molecular dynamics needs), the coefficients,
 and the sufficient statistics (`statistics.KIND.*`, Gram matrices as packed upper triangles) from which the posterior is
 rebuilt. The settings are JSON in the header.
 """

@@ -103,7 +103,9 @@ class Posterior:
         self._gram = np.zeros((size, size))
         self._projection = np.zeros(size)
         evidence = 0.0
-        for kind, s in sorted(statistics.kinds.items()):  # the sum must not depend on which kind was seen first
+        for kind, s in sorted(
+            statistics.kinds.items()
+        ):  # the sum must not depend on the order in which kinds were added
             precision = kind.noise(hyper.noise) ** -2
             self._gram += precision * s.gram
             self._projection += precision * s.projection
@@ -136,7 +138,7 @@ class Posterior:
 
     @property
     def n_directions(self) -> int:
-        """Directions of coefficient space with a prior variance worth keeping."""
+        """Directions of coefficient space that the prior factors keep."""
         return len(self.cholesky)
 
     def standard_deviation(self, rows: FloatArray) -> FloatArray:
@@ -203,7 +205,13 @@ def optimize_hyperparameters(
 ) -> Posterior:
     """Maximise the evidence over amplitudes, length scales and noises, from `start`; gives the best posterior.
 
-    The data are not touched: each evaluation costs a few products of matrices of the number of coefficients.
+    L-BFGS-B in the logarithms of the hyperparameters. Only the statistics are used: an evaluation costs a few products of
+    matrices of the size of the coefficients, independent of the number of frames. Noises of kinds without labels stay.
+
+    Raises
+    ------
+    NumericsError
+        No hyperparameters in the allowed range give a finite evidence.
     """
     limits = bounds or Bounds()
     seen = [kind for kind in LabelKind if kind in statistics.kinds and statistics.kinds[kind].count > 0]
@@ -217,7 +225,7 @@ def optimize_hyperparameters(
         try:
             posterior = Posterior(basis, _with(start, names, np.exp(x)), statistics)
             gradient = posterior.log_evidence_gradient()
-        except NumericsError:  # the line search went where numbers end; a worse value sends it back
+        except NumericsError:  # out of floating-point range; a worse value shortens the step of the line search
             return 1e6, np.zeros(len(x))
         if not best or posterior.log_evidence > best[0].log_evidence:
             best[:] = [posterior]

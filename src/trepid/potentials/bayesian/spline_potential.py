@@ -1,7 +1,7 @@
-"""A set of coefficients, ready to be evaluated: energy, forces and stress at the speed of the C++ core.
+"""A potential with one set of coefficients: energy, forces and stress, evaluated by the C++ core.
 
-This is what a Bayesian force field predicts with, what a posterior sample is, and what runs inside a molecular dynamics
-step.
+The posterior mean of a Bayesian force field and each of its posterior samples are such potentials; molecular dynamics
+evaluates them at every step.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class SpeciesIndex:
         Raises
         ------
         DataError
-            No atoms, or an element the model does not know.
+            No atoms, or an element that is not among the species of the model.
         """
         if len(atoms) == 0:
             raise DataError("the structure has no atoms")
@@ -73,7 +73,7 @@ class SpeciesIndex:
 
 
 class SplinePotential:
-    """Mean-only potential from tables; several can share a basis.
+    """Potential of one set of coefficients, given as tables; several can share a basis.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class SplinePotential:
         )
 
     def neighbors(self, *, skin: float = 0.0) -> SkinNeighbors:
-        """A neighbour list that suits this potential."""
+        """A neighbour list with the cutoff of this potential."""
         return SkinNeighbors(self.basis.cutoff, skin=skin)
 
     def evaluate(self, atoms: Atoms, neighbors: SkinNeighbors | None = None, *, live: bool = False) -> Prediction:
@@ -117,7 +117,7 @@ class SplinePotential:
         """Predict one frame; a single set of coefficients offers at most the live uncertainty."""
         level = Uncertainty(uncertainty)
         if level is Uncertainty.EXACT:
-            raise ConfigError("a single set of coefficients has no exact uncertainty; ask the BayesianForceField")
+            raise ConfigError("a single set of coefficients has no exact uncertainty; use the BayesianForceField")
         return self.evaluate(atoms, live=level is Uncertainty.LIVE)
 
     def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.NONE, every: int = 1) -> SplineCalculator:

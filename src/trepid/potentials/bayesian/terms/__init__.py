@@ -1,6 +1,6 @@
-"""The terms of the Bayesian force field, in the order of the raw coefficients, and what they make up together.
+"""The list of the terms of the Bayesian force field, and the classes composed from all of them.
 
-`terms/base.py` says what a term is and how to add one.
+`terms/base.py` defines a term and describes how to add one.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ TERMS: tuple[type[Term[Any, Any]], ...] = (OffsetTerm, PairTerm, TripletTerm)
 TermT = TypeVar("TermT", bound=Term[Any, Any])
 
 LARGE_FORCE = 1.0
-"""Force (eV/A) from which on labels lose weight. Of 0.2, 0.5, 1 and 4 eV/A it gave the highest evidence on CuI
+"""Force (eV/A) above which labels lose weight. Of 0.2, 0.5, 1 and 4 eV/A it gave the highest evidence on CuI
 (GFN1-xTB, crystal frames and on-the-fly frames up to 600 K) and on silicon (SNAP, 300 and 1000 K)."""
 
 START_NOISE = Noise(energy=2e-3, forces=0.02, stress=3e-4, large_force=LARGE_FORCE)
-"""Where the optimisation of the noises starts."""
+"""Start of the optimisation of the noises."""
 
 
 # Fields are inherited from the last base to the first: pairs, triplets, offsets.
@@ -42,7 +42,7 @@ class Hyperparameters(OffsetHyperparameters, TripletHyperparameters, PairHyperpa
         Of the prior: amplitudes in eV, lengths in A, the angular length in radians; documented with their terms.
     noise : Noise
         Noise of energy (eV per sqrt atom), forces (eV/A) and stress (eV/A^3) labels; its `large_force` is a setting,
-        which the optimisation leaves alone, because the statistics are weighted with it.
+        which is not optimised, because the statistics are weighted with it.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """The contract of a term of the force field, and what terms are made from.
 
 The energy of the Bayesian force field is a sum of terms, each linear in coefficients of its own: energy offsets, pairs,
-triplets. Everything that belongs to one term alone stands in one file of this folder; the rest of the package (posterior,
-evidence, live directions, model file) knows only `Term` and goes through the terms of `trepid.potentials.bayesian.terms`.
+triplets. Everything that belongs to one term alone is in one file of this folder; the rest of the package (posterior,
+evidence, live directions, model file) uses only the interface `Term` and iterates over the terms of `trepid.potentials.bayesian.terms`.
 
 Vocabulary
 ----------
@@ -24,9 +24,9 @@ How to add a term
 4. Sizes or cutoffs of its own are fields of `BasisSettings`, checked in `Basis.create`, offered by `BayesianForceField` and
    written and read by `model_file`. They reach the C++ core by their names.
 
-State that a term fixes at the first fit and keeps from then on, such as channels chosen from the training frames, has its
-place in `BasisSettings` too: the statistics are sums over feature rows, so that features which change need new statistics,
-which is to say another basis.
+State that a term fixes at the first fit and keeps from then on, such as channels chosen from the training frames, belongs
+into `BasisSettings` too, and so into the model file: the statistics are sums over feature rows, so that changed features
+need another basis and new statistics. No term does this yet; `BayesianForceField.fit` is the place to replace the basis.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Term(ABC, Generic[HyperparametersT, TablesT]):
 
     @property
     def columns(self) -> slice:
-        """Where the raw coefficients stand."""
+        """Indices of the raw coefficients."""
         return slice(self.start, self.start + self.size)
 
     @abstractmethod

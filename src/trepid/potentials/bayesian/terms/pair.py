@@ -65,7 +65,7 @@ class PairBlock:
 
     @property
     def columns(self) -> slice:
-        """Where they stand."""
+        """Their indices."""
         return slice(self.start, self.start + self.size)
 
 

@@ -75,11 +75,11 @@ class TripletBlock:
 
     @property
     def columns(self) -> slice:
-        """Where they stand."""
+        """Their indices."""
         return slice(self.start, self.start + self.n_products * self.n_degrees)
 
     def degree(self, degree: int) -> slice:
-        """Where the coefficients of one Legendre degree stand."""
+        """Indices of the coefficients of one Legendre degree."""
         first = self.start + degree * self.n_products
         return slice(first, first + self.n_products)
 
