@@ -39,6 +39,7 @@ from trepid.errors import ConfigError, TrepidError
 from trepid.execution import InlineExecutor
 from trepid.potentials import load_potential
 from trepid.potentials.base import FloatArray, Potential
+from trepid.potentials.biased import BiasedPotential
 from trepid.runs.ledger import Walks
 from trepid.runs.round_files import RoundFiles
 from trepid.runs.walk_files import Candidate, Walk, WalkEnd, WalkSummary, read_summary, read_walk
@@ -467,10 +468,8 @@ def _moving(potential: Potential, job: WalkJob, crystal: Atoms) -> Potential:
     if job.bias is not None:
         if job.parameters.engine is not Engine.ASE:
             raise ConfigError(f"walkers.bias is computed by the engine ase; walkers.engine is {job.parameters.engine.value}")
-        from trepid.campaign.bias import biased_potential
-
         strength, largest = job.bias
-        return biased_potential(potential, crystal, strength=strength, largest_eV=largest)
+        return BiasedPotential(potential, crystal, strength=strength, largest_eV=largest)
     return potential if job.member is None else potential.member(job.member)
 
 
