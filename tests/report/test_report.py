@@ -106,7 +106,7 @@ def test_it_shows_what_the_run_was(page: tuple[str, Strict], run: Path) -> None:
         "64 atoms",
         "tblite GFN1-xTB",
         "all stages done",
-        "3 to start from, 8 where it did not know",
+        "3 initial, 8 above the threshold",
         f"MAE {1000 * figures.forces_mae:.1f} meV/Å",
         f"{1000 * figures.forces_mae:.3g}",
         f"Spearman {figures.forces_uncertainty_spearman:.2f}",
@@ -114,7 +114,7 @@ def test_it_shows_what_the_run_was(page: tuple[str, Strict], run: Path) -> None:
         "SCF did not converge in 250 cycles",
         "temperature_K: [300.0, 600.0]",
         "Calibration",
-        "What training settled on",
+        "Hyperparameters",
     ):
         assert expected in text, expected
     assert "nan" not in text.lower().replace("nano", "")
@@ -135,7 +135,7 @@ def test_a_run_killed_before_its_first_label(tmp_path: Path) -> None:
     run.mkdir()
     (run / "ledger.jsonl").write_text('{"seq": 0, "time": "2026-01-01T00:00:00", "eve')
     _, parser = parse(write_report(run))
-    assert "going on, or cut short" in " ".join(parser.text)
+    assert "running or interrupted" in " ".join(parser.text)
 
 
 def test_rows_and_labels_cut_short_by_a_kill_are_left_out(write_synthetic_run: WriteRun, tmp_path: Path) -> None:
