@@ -70,7 +70,7 @@ def page(run: Path) -> tuple[str, Strict]:
     return parse(write_report(run))
 
 
-def test_one_file_that_needs_nothing_else(page: tuple[str, Strict]) -> None:
+def test_page_is_self_contained(page: tuple[str, Strict]) -> None:
     html, parser = page
     for link in parser.links:
         assert link.startswith(("#", "data:image/png;base64,")), link[:60]
@@ -95,7 +95,7 @@ def test_figures_follow_the_colours_of_the_page(page: tuple[str, Strict]) -> Non
     assert 'name="viewport"' in html
 
 
-def test_it_shows_what_the_run_was(page: tuple[str, Strict], run: Path) -> None:
+def test_page_shows_settings_and_figures_of_the_run(page: tuple[str, Strict], run: Path) -> None:
     _, parser = page
     text = " ".join(" ".join(parser.text).split())
     comparison = read_run(run).comparison()
@@ -159,7 +159,7 @@ def test_one_species_without_energy_labels(write_synthetic_run: WriteRun, tmp_pa
     assert "Every force component" in " ".join(parser.text)
 
 
-def test_what_is_no_run_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such directory"):
         write_report(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"no ledger\.jsonl"):

@@ -206,8 +206,8 @@ def _asked(record: RunRecord) -> Section:
     )
     return Section(
         "Label requests",
-        "Each vertical line marks a frame whose force uncertainty exceeded the threshold: it was labelled and the model "
-        "was trained again. Requests become rarer as the training set covers the configurations of the simulation.",
+        "Each step of the curve and each vertical line is a frame whose force uncertainty exceeded the threshold; it was "
+        "labelled and the model trained again. Requests become rarer as the training set covers the simulation.",
         tuple(replace(desk, narrow=phone.svg) for desk, phone in zip(for_desk, for_phone, strict=True)),
         wide=True,
     )
