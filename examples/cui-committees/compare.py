@@ -12,8 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-from trepid.anharmonicity import HarmonicReference, harmonic_sample
 from trepid.campaign.initial import build_crystal
+
+from trepid.anharmonicity import HarmonicReference, harmonic_sample
 from trepid.config import load_campaign
 from trepid.data import read_structure, write_frames
 from trepid.reference import make_reference

@@ -151,7 +151,9 @@ class CampaignContext(Generic[SomeCampaign]):
     def resume(self, entry: Resume) -> None:
         """Write the entry `resume`, and show it."""
         self.ledger.append(entry)
-        self.view.message(f"resuming: {entry.reused}" + (f"; changed: {'; '.join(entry.changed)}" if entry.changed else ""))
+        self.view.message(
+            f"resuming: {entry.reused}" + (f"; changed: {'; '.join(entry.changed)}" if entry.changed else "")
+        )
 
 
 SomeContext = TypeVar("SomeContext", bound=CampaignContext[Any])

@@ -88,12 +88,7 @@ def events_seen(
     """
     sites = find_sites(crystal)
     seen = {count.event_class for selection in earlier for count in selection.events}
-    labelled = {
-        pick.event_class
-        for selection in earlier
-        for pick in selection.picks
-        if pick.reason is Reason.EVENT
-    }
+    labelled = {pick.event_class for selection in earlier for pick in selection.picks if pick.reason is Reason.EVENT}
     counts: Counter[tuple[str, str, float]] = Counter()
     firsts: dict[str, tuple[Walk, Event]] = {}
     for walk in walks:

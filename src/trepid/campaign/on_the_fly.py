@@ -143,9 +143,7 @@ class _OnTheFly(Policy[_End]):
                 except CampaignEnded as end:
                     reason, message = end.reason, end.message
             step = self.driver.n_steps if self._moving else 0
-            self.ledger.append(
-                Stop(reason=reason, step=step, round=None, n_labels=len(self.labels), message=message)
-            )
+            self.ledger.append(Stop(reason=reason, step=step, round=None, n_labels=len(self.labels), message=message))
             return self._result(reason, message, step)
         finally:
             if self._moving:
@@ -166,9 +164,7 @@ class _OnTheFly(Policy[_End]):
         step = 0 if checkpoint is None else checkpoint.md.step
         time_ps = step * self.dynamics.timestep_fs / 1000
         reused = f"{len(self.labels)} labels, model of {self.potential.n_frames} labels, MD at {time_ps:.3f} ps"
-        self.context.resume(
-            Resume(step=step, round=None, n_labels=len(self.labels), reused=reused, changed=changed)
-        )
+        self.context.resume(Resume(step=step, round=None, n_labels=len(self.labels), reused=reused, changed=changed))
         return None
 
     def _result(self, reason: StopReason, message: str, step: int) -> CampaignResult:
@@ -395,9 +391,7 @@ class _OnTheFly(Policy[_End]):
             told = self._prediction or self.potential.predict(atoms, uncertainty=Uncertainty.EXACT)
             return PriorPrediction(told, self.potential.noise)
 
-        return LabelRequest(
-            pending.label, atoms, origin, before, pending.forces_uncertainty, pending.threshold
-        )
+        return LabelRequest(pending.label, atoms, origin, before, pending.forces_uncertainty, pending.threshold)
 
     def _show(self, label: LabelledFrame, pending: Pending) -> None:
         self.view.message(

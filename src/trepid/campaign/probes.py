@@ -22,12 +22,12 @@ import numpy as np
 from ase.constraints import FixAtoms
 
 from trepid.acquisition.viability import Horizon
-from trepid.runs.ledger import Reason
 from trepid.campaign.events import find_sites
 from trepid.campaign.selection import EventFrame
 from trepid.events.paths import neighbouring_sites, quench, site_path
 from trepid.events.sites import Sites
 from trepid.potentials.base import Potential, Uncertainty
+from trepid.runs.ledger import Reason
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from trepid.runs.ledger import StopReason
 from trepid.dynamics.interrupt import EXIT_INTERRUPTED
 from trepid.errors import UntrustedError
 from trepid.potentials import Potential, load_potential
 from trepid.reference.base import LabelError
+from trepid.runs.ledger import StopReason
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,12 @@ from trepid.acquisition.viability import (
     horizon_viability,
     neighbourhood_costs,
 )
-from trepid.runs.ledger import Reason
-from trepid.runs.round_files import EventCount, Pick, Selection, UncertaintyStatistics
 from trepid.campaign.walkers import Walk
 from trepid.config import AcquisitionSettings
 from trepid.errors import ConfigError
 from trepid.potentials.base import FloatArray, Potential, Uncertainty
+from trepid.runs.ledger import Reason
+from trepid.runs.round_files import EventCount, Pick, Selection, UncertaintyStatistics
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from trepid.config import StructureSettings
     from trepid.anharmonicity.force_source import ForceSource
     from trepid.anharmonicity.harmonic import HarmonicReference
+    from trepid.config import StructureSettings
 
 
 def build_crystal(structure: StructureSettings) -> Atoms:

@@ -365,9 +365,7 @@ class _Exploring(Policy[tuple[WalkEnd, str]]):
         """Note the check; end the walk where it has been untrusted for too long."""
         job, prediction, candidate = self.job, check.prediction, self._candidate(check)
         uncertainty = prediction.frame_uncertainty
-        self._scalars.append(
-            (check.step, candidate.uncertainty, uncertainty, prediction.energy, check.temperature_K)
-        )
+        self._scalars.append((check.step, candidate.uncertainty, uncertainty, prediction.energy, check.temperature_K))
         self._positions.append(check.atoms.positions.astype(np.float32))
         self._forces.append(prediction.forces.astype(np.float32))
         if prediction.atom_energies is not None:
@@ -467,7 +465,9 @@ def _moving(potential: Potential, job: WalkJob, crystal: Atoms) -> Potential:
     """The potential that moves the atoms: the model itself, a member of it, or the model with a bias."""
     if job.bias is not None:
         if job.parameters.engine is not Engine.ASE:
-            raise ConfigError(f"walkers.bias is computed by the engine ase; walkers.engine is {job.parameters.engine.value}")
+            raise ConfigError(
+                f"walkers.bias is computed by the engine ase; walkers.engine is {job.parameters.engine.value}"
+            )
         strength, largest = job.bias
         return BiasedPotential(potential, crystal, strength=strength, largest_eV=largest)
     return potential if job.member is None else potential.member(job.member)

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     _Start = Callable[[Atoms, Potential, MDParameters, np.random.Generator], MDDriver]
 
 
-def start_driver(
-    atoms: Atoms, potential: Potential, parameters: MDParameters, *, rng: np.random.Generator
-) -> MDDriver:
+def start_driver(atoms: Atoms, potential: Potential, parameters: MDParameters, *, rng: np.random.Generator) -> MDDriver:
     """Prepare molecular dynamics of a copy of `atoms` on `potential` with the engine of `parameters`.
 
     Raises

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from trepid.choices import GuardAction, Thermostat
 from trepid.data.atomic import write_text_atomic
 from trepid.dynamics.guard import MD_LIMITS
 from trepid.dynamics.lammps_engine import MODEL_FILE, motion_commands
-from trepid.choices import GuardAction, Thermostat
 from trepid.dynamics.record import TraceRow
 from trepid.dynamics.settings import MDSettings
 from trepid.lammps.session import NEIGHBOR, pair_commands

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.data.atomic import write_text_atomic
 from trepid.choices import GuardAction
+from trepid.data.atomic import write_text_atomic
+from trepid.dynamics.driver import require_movable, thermal_momenta
 from trepid.dynamics.guard import ADVICE, MD_LIMITS
 from trepid.dynamics.interrupt import Interruptible
 from trepid.dynamics.lammps_engine import MODEL_FILE
@@ -40,7 +41,6 @@ from trepid.dynamics.lammps_input import (
     UNTRUSTED_FILE,
     write_input,
 )
-from trepid.dynamics.driver import require_movable, thermal_momenta
 from trepid.dynamics.progress import Progress, ProgressView, SilentProgress
 from trepid.dynamics.sanity import unphysical
 from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claim_directory

@@ -142,7 +142,7 @@ class Policy(ABC, Generic[End]):
         """Steps between checks for the time being; None: those of the schedule."""
         return None
 
-    def checkpoint(self, step: int) -> None:  # noqa: B027 not every run has checkpoints
+    def checkpoint(self, step: int) -> None:
         """A checkpoint is due."""
 
 

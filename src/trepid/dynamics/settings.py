@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trepid.choices import Engine, GuardAction, Thermostat
-from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
 from trepid.data.arrays import structure_digest
+from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
 from trepid.dynamics.driver import MDParameters
 from trepid.dynamics.loop import Schedule
 from trepid.errors import ConfigError, DataError

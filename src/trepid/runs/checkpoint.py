@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from trepid.runs.ledger import Reason
 from trepid.data.arrays import load_arrays, save_arrays
 from trepid.dynamics.driver import MDState
 from trepid.dynamics.record import RecordLengths
 from trepid.errors import DataError
 from trepid.potentials.base import FloatArray
+from trepid.runs.ledger import Reason
 
 
 @dataclass(frozen=True)
