@@ -18,7 +18,7 @@ FLOORS = (
     ("potentials", "reference", "execution"),
     ("lammps",),
     ("data", "acquisition", "config"),
-    ("errors", "_native"),
+    ("errors", "arrays", "_native"),
 )
 HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")

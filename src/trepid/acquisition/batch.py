@@ -26,16 +26,14 @@ from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
+from trepid.arrays import FloatArray, IndexArray
 from trepid.errors import ConfigError, DataError, NumericsError
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
 
-
-def bernoulli(probabilities: ArrayLike, n: int, *, seed: int) -> IntArray:
+def bernoulli(probabilities: ArrayLike, n: int, *, seed: int) -> IndexArray:
     """Accept candidates one after the other with their probabilities until n are accepted: the published selection.
 
     Parameters
@@ -66,7 +64,7 @@ def bernoulli(probabilities: ArrayLike, n: int, *, seed: int) -> IntArray:
     return accepted[:n]
 
 
-def random_selection(n_candidates: int, n: int, *, seed: int) -> IntArray:
+def random_selection(n_candidates: int, n: int, *, seed: int) -> IndexArray:
     """Choose n candidates at random, each with the same chance: the control of every other choice. Ascending indices."""
     _check_n(n)
     chosen = np.random.default_rng(seed).permutation(n_candidates)[:n]
@@ -75,7 +73,7 @@ def random_selection(n_candidates: int, n: int, *, seed: int) -> IntArray:
 
 def first_of_new_classes(
     classes: Sequence[Collection[Hashable]], labelled: Collection[Hashable] = frozenset()
-) -> IntArray:
+) -> IndexArray:
     """Candidates that must be labelled: the first frame of every event class without a label, in the order of the walk.
 
     Parameters
@@ -106,7 +104,7 @@ class Batch:
         What each adds to what precedes it, nats, not weighted.
     """
 
-    indices: IntArray
+    indices: IndexArray
     gains: FloatArray
 
     @property
@@ -274,7 +272,7 @@ def rows_from_ensemble(forces_ensemble: ArrayLike, *, n_atoms: int | None = None
     return np.ascontiguousarray(deviations[:, kept].reshape(len(forces), -1).T)
 
 
-def most_uncertain_atoms(variances: ArrayLike, n_atoms: int | None) -> IntArray:
+def most_uncertain_atoms(variances: ArrayLike, n_atoms: int | None) -> IndexArray:
     """Ascending indices of the n_atoms atoms of largest variance (n,); all of them where n_atoms is None.
 
     Raises

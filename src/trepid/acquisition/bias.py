@@ -15,11 +15,10 @@ candidates, never to average over it.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from trepid.arrays import FloatArray
 from trepid.errors import ConfigError, DataError
-
-FloatArray = NDArray[np.float64]
 
 SMALLEST_EV = 1e-3
 """U below which the bias is quadratic in it: U itself has a cusp at zero, where forces would jump."""

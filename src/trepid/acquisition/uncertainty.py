@@ -20,12 +20,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import erf, erfinv
 
+from trepid.arrays import FloatArray
 from trepid.errors import ConfigError, DataError
-
-FloatArray = NDArray[np.float64]
 
 SHIFT = 2.0
 """Published shift: a frame two standard deviations above the mean of the walk is chosen with probability 1/2."""

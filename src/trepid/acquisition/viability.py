@@ -41,13 +41,12 @@ from numpy.typing import ArrayLike
 
 from trepid.acquisition.neighbourhood import (
     EnergyTransfer,
-    FloatArray,
-    IntArray,
     Neighbourhood,
     fit_transfer,
     transfer_features,
 )
 from trepid.acquisition.uncertainty import MIN_POINTS, WalkStatistics
+from trepid.arrays import FloatArray, IndexArray
 from trepid.errors import ConfigError, DataError
 
 ATTEMPT_FREQUENCY_HZ = 1e13
@@ -388,7 +387,7 @@ def frame_cost(
     return float(costs.max())
 
 
-def _groups(groups: ArrayLike, shape: tuple[int, ...]) -> IntArray:
+def _groups(groups: ArrayLike, shape: tuple[int, ...]) -> IndexArray:
     group = np.asarray(groups)
     if group.shape != shape or group.dtype.kind not in "iu" or group.min(initial=0) < 0:
         raise DataError(
@@ -397,7 +396,7 @@ def _groups(groups: ArrayLike, shape: tuple[int, ...]) -> IntArray:
     return group.astype(np.intp)
 
 
-def _group_means(values: FloatArray, group: IntArray) -> FloatArray:
+def _group_means(values: FloatArray, group: IndexArray) -> FloatArray:
     counts = np.bincount(group)
     if counts.size == 0 or counts.min() == 0:
         raise DataError("every group from 0 up must have an atom")

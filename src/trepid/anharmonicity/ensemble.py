@@ -6,19 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trepid.anharmonicity.finite_displacements import harmonic_reference
 from trepid.anharmonicity.force_source import ForceSource, force_function
 from trepid.anharmonicity.measure import sigma_a
+from trepid.arrays import FloatArray
 from trepid.errors import ConfigError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from trepid.anharmonicity.harmonic import HarmonicReference
-
-FloatArray = NDArray[np.float64]
 
 
 def forces_of_frames(

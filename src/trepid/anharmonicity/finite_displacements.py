@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.build import make_supercell
-from numpy.typing import NDArray
 
 from trepid.anharmonicity.force_source import ForceSource, force_function
 from trepid.anharmonicity.harmonic import HarmonicReference
 from trepid.anharmonicity.matching import match_atoms
 from trepid.anharmonicity.phonopy_files import MATCH_A, force_constants_of, make_phonon, to_ase, to_phonopy
+from trepid.arrays import IntArray
 from trepid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ RESIDUAL_FORCE_eV_per_A = 0.01
 """Above this a structure at rest is not relaxed enough, and a warning says so."""
 
 
-def build_supercell(
-    crystal: Atoms, supercell: Sequence[int] | Sequence[Sequence[int]]
-) -> tuple[Atoms, NDArray[np.int64]]:
+def build_supercell(crystal: Atoms, supercell: Sequence[int] | Sequence[Sequence[int]]) -> tuple[Atoms, IntArray]:
     """Supercell in the order ASE gives it, and its matrix, whose rows are the new cell vectors in the old ones.
 
     Raises

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.geometry import find_mic
 from ase.neighborlist import neighbor_list
-from numpy.typing import NDArray
 
 from trepid.anharmonicity.matching import match_atoms, require_same_cell
 from trepid.anharmonicity.modes import Modes, modes_of
+from trepid.arrays import FloatArray, IntArray
 from trepid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FloatArray = NDArray[np.float64]
 
 ASYMMETRY = 1e-3
 """Phi may differ from its transpose, and its rows from a sum of zero, by this part of its largest element."""
@@ -64,7 +63,7 @@ class HarmonicReference:
     supercell: Atoms
     force_constants: FloatArray
     unitcell: Atoms | None = None
-    supercell_matrix: NDArray[np.int64] = field(default_factory=lambda: np.eye(3, dtype=np.int64))
+    supercell_matrix: IntArray = field(default_factory=lambda: np.eye(3, dtype=np.int64))
     residual_force_eV_per_A: float | None = None
     follow: tuple[str, ...] = ()
 

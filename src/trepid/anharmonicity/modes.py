@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 
 import ase.units
 import numpy as np
-from numpy.typing import NDArray
 
+from trepid.arrays import FloatArray
 from trepid.errors import ConfigError, NumericsError
 
 if TYPE_CHECKING:
     from trepid.anharmonicity.harmonic import HarmonicReference
 
-FloatArray = NDArray[np.float64]
 
 SOFT_THz = 0.05
 """Frequencies below this, imaginary ones included, bound nothing: rounding of forces can make them either sign."""

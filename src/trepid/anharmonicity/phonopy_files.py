@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
 from trepid.anharmonicity.harmonic import HarmonicReference
 from trepid.anharmonicity.matching import match_atoms
+from trepid.arrays import FloatArray, IntArray
 from trepid.data.atomic import write_text_atomic
 from trepid.errors import DataError
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
 
-FloatArray = NDArray[np.float64]
 
 YAML_NAMES = ("phonopy_params.yaml", "phonopy.yaml", "phonopy_disp.yaml")
 """Looked for in a folder, in this order."""
@@ -136,7 +135,7 @@ def write_phonopy(reference: HarmonicReference, path: str | Path) -> None:
 
 
 def make_phonon(
-    unitcell: PhonopyAtoms, matrix: NDArray[np.int64], *, primitive_matrix: Any = None, symprec: float = 1e-5
+    unitcell: PhonopyAtoms, matrix: IntArray, *, primitive_matrix: Any = None, symprec: float = 1e-5
 ) -> Phonopy:
     """Phonopy object; `matrix` has the new cell vectors as columns, the primitive cell is found by symmetry if not given."""
     from phonopy import Phonopy
@@ -228,7 +227,7 @@ def _full(phonon: Phonopy, constants: FloatArray, file: Path) -> FloatArray:
     atoms = to_ase(phonon.supercell)
     full = np.empty((n, n, 3, 3))
     row_of = {int(atom): row for row, atom in enumerate(primitive.p2s_map)}
-    maps: dict[bytes, NDArray[np.int64]] = {}
+    maps: dict[bytes, IntArray] = {}
     for i, origin in enumerate(int(k) for k in primitive.s2p_map):
         shift = atoms.positions[i] - atoms.positions[origin]
         key = np.mod(np.round(atoms.cell.scaled_positions(shift), 4), 1.0).tobytes()
