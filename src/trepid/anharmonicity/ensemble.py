@@ -80,7 +80,7 @@ def ensemble_sigma_a(
         at rest is not exactly the reference's: the harmonic forces include the residual ones, F2 = F(0) - Phi u, which is the
         expansion about its own minimum. False: force constants of `reference` for all.
     displacement_A : float
-        As in `HarmonicReference.from_potential`.
+        As in `harmonic_reference`.
     after_each : callable, optional
         Called after every force field.
 

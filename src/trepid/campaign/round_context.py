@@ -116,9 +116,11 @@ class RoundContext(OpenCampaign[RoundsCampaign]):
         if start.exists():
             return start
         if not files.harmonic.exists():
+            from trepid.anharmonicity.phonopy_files import write_phonopy
+
             harmonic = harmonic_reference_of(self.campaign, potential, displacement_A=0.01)
             with quiet_phonopy():
-                harmonic.write_phonopy(files.harmonic)
+                write_phonopy(harmonic, files.harmonic)
         return files.harmonic
 
     def interrupted(self) -> bool:

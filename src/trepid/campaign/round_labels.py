@@ -178,13 +178,15 @@ def _harmonic_start(context: RoundContext, files: RoundFiles) -> HarmonicReferen
     start = context.campaign.start
     assert isinstance(start, HarmonicStart)
     if not files.harmonic.exists():
+        from trepid.anharmonicity.phonopy_files import write_phonopy
+
         if start.force_constants is not None:
             harmonic = read_harmonic(start.force_constants, context.crystal)
         else:
             source = RememberedReference(context.reference, _Displaced(context))
             harmonic = harmonic_reference_of(context.campaign, source, displacement_A=start.displacement_A)
         with quiet_phonopy():
-            harmonic.write_phonopy(files.harmonic)
+            write_phonopy(harmonic, files.harmonic)
     return read_harmonic(files.harmonic, context.crystal)
 
 
