@@ -10,7 +10,7 @@ from ase.io import read
 from campaign_doubles import LoggedReference, assert_same_run, calls, campaign
 
 from trepid.campaign.labels import Labeller
-from trepid.campaign.ledger import StopReason, Train, read_ledger
+from trepid.runs.ledger import StopReason, Train, read_ledger
 from trepid.campaign.on_the_fly import CampaignResult, _OnTheFly, learn
 from trepid.dynamics.md import MDDriver
 from trepid.potentials.bayesian.force_field import BayesianForceField

@@ -14,7 +14,7 @@ import pytest
 from campaign_doubles import LoggedReference, assert_same_run, calls, frame_hash, kill_campaign
 
 from trepid.campaign.labels import LabelStore
-from trepid.campaign.ledger import Label, Request, Resume, Stop, read_ledger
+from trepid.runs.ledger import Label, Request, Resume, Stop, read_ledger
 from trepid.campaign.on_the_fly import learn
 
 

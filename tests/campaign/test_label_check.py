@@ -25,7 +25,7 @@ from trepid.campaign.label_check import (
     prediction_of,
     settles,
 )
-from trepid.campaign.label_store import Before, attach_prediction
+from trepid.runs.label_files import Before, attach_prediction
 from trepid.data.frames import LabelKeys, Labels, attach_labels, labels_of, read_frames
 from trepid.potentials.base import Noise, Prediction
 from trepid.potentials.bayesian import BayesianForceField

@@ -24,7 +24,7 @@ from campaign_doubles import (
 from trepid.campaign.label_case import LabelCase
 from trepid.campaign.labels import Labeller, LabelStore
 from trepid.campaign.learner import Learner, PotentialFactory
-from trepid.campaign.ledger import Failure, Label, Request, Resume, Rewind, Stage, StopReason, Train, read_ledger
+from trepid.runs.ledger import Failure, Label, Request, Resume, Rewind, Stage, StopReason, Train, read_ledger
 from trepid.campaign.on_the_fly import CampaignResult, _OnTheFly, learn
 from trepid.data.frames import LabelKeys, labels_of
 from trepid.dynamics.md import MDDriver

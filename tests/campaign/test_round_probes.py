@@ -11,7 +11,7 @@ from ase.build import bulk
 
 from trepid import BayesianForceField
 from trepid.acquisition.viability import Horizon
-from trepid.campaign.ledger import Reason
+from trepid.runs.ledger import Reason
 from trepid.campaign.round_probes import N_IMAGES, probe_frames
 from trepid.data import read_frames
 from trepid.potentials.base import Prediction

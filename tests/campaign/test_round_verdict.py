@@ -10,9 +10,9 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from trepid.acquisition.calibration import Calibration
 from trepid.campaign.assess import calibrate, compare_before_training, latest_scale, typical_force
-from trepid.campaign.ledger import Reason, StopReason
+from trepid.runs.ledger import Reason, StopReason
 from trepid.campaign.round_events import events_of, events_seen, find_sites
-from trepid.campaign.round_files import Calibrated, Pick, RoundRecord, Selection, SigmaA
+from trepid.runs.round_files import Calibrated, Pick, RoundRecord, Selection, SigmaA
 from trepid.campaign.round_verdict import tolerances_met, verdict
 from trepid.campaign.walkers import Walk, WalkSummary
 from trepid.config import RoundSettings

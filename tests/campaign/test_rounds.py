@@ -8,7 +8,7 @@ from ase.io import read, write
 from campaign_doubles import LoggedReference, calls, crystal, springs
 from rounds_doubles import assert_same_rounds, entries_without_times, rounds_campaign
 
-from trepid.campaign.ledger import (
+from trepid.runs.ledger import (
     Doubted,
     Failure,
     Label,
@@ -23,7 +23,7 @@ from trepid.campaign.ledger import (
     read_ledger,
 )
 from trepid.campaign.result import CampaignResult
-from trepid.campaign.round_files import RoundRecord, Selection, complete_rounds
+from trepid.runs.round_files import RoundRecord, Selection, complete_rounds
 from trepid.campaign.rounds import learn_in_rounds
 from trepid.data.frames import Labels, read_frames
 from trepid.errors import ConfigError, DataError

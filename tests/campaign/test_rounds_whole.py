@@ -15,8 +15,8 @@ from campaign_doubles import LoggedReference, crystal, frame_hash, springs
 from label_doubles import CORRUPTIONS, corrupted
 from rounds_doubles import SMALL, content, files_of, rounds_campaign
 
-from trepid.campaign.ledger import Doubted, Failure, Label, StopReason, read_ledger
-from trepid.campaign.round_files import RoundFiles, Selection, complete_rounds
+from trepid.runs.ledger import Doubted, Failure, Label, StopReason, read_ledger
+from trepid.runs.round_files import RoundFiles, Selection, complete_rounds
 from trepid.campaign.rounds import learn_in_rounds
 from trepid.campaign.walkers import read_walk
 from trepid.data.frames import Labels, read_frames

@@ -10,8 +10,8 @@ from campaign_doubles import SpringPotential, crystal
 from rounds_doubles import EnsembleSprings
 
 from trepid.acquisition.uncertainty import WIDTH, uncertainty_probability
-from trepid.campaign.ledger import Reason
-from trepid.campaign.round_files import EventCount
+from trepid.runs.ledger import Reason
+from trepid.runs.round_files import EventCount
 from trepid.campaign.selection import (
     EventFrame,
     EventsSeen,

@@ -9,7 +9,7 @@ import numpy as np
 
 from trepid.acquisition.calibration import calibration, scaled_calibration
 from trepid.campaign.label_check import prediction_of
-from trepid.campaign.round_files import Calibrated, RoundRecord, SigmaA
+from trepid.runs.round_files import Calibrated, RoundRecord, SigmaA
 from trepid.campaign.walkers import Walk
 from trepid.data.frames import LabelKeys, labels_of
 from trepid.evaluation import Comparison, collect

@@ -20,10 +20,10 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from trepid.campaign.checkpoint import Pending
+from trepid.runs.checkpoint import Pending
 from trepid.campaign.label_check import Doubt, LabelChecker, Suspicion, prediction_of, settles
-from trepid.campaign.label_store import Before, LabelStore, attach_prediction, bare_copy
-from trepid.campaign.ledger import Doubted, Event, Failure, Label, Ledger, Request, Stop, StopReason
+from trepid.runs.label_files import Before, LabelStore, attach_prediction, bare_copy
+from trepid.runs.ledger import Doubted, Event, Failure, Label, Ledger, Request, Stop, StopReason
 from trepid.data.frames import labels_of
 from trepid.reference.base import FailureReason, LabelError
 

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from trepid.campaign.checkpoint import Pending
+from trepid.runs.checkpoint import Pending
 from trepid.campaign.label_case import LabelCase, failures_in_row
 from trepid.campaign.label_check import LabelChecker
-from trepid.campaign.label_store import Before, LabelStore, attach_prediction, bare_copy
-from trepid.campaign.ledger import Ledger
+from trepid.runs.label_files import Before, LabelStore, attach_prediction, bare_copy
+from trepid.runs.ledger import Ledger
 from trepid.reference.base import LabelError, Reference
 
 if TYPE_CHECKING:

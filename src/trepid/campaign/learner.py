@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from trepid.campaign.ledger import Ledger, Train
+from trepid.runs.ledger import Ledger, Train
 from trepid.errors import DataError
 from trepid.potentials.base import Potential
 

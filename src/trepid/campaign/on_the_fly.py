@@ -31,12 +31,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from trepid.campaign.checkpoint import Pending, WalkerState, load_checkpoint, save_checkpoint
+from trepid.runs.checkpoint import Pending, WalkerState, load_checkpoint, save_checkpoint
 from trepid.campaign.initial import initial_frames
 from trepid.campaign.label_check import LabelChecker, LabelHistory
 from trepid.campaign.labels import Before, LabelInterrupted, Labeller, LabelStore, doubt_start
 from trepid.campaign.learner import Learner, PotentialFactory
-from trepid.campaign.ledger import Label, Reason, Request, Rewind, Stage, Stop, StopReason
+from trepid.runs.ledger import Label, Reason, Request, Rewind, Stage, Stop, StopReason
 from trepid.campaign.opening import OpenCampaign, open_campaign
 from trepid.campaign.result import CampaignResult
 from trepid.config import Campaign

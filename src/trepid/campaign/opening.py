@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from trepid.campaign.initial import build_crystal
 from trepid.campaign.learner import PotentialFactory
-from trepid.campaign.ledger import Ledger, Resume, Stage, Start
-from trepid.campaign.rundir import RunDirectory
+from trepid.runs.ledger import Ledger, Resume, Stage, Start
+from trepid.runs.directory import RunDirectory
 from trepid.config import AnyCampaign, CommitteeSettings, PotentialSettings
-from trepid.dynamics.arrays import structure_digest
+from trepid.data.arrays import structure_digest
 from trepid.dynamics.progress import ProgressView, SilentProgress
 from trepid.errors import ConfigError
 from trepid.reference import make_reference

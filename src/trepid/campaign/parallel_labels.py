@@ -17,12 +17,12 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trepid.campaign.checkpoint import Pending
+from trepid.runs.checkpoint import Pending
 from trepid.campaign.label_case import LabelCase
 from trepid.campaign.label_check import LabelChecker
-from trepid.campaign.label_store import Before, LabelStore
+from trepid.runs.label_files import Before, LabelStore
 from trepid.campaign.labels import LabelInterrupted, doubt_start
-from trepid.campaign.ledger import Ledger
+from trepid.runs.ledger import Ledger
 from trepid.data.frames import LabelKeys
 from trepid.errors import ConfigError
 from trepid.execution import WorkerDied

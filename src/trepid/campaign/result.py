@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from trepid.campaign.ledger import StopReason
+from trepid.runs.ledger import StopReason
 from trepid.dynamics.interrupt import EXIT_INTERRUPTED
 from trepid.errors import UntrustedError
 from trepid.reference.base import LabelError

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trepid.campaign.label_store import LabelStore
-from trepid.campaign.ledger import Round, RoundEnd, Selected, Walks
+from trepid.runs.label_files import LabelStore
+from trepid.runs.ledger import Round, RoundEnd, Selected, Walks
 from trepid.campaign.opening import OpenCampaign
-from trepid.campaign.round_files import RoundFiles, RoundRecord, complete_rounds
+from trepid.runs.round_files import RoundFiles, RoundRecord, complete_rounds
 from trepid.campaign.round_start import harmonic_reference_of, quiet_phonopy
 from trepid.config import RoundsCampaign
 from trepid.data.frames import LabelKeys, write_frames
@@ -23,7 +23,7 @@ from trepid.potentials.base import Potential
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from trepid.campaign.ledger import StopReason
+    from trepid.runs.ledger import StopReason
 
 
 class CampaignInterrupted(Exception):  # noqa: N818 not an error: the campaign ends as asked

@@ -10,9 +10,9 @@ import numpy as np
 
 from trepid.campaign.assess import calibrate, compare_before_training, sigma_a_of_walks
 from trepid.campaign.learner import teach, training_event
-from trepid.campaign.ledger import Train
+from trepid.runs.ledger import Train
 from trepid.campaign.round_context import RoundContext
-from trepid.campaign.round_files import Pick, RoundFiles, RoundRecord, Selection, SigmaA
+from trepid.runs.round_files import Pick, RoundFiles, RoundRecord, Selection, SigmaA
 from trepid.campaign.round_labels import n_corrupted
 from trepid.campaign.round_start import has_phonopy, read_harmonic
 from trepid.campaign.walkers import Walk

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.campaign.ledger import Reason
-from trepid.campaign.round_files import EventCount, Selection
+from trepid.runs.ledger import Reason
+from trepid.runs.round_files import EventCount, Selection
 from trepid.campaign.selection import EventFrame, EventsSeen
 from trepid.campaign.walkers import Walk, fused_atoms
 from trepid.errors import DataError, TrepidError

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from trepid.campaign.checkpoint import Pending
+from trepid.runs.checkpoint import Pending
 from trepid.campaign.label_check import LabelChecker, LabelHistory
 from trepid.campaign.labels import Before, Labeller
-from trepid.campaign.ledger import Failure, Reason, StopReason
+from trepid.runs.ledger import Failure, Reason, StopReason
 from trepid.campaign.parallel_labels import LabelRequest, label_batch
 from trepid.campaign.round_context import CampaignEnded, RoundContext
-from trepid.campaign.round_files import Pick, RoundFiles
+from trepid.runs.round_files import Pick, RoundFiles
 from trepid.campaign.round_start import (
     RememberedReference,
     harmonic_reference_of,

@@ -22,7 +22,7 @@ import numpy as np
 from ase.constraints import FixAtoms
 
 from trepid.acquisition.viability import Horizon
-from trepid.campaign.ledger import Reason
+from trepid.runs.ledger import Reason
 from trepid.campaign.round_events import find_sites
 from trepid.campaign.selection import EventFrame
 from trepid.events.paths import neighbouring_sites, quench, site_path

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trepid.campaign.ledger import StopReason
-from trepid.campaign.round_files import RoundRecord
+from trepid.runs.ledger import StopReason
+from trepid.runs.round_files import RoundRecord
 from trepid.config import RoundSettings
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from trepid.acquisition.uncertainty import UncertaintyMeasure
 from trepid.campaign.assess import typical_force
-from trepid.campaign.ledger import Walks
+from trepid.runs.ledger import Walks
 from trepid.campaign.round_context import RoundContext
-from trepid.campaign.round_files import RoundFiles
+from trepid.runs.round_files import RoundFiles
 from trepid.campaign.walkers import (
     Keep,
     Walk,

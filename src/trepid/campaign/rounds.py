@@ -32,13 +32,13 @@ import numpy as np
 from trepid.acquisition.viability import Horizon
 from trepid.campaign.labels import LabelInterrupted, bare_copy
 from trepid.campaign.learner import PotentialFactory
-from trepid.campaign.ledger import Label, Round, RoundEnd, Selected, Stop, StopReason
+from trepid.runs.ledger import Label, Round, RoundEnd, Selected, Stop, StopReason
 from trepid.campaign.opening import open_campaign
 from trepid.campaign.result import CampaignResult
 from trepid.campaign.round_context import CampaignEnded, CampaignInterrupted, RoundContext
 from trepid.campaign.round_end import finish_round
 from trepid.campaign.round_events import events_seen
-from trepid.campaign.round_files import RoundFiles, RoundRecord, Selection
+from trepid.runs.round_files import RoundFiles, RoundRecord, Selection
 from trepid.campaign.round_labels import label_frames, label_start
 from trepid.campaign.round_probes import probe_frames
 from trepid.campaign.round_verdict import verdict

@@ -37,8 +37,8 @@ from trepid.acquisition.viability import (
     horizon_viability,
     neighbourhood_costs,
 )
-from trepid.campaign.ledger import Reason
-from trepid.campaign.round_files import EventCount, Pick, Selection, UncertaintyStatistics
+from trepid.runs.ledger import Reason
+from trepid.runs.round_files import EventCount, Pick, Selection, UncertaintyStatistics
 from trepid.campaign.walkers import Walk
 from trepid.config import AcquisitionSettings
 from trepid.errors import ConfigError

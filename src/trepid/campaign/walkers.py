@@ -27,7 +27,7 @@ from ase.neighborlist import neighbor_list
 
 from trepid.acquisition.uncertainty import UncertaintyMeasure, frame_uncertainty
 from trepid.data.frames import read_frames, write_frames
-from trepid.dynamics.arrays import load_arrays, save_arrays
+from trepid.data.arrays import load_arrays, save_arrays
 from trepid.dynamics.engine import start_driver
 from trepid.dynamics.record import predicted_frame
 from trepid.errors import ConfigError, DataError, TrepidError

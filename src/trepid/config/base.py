@@ -37,6 +37,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=False)
 
 
+def is_missing(path: Path, info: ValidationInfo) -> bool:
+    """Whether a file that a campaign file names is missing; never true where only the settings are read."""
+    return (info.context or {}).get("require_files", True) and not path.is_file()
+
+
 def resolve(value: Path, info: ValidationInfo) -> Path:
     """Absolute form of a path that stands in a campaign file: relative ones are taken from the folder it lies in."""
     directory = (info.context or {}).get("directory", Path.cwd())

@@ -22,13 +22,15 @@ _HINTS = {
 """What to say of these sections besides, where their kind is missing or unknown."""
 
 
-def load_campaign(path: str | Path) -> AnyCampaign:
+def load_campaign(path: str | Path, *, require_files: bool = True) -> AnyCampaign:
     """Read a campaign file.
 
     Parameters
     ----------
     path : str or Path
         YAML file. Relative paths in it are taken from the folder it lies in.
+    require_files : bool
+        Whether the files that it names must exist; False reads the settings of a run whose structure has moved.
 
     Returns
     -------
@@ -62,7 +64,7 @@ def load_campaign(path: str | Path) -> AnyCampaign:
         raise ConfigError(f"{path}: mode: {mode!r}: should be {' or '.join(map(repr, MODES))}{hint}")
     model = MODES[mode]
     try:
-        return model.model_validate(data, context={"directory": path.resolve().parent})
+        return model.model_validate(data, context={"directory": path.resolve().parent, "require_files": require_files})
     except ValidationError as error:
         # An unknown key first: it is often the misspelt name of one that is missed.
         reported = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias, Union
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from trepid.config.base import Count, Positive, Settings, resolve
+from trepid.config.base import Count, Positive, Settings, is_missing, resolve
 
 
 class _ReferenceSettings(Settings):
@@ -94,7 +94,7 @@ class LAMMPSSettings(_ReferenceSettings):
     def _resolve(cls, value: tuple[Path, ...], info: ValidationInfo) -> tuple[Path, ...]:
         paths = tuple(resolve(path, info) for path in value)
         for path in paths:
-            if not path.is_file():
+            if is_missing(path, info):
                 raise ValueError(f"there is no such file ({path}); give paths relative to the campaign file")
         return paths
 

@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal, TypeAlias, Union
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from trepid.config.base import CheckLabels, Count, Natural, Number, Positive, Retries, Settings, resolve
+from trepid.config.base import CheckLabels, Count, Natural, Number, Positive, Retries, Settings, is_missing, resolve
 
 Fraction: TypeAlias = Annotated[float, Number, Field(gt=0, lt=1)]
 
 
 def _existing(value: Path, info: ValidationInfo, what: str) -> Path:
     path = resolve(value, info)
-    if not path.is_file():
+    if is_missing(path, info):
         raise ValueError(f"there is no such file ({path}); give the path of {what}, relative to the campaign file")
     return path
 

@@ -90,6 +90,17 @@ class Labels:
         return int(self.energy is not None) + n_forces + 6 * int(self.stress is not None)
 
 
+def bare_copy(atoms: Atoms) -> Atoms:
+    """Elements, positions, cell and periodicity, and nothing else."""
+    copy = atoms.copy()
+    copy.calc = None
+    copy.set_constraint()
+    copy.info = {}
+    for name in [name for name in copy.arrays if name not in ("numbers", "positions")]:
+        del copy.arrays[name]
+    return copy
+
+
 _DEFAULT_KEYS = LabelKeys()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.dynamics.arrays import load_arrays, save_arrays
+from trepid.data.arrays import load_arrays, save_arrays
 from trepid.dynamics.guard import TrustGuard
 from trepid.dynamics.interrupt import Interruptible
 from trepid.dynamics.md import Engine, MDDriver, MDState, make_driver

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
-from trepid.dynamics.arrays import structure_digest
+from trepid.data.arrays import structure_digest
 from trepid.dynamics.guard import GuardAction
 from trepid.dynamics.md import Engine, Thermostat
 from trepid.errors import ConfigError, DataError

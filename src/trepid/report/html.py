@@ -10,11 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trepid.campaign.ledger import StopReason
+from trepid.runs.ledger import StopReason
 from trepid.data.atomic import write_text_atomic
 from trepid.evaluation import Comparison, Evaluation, summarise
 from trepid.report.page import Headline, Picture, Section, draw
-from trepid.report.record import RunRecord, read_run
+from trepid.runs.reading import RunRecord, read_run
 from trepid.report.rounds import rounds_sections
 
 if TYPE_CHECKING:

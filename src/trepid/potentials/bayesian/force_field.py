@@ -10,6 +10,7 @@ evaluates tables (`spline_potential`). Kernel and mapping follow the idea of Xie
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -69,6 +70,8 @@ class BayesianForceField(Potential):
         A setting is out of range.
     """
 
+    tunable = True
+
     def __init__(
         self,
         species: Sequence[str],
@@ -111,7 +114,7 @@ class BayesianForceField(Potential):
 
     # ---- learning
 
-    def fit(self, frames: Sequence[Atoms]) -> BayesianForceField:
+    def fit(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> BayesianForceField:
         """Train from nothing: reference energies, statistics, then hyperparameters by maximum evidence.
 
         Raises
@@ -127,7 +130,7 @@ class BayesianForceField(Potential):
         self.templates, self._environments = extend_templates([], frames), None
         return self.optimize()
 
-    def update(self, frames: Sequence[Atoms]) -> BayesianForceField:
+    def update(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> BayesianForceField:
         """Add labelled frames and renew the posterior; hyperparameters and reference energies stay."""
         reference_energies = self.reference_energies if self.n_frames else self._reference_energies(frames)
         statistics = self._statistics_of(frames, reference_energies)
@@ -218,6 +221,11 @@ class BayesianForceField(Potential):
         """Logarithm of the probability of all labels under the model."""
         return self.posterior.log_evidence
 
+    @property
+    def hyperparameter_values(self) -> dict[str, object]:
+        """Hyperparameters in plain types."""
+        return asdict(self.hyperparameters)
+
     def _require_data(self) -> None:
         if self.n_frames == 0:
             raise DataError("this force field has not been trained: call fit with labelled frames first")
@@ -287,6 +295,10 @@ class BayesianForceField(Potential):
                 best = set(most_uncertain_atoms(variances[: chunk.stop], n_atoms))
                 kept = [(i, r.copy()) for i, r in kept if i in best]
         return np.concatenate([r for _, r in kept])
+
+    def information(self, frames: Sequence[Atoms], crystal: Atoms, *, n_atoms: int) -> list[FloatArray]:
+        """Force features of the frames; see `information_rows`. `crystal` is not needed."""
+        return [self.information_rows(frame, n_atoms=min(n_atoms, len(frame))) for frame in frames]
 
     def energy_difference_uncertainty(
         self, atoms: Atoms, other: Atoms, *, predictions: tuple[Prediction, Prediction] | None = None

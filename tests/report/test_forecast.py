@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trepid.campaign.forecast import CannotTell, Interval, LearningCurve, fit_learning_curve, forecast_calls
+from trepid.report.forecast import CannotTell, Interval, LearningCurve, fit_learning_curve, forecast_calls
 
 
 def calls(rng: np.random.Generator, mean: float, beta: float, until: float) -> np.ndarray:

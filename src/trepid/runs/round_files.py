@@ -1,14 +1,14 @@
-"""What the rounds of a campaign leave on the disk: one folder per round, one file per stage, complete or absent.
+"""The files of rounds: one folder per round, one file per step, complete or absent.
 
-rounds/00/   selected.extxyz   the frames the campaign starts from, with the numbers of their labels
+rounds/00/   selected.extxyz   the initial frames, with the numbers of their labels
              model.trepid      trained on them
-             phonopy.yaml      force constants, where they are asked for
+             phonopy.yaml      force constants, where they are needed
              round.json        figures (`RoundRecord`); a round whose record exists is complete
-rounds/01/   walk-00.npz, walk-00.extxyz, ...   one walk each (`trepid.campaign.walkers`)
-             selected.extxyz   the frames chosen for a label
+rounds/01/   walk-00.npz, walk-00.extxyz, ...   one walk each (`trepid.runs.walk_files`)
+             selected.extxyz   the frames selected for labelling
              selection.json    why those (`Selection`); written after them
              model.trepid, round.json
-labels/      one file per label (`trepid.campaign.labels`), numbered through all rounds
+labels/      one file per label (`trepid.runs.label_files`), numbered through all rounds
 model.trepid the model of the last complete round
 """
 
@@ -20,10 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from trepid.acquisition.calibration import Calibration
-from trepid.campaign.walkers import WalkSummary
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
 from trepid.errors import DataError
 from trepid.evaluation import Evaluation
+from trepid.runs.ledger import Reason
+from trepid.runs.walk_files import WalkSummary
+
+ALL = "all"
+"""Name under which the calibration of all species together is stored."""
 
 
 class RoundFiles:
@@ -44,7 +48,7 @@ class RoundFiles:
         self.harmonic = self.path / "phonopy.yaml"
 
     def open(self) -> RoundFiles:
-        """Make the folder, and clear what a killed process left half-written in it."""
+        """Make the folder, and remove the temporary files of a killed process from it."""
         self.path.mkdir(parents=True, exist_ok=True)
         remove_stale_temporaries(self.path)
         return self
@@ -60,13 +64,14 @@ class RoundFiles:
 
 @dataclass(frozen=True)
 class UncertaintyStatistics:
-    """What the uncertainty is in the equilibrium walk of a round, by the measure of the campaign.
+    """Statistics of the uncertainty in the equilibrium walks of a round, in the unit of the measure of the campaign.
 
     Attributes
     ----------
     mean, std : float
-        Over the looks of the walks at the lowest temperature, those without bias.
+        Over the checks of the walks at the lowest temperature, those without bias.
     n_looks : int
+        Number of these checks.
     half : float
         Where P_U is one half.
     floor : float
@@ -82,39 +87,50 @@ class UncertaintyStatistics:
 
 @dataclass(frozen=True)
 class Pick:
-    """A frame chosen for a label.
+    """A frame selected for labelling.
 
     Attributes
     ----------
     label : int
         Number of the label.
-    reason : str
-        A Reason of the ledger.
+    reason : Reason
     walker, step : int
         Where it comes from.
     time_fs, temperature_K : float
         MD time, and target temperature of the walk.
     uncertainty : float or None
-        By the measure of the campaign, before training.
+        In the unit of the measure of the campaign, before training.
+    forces_uncertainty : float or None
+        Largest force uncertainty of an atom, eV/A, before training; None where the frame was not predicted.
     p_uncertainty, p_viability : float or None
-        P_U and P_E; None where they had no say.
+        P_U and P_E; None where they were not used.
     gain : float or None
-        Information gained by this frame when it was chosen, nats.
+        Information gained by this frame when it was selected, nats.
+    event_class : str
+        Class of the event it belongs to, or path of the probe; empty otherwise.
     note : str
-        The class of an event, and which of its frames this is.
+        Which frame of the event it is, after the class: "class | before".
     """
 
     label: int
-    reason: str
+    reason: Reason
     walker: int
     step: int
     time_fs: float
     temperature_K: float
     uncertainty: float | None = None
+    forces_uncertainty: float | None = None
     p_uncertainty: float | None = None
     p_viability: float | None = None
     gain: float | None = None
+    event_class: str = ""
     note: str = ""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Pick:
+        """Read an entry of selection.json; those of format 1 name the class in `note` only."""
+        event_class = values.get("event_class", str(values.get("note", "")).split(" | ")[0])
+        return cls(**{**values, "reason": Reason(values["reason"]), "event_class": event_class})
 
 
 @dataclass(frozen=True)
@@ -142,19 +158,19 @@ class EventCount:
 
 @dataclass(frozen=True)
 class Selection:
-    """What a round chose for a label, and why.
+    """The selection of a round, and why.
 
     Attributes
     ----------
     round : int
     statistics : UncertaintyStatistics or None
-        None for choices that do not ask the model.
+        None for `random` and `hot`.
     uncertainty, p_uncertainty, p_viability : tuple of float
         Of all candidates, walk by walk.
     temperature_K : tuple of float
         Target temperature of the walk of every candidate.
     n_worthy : int
-        Candidates worth a label.
+        Candidates of sufficient P_U P_E.
     picks : tuple of Pick
     events : tuple of EventCount
     new_classes : tuple of str
@@ -183,7 +199,7 @@ class Selection:
         try:
             statistics = data["statistics"]
             data["statistics"] = None if statistics is None else UncertaintyStatistics(**statistics)
-            data["picks"] = tuple(Pick(**pick) for pick in data["picks"])
+            data["picks"] = tuple(Pick.from_dict(pick) for pick in data["picks"])
             data["events"] = tuple(EventCount(**event) for event in data["events"])
             for name in ("uncertainty", "p_uncertainty", "p_viability", "temperature_K", "new_classes"):
                 data[name] = tuple(data[name])
@@ -254,7 +270,7 @@ class RoundRecord:
         By species; all of them under "all". Empty without predictions.
     sigma_a : tuple of SigmaA
     n_worthy : int
-        Candidates worth a label.
+        Candidates of sufficient P_U P_E.
     new_classes : tuple of str
         Event classes seen for the first time.
     noise_forces : float
@@ -290,7 +306,7 @@ class RoundRecord:
         """Read the file; DataError if it is damaged."""
         data = _read_json(path)
         try:
-            data["walks"] = tuple(WalkSummary(**walk) for walk in data["walks"])
+            data["walks"] = tuple(WalkSummary.from_dict(walk) for walk in data["walks"])
             for name in ("new", "test"):
                 data[name] = None if data[name] is None else Evaluation(**data[name])
             data["sigma_a"] = tuple(SigmaA(**value) for value in data["sigma_a"])

@@ -1,41 +1,50 @@
-"""The ledger: every decision of a campaign, one JSON object per line, only ever appended to.
+"""The ledger: every decision of a campaign, one JSON object per line, append-only.
 
-A line is on the disk before what it announces is relied upon. A kill may tear the last line; opening drops that piece,
-says so, and goes on. The events are frozen dataclasses: their field names are the keys of the file, next to "seq" (0,
-1, 2, ...), "time" (UTC, ISO 8601) and "event".
+A line is on disk before anything relies on it. A kill can truncate the last line; opening drops it and reports it. The
+events are frozen dataclasses: their field names are the keys of the file, next to "seq" (0, 1, 2, ...), "time" (UTC,
+ISO 8601) and "event". Each key has one meaning and one unit in both modes: `step` is a number of MD steps, `round` a
+number of rounds (null on the fly), `stage` a stage of a campaign on the fly, `forces_uncertainty` and `threshold` are in
+eV/A.
+
+Format 2. Ledgers of format 1 (no "format" in the entry `start`) are converted on reading: there, `step` of the entries
+`stop` and `resume` counted rounds in mode rounds, and `forces_uncertainty` of a request was in the unit of the measure of
+the campaign; such values become `round` and null. A run of format 1 can be read (status, report, plan) but not continued.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
+from functools import cache
 from pathlib import Path
-from typing import IO, Any, ClassVar, TypeVar
+from typing import IO, Any, ClassVar, TypeVar, get_args, get_type_hints
 
 from trepid.data.atomic import fsync_folder
-from trepid.errors import DataError
+from trepid.errors import ConfigError, DataError
+from trepid.reference.base import FailureReason
+
+FORMAT = 2
 
 logger = logging.getLogger(__name__)
 
 
 class Reason(str, Enum):
-    """Why a label was asked for."""
+    """Why a frame is labelled."""
 
     INITIAL = "initial"
     """One of the displaced and strained crystals the campaign starts from."""
     UNCERTAINTY = "uncertainty"
-    """The force uncertainty of the frame exceeded the threshold; in rounds, it was chosen for its uncertainty."""
+    """The force uncertainty of the frame exceeds the threshold; in rounds, selected by uncertainty."""
     EVENT = "event"
-    """Rounds: a frame of an event of a class not labelled before."""
+    """Rounds: a frame of an event whose class has no label yet."""
     PROBE = "probe"
-    """Rounds: an image on the way of an atom to an empty site, of which the model is unsure."""
+    """Rounds: an image on the path of an atom to an empty site, with a force uncertainty above the noise."""
     RANDOM = "random"
     """Rounds: drawn at random, the control."""
     HOT = "hot"
@@ -50,45 +59,74 @@ class StopReason(str, Enum):
     FINISHED = "finished"
     """All stages, or rounds, were run."""
     CONVERGED = "converged"
-    """Rounds: nothing was worth a label for as many rounds as asked, or the tolerances are met."""
+    """Rounds: no candidate was selected for `rounds.patience` rounds, or the tolerances are met."""
     HOURS = "hours"
     """Rounds: the budget of wall time is spent."""
     LABELS = "labels"
-    """One label more was needed than the budget allows."""
+    """The labelling budget is used up."""
     NO_CALLS = "no_calls"
-    """The last stage went on without a label for as long as the settings ask."""
+    """No frame of the last stage needed a label for `learning.stop_after_ps_without_call`."""
     FAILURES = "failures"
     """Too many labels failed."""
     GUARD = "guard"
-    """MD left reality again and again."""
+    """MD became unstable repeatedly."""
     INTERRUPTED = "interrupted"
-    """A signal asked for it; the same command resumes."""
+    """SIGINT or SIGTERM; the same command resumes."""
+
+
+class Doubt(str, Enum):
+    """Why a label is computed a second time; see `trepid.campaign.label_check`."""
+
+    NET_FORCE = "net_force"
+    """The forces do not add up to zero."""
+    SIGN = "sign"
+    """The forces are the predicted ones with the other sign."""
+    FACTOR = "factor"
+    """The forces are the predicted ones times the ratio of two units."""
+    ORDER = "order"
+    """The forces are the predicted ones with the atoms permuted."""
+    FORCES = "forces"
+    """The forces differ from the predicted ones by more than the error bar allows."""
+    ENERGY = "energy"
+    """The energy differs from the predicted one by more than the error bar allows, or is far from that of similar frames."""
+    STIFFNESS = "stiffness"
+    """The restoring forces on displaced atoms are unlike those in the other initial frames."""
+
+    @property
+    def believable(self) -> bool:
+        """Whether a second label that agrees with the first removes the doubt."""
+        return self not in (Doubt.SIGN, Doubt.FACTOR, Doubt.ORDER)
 
 
 @dataclass(frozen=True)
 class Event:
-    """One entry of the ledger; the subclasses say what happened."""
+    """One entry of the ledger; each subclass is one kind of entry."""
 
     event: ClassVar[str]
 
 
 @dataclass(frozen=True)
 class Start(Event):
-    """A new campaign: what it starts from and who labels."""
+    """A new campaign: its structure and its reference. `format` is that of the run."""
 
     event: ClassVar[str] = "start"
     n_atoms: int
     formula: str
     structure_sha256: str
     reference: dict[str, Any]
+    format: int = FORMAT
 
 
 @dataclass(frozen=True)
 class Resume(Event):
-    """The campaign goes on; `reused` says what was found, `changed` which settings are new."""
+    """The campaign is resumed; `reused` says what was found, `changed` which settings differ.
+
+    `step` is the MD step of the checkpoint (null in rounds), `round` the number of complete rounds (null on the fly).
+    """
 
     event: ClassVar[str] = "resume"
-    step: int
+    step: int | None
+    round: int | None
     n_labels: int
     reused: str
     changed: list[str]
@@ -96,19 +134,23 @@ class Resume(Event):
 
 @dataclass(frozen=True)
 class Request(Event):
-    """A label is asked for; uncertainty and threshold (eV/A) are null for initial frames."""
+    """A frame is to be labelled: MD step of its trajectory, and why.
+
+    `forces_uncertainty` is the largest force uncertainty of an atom in it, eV/A; null where the model did not predict the
+    frame before it was selected. `threshold` (eV/A) is null but on the fly.
+    """
 
     event: ClassVar[str] = "request"
     label: int
     step: int
-    reason: str
+    reason: Reason
     forces_uncertainty: float | None = None
     threshold: float | None = None
 
 
 @dataclass(frozen=True)
 class Label(Event):
-    """A label is on the disk; `seconds` is what the reference took."""
+    """A label is on disk; `seconds` is the time of the reference."""
 
     event: ClassVar[str] = "label"
     label: int
@@ -119,23 +161,23 @@ class Label(Event):
 
 @dataclass(frozen=True)
 class Failure(Event):
-    """An attempt at a label failed; `reason` is a `trepid.reference.FailureReason`."""
+    """An attempt at a label failed."""
 
     event: ClassVar[str] = "failure"
     label: int
     attempt: int
-    reason: str
+    reason: FailureReason
     message: str
 
 
 @dataclass(frozen=True)
 class Doubted(Event):
-    """A label came and is mistrusted, for a `trepid.campaign.label_check.Doubt`; it is computed once more."""
+    """A label is suspicious; it is computed once more."""
 
     event: ClassVar[str] = "doubt"
     label: int
     attempt: int
-    reason: str
+    reason: Doubt
     message: str
 
 
@@ -165,7 +207,7 @@ class Stage(Event):
 
 @dataclass(frozen=True)
 class Rewind(Event):
-    """MD had left reality at `step` and goes back `to` the last trusted frame or the crystal, with fresh velocities."""
+    """MD became unstable at `step` and restarts from the last trusted frame or the crystal (`to`), with new velocities."""
 
     event: ClassVar[str] = "rewind"
     rewind: int
@@ -176,7 +218,7 @@ class Rewind(Event):
 
 @dataclass(frozen=True)
 class Round(Event):
-    """Rounds: a round begins; round 0 labels the frames the campaign starts from."""
+    """Rounds: a round begins; round 0 labels the initial frames."""
 
     event: ClassVar[str] = "round"
     round: int
@@ -185,7 +227,7 @@ class Round(Event):
 
 @dataclass(frozen=True)
 class Walks(Event):
-    """Rounds: the walks of a round are done; `untrusted` and `left_reality` of them ended before their time."""
+    """Rounds: the walks of a round are done; `untrusted` and `unstable` of them ended early."""
 
     event: ClassVar[str] = "walks"
     round: int
@@ -193,13 +235,13 @@ class Walks(Event):
     n_candidates: int
     time_ps: float
     untrusted: int
-    left_reality: int
+    unstable: int
     seconds: float
 
 
 @dataclass(frozen=True)
 class Selected(Event):
-    """Rounds: frames were chosen; uncertainties by the measure of the campaign, null where it was not asked."""
+    """Rounds: frames were selected. Uncertainties in the unit of the measure of the campaign; null for random and hot."""
 
     event: ClassVar[str] = "selection"
     round: int
@@ -227,11 +269,12 @@ class RoundEnd(Event):
 
 @dataclass(frozen=True)
 class Stop(Event):
-    """The campaign ended; `reason` is a StopReason."""
+    """The campaign ended, at this MD step (null in rounds) or after so many complete rounds (null on the fly)."""
 
     event: ClassVar[str] = "stop"
-    reason: str
-    step: int
+    reason: StopReason
+    step: int | None
+    round: int | None
     n_labels: int
     message: str = ""
 
@@ -268,13 +311,13 @@ class Entry:
     event: Event
 
     def to_json(self) -> str:
-        """The line, without its end."""
+        """The line, without line end."""
         record = {"seq": self.seq, "time": self.time, "event": self.event.event} | dataclasses.asdict(self.event)
         return json.dumps(record, allow_nan=False)
 
 
 def read_ledger(path: str | Path) -> list[Entry]:
-    """Read a ledger without changing it; a torn last line is left out.
+    """Read a ledger without changing it; a truncated last line is left out, format 1 is converted.
 
     Raises
     ------
@@ -284,18 +327,41 @@ def read_ledger(path: str | Path) -> list[Entry]:
     return _parse(Path(path))[0]
 
 
+def wall_time_s(entries: Iterable[Entry]) -> float:
+    """Time between the first and the last entry of every start, summed over the starts, s."""
+    total, latest = 0.0, None
+    for entry in entries:
+        now = datetime.fromisoformat(entry.time)
+        if latest is not None and not isinstance(entry.event, Resume):
+            total += (now - latest).total_seconds()
+        latest = now
+    return total
+
+
+def events_of(entries: Iterable[Entry], kind: type[SomeEvent]) -> tuple[SomeEvent, ...]:
+    """Events of one kind, in order."""
+    return tuple(entry.event for entry in entries if isinstance(entry.event, kind))
+
+
 class Ledger:
     """The ledger of a campaign that this process runs.
 
     Parameters
     ----------
     path : Path
-        Created when missing. A torn last line is cut off.
+        Created when missing. A truncated last line is removed.
 
     Attributes
     ----------
     recovered : str
-        What was cut off on opening, in words; empty if nothing.
+        Message about what was removed on opening; empty if nothing.
+
+    Raises
+    ------
+    ConfigError
+        The run has another format: it can be read, but not continued.
+    DataError
+        The file cannot be written, or is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -304,7 +370,13 @@ class Ledger:
         self._entries: list[Entry] = []
         created = not path.exists()
         if not created:
-            self._entries, intact = _parse(path)
+            self._entries, intact, version = _parse(path)
+            if version != FORMAT:
+                raise ConfigError(
+                    f"{path.parent} holds a run of format {version}, written by another version of trepid; this one writes "
+                    f"format {FORMAT} and cannot continue it ('trepid status', 'report' and 'plan' read it): give another "
+                    "output.directory"
+                )
             size = path.stat().st_size
             if intact < size:
                 os.truncate(path, intact)
@@ -343,21 +415,14 @@ class Ledger:
         """All events, in order."""
         return (entry.event for entry in self._entries)
 
-    def all(self, kind: type[SomeEvent]) -> Iterator[SomeEvent]:
+    def all(self, kind: type[SomeEvent]) -> tuple[SomeEvent, ...]:
         """Events of one kind, in order."""
-        return (entry.event for entry in self._entries if isinstance(entry.event, kind))
+        return events_of(self._entries, kind)
 
     @property
     def wall_time_s(self) -> float:
-        """Time between the first and the last entry of every start, summed over the starts, s."""
-        total, began, latest = 0.0, None, None
-        for entry in self._entries:
-            now = datetime.fromisoformat(entry.time)
-            if began is None or isinstance(entry.event, Resume):
-                total += (latest - began).total_seconds() if began is not None and latest is not None else 0.0
-                began = now
-            latest = now
-        return total + ((latest - began).total_seconds() if began is not None and latest is not None else 0.0)
+        """Wall time of all starts together, s; see `wall_time_s`."""
+        return wall_time_s(self._entries)
 
     @property
     def last(self) -> Event | None:
@@ -369,30 +434,8 @@ class Ledger:
         self._file.close()
 
 
-class RunLock:
-    """Keeps a second process out of a run directory; the operating system lifts it when this one ends, however it ends.
-
-    Raises
-    ------
-    DataError
-        Another process holds it.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._file = open(directory / ".lock", "a")  # noqa: SIM115 held open for as long as the lock
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise DataError(f"{directory} is in use by another trepid process; wait for it or stop it") from None
-
-    def release(self) -> None:
-        """Let others in."""
-        self._file.close()
-
-
-def _parse(path: Path) -> tuple[list[Entry], int]:
-    """Entries of a ledger and the number of bytes they take: less than the file has when its last line is torn."""
+def _parse(path: Path) -> tuple[list[Entry], int, int]:
+    """Entries, their length in bytes (less than the file's where its last line is truncated), and the format."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -400,11 +443,15 @@ def _parse(path: Path) -> tuple[list[Entry], int]:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     entries: list[Entry] = []
-    intact = 0
+    intact, version, in_rounds = 0, FORMAT, False
     lines = data.split(b"\n")
-    for number, line in enumerate(lines[:-1]):  # what follows the last line end is empty, or torn
+    for number, line in enumerate(lines[:-1]):  # what follows the last line end is empty, or truncated
         try:
-            entries.append(_entry(json.loads(line)))
+            record = json.loads(line)
+            if record["event"] == Start.event:
+                version = int(record.get("format", 1))
+            in_rounds = in_rounds or record["event"] == Round.event
+            entries.append(_entry(record if version == FORMAT else _upgraded(record, in_rounds=in_rounds)))
         except (ValueError, KeyError, TypeError) as error:
             # A power cut can leave a last line whose length reached the disk and whose content did not.
             if number == len(lines) - 2 and not lines[-1]:
@@ -415,7 +462,37 @@ def _parse(path: Path) -> tuple[list[Entry], int]:
         if entries[-1].seq != number:
             raise DataError(f"{path}, line {number + 1}: numbered {entries[-1].seq}, not {number}; lines are missing")
         intact += len(line) + 1
-    return entries, intact
+    return entries, intact, version
+
+
+def _upgraded(record: dict[str, Any], *, in_rounds: bool) -> dict[str, Any]:
+    """A record of format 1 with the keys of this format.
+
+    In mode rounds the entry `round` stands before everything whose keys had another meaning there.
+    """
+    record, name = dict(record), record["event"]
+    if name == Start.event:
+        record["format"] = 1
+    elif name in (Resume.event, Stop.event):
+        count = record["step"]
+        record["step"], record["round"] = (None, count) if in_rounds else (count, None)
+    elif name == Request.event and in_rounds:
+        record["forces_uncertainty"] = None
+    elif name == Walks.event:
+        record["unstable"] = record.pop("left_reality")
+    return record
+
+
+@cache
+def _enums(kind: type[Event]) -> dict[str, type[Enum]]:
+    """Fields of an event that hold an enum."""
+    hints = get_type_hints(kind)
+    found = {}
+    for field in dataclasses.fields(kind):
+        for candidate in (hints[field.name], *get_args(hints[field.name])):
+            if isinstance(candidate, type) and issubclass(candidate, Enum):
+                found[field.name] = candidate
+    return found
 
 
 def _entry(record: dict[str, Any]) -> Entry:
@@ -423,4 +500,7 @@ def _entry(record: dict[str, Any]) -> Entry:
     seq, when, name = record.pop("seq"), record.pop("time"), record.pop("event")
     if name not in EVENTS:
         raise ValueError(f"event {name!r} is unknown to this version of trepid")
-    return Entry(int(seq), str(when), EVENTS[name](**record))
+    kind = EVENTS[name]
+    for field, choices in _enums(kind).items():
+        record[field] = choices(record[field])
+    return Entry(int(seq), str(when), kind(**record))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trepid.campaign.ledger import Reason
-from trepid.dynamics.arrays import load_arrays, save_arrays
+from trepid.runs.ledger import Reason
+from trepid.data.arrays import load_arrays, save_arrays
 from trepid.dynamics.md import MDState
 from trepid.dynamics.record import RecordLengths
 from trepid.errors import DataError

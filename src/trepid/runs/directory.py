@@ -1,7 +1,8 @@
-"""The run directory of a campaign: its files, who may use it, and with which settings it may go on."""
+"""The run directory of a campaign: the paths of its files, the lock on it, and the settings it may be continued with."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
@@ -12,7 +13,6 @@ from typing import Any
 
 import yaml
 
-from trepid.campaign.ledger import RunLock
 from trepid.config import AnyCampaign
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
 from trepid.errors import ConfigError, DataError
@@ -24,8 +24,30 @@ _MAY_CHANGE = ("structure.file", "learning", "output", "dynamics.stages", "refer
 _MUST_STAY = ("learning.initial_frames", "learning.initial_displacement_A", "learning.initial_strain")
 
 
-class RunDirectory:
-    """Paths of a run directory, and the lock on it.
+class RunPaths:
+    """Paths of a run directory; nothing is made or changed.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings, self.versions = path / "campaign.yaml", path / "versions.json"
+        self.ledger, self.labels, self.rounds = path / "ledger.jsonl", path / "labels", path / "rounds"
+        self.model, self.state = path / "model.trepid", path / "state.npz"
+        self.trace, self.trajectory = path / "trace.csv", path / "trajectory.extxyz"
+        self.report, self.reference = path / "report.html", path / "reference"
+
+    @property
+    def begun(self) -> bool:
+        """Whether a learning run was started here."""
+        return self.ledger.is_file()
+
+
+class RunDirectory(RunPaths):
+    """A run directory that this process writes to; no other process can at the same time.
 
     Parameters
     ----------
@@ -41,10 +63,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.settings, self.versions = path / "campaign.yaml", path / "versions.json"
-        self.ledger, self.labels = path / "ledger.jsonl", path / "labels"
-        self.model, self.state = path / "model.trepid", path / "state.npz"
+        super().__init__(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -58,13 +77,13 @@ class RunDirectory:
         remove_stale_temporaries(path)
 
     def claim(self, campaign: AnyCampaign, *, n_stages_entered: int) -> list[str]:
-        """Write settings and versions into a new run, or make sure that the one there may go on with `campaign`.
+        """Write settings and versions into a new run, or check that the existing one can be continued with `campaign`.
 
         Parameters
         ----------
         campaign : Campaign or RoundsCampaign
         n_stages_entered : int
-            Stages the MD has been in; those must stay as they were.
+            Stages that the MD has entered; those must be unchanged.
 
         Returns
         -------
@@ -113,14 +132,36 @@ class RunDirectory:
         return changed
 
     def release(self) -> None:
-        """Let other processes in."""
+        """Release the lock."""
         self._lock.release()
+
+
+class RunLock:
+    """Lock on a run directory; the operating system releases it when the process ends, also after a kill.
+
+    Raises
+    ------
+    DataError
+        Another process holds it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._file = open(directory / ".lock", "a")  # noqa: SIM115 held open for as long as the lock
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise DataError(f"{directory} is in use by another trepid process; wait for it or stop it") from None
+
+    def release(self) -> None:
+        """Release the lock."""
+        self._file.close()
 
 
 def _default(campaign: AnyCampaign, key: str) -> Any:
     """Default of a setting by its dotted key, None where it has none.
 
-    A run writes out every setting but those without a value: one that it lacks and that has a default came with a later version.
+    A run stores every setting that has a value: one that it lacks and that has a default was added in a later version.
     """
     section: Any = campaign
     *path, name = key.split(".")

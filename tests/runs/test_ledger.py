@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trepid.campaign.ledger import Label, Ledger, Request, RunLock, Stop, read_ledger
+from trepid.runs.ledger import Label, Ledger, Request, RunLock, Stop, read_ledger
 from trepid.errors import DataError
 
 REQUEST = Request(label=1, step=40, reason="uncertainty", forces_uncertainty=0.3, threshold=0.2)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.campaign.forecast import (
+from trepid.report.forecast import (
     FURTHEST,
     CannotTell,
     Interval,
@@ -25,7 +25,7 @@ from trepid.campaign.forecast import (
     forecast_calls,
 )
 from trepid.campaign.label_check import prediction_of
-from trepid.campaign.ledger import (
+from trepid.runs.ledger import (
     Entry,
     Failure,
     Label,
