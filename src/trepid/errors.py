@@ -1,4 +1,4 @@
-"""Errors a user can cause, each told in one line: which input, which value, what would be right.
+"""User errors: one line each, with the input, the value found and what would be right.
 
 The command line catches `TrepidError`, prints its message and exits with its code; anything else is a defect of trepid
 and keeps its traceback.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class TrepidError(Exception):
-    """Base of every error that a user can mend. `exit_code` is what the command line returns for it."""
+    """Base of every user error. `exit_code` is what the command line returns for it."""
 
     exit_code = 2
 
@@ -26,18 +26,18 @@ class ModelFileError(TrepidError):
 
 
 class NumericsError(TrepidError):
-    """A computation left the range in which its result means anything (singular matrix, overflow)."""
+    """A computation failed numerically (singular matrix, overflow); its result would be meaningless."""
 
     exit_code = 3
 
 
 class UntrustedError(TrepidError):
-    """A simulation was stopped because the model does not know what it is doing there."""
+    """A simulation was stopped because its force uncertainty exceeded the threshold, or it became unstable."""
 
     exit_code = 4
 
 
 class BackendError(TrepidError):
-    """A program that trepid drives (the package of a committee's members, ...) is missing, failed or died."""
+    """A program that trepid runs (the package of a committee's members, ...) is missing, failed or ended unexpectedly."""
 
     exit_code = 5

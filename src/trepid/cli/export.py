@@ -38,11 +38,11 @@ def command(
     json: options.Json = False,
     force: options.Force = False,
 ) -> None:
-    """Write the mean of a model for LAMMPS' pair_style uf3, and measure the force error that this costs.
+    """Write the mean of a model for LAMMPS' pair_style uf3, and measure the force error of the conversion.
 
     FILE.in, written beside FILE, holds the LAMMPS commands that use it. The error is measured against the model on its
-    own training structures, strained, rattled and with one atom pushed away. The uncertainty does not travel: pair_style
-    trepid has it.
+    own training structures, strained, rattled and with one atom displaced. The uncertainty is not exported; pair_style
+    trepid gives it.
 
     JSON keys: file, input, knots, forces_rmse, forces_mae, forces_max, forces_rms (eV/A), n_frames; with --dry-run a list
     of knots and errors.
@@ -83,7 +83,7 @@ def command(
         file.write(lammps_input(exported, output.name, notes=[note]))
     say(f"wrote {output} and {commands} in {perf_counter() - start:.1f} s")
     if error.rmse > GOOD_ERROR:
-        say(f"warning: the force error is above {1e3 * GOOD_ERROR:g} meV/A; --dry-run shows what more --knots bring")
+        say(f"warning: the force error is above {1e3 * GOOD_ERROR:g} meV/A; --dry-run compares other values of --knots")
     if json:
         emit_json({"file": str(output), "input": str(commands), "knots": knots, **error.as_dict()})
         return

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 LINE = 110
 """Width of the comments."""
 ATOMS_WANTED = 64
-"""Size of the cell suggested for a crystal of the user's: small enough to label often, large enough to move in."""
+"""Number of atoms of the suggested cell: few enough for cheap labels, enough for small finite-size effects."""
 LEAST_WIDTH_A = 9.0
-"""Least distance between an atom and its own image in the suggested cell, A."""
+"""Smallest distance between an atom and its periodic image in the suggested cell, A."""
 
 
 class Mode(str, Enum):
-    """How a campaign learns."""
+    """Mode of a campaign."""
 
     ON_THE_FLY = "on-the-fly"
     ROUNDS = "rounds"
@@ -44,10 +44,12 @@ def command(
     structure: Annotated[
         Path | None, typer.Argument(metavar="[STRUCTURE]", help="Crystal in any format ASE reads.", show_default=False)
     ] = None,
-    example: Annotated[Example | None, typer.Option(help="Write a ready example with its structure instead.")] = None,
+    example: Annotated[Example | None, typer.Option(help="Write an example and its structure instead.")] = None,
     mode: Annotated[
         Mode,
-        typer.Option(help="on-the-fly: one walker that asks at once; rounds: explore, choose a batch, label, retrain."),
+        typer.Option(
+            help="on-the-fly: one trajectory, labels one by one; rounds: many trajectories, labels in batches."
+        ),
     ] = Mode.ON_THE_FLY,
     output: Annotated[Path, typer.Option("--output", "-o", help="Campaign file to write.")] = Path("campaign.yaml"),
 ) -> None:
@@ -80,7 +82,7 @@ def command(
         values = _for_rounds(values)
     write_text_atomic(output, annotated_campaign(values, mode=mode))
     load_campaign(output)
-    say(f"wrote {output}; look it over, then: trepid check {output} && trepid learn {output}")
+    say(f"wrote {output}; edit it, then: trepid check {output} && trepid learn {output}")
 
 
 _STAGES: list[dict[str, Any]] = [
@@ -90,7 +92,7 @@ _STAGES: list[dict[str, Any]] = [
 
 
 def _for_rounds(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same system learned in rounds: walkers at the temperatures that the stages of an example reach."""
+    """The same system learned in rounds, with trajectories at the temperatures of the stages of an example."""
     dynamics = dict(values["dynamics"])
     ends: list[float] = []
     for stage in dynamics.pop("stages"):
@@ -164,7 +166,7 @@ def _widths(atoms: Atoms) -> list[float]:
 def annotated_campaign(values: Mapping[str, Any], *, mode: Mode = Mode.ON_THE_FLY) -> str:
     """Write a campaign file as text: every section and key with its description, defaults where `values` says nothing.
 
-    The text is made from the settings classes, so it cannot fall behind them. Keys without a default are commented out.
+    The text is made from the settings classes, so the two always agree. Keys without a default are commented out.
 
     Parameters
     ----------
@@ -181,7 +183,7 @@ def annotated_campaign(values: Mapping[str, Any], *, mode: Mode = Mode.ON_THE_FL
         values = {"mode": mode.value, **values}
     usual = {"reference": TBLiteSettings, "potential": PotentialSettings, "start": DisplacedStart}
     lines = [
-        "# A learning campaign: `trepid learn` runs it, and resumes it when started again.",
+        "# A learning campaign: `trepid learn` runs and resumes it.",
         "# Paths are relative to this file.",
     ]
     for name, field in MODES[mode.value].model_fields.items():

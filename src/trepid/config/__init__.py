@@ -1,7 +1,7 @@
 """The campaign file as typed models: every setting of `trepid learn`, with its unit, its default and its range.
 
-A campaign is one YAML file. `load_campaign` reads it, resolves its paths against the folder the file lies in and turns
-every problem into one line that names the file, the key, the value found and what would be right. An unknown key is an
+A campaign is one YAML file. `load_campaign` reads it, resolves its paths against the folder of the file and reports
+every problem in one line that names the file, the key, the value found and what would be right. An unknown key is an
 error. `campaign_schema` gives the same models as a JSON schema, for editors.
 """
 

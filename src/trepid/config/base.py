@@ -1,4 +1,4 @@
-"""What all settings share: frozen, closed and finite, with numbers that are numbers."""
+"""Base of all settings: frozen, closed and finite; a truth value is not accepted as a number."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Retries: TypeAlias = Annotated[Natural, Field(description="Further attempts at a
 CheckLabels: TypeAlias = Annotated[
     bool,
     Field(
-        description="Hold every label against the model and the other labels before it is trained on; one that looks "
-        "corrupted is computed once more, and believed if that gives the same."
+        description="Compare every label with the model and the other labels before it is trained on. A suspicious label is "
+        "computed once more, and accepted if the second computation agrees."
     ),
 ]
 
@@ -43,6 +43,6 @@ def is_missing(path: Path, info: ValidationInfo) -> bool:
 
 
 def resolve(value: Path, info: ValidationInfo) -> Path:
-    """Absolute form of a path that stands in a campaign file: relative ones are taken from the folder it lies in."""
+    """Absolute form of a path in a campaign file; relative paths start at the folder of the file."""
     directory = (info.context or {}).get("directory", Path.cwd())
     return Path(directory / value.expanduser()).resolve()

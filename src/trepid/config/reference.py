@@ -1,4 +1,4 @@
-"""Where labels come from: one class per engine."""
+"""The reference method that computes the labels: one class per engine."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from trepid.config.base import Count, Positive, Settings, is_missing, resolve
 class _ReferenceSettings(Settings):
     timeout_s: Positive | None = Field(
         default=None,
-        description="Give a label up after this time, s; the engine then runs in a process of its own, whose crash "
-        "too is only a failed label. No limit if absent.",
+        description="Time limit of a label, s; the engine then runs in a separate process, and a crash of it counts as a "
+        "failed label. No limit if absent.",
     )
 
     def arguments(self) -> dict[str, Any]:
@@ -23,7 +23,7 @@ class _ReferenceSettings(Settings):
 
 
 class TBLiteSettings(_ReferenceSettings):
-    """GFN-xTB tight binding by tblite: the embedded reference, Gamma point only (cells of 16 atoms or more)."""
+    """GFN-xTB tight binding by tblite, installed with trepid; Gamma point only (cells of 16 atoms or more)."""
 
     engine: Literal["tblite"] = "tblite"
     method: Literal["GFN1-xTB", "GFN2-xTB", "IPEA1-xTB"] = Field(
@@ -66,12 +66,13 @@ class ASECalculatorSettings(_ReferenceSettings):
         default_factory=dict, description="Keyword arguments of the calculator, as in an ASE script."
     )
     stress: bool = Field(
-        default=True, description="Ask for the stress too; false for calculators that have none or charge for it."
+        default=True,
+        description="Compute the stress too; false for calculators that have none or where it is expensive.",
     )
 
 
 class LAMMPSSettings(_ReferenceSettings):
-    """A classical potential of LAMMPS as the truth (`pip install trepid[lammps]`): for tests and method studies."""
+    """A classical potential of LAMMPS as reference (`pip install trepid[lammps]`): for tests and method studies."""
 
     engine: Literal["lammps"]
     commands: tuple[str, ...] = Field(
