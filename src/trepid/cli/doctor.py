@@ -125,17 +125,12 @@ def _references() -> list[Part]:
 def _backends() -> list[Part]:
     """Packages of committee members, each in an environment of its own; found there, not imported."""
     from trepid.errors import BackendError
-    from trepid.potentials.committee.environments import (
-        NETWORKS,
-        PACKAGES,
-        find_python,
-        install_commands,
-        variable,
-    )
+    from trepid.potentials.committee.environments import find_python, install_commands, variable
     from trepid.potentials.committee.environments import installed_version as version_under
+    from trepid.potentials.committee.settings import PACKAGES
 
     parts = []
-    for backend in NETWORKS:
+    for backend, package in PACKAGES.items():
 
         def probe(backend: Backend = backend) -> str:
             python = find_python(backend)
@@ -144,7 +139,7 @@ def _backends() -> list[Part]:
             return f"{version_under(backend, python)} under {python}"
 
         remedy = f"{' && '.join(install_commands(backend))} (or set {variable(backend)} to the Python that has it)"
-        parts.append(_try(PACKAGES[backend].distribution, "members of committees", probe, False, remedy))
+        parts.append(_try(package.distribution, "members of committees", probe, False, remedy))
     return parts
 
 
