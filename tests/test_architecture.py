@@ -17,7 +17,8 @@ FLOORS = (
     ("anharmonicity",),
     ("potentials", "reference", "execution"),
     ("lammps",),
-    ("data", "acquisition", "config"),
+    ("data", "config"),
+    ("acquisition",),
     ("errors", "arrays", "_native"),
 )
 HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}

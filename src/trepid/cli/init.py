@@ -252,6 +252,8 @@ def _comment(text: str, indent: str = "") -> list[str]:
 def _yaml(value: Any) -> str:
     import yaml
 
+    if isinstance(value, Enum):
+        value = value.value
     plain = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
     return (
         yaml.safe_dump(plain, default_flow_style=True, width=10_000, sort_keys=False)
