@@ -67,7 +67,7 @@ def test_controls_walk_without_a_push(tmp_path: Path) -> None:
 
 def test_sigma_a_as_the_measure_of_a_committee(tmp_path: Path) -> None:
     pytest.importorskip("phonopy")
-    from trepid.anharmonicity.harmonic import HarmonicReference
+    from trepid.anharmonicity import read_phonopy
 
     campaign = rounds_campaign(
         tmp_path,
@@ -79,7 +79,7 @@ def test_sigma_a_as_the_measure_of_a_committee(tmp_path: Path) -> None:
     )
     assert learn_in_rounds(campaign).reason is StopReason.FINISHED
     run = tmp_path / "run"
-    harmonic = HarmonicReference.from_phonopy(run / "rounds" / "00" / "phonopy.yaml")
+    harmonic = read_phonopy(run / "rounds" / "00" / "phonopy.yaml")
     model = load_potential(run / "rounds" / "00" / "model.trepid")
     walk = read_walk(RoundFiles(run, 1).walk(0))
     for frame in walk.candidates[::8]:

@@ -84,11 +84,13 @@ class RoundContext(CampaignContext[RoundsCampaign]):
         if start.exists():
             return start
         if not files.harmonic.exists():
+            from trepid.anharmonicity.phonopy_files import write_phonopy
+
             harmonic = harmonic_reference_of(
                 self.campaign, potential, displacement_A=0.01, needed_by="acquisition.measure sigma_a"
             )
             with quiet_phonopy():
-                harmonic.write_phonopy(files.harmonic)
+                write_phonopy(harmonic, files.harmonic)
         return files.harmonic
 
     def note_once(self, event: Round | Walks | Selected | RoundEnd) -> bool:

@@ -146,6 +146,8 @@ def _harmonic_start(context: RoundContext, files: RoundFiles) -> HarmonicReferen
     start = context.campaign.start
     assert isinstance(start, HarmonicStart)
     if not files.harmonic.exists():
+        from trepid.anharmonicity.phonopy_files import write_phonopy
+
         if start.force_constants is not None:
             harmonic = read_harmonic(start.force_constants, context.crystal)
         else:
@@ -154,7 +156,7 @@ def _harmonic_start(context: RoundContext, files: RoundFiles) -> HarmonicReferen
                 context.campaign, source, displacement_A=start.displacement_A, needed_by="start.kind harmonic"
             )
         with quiet_phonopy():
-            harmonic.write_phonopy(files.harmonic)
+            write_phonopy(harmonic, files.harmonic)
     return read_harmonic(files.harmonic, context.crystal)
 
 

@@ -176,13 +176,11 @@ def harmonic_reference_of(
         phonopy is not installed.
     """
     require_phonopy(needed_by)
-    from trepid.anharmonicity.harmonic import HarmonicReference
+    from trepid.anharmonicity.finite_displacements import harmonic_reference
 
     unit = bare_copy(read_structure(campaign.structure.file))
     with quiet_phonopy():
-        return HarmonicReference.from_potential(
-            unit, campaign.structure.supercell, source, displacement_A=displacement_A
-        )
+        return harmonic_reference(unit, campaign.structure.supercell, source, displacement_A=displacement_A)
 
 
 def read_harmonic(path: Path, crystal: Atoms) -> HarmonicReference:
@@ -193,10 +191,10 @@ def read_harmonic(path: Path, crystal: Atoms) -> HarmonicReference:
     DataError
         It is damaged, or of another crystal.
     """
-    from trepid.anharmonicity.harmonic import HarmonicReference
+    from trepid.anharmonicity.phonopy_files import read_phonopy
 
     with quiet_phonopy():
-        return HarmonicReference.from_phonopy(path).in_order_of(crystal, where=str(path))
+        return read_phonopy(path).in_order_of(crystal, where=str(path))
 
 
 @contextmanager

@@ -476,8 +476,8 @@ def _moving(potential: Potential, job: WalkJob, crystal: Atoms) -> Potential:
 def _harmonic_forces(job: WalkJob) -> Callable[[Atoms], FloatArray] | None:
     if job.measure is not UncertaintyMeasure.SIGMA_A:
         return None
-    from trepid.anharmonicity.harmonic import HarmonicReference
+    from trepid.anharmonicity.phonopy_files import read_phonopy
 
     if job.force_constants is None:
         raise ConfigError("acquisition.measure sigma_a needs force constants")
-    return HarmonicReference.from_phonopy(job.force_constants).forces
+    return read_phonopy(job.force_constants).forces

@@ -130,7 +130,7 @@ def _measure(source: Path) -> float:
 
 
 def _words(value: Interval | CannotTell, *, whole: bool = False) -> str:
-    """An interval with its ends, or why there is none."""
+    """An interval with its ends, or the reason why there is none."""
     from trepid.report.forecast import CannotTell
 
     if isinstance(value, CannotTell):

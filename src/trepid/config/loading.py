@@ -29,7 +29,7 @@ def load_campaign(path: str | Path, *, require_files: bool = True) -> AnyCampaig
     Parameters
     ----------
     path : str or Path
-        YAML file. Relative paths in it are taken from the folder it lies in.
+        YAML file. Relative paths in it start at its folder.
     require_files : bool
         Whether the files that it names must exist; False reads the settings of a run whose structure has moved.
 
@@ -137,7 +137,7 @@ def _explain(problem: Any, data: Any, root: type[BaseModel]) -> str:
 
 
 def _choices(annotation: Any) -> list[str]:
-    """Values of a Literal or of an enum."""
+    """Values of a setting with a fixed set of them."""
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return [str(choice.value) for choice in annotation]
     return [str(choice) for choice in get_args(annotation)]

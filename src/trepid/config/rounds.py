@@ -10,8 +10,20 @@ from typing import Annotated, Any, Literal, TypeAlias, Union
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from trepid.acquisition.choices import BatchRule, Strategy, UncertaintyMeasure, Viability, explained
 from trepid.choices import Engine, Thermostat
-from trepid.config.base import CheckLabels, Count, Natural, Number, Positive, Retries, Settings, is_missing, resolve
+from trepid.config.base import (
+    CheckLabels,
+    Count,
+    Natural,
+    Number,
+    OneOf,
+    Positive,
+    Retries,
+    Settings,
+    is_missing,
+    resolve,
+)
 
 Fraction: TypeAlias = Annotated[float, Number, Field(gt=0, lt=1)]
 
@@ -198,16 +210,14 @@ class WalkerSettings(Settings):
 class AcquisitionSettings(Settings):
     """Selection of frames for labels: P = P_U * P_E of every candidate, and a batch without near-duplicates."""
 
-    kind: Literal["uncertainty", "random", "hot"] = Field(
-        default="uncertainty",
-        description="uncertainty: by P_U and P_E | random: candidates at random, as a control | hot: evenly spaced frames of "
-        "the hottest trajectories, without uncertainty. Apart from labels_per_round the keys below apply to the first only.",
+    kind: Annotated[Strategy, OneOf(Strategy)] = Field(
+        default=Strategy.UNCERTAINTY,
+        description=f"{explained(Strategy)}. Apart from labels_per_round the keys below apply to {Strategy.UNCERTAINTY} only.",
     )
     labels_per_round: Count = Field(default=10, description="Maximum number of labels per round.")
-    measure: Literal["force_max", "force_mean", "energy", "sigma_a"] = Field(
-        default="force_max",
-        description="Uncertainty of a frame: the largest or the mean force uncertainty of its atoms, that of its "
-        "energy, or the spread of its sigma^A.",
+    measure: Annotated[UncertaintyMeasure, OneOf(UncertaintyMeasure)] = Field(
+        default=UncertaintyMeasure.FORCE_MAX,
+        description=f"Uncertainty of a frame. {explained(UncertaintyMeasure)}.",
     )
     shift: Annotated[float, Number, Field(ge=0)] = Field(
         default=2.0,
@@ -217,16 +227,12 @@ class AcquisitionSettings(Settings):
     width: Positive = Field(
         default=0.4473, description="Width of the rise of P_U; at the default z = 1.5 gives 0.057, z = 3 0.999."
     )
-    viability: Literal["horizon", "gaussian", "none"] = Field(
-        default="horizon",
-        description="P_E. horizon: small for events whose local energy cost makes them improbable within horizon_ns | "
-        "gaussian: the published factor on the total energy | none: 1 for every frame.",
+    viability: Annotated[Viability, OneOf(Viability)] = Field(
+        default=Viability.HORIZON, description=f"P_E. {explained(Viability)}."
     )
     horizon_ns: Positive = Field(default=10.0, description="Length of the simulations that the model is made for, ns.")
-    batch: Literal["greedy", "bernoulli"] = Field(
-        default="greedy",
-        description="greedy: the set of frames of largest information gain | bernoulli: each candidate with its probability "
-        "P, as published.",
+    batch: Annotated[BatchRule, OneOf(BatchRule)] = Field(
+        default=BatchRule.GREEDY, description=f"{explained(BatchRule)}."
     )
     floor_noise: Annotated[float, Number, Field(ge=0)] = Field(
         default=1.0,

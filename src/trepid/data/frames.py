@@ -30,15 +30,14 @@ from ase import Atoms
 from ase.io.extxyz import per_atom_properties, read_xyz
 from ase.io.formats import string2index
 from ase.stress import full_3x3_to_voigt_6_stress
-from numpy.typing import NDArray
 
+from trepid.arrays import FloatArray
 from trepid.data.atomic import append_bytes, write_bytes_atomic
 from trepid.data.extxyz import format_frame
 from trepid.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-FloatArray = NDArray[np.float64]
 
 _EXTXYZ_SUFFIXES = (".extxyz", ".xyz")
 _KINDS = ("energy", "forces", "stress")
