@@ -25,7 +25,7 @@ from trepid.campaign.labels import LabelInterrupted, doubt_start
 from trepid.runs.ledger import Ledger
 from trepid.data.frames import LabelKeys
 from trepid.errors import ConfigError
-from trepid.execution import WorkerDied
+from trepid.execution import TaskCrashed
 from trepid.reference.base import FailureReason, LabelError, Reference
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class _Batch:
     def _receive(self, case: LabelCase, future: Future[LabelAnswer]) -> None:
         try:
             answer = future.result()
-        except WorkerDied as error:
+        except TaskCrashed as error:
             answer = LabelAnswer(None, LabelError(FailureReason.CRASHED, str(error)), 0.0)
         if isinstance(answer.error, ConfigError):
             raise answer.error

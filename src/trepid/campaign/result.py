@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trepid.runs.ledger import StopReason
-from trepid.dynamics.interrupt import EXIT_INTERRUPTED
-from trepid.errors import UntrustedError
+from trepid.errors import ExitCode, UntrustedError
 from trepid.reference.base import LabelError
 
 
@@ -50,7 +49,7 @@ class CampaignResult:
             return UntrustedError.exit_code
         if self.reason is StopReason.FAILURES:
             return LabelError.exit_code
-        return EXIT_INTERRUPTED if self.reason is StopReason.INTERRUPTED else 0
+        return ExitCode.INTERRUPTED if self.reason is StopReason.INTERRUPTED else 0
 
     def summary(self) -> str:
         """The closing line."""

@@ -10,7 +10,7 @@ import typer
 
 from trepid.cli import options
 from trepid.cli.output import emit_json, emit_table, say
-from trepid.errors import ConfigError
+from trepid.errors import ConfigError, ExitCode
 
 DEFAULT_DURATION_PS = 10.0
 
@@ -114,7 +114,6 @@ def command(
 
     from trepid.data.frames import read_structure
     from trepid.dynamics.guard import GuardAction
-    from trepid.dynamics.interrupt import EXIT_INTERRUPTED
     from trepid.dynamics.md import Engine, Thermostat
     from trepid.dynamics.progress import make_progress
     from trepid.dynamics.run import run_md
@@ -176,7 +175,7 @@ def command(
         )
     if result.end is MDEnd.INTERRUPTED:
         say("interrupted; the same command resumes the run")
-        raise typer.Exit(EXIT_INTERRUPTED)
+        raise typer.Exit(ExitCode.INTERRUPTED)
 
 
 def _temperatures(text: str) -> float | tuple[float, float]:

@@ -7,9 +7,6 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
-EXIT_INTERRUPTED = 130
-"""Exit code of a command that ended because it was asked to; the same command started again resumes."""
-
 
 class Interruptible:
     """A `with` block in which the first SIGINT or SIGTERM sets `requested`; a second one raises KeyboardInterrupt.
