@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from trepid.dynamics.interrupt import EXIT_INTERRUPTED
-from trepid.errors import UntrustedError
+from trepid.errors import ExitCode, UntrustedError
 from trepid.potentials import Potential, load_potential
 from trepid.reference.base import LabelError
 from trepid.runs.ledger import StopReason
@@ -51,7 +50,7 @@ class CampaignResult:
             return UntrustedError.exit_code
         if self.reason is StopReason.FAILURES:
             return LabelError.exit_code
-        return EXIT_INTERRUPTED if self.reason is StopReason.INTERRUPTED else 0
+        return ExitCode.INTERRUPTED if self.reason is StopReason.INTERRUPTED else 0
 
     def load(self) -> Potential:
         """The trained model; ModelFileError where there is none."""

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trepid.acquisition.choices import Strategy, Viability
 from trepid.acquisition.viability import Horizon
 from trepid.campaign.assess import finish_round, verdict
 from trepid.campaign.context import CampaignEnded, open_campaign
@@ -240,7 +241,7 @@ class _Rounds:
                 equilibrate_ps=self.campaign.walkers.equilibrate_ps,
             )
             earlier = [Selection.read(context.files(k).selection) for k in range(1, files.number)]
-            label = acquisition.events and acquisition.kind == "uncertainty"
+            label = acquisition.events and acquisition.kind is Strategy.UNCERTAINTY
             quench = label and acquisition.event_quench
             events = events_seen(
                 walks,
@@ -250,7 +251,7 @@ class _Rounds:
                 label=label,
                 quencher=potential.calculator(uncertainty=Uncertainty.NONE) if quench else None,
             )
-            if acquisition.kind == "uncertainty" and acquisition.probes:
+            if acquisition.kind is Strategy.UNCERTAINTY and acquisition.probes:
                 events = replace(events, frames=(*events.frames, *self._probes(potential, given.n)))
             selection, frames = select(acquisition, given, events=events)
             if frames:
@@ -283,7 +284,7 @@ class _Rounds:
             potential,
             self.context.crystal,
             min(acquisition.probes, n),
-            horizon=None if acquisition.viability == "none" else Horizon(hottest, acquisition.horizon_ns),
+            horizon=None if acquisition.viability is Viability.NONE else Horizon(hottest, acquisition.horizon_ns),
             floor_eV_per_A=acquisition.floor_noise * potential.noise.forces,
             max_force_eV_per_A=walkers.max_force_eV_per_A,
         )

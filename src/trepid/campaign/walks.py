@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.acquisition.uncertainty import UncertaintyMeasure, frame_uncertainty
+from trepid.acquisition.choices import Strategy, UncertaintyMeasure
+from trepid.acquisition.uncertainty import MEASURES, frame_uncertainty
 from trepid.campaign.assess import typical_force
 from trepid.campaign.round_context import RoundContext
 from trepid.choices import Engine
@@ -151,7 +152,7 @@ def make_walks(context: RoundContext, files: RoundFiles, potential: Potential) -
     """
     began = time.perf_counter()
     acquisition = context.campaign.acquisition
-    sigma_a = acquisition.kind == "uncertainty" and acquisition.measure == UncertaintyMeasure.SIGMA_A
+    sigma_a = acquisition.kind is Strategy.UNCERTAINTY and MEASURES[acquisition.measure].needs_harmonic
     jobs = walk_jobs(
         context,
         files,
@@ -199,7 +200,7 @@ def walk_jobs(
         For the measure sigma_a.
     """
     w, acquisition, seed = context.campaign.walkers, context.campaign.acquisition, context.campaign.seed
-    by_uncertainty = acquisition.kind == "uncertainty"
+    by_uncertainty = acquisition.kind is Strategy.UNCERTAINTY
     model, crystal = context.model_before(files.number), context.crystal_file()
     return [
         WalkJob(
@@ -215,7 +216,7 @@ def walk_jobs(
             limits=SanityLimits(w.max_temperature_factor, w.max_force_eV_per_A, w.min_distance_factor),
             max_candidates=w.max_candidates,
             keep=Keep.MOST_UNCERTAIN if by_uncertainty else Keep.FIRST,
-            measure=UncertaintyMeasure(acquisition.measure if by_uncertainty else "force_max"),
+            measure=acquisition.measure if by_uncertainty else UncertaintyMeasure.FORCE_MAX,
             untrusted_eV_per_A=w.untrusted_fraction * typical_force_eV_per_A,
             untrusted_steps=round(1000 * w.untrusted_ps / w.timestep_fs),
             member=walker % n_members if n_members is not None and w.walk_on == "member" else None,
@@ -474,10 +475,10 @@ def _moving(potential: Potential, job: WalkJob, crystal: Atoms) -> Potential:
 
 
 def _harmonic_forces(job: WalkJob) -> Callable[[Atoms], FloatArray] | None:
-    if job.measure is not UncertaintyMeasure.SIGMA_A:
+    if not MEASURES[job.measure].needs_harmonic:
         return None
     from trepid.anharmonicity.phonopy_files import read_phonopy
 
     if job.force_constants is None:
-        raise ConfigError("acquisition.measure sigma_a needs force constants")
+        raise ConfigError(f"acquisition.measure {job.measure.value} needs force constants")
     return read_phonopy(job.force_constants).forces

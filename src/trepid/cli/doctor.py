@@ -16,11 +16,11 @@ import typer
 
 from trepid.cli import options
 from trepid.cli.output import emit, emit_json
+from trepid.errors import BackendError, ExitCode
 
 if TYPE_CHECKING:
     from trepid.potentials.committee.settings import Backend
 
-EXIT_PROBLEMS = 1
 _VECTOR_FLAGS = ("avx512f", "avx2", "fma", "asimd", "sve")
 
 
@@ -77,7 +77,7 @@ def command(json: options.Json = False) -> None:
             if part.remedy:
                 emit(f"{'':<{width}}       {part.remedy}")
     if any(part.needed and not part.usable for part in parts):
-        raise typer.Exit(EXIT_PROBLEMS)
+        raise typer.Exit(ExitCode.PROBLEMS)
 
 
 def examine() -> list[Part]:
@@ -124,7 +124,6 @@ def _references() -> list[Part]:
 
 def _backends() -> list[Part]:
     """Packages of committee members, each in an environment of its own; found there, not imported."""
-    from trepid.errors import BackendError
     from trepid.potentials.committee.environments import find_python, install_commands, variable
     from trepid.potentials.committee.environments import installed_version as version_under
     from trepid.potentials.committee.settings import PACKAGES

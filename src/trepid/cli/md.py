@@ -11,7 +11,7 @@ import typer
 from trepid.choices import Engine, GuardAction, Thermostat
 from trepid.cli import options
 from trepid.cli.output import emit_json, emit_table, say
-from trepid.errors import ConfigError
+from trepid.errors import ConfigError, ExitCode
 
 DEFAULT_DURATION_PS = 10.0
 
@@ -91,7 +91,6 @@ def command(
     target = _temperatures(temperature)
 
     from trepid.data.frames import read_structure
-    from trepid.dynamics.interrupt import EXIT_INTERRUPTED
     from trepid.dynamics.progress import make_progress
     from trepid.dynamics.run import run_md
     from trepid.dynamics.settings import MDEnd, MDSettings
@@ -152,7 +151,7 @@ def command(
         )
     if result.end is MDEnd.INTERRUPTED:
         say("interrupted; the same command resumes the run")
-        raise typer.Exit(EXIT_INTERRUPTED)
+        raise typer.Exit(ExitCode.INTERRUPTED)
 
 
 def _temperatures(text: str) -> float | tuple[float, float]:

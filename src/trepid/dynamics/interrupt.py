@@ -7,9 +7,6 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
-EXIT_INTERRUPTED = 130
-"""Exit code of a command that ended after a signal; the same command resumes."""
-
 
 class Interrupted(Exception):  # noqa: N818 not an error: the run ends as requested
     """A signal came: the run ends here, and the same command resumes it."""
