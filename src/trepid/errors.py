@@ -6,11 +6,33 @@ and keeps its traceback.
 
 from __future__ import annotations
 
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the command line returns."""
+
+    DONE = 0
+    PROBLEMS = 1
+    """Done, and `check` or `doctor` found a problem."""
+    INPUT = 2
+    """A wrong command, setting or input file."""
+    NUMERICS = 3
+    """A computation failed numerically."""
+    UNTRUSTED = 4
+    """A simulation was stopped: force uncertainty above the threshold, or unstable."""
+    LABELS = 5
+    """The reference failed, and the campaign could not continue without the label."""
+    BACKEND = 6
+    """Another program is missing or ended unexpectedly: the package of a committee's members, a worker process."""
+    INTERRUPTED = 130
+    """Interrupted by a signal; the same command started again resumes."""
+
 
 class TrepidError(Exception):
     """Base of every user error. `exit_code` is what the command line returns for it."""
 
-    exit_code = 2
+    exit_code: int = ExitCode.INPUT
 
 
 class ConfigError(TrepidError):
@@ -28,16 +50,16 @@ class ModelFileError(TrepidError):
 class NumericsError(TrepidError):
     """A computation failed numerically (singular matrix, overflow); its result would be meaningless."""
 
-    exit_code = 3
+    exit_code = ExitCode.NUMERICS
 
 
 class UntrustedError(TrepidError):
     """A simulation was stopped because its force uncertainty exceeded the threshold, or it became unstable."""
 
-    exit_code = 4
+    exit_code = ExitCode.UNTRUSTED
 
 
 class BackendError(TrepidError):
     """A program that trepid runs (the package of a committee's members, ...) is missing, failed or ended unexpectedly."""
 
-    exit_code = 5
+    exit_code = ExitCode.BACKEND

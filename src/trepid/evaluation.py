@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trepid.acquisition.calibration import calibration_scale, coverage, spearman
+from trepid.arrays import FloatArray, IntArray
 from trepid.data.frames import LabelKeys, Labels, labels_of
 from trepid.errors import DataError
 from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Comparison:
     """
 
     symbols: NDArray[np.str_]
-    frame: NDArray[np.int64]
+    frame: IntArray
     forces: FloatArray
     forces_predicted: FloatArray
     forces_uncertainty: FloatArray | None
@@ -64,7 +63,7 @@ class Comparison:
         return self.energies.size
 
     @property
-    def atoms_per_frame(self) -> NDArray[np.int64]:
+    def atoms_per_frame(self) -> IntArray:
         """Number of atoms of every frame, (n_frames,)."""
         return np.bincount(self.frame, minlength=self.n_frames).astype(np.int64)
 

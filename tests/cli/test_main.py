@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from trepid.cli.main import app
-from trepid.errors import NumericsError, TrepidError, UntrustedError
+from trepid.errors import BackendError, NumericsError, TrepidError, UntrustedError
+from trepid.execution import TaskCrashed
 
 VERBS = (
     "init",
@@ -76,7 +77,16 @@ def test_a_wrong_command_line_is_one_line_and_exit_2(trepid, arguments: tuple[st
     assert expected in trepid(*arguments).error
 
 
-@pytest.mark.parametrize(("error", "code"), [(TrepidError, 2), (NumericsError, 3), (UntrustedError, 4)])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (TrepidError, 2),
+        (NumericsError, 3),
+        (UntrustedError, 4),
+        (BackendError, 6),
+        (TaskCrashed, 6),
+    ],
+)
 def test_errors_of_the_user_set_the_exit_code(trepid, monkeypatch, error: type[TrepidError], code: int) -> None:
     def fail() -> None:
         raise error("first half\n  second half")

@@ -11,8 +11,8 @@ import pytest
 from trepid.errors import DataError
 from trepid.evaluation import summarise
 from trepid.report import write_report
-from trepid.report.record import read_run
 from trepid.report.style import envelope, house_style, new_figure, species_colours, to_svg
+from trepid.runs.reading import read_run
 
 WriteRun = Callable[..., Path]
 VOID = {"meta", "br", "img", "link", "input", "hr"}

@@ -130,7 +130,7 @@ def command(
 
     import numpy as np
 
-    from trepid.anharmonicity import harmonic_sample, measure_anharmonicity
+    from trepid.anharmonicity import harmonic_sample, measure_anharmonicity, write_phonopy
     from trepid.anharmonicity.ensemble import ensemble_of, ensemble_sigma_a
     from trepid.reference.base import Reference
     from trepid.report.anharmonicity import write_png
@@ -182,7 +182,7 @@ def command(
             forces_from.close()
 
     if phonopy is None:
-        harmonic.write_phonopy(output / PHONONS)
+        write_phonopy(harmonic, output / PHONONS)
     _write_tables(result, output)
     write_png(result, output / PICTURE, title=harmonic.supercell.get_chemical_formula(empirical=True))
     facts = _facts(result, harmonic, draws, output)
@@ -216,7 +216,7 @@ def _harmonic(
     displacement_A: float,
 ) -> HarmonicReference:
     """Force constants from phonopy's files, or from finite displacements."""
-    from trepid.anharmonicity import HarmonicReference
+    from trepid.anharmonicity import harmonic_reference, read_phonopy
     from trepid.anharmonicity.finite_displacements import build_supercell
     from trepid.data.frames import read_structure
 
@@ -228,7 +228,7 @@ def _harmonic(
         crystal = read_structure(campaign.structure.file)
         cells = supercell or campaign.structure.supercell
     if phonopy is not None:
-        harmonic = HarmonicReference.from_phonopy(phonopy)
+        harmonic = read_phonopy(phonopy)
         if crystal is None:
             return harmonic
         if cells is None:
@@ -236,7 +236,7 @@ def _harmonic(
         return harmonic.in_order_of(build_supercell(crystal, cells)[0], where="the supercell of --structure")
     assert crystal is not None
     say(f"phonons of {crystal.get_chemical_formula(empirical=True)} by finite displacements of {displacement_A:g} A")
-    return HarmonicReference.from_potential(crystal, cells or (1, 1, 1), forces_from, displacement_A=displacement_A)
+    return harmonic_reference(crystal, cells or (1, 1, 1), forces_from, displacement_A=displacement_A)
 
 
 def _trajectory(path: Path, index: str, forces_key: str | None) -> tuple[list[Atoms], np.ndarray | None]:

@@ -11,15 +11,13 @@ import typer
 
 from trepid.cli import options
 from trepid.cli.output import emit, emit_json, say
-from trepid.errors import DataError, TrepidError
+from trepid.errors import DataError, ExitCode, TrepidError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from trepid.config import Campaign, RoundsCampaign
     from trepid.data.frames import LabelKeys
-
-EXIT_PROBLEMS = 1
 
 
 @dataclass
@@ -82,7 +80,7 @@ def command(
     for problem in verdict.problems:
         say(f"problem: {problem}")
     if verdict.problems:
-        raise typer.Exit(EXIT_PROBLEMS)
+        raise typer.Exit(ExitCode.PROBLEMS)
     if not json:
         emit("  OK")
 

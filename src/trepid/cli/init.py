@@ -196,20 +196,22 @@ def annotated_campaign(values: Mapping[str, Any], *, mode: Mode = Mode.ON_THE_FL
         else:
             lines.append(f"{name}: {_yaml(values.get(name, field.get_default(call_default_factory=True)))}")
         if name == "reference":
-            lines += _OTHER_REFERENCES.splitlines()
+            lines += _other_references()
         if mode is Mode.ROUNDS and name in _OTHER_KINDS:
             lines += _OTHER_KINDS[name].splitlines()
     return "\n".join(lines) + "\n"
 
 
-_OTHER_REFERENCES = """\
-# Density functional theory instead (pip install 'trepid[gpaw]'):
-#   engine: gpaw
-#   parameters: {mode: {name: pw, ecut: 300}, xc: PBE, kpts: [2, 2, 2]}
-# Any other ASE calculator, by name or as package.module:Class:
-#   engine: ase
-#   calculator: aims
-#   parameters: {xc: pbesol, species_dir: /path/to/species_defaults/defaults_2020/light}"""
+def _other_references() -> list[str]:
+    """Comment lines with the engines besides the default."""
+    from trepid.config import REFERENCE_SETTINGS
+
+    lines: list[str] = []
+    for settings in REFERENCE_SETTINGS:
+        if settings.example is not None:
+            title, text = settings.example
+            lines += [f"# {title}", *(f"#   {line}" for line in text.splitlines())]
+    return lines
 
 
 _OTHER_KINDS = {
@@ -250,6 +252,8 @@ def _comment(text: str, indent: str = "") -> list[str]:
 def _yaml(value: Any) -> str:
     import yaml
 
+    if isinstance(value, Enum):
+        value = value.value
     plain = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
     return (
         yaml.safe_dump(plain, default_flow_style=True, width=10_000, sort_keys=False)

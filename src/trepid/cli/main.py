@@ -7,7 +7,8 @@ Exit codes
 2    a wrong command, setting or input file
 3    a computation failed numerically
 4    a simulation was stopped: force uncertainty above the threshold, or unstable
-5    the reference, or the package of a committee's members, failed or is missing
+5    the reference failed, and the campaign could not continue without the label
+6    another program is missing or ended unexpectedly: the package of a committee's members, a worker process
 130  interrupted from the keyboard
 
 Anything else is a defect of trepid and shows its traceback.
@@ -39,9 +40,7 @@ from trepid.cli import (
     status,
 )
 from trepid.cli.output import say
-from trepid.errors import TrepidError
-
-EXIT_INTERRUPTED = 130
+from trepid.errors import ExitCode, TrepidError
 
 # typer raises the exceptions of click, or of its own copy of it, depending on its version; their bases are the same.
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
@@ -51,7 +50,7 @@ app = typer.Typer(
     name="trepid",
     help="Machine-learned interatomic potentials by active learning, for strongly anharmonic crystals.",
     epilog="Exit codes: 0 done, 1 a check found problems, 2 wrong input, 3 numerical failure, 4 stopped as "
-    "untrusted, 5 labels or a backend failed, 130 interrupted.",
+    "untrusted, 5 labels failed, 6 a backend is missing or ended, 130 interrupted.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -88,7 +87,7 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         say("interrupted")
-        return EXIT_INTERRUPTED
+        return ExitCode.INTERRUPTED
     except typer.Exit as leave:
         return int(leave.exit_code)
     except _ClickException as error:

@@ -12,7 +12,7 @@ from trepid.cli import options
 from trepid.cli.output import emit, emit_json, emit_table, say
 
 if TYPE_CHECKING:
-    from trepid.campaign.forecast import CannotTell, Interval
+    from trepid.report.forecast import CannotTell, Interval
 
 
 def command(
@@ -47,8 +47,8 @@ def command(
     """
     from dataclasses import asdict
 
-    from trepid.campaign.forecast import CannotTell, Interval
-    from trepid.campaign.plan import plan_campaign
+    from trepid.report.forecast import CannotTell, Interval
+    from trepid.report.plan import plan_campaign
 
     where = "as given"
     if measure:
@@ -131,7 +131,7 @@ def _measure(source: Path) -> float:
 
 def _words(value: Interval | CannotTell, *, whole: bool = False) -> str:
     """An interval with its ends, or the reason why there is none."""
-    from trepid.campaign.forecast import CannotTell
+    from trepid.report.forecast import CannotTell
 
     if isinstance(value, CannotTell):
         return f"cannot tell yet: {value.reason}"

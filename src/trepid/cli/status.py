@@ -11,7 +11,7 @@ from trepid.cli.output import emit_json, emit_table
 def command(run: options.RunDirectory, json: options.Json = False) -> None:
     """Show the progress of a learning run: labels, simulated time, failures, residual noise, reason of its end."""
     from trepid.evaluation import summarise
-    from trepid.report.record import read_run
+    from trepid.runs.reading import read_run
 
     record = read_run(run)
     comparison = record.comparison()

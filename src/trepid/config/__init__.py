@@ -15,11 +15,13 @@ from trepid.config.loading import load_campaign
 from trepid.config.output import OutputSettings, RoundsOutputSettings
 from trepid.config.potential import CommitteeSettings, PotentialSettings, RoundsPotentialSettings
 from trepid.config.reference import (
+    REFERENCE_SETTINGS,
     ASECalculatorSettings,
     GPAWSettings,
     LAMMPSSettings,
     ReferenceSettings,
     TBLiteSettings,
+    engine_of,
 )
 from trepid.config.rounds import (
     AcquisitionSettings,
@@ -38,6 +40,7 @@ from trepid.config.structure import StructureSettings
 __all__ = [
     "DEFAULT_THRESHOLD_NOISE",
     "MODES",
+    "REFERENCE_SETTINGS",
     "ASECalculatorSettings",
     "AcquisitionSettings",
     "AnyCampaign",
@@ -69,5 +72,6 @@ __all__ = [
     "TBLiteSettings",
     "WalkerSettings",
     "campaign_schema",
+    "engine_of",
     "load_campaign",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -35,6 +37,22 @@ class Settings(BaseModel):
     """Frozen, closed (unknown keys are errors) and finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=False)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation of a setting with fixed choices: its schema lists them in place, not as a definition of its own."""
+
+    choices: type[Enum]
+
+    def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
+        """Schema of the setting."""
+        return {"type": "string", "enum": [choice.value for choice in self.choices]}
+
+
+def is_missing(path: Path, info: ValidationInfo) -> bool:
+    """Whether a file that a campaign file names is missing; never true where only the settings are read."""
+    return (info.context or {}).get("require_files", True) and not path.is_file()
 
 
 def resolve(value: Path, info: ValidationInfo) -> Path:

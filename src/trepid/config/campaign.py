@@ -12,7 +12,7 @@ from trepid.config.dynamics import DynamicsSettings
 from trepid.config.learning import LearningSettings
 from trepid.config.output import OutputSettings, RoundsOutputSettings
 from trepid.config.potential import PotentialSettings, RoundsPotentialSettings
-from trepid.config.reference import ReferenceSettings, TBLiteSettings
+from trepid.config.reference import REFERENCE_SETTINGS, ReferenceSettings, TBLiteSettings, engine_of
 from trepid.config.rounds import (
     AcquisitionSettings,
     DisplacedStart,
@@ -27,7 +27,8 @@ _MODE = (
     "on-the-fly: one trajectory; a frame of high force uncertainty is labelled and trained on at once | rounds: many "
     "trajectories; then a batch of their frames is selected, labelled and trained on."
 )
-_ENGINES = "Reference method that computes the labels: engine tblite, gpaw, ase or lammps."
+*_FIRST, _LAST = (engine_of(settings) for settings in REFERENCE_SETTINGS)
+_ENGINES = f"Reference method that computes the labels: engine {', '.join(_FIRST)} or {_LAST}."
 
 
 class _Campaign(Settings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Hashable, Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -22,13 +23,15 @@ _HINTS = {
 """Addition to the message where the kind of these sections is missing or unknown."""
 
 
-def load_campaign(path: str | Path) -> AnyCampaign:
+def load_campaign(path: str | Path, *, require_files: bool = True) -> AnyCampaign:
     """Read a campaign file.
 
     Parameters
     ----------
     path : str or Path
         YAML file. Relative paths in it start at its folder.
+    require_files : bool
+        Whether the files that it names must exist; False reads the settings of a run whose structure has moved.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def load_campaign(path: str | Path) -> AnyCampaign:
         raise ConfigError(f"{path}: mode: {mode!r}: should be {' or '.join(map(repr, MODES))}{hint}")
     model = MODES[mode]
     try:
-        return model.model_validate(data, context={"directory": path.resolve().parent})
+        return model.model_validate(data, context={"directory": path.resolve().parent, "require_files": require_files})
     except ValidationError as error:
         # An unknown key first: it is often the misspelt name of a missing one.
         reported = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
@@ -125,12 +128,19 @@ def _explain(problem: Any, data: Any, root: type[BaseModel]) -> str:
         message = "should be a mapping of keys to values"
     if isinstance(problem["input"], dict):
         return f"{key}: {message}"
-    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
-        choices = [str(choice) for choice in get_args(field.annotation)] if field is not None else []
+    if problem["type"] in ("literal_error", "enum") and isinstance(problem["input"], str):
+        choices = [] if field is None else _choices(field.annotation)
         close = difflib.get_close_matches(problem["input"], choices, n=1)
         message += f"; did you mean '{close[0]}'?" if close else ""
     # The messages of this module already say what would be right; to those of pydantic the meaning of the key is added.
     return f"{key}: {problem['input']!r}: {message}{'' if problem['type'] == 'value_error' else meaning}"
+
+
+def _choices(annotation: Any) -> list[str]:
+    """Values of a setting with a fixed set of them."""
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return [str(choice.value) for choice in annotation]
+    return [str(choice) for choice in get_args(annotation)]
 
 
 def _wrong_tag(key: str, problem: Any, models: list[type[BaseModel]]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias, Union
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from trepid.config.base import Count, Number, Positive, Settings, resolve
+from trepid.config.base import Count, Number, Positive, Settings, is_missing, resolve
 
 
 class PotentialSettings(Settings):
@@ -71,7 +71,7 @@ class CommitteeSettings(Settings):
         for key in ("foundation_model", "script"):
             if settings.get(key) is not None:
                 path = resolve(Path(str(settings[key])), info)
-                if not path.is_file():
+                if is_missing(path, info):
                     raise ValueError(
                         f"{key}: there is no such file ({path}); give a path relative to the campaign file"
                     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, Union
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, Union, get_args
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from trepid.config.base import Count, Positive, Settings, resolve
+from trepid.config.base import Count, Positive, Settings, is_missing, resolve
 
 
 class _ReferenceSettings(Settings):
+    example: ClassVar[tuple[str, str] | None] = None
+    """Title and YAML with which `trepid init` shows the engine as an alternative."""
+
     timeout_s: Positive | None = Field(
         default=None,
         description="Time limit of a label, s; the engine then runs in a separate process, and a crash of it counts as a "
@@ -41,6 +44,10 @@ class TBLiteSettings(_ReferenceSettings):
 class GPAWSettings(_ReferenceSettings):
     """Density functional theory by GPAW (an optional extra: `pip install trepid[gpaw]`)."""
 
+    example: ClassVar[tuple[str, str] | None] = (
+        "Density functional theory instead (pip install 'trepid[gpaw]'):",
+        "engine: gpaw\nmode_cutoff_eV: 300\nxc: PBE\nkpts: [2, 2, 2]",
+    )
     engine: Literal["gpaw"]
     mode_cutoff_eV: Positive = Field(default=340.0, description="Plane-wave cutoff, eV.")
     xc: str = Field(default="PBE", min_length=1, description="Exchange-correlation functional.")
@@ -57,6 +64,11 @@ class GPAWSettings(_ReferenceSettings):
 class ASECalculatorSettings(_ReferenceSettings):
     """Any ASE calculator: FHI-aims, VASP, Quantum ESPRESSO, CP2K, ..."""
 
+    example: ClassVar[tuple[str, str] | None] = (
+        "Any other ASE calculator, by name or as package.module:Class:",
+        "engine: ase\ncalculator: aims\n"
+        "parameters: {xc: pbesol, species_dir: /path/to/species_defaults/defaults_2020/light}",
+    )
     engine: Literal["ase"]
     calculator: str = Field(
         min_length=1,
@@ -95,7 +107,7 @@ class LAMMPSSettings(_ReferenceSettings):
     def _resolve(cls, value: tuple[Path, ...], info: ValidationInfo) -> tuple[Path, ...]:
         paths = tuple(resolve(path, info) for path in value)
         for path in paths:
-            if not path.is_file():
+            if is_missing(path, info):
                 raise ValueError(f"there is no such file ({path}); give paths relative to the campaign file")
         return paths
 
@@ -104,3 +116,10 @@ ReferenceSettings: TypeAlias = Annotated[
     Union[TBLiteSettings, GPAWSettings, ASECalculatorSettings, LAMMPSSettings],  # noqa: UP007 pydantic discriminates typing.Union
     Field(discriminator="engine"),
 ]
+REFERENCE_SETTINGS: tuple[type[_ReferenceSettings], ...] = get_args(get_args(ReferenceSettings)[0])
+"""The settings class of every engine; the first is the default."""
+
+
+def engine_of(settings: type[_ReferenceSettings]) -> str:
+    """Name of the engine that a settings class belongs to."""
+    return str(get_args(settings.model_fields["engine"].annotation)[0])

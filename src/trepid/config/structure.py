@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from trepid.config.base import Settings, resolve
+from trepid.config.base import Settings, is_missing, resolve
 
 
 class StructureSettings(Settings):
@@ -30,7 +30,7 @@ class StructureSettings(Settings):
     @classmethod
     def _resolve(cls, value: Path, info: ValidationInfo) -> Path:
         path = resolve(value, info)
-        if not path.is_file():
+        if is_missing(path, info):
             raise ValueError(
                 f"there is no such file ({path}); give the path of a structure, relative to the campaign file"
             )

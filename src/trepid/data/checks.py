@@ -16,7 +16,8 @@ from ase import Atoms, units
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
-from trepid.data.frames import FloatArray, LabelKeys, Labels, labels_of
+from trepid.arrays import FloatArray
+from trepid.data.frames import LabelKeys, Labels, labels_of
 from trepid.errors import DataError
 
 

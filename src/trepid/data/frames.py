@@ -30,15 +30,14 @@ from ase import Atoms
 from ase.io.extxyz import per_atom_properties, read_xyz
 from ase.io.formats import string2index
 from ase.stress import full_3x3_to_voigt_6_stress
-from numpy.typing import NDArray
 
+from trepid.arrays import FloatArray
 from trepid.data.atomic import append_bytes, write_bytes_atomic
 from trepid.data.extxyz import format_frame
 from trepid.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-FloatArray = NDArray[np.float64]
 
 _EXTXYZ_SUFFIXES = (".extxyz", ".xyz")
 _KINDS = ("energy", "forces", "stress")
@@ -89,6 +88,17 @@ class Labels:
         """Number of scalar labels: 1 for the energy, 3 per atom for forces, 6 for the stress."""
         n_forces = 0 if self.forces is None else int(self.forces.size)
         return int(self.energy is not None) + n_forces + 6 * int(self.stress is not None)
+
+
+def bare_copy(atoms: Atoms) -> Atoms:
+    """Elements, positions, cell and periodicity, and nothing else."""
+    copy = atoms.copy()
+    copy.calc = None
+    copy.set_constraint()
+    copy.info = {}
+    for name in [name for name in copy.arrays if name not in ("numbers", "positions")]:
+        del copy.arrays[name]
+    return copy
 
 
 _DEFAULT_KEYS = LabelKeys()

@@ -1,4 +1,7 @@
-"""What every potential offers: a prediction with its uncertainty, and learning from labelled frames.
+"""The interface of potentials: prediction with uncertainty, training on labelled frames, members, information, samples.
+
+Callers use these methods on any potential; what a kind of potential does not offer has a default that says so (None, an
+empty result, or a ConfigError with the remedy).
 
 Vocabulary
 ----------
@@ -13,15 +16,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from trepid.acquisition.batch import localised, rows_from_ensemble, similarity_embedding
+from trepid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
     from pathlib import Path
 
     from ase import Atoms
@@ -134,9 +141,18 @@ class Noise:
 
 
 class Potential(ABC):
-    """A potential that learns from labelled frames and says how sure it is."""
+    """A potential with an uncertainty, trained on labelled frames.
+
+    Attributes
+    ----------
+    species : tuple of str
+        Elements it describes.
+    tunable : bool
+        Whether it has hyperparameters, which `optimize` optimises apart from training.
+    """
 
     species: tuple[str, ...]
+    tunable: bool = False
 
     @property
     @abstractmethod
@@ -146,15 +162,27 @@ class Potential(ABC):
     @property
     @abstractmethod
     def noise(self) -> Noise:
-        """Noise of the labels as inferred from them."""
+        """Residual noise of the labels, inferred from them."""
 
     @abstractmethod
-    def fit(self, frames: Sequence[Atoms]) -> Potential:
-        """Train from nothing on `frames`, hyperparameters included."""
+    def fit(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> Potential:
+        """Train from nothing on `frames`, hyperparameters included.
+
+        Parameters
+        ----------
+        frames : sequence of Atoms
+            With labels.
+        executor : Executor, optional
+            Trains the members of a committee in parallel; potentials without members do not use it.
+        """
 
     @abstractmethod
-    def update(self, frames: Sequence[Atoms]) -> Potential:
-        """Add `frames` to what is known; hyperparameters stay."""
+    def update(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> Potential:
+        """Add `frames` to the training set; hyperparameters stay. `executor` as in `fit`."""
+
+    def optimize(self) -> Potential:
+        """Optimise the hyperparameters on the present training set; does nothing where `tunable` is False."""
+        return self
 
     @abstractmethod
     def predict(self, atoms: Atoms, *, uncertainty: Uncertainty | str = Uncertainty.EXACT) -> Prediction:
@@ -186,3 +214,172 @@ class Potential(ABC):
     @abstractmethod
     def save(self, path: str | Path) -> None:
         """Write one file, atomically."""
+
+    def close(self) -> None:  # noqa: B027 most potentials hold nothing
+        """End the processes that the potential has started; it starts them again when it is used."""
+
+    # ---- what only some potentials have
+
+    @property
+    def n_members(self) -> int | None:
+        """Number of members of a committee; None for a single potential."""
+        return None
+
+    def member(self, k: int) -> Potential:
+        """Member k of a committee, from 0.
+
+        Raises
+        ------
+        ConfigError
+            The potential has no members.
+        """
+        raise ConfigError("this potential has no members: give a committee, or use the potential itself (mean)")
+
+    def sample(self, n: int, seed: int) -> Sequence[object]:
+        """Equally plausible force fields, to carry the uncertainty through a property.
+
+        Each has `predict` and `calculator`. Posterior samples of a Bayesian force field (n of them); all members of a
+        committee, whatever n; by default none.
+        """
+        return [self.member(k) for k in range(self.n_members or 0)]
+
+    @property
+    def log_evidence(self) -> float | None:
+        """Logarithm of the probability of all labels under the model; None where there is no such figure."""
+        return None
+
+    @property
+    def hyperparameter_values(self) -> Mapping[str, object]:
+        """Hyperparameters by name, in plain types, for the ledger; empty where there are none."""
+        return {}
+
+    def information(self, frames: Sequence[Atoms], crystal: Atoms, *, n_atoms: int) -> list[FloatArray]:
+        """Rows whose products are the covariances of the forces of these frames, for `trepid.acquisition.batch`.
+
+        By default those of an ensemble: the deviations of its members, separated between dissimilar frames (otherwise a
+        committee of M could distinguish M - 1 frames and no more).
+
+        Parameters
+        ----------
+        frames : sequence of Atoms
+        crystal : Atoms
+            Displacements from it measure how similar two frames are.
+        n_atoms : int
+            Atoms of each frame that enter: those with the largest force uncertainty.
+
+        Returns
+        -------
+        list of (3 n_atoms, p) arrays
+            eV/A.
+
+        Raises
+        ------
+        ConfigError
+            The potential has neither feature rows nor members.
+        """
+        rows = []
+        for frame in frames:
+            ensemble = self.predict(frame, uncertainty=Uncertainty.EXACT).forces_ensemble
+            if ensemble is None:
+                raise ConfigError(
+                    "acquisition.batch greedy needs a Bayesian force field or a committee; this potential has neither "
+                    "feature rows nor members: use bernoulli"
+                )
+            rows.append(rows_from_ensemble(ensemble, n_atoms=min(n_atoms, len(frame))))
+        descriptors = np.array([(frame.positions - crystal.positions).ravel() for frame in frames])
+        distances = np.linalg.norm(descriptors[:, None] - descriptors[None, :], axis=2)
+        apart = distances[np.triu_indices(len(frames), 1)]
+        length = float(np.median(apart)) if apart.size and np.median(apart) > 0 else 1.0
+        embeddings = similarity_embedding(descriptors, length=length)
+        return [localised(row, embedding) for row, embedding in zip(rows, embeddings, strict=True)]
+
+    def bias_directions(self, reference: Atoms) -> BiasDirections:
+        """Directions in which the energy may be wrong, for a bias towards uncertain configurations (`biased`).
+
+        By default the deviations of the members from their mean; of a potential without members the first frame raises
+        ConfigError.
+
+        Parameters
+        ----------
+        reference : Atoms
+            Frame whose energy a Bayesian force field takes as certain. Members need none: they agree on the energy of the
+            training frames.
+        """
+        return EnsembleDirections(self)
+
+
+# ---- directions
+
+
+@dataclass(frozen=True)
+class Directions:
+    """One frame with the directions in which its energy may be wrong.
+
+    Attributes
+    ----------
+    prediction : Prediction
+    energies : (R,) array
+        e_r, eV; sqrt(sum_r e_r^2) is the energy uncertainty.
+    forces : (R, n_atoms, 3) array
+        -grad e_r, eV/A.
+    """
+
+    prediction: Prediction
+    energies: FloatArray
+    forces: FloatArray
+
+
+class BiasDirections(Protocol):
+    """Evaluates the directions of a potential, as it was when they were taken from it."""
+
+    def at(self, atoms: Atoms, *, uncertainty: Uncertainty = Uncertainty.NONE) -> Directions:
+        """Directions of one frame; the prediction has `uncertainty` at least."""
+        ...
+
+
+class EnsembleDirections:
+    """Directions of a potential whose predictions carry its members."""
+
+    def __init__(self, potential: Potential) -> None:
+        self._potential = potential
+
+    def at(self, atoms: Atoms, *, uncertainty: Uncertainty = Uncertainty.NONE) -> Directions:
+        """Directions of one frame; only exact predictions carry the members.
+
+        Raises
+        ------
+        ConfigError
+            The prediction carries no members.
+        """
+        prediction = self._potential.predict(atoms, uncertainty=Uncertainty.EXACT)
+        if prediction.energy_ensemble is None or prediction.forces_ensemble is None:
+            raise ConfigError(
+                "walkers.bias needs a Bayesian force field or a committee: this potential gives no members"
+            )
+        energies, forces = directions_of_ensemble(prediction.energy_ensemble, prediction.forces_ensemble)
+        return Directions(prediction, energies, forces)
+
+
+def directions_of_ensemble(energies: ArrayLike, forces: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Directions (e_r, F_r) of a committee, so that sqrt(sum_r e_r^2) is its standard deviation (ddof=1).
+
+    Parameters
+    ----------
+    energies : (n_members,) array
+        eV.
+    forces : (n_members, n_atoms, 3) array
+        eV/A.
+
+    Raises
+    ------
+    DataError
+        Fewer than two members, or not one energy and one set of forces of each.
+    """
+    e = np.asarray(energies, dtype=np.float64)
+    f = np.asarray(forces, dtype=np.float64)
+    if len(e) < 2 or len(e) != len(f):
+        raise DataError(
+            f"{len(e)} energies and {len(f)} forces: a committee has one of each per member, two members or more"
+        )
+    scale = 1.0 / np.sqrt(len(e) - 1)
+    return (e - e.mean()) * scale, (f - f.mean(axis=0)) * scale

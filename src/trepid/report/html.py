@@ -10,12 +10,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trepid.campaign.ledger import StopReason
 from trepid.data.atomic import write_text_atomic
 from trepid.evaluation import Comparison, Evaluation, summarise
 from trepid.report.page import Headline, Picture, Section, draw
-from trepid.report.record import RunRecord, read_run
 from trepid.report.rounds import rounds_sections
+from trepid.runs.ledger import StopReason
+from trepid.runs.reading import RunRecord, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-    from trepid.report.record import LabelRecord, RunRecord
+    from trepid.runs.reading import LabelRecord, RunRecord
 
 FloatArray = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from trepid.campaign.round_files import RoundRecord, Selection
+    from trepid.runs.round_files import RoundRecord, Selection
 
 FloatArray = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from trepid.events.classes import event_rate
 from trepid.report.page import Section, Table, draw
 
 if TYPE_CHECKING:
-    from trepid.report.record import RunRecord
+    from trepid.runs.reading import RunRecord
 
 
 def rounds_sections(record: RunRecord) -> list[Section]:

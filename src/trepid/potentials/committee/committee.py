@@ -379,11 +379,11 @@ class Member(Potential):
         """That of the committee."""
         return self.committee.noise
 
-    def fit(self, frames: Sequence[Atoms]) -> Potential:
+    def fit(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> Potential:
         """Not for one member."""
         raise ConfigError("a member is trained with its committee: call fit of the committee")
 
-    def update(self, frames: Sequence[Atoms]) -> Potential:
+    def update(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> Potential:
         """Not for one member."""
         raise ConfigError("a member is trained with its committee: call update of the committee")
 

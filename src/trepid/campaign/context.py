@@ -1,0 +1,274 @@
+"""What a campaign runs with, made from its settings, and the claim on its run directory.
+
+A campaign is opened in two steps. `open_campaign` makes what it runs with: an error in the settings is raised here, before
+anything is written but the directory. `CampaignContext.claim` then writes settings and the first entry of the ledger, or
+checks that the existing run is of the same campaign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from trepid.campaign.labelling import Labeller
+from trepid.campaign.start import build_crystal
+from trepid.campaign.training import PotentialFactory, Trainer
+from trepid.config import AnyCampaign, CommitteeSettings, PotentialSettings
+from trepid.data.arrays import structure_digest
+from trepid.data.frames import LabelKeys
+from trepid.dynamics.interrupt import Interrupted, Interruptible
+from trepid.dynamics.progress import ProgressView, SilentProgress
+from trepid.errors import ConfigError
+from trepid.execution import InlineExecutor
+from trepid.reference import make_reference
+from trepid.reference.base import Reference
+from trepid.runs.directory import RunDirectory
+from trepid.runs.label_files import LabelStore
+from trepid.runs.ledger import Ledger, Resume, Stage, Start, Stop, StopReason
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from trepid.potentials.bayesian.force_field import BayesianForceField
+    from trepid.potentials.committee import Committee
+
+SomeCampaign = TypeVar("SomeCampaign", bound=AnyCampaign)
+
+
+class CampaignEnded(Exception):  # noqa: N818 not an error
+    """The campaign ends before its next step.
+
+    Attributes
+    ----------
+    reason : StopReason
+    message : str
+    """
+
+    def __init__(self, reason: StopReason, message: str) -> None:
+        super().__init__(message)
+        self.reason, self.message = reason, message
+
+
+@dataclass
+class CampaignContext(Generic[SomeCampaign]):
+    """What a campaign runs with.
+
+    Attributes
+    ----------
+    campaign : Campaign or RoundsCampaign
+    crystal : Atoms
+    reference : Reference
+    potentials : PotentialFactory
+    directory : RunDirectory
+    ledger : Ledger
+    view : ProgressView
+    interrupt : Interruptible
+    executor : Executor
+        Computes labels, trainings and walks.
+    keys : LabelKeys
+    """
+
+    campaign: SomeCampaign
+    crystal: Atoms
+    reference: Reference
+    potentials: PotentialFactory
+    directory: RunDirectory
+    ledger: Ledger
+    view: ProgressView
+    interrupt: Interruptible = field(default_factory=Interruptible)
+    executor: Executor = field(default_factory=InlineExecutor)
+    keys: LabelKeys = field(default_factory=LabelKeys)
+
+    @cached_property
+    def store(self) -> LabelStore:
+        """The label files."""
+        return LabelStore(self.directory.labels, keys=self.keys)
+
+    def labeller(self, *, retries: int) -> Labeller:
+        """Labels frames with the reference, through the executor."""
+        return Labeller(self.reference, self.executor, self.store, self.ledger, retries, self.interrupted)
+
+    @property
+    def trainer(self) -> Trainer:
+        """Trains potentials, through the executor."""
+        return Trainer(self.potentials, self.ledger, self.executor)
+
+    def interrupted(self) -> bool:
+        """Whether a signal has come."""
+        return self.interrupt.requested
+
+    def stop_if_interrupted(self) -> None:
+        """Raise Interrupted once a signal has come."""
+        if self.interrupt.requested:
+            raise Interrupted
+
+    def claim(self) -> list[str] | None:
+        """Write settings and first entry of a new run, or check that the existing one can continue with these settings.
+
+        Returns
+        -------
+        list of str or None
+            None for a new run; else the settings that differ from those it was last started with, as 'key: old -> new'.
+
+        Raises
+        ------
+        ConfigError
+            The existing run is of another structure, or a setting differs on which the labels or the MD so far depend.
+        """
+        ledger, crystal, digest = self.ledger, self.crystal, structure_digest(self.crystal)
+        started = next(iter(ledger.all(Start)), None)
+        if started is not None and started.structure_sha256 != digest:
+            raise ConfigError(
+                f"structure: {self.directory.path} holds a run of another structure ({started.formula}, "
+                f"{started.n_atoms} atoms); give that one back, or another output.directory"
+            )
+        n_stages_entered = len({event.stage for event in ledger.all(Stage)})
+        changed = self.directory.claim(self.campaign, n_stages_entered=n_stages_entered)
+        if ledger.recovered:
+            self.view.message(ledger.recovered)
+        if started is not None:
+            return changed
+        ledger.append(
+            Start(
+                n_atoms=len(crystal),
+                formula=crystal.get_chemical_formula(),
+                structure_sha256=digest,
+                reference=dict(self.reference.describe()),
+            )
+        )
+        return None
+
+    def finished(self, changed: list[str], ended: tuple[StopReason, ...]) -> Stop | None:
+        """The last entry, where the campaign has nothing left to do: it ended for one of these reasons, unchanged."""
+        last = self.ledger.last
+        return last if isinstance(last, Stop) and last.reason in ended and not changed else None
+
+    def resume(self, entry: Resume) -> None:
+        """Write the entry `resume`, and show it."""
+        self.ledger.append(entry)
+        self.view.message(
+            f"resuming: {entry.reused}" + (f"; changed: {'; '.join(entry.changed)}" if entry.changed else "")
+        )
+
+
+SomeContext = TypeVar("SomeContext", bound=CampaignContext[Any])
+
+
+@contextmanager
+def open_campaign(
+    campaign: AnyCampaign,
+    kind: type[SomeContext],
+    *,
+    reference: Reference | None = None,
+    potentials: PotentialFactory | None = None,
+    progress: ProgressView | None = None,
+) -> Iterator[SomeContext]:
+    """Make what a campaign runs with; run directory and ledger are closed with the block, as is a reference made here.
+
+    Parameters
+    ----------
+    campaign : Campaign or RoundsCampaign
+    kind : type
+        Of the context.
+    reference : Reference or None
+        None makes the one that the settings name.
+    potentials : PotentialFactory or None
+        None takes the one that the settings name.
+    progress : ProgressView or None
+
+    Raises
+    ------
+    ConfigError
+        The system cannot be labelled by this reference, a setting is out of range, or the output directory holds
+        something else.
+    DataError
+        The structure cannot be read, or another process uses the run directory.
+    """
+    crystal = build_crystal(campaign.structure)
+    with ExitStack() as closing:
+        if reference is None:
+            reference = reference_of(campaign, directory=campaign.output.directory / "reference")
+            closing.callback(reference.close)
+        reference.check(crystal)
+        potentials = potentials or potentials_of(campaign, crystal)
+        potentials.create()  # settings out of range show here, before anything is written
+        directory = RunDirectory(campaign.output.directory)
+        closing.callback(directory.release)
+        ledger = Ledger(directory.ledger)
+        closing.callback(ledger.close)
+        yield kind(
+            campaign=campaign,
+            crystal=crystal,
+            reference=reference,
+            potentials=potentials,
+            directory=directory,
+            ledger=ledger,
+            view=progress or SilentProgress(),
+        )
+
+
+def reference_of(campaign: AnyCampaign, *, directory: Path | None = None) -> Reference:
+    """The reference that a campaign names.
+
+    Parameters
+    ----------
+    campaign : Campaign or RoundsCampaign
+    directory : Path, optional
+        Folder for the files and logs of engines that write some.
+
+    Raises
+    ------
+    ConfigError
+        A value is out of range, or the engine is not installed.
+    """
+    return make_reference(campaign.reference.engine, directory=directory, **campaign.reference.arguments())
+
+
+def potentials_of(campaign: AnyCampaign, crystal: Atoms) -> PotentialFactory:
+    """The Bayesian force field or the committee with a campaign's settings, for the elements of its crystal."""
+    settings, seed = campaign.potential, campaign.seed
+    species = sorted(set(crystal.get_chemical_symbols()))
+    if isinstance(settings, CommitteeSettings):
+        from trepid.potentials.committee import Committee
+
+        return PotentialFactory(create=lambda: _committee(settings, species, seed), load=Committee.load)
+    from trepid.potentials.bayesian.force_field import BayesianForceField
+
+    return PotentialFactory(create=lambda: _force_field(settings, species, seed), load=BayesianForceField.load)
+
+
+def _force_field(settings: PotentialSettings, species: list[str], seed: int) -> BayesianForceField:
+    from trepid.potentials.bayesian.force_field import BayesianForceField
+
+    return BayesianForceField(
+        species,
+        pair_cutoff=settings.pair_cutoff_A,
+        triplet_cutoff=settings.triplet_cutoff_A,
+        n_pair=settings.n_pair,
+        n_radial=settings.n_radial,
+        l_max=settings.l_max,
+        seed=seed,
+    )
+
+
+def _committee(settings: CommitteeSettings, species: list[str], seed: int) -> Committee:
+    from trepid.potentials.committee import Committee
+    from trepid.potentials.committee import CommitteeSettings as Members
+
+    values: dict[str, Any] = {
+        "backend": settings.backend,
+        "n_members": settings.members,
+        "n_subsets": settings.n_subsets,
+        "subset_fraction": settings.subset_fraction,
+        "validation_fraction": settings.validation_fraction,
+        "seed": seed,
+        "model": dict(settings.settings),
+    }
+    committee = Committee(species, settings=Members.from_dict(values))
+    committee.require_backend()
+    return committee

@@ -1,0 +1,218 @@
+"""The initial frames of a campaign: displaced and strained crystals, a harmonic sample, or frames of the user."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.build import make_supercell
+
+from trepid.config import DisplacedStart, FramesStart, HarmonicStart, RoundsCampaign
+from trepid.data.frames import LabelKeys, Labels, bare_copy, labels_of, read_frames, read_structure
+from trepid.errors import ConfigError, DataError
+from trepid.reference.base import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ase import Atoms
+
+    from trepid.anharmonicity.force_source import ForceSource
+    from trepid.anharmonicity.harmonic import HarmonicReference
+    from trepid.config import StructureSettings
+
+
+def build_crystal(structure: StructureSettings) -> Atoms:
+    """Read the structure and repeat it, without calculator, constraints and other data of the file.
+
+    Raises
+    ------
+    DataError
+        The file is unreadable or holds no structure.
+    """
+    atoms = bare_copy(read_structure(structure.file))
+    supercell = np.array(structure.supercell)
+    if supercell.ndim == 2:
+        return make_supercell(atoms, supercell)
+    return atoms.repeat(structure.supercell)
+
+
+def initial_frames(crystal: Atoms, n: int, *, displacement_A: float, strain: float, seed: int) -> list[Atoms]:
+    """Displaced copies of a crystal, every second one strained too; the same seed gives the same frames.
+
+    Parameters
+    ----------
+    crystal : Atoms
+        Not changed.
+    n : int
+        Number of frames.
+    displacement_A : float
+        Standard deviation of every coordinate's displacement, A.
+    strain : float
+        Largest component of the symmetric strain of frames 2, 4, ...; along directions without periodicity there is
+        none.
+    seed : int
+        Non-negative.
+
+    Returns
+    -------
+    list of Atoms
+    """
+    rng = np.random.default_rng([seed, 0])
+    periodic = np.asarray(crystal.pbc, dtype=float)
+    frames = []
+    for k in range(n):
+        frame = crystal.copy()
+        components = rng.uniform(-strain, strain, size=(3, 3))
+        shift = rng.normal(scale=displacement_A, size=(len(frame), 3))
+        if k % 2 == 1 and crystal.cell.rank == 3:
+            # Strain acts on Cartesian directions; a sheet or a wire is expected to lie along them, as ASE builds it.
+            symmetric = 0.5 * (components + components.T) * np.outer(periodic, periodic)
+            frame.set_cell(np.array(frame.cell) @ (np.eye(3) + symmetric), scale_atoms=True)
+        frame.positions += shift
+        frames.append(frame)
+    return frames
+
+
+def start_frames(campaign: RoundsCampaign, crystal: Atoms, harmonic: Callable[[], HarmonicReference]) -> list[Atoms]:
+    """Initial frames of a campaign in rounds; those of the user may have labels, the others do not.
+
+    Parameters
+    ----------
+    campaign : RoundsCampaign
+    crystal : Atoms
+    harmonic : callable
+        Gives the harmonic model of the crystal; called for a harmonic start only.
+
+    Raises
+    ------
+    DataError
+        The user's frames cannot be read, or contain other elements than the crystal.
+    NumericsError
+        The harmonic crystal has imaginary modes.
+    """
+    start = campaign.start
+    if isinstance(start, DisplacedStart):
+        return initial_frames(
+            crystal, start.n, displacement_A=start.displacement_A, strain=start.strain, seed=campaign.seed
+        )
+    if isinstance(start, HarmonicStart):
+        from trepid.anharmonicity.sampling import harmonic_sample
+
+        frames = harmonic_sample(harmonic(), start.temperature_K, start.n, campaign.seed)
+        return [bare_copy(frame) for frame in frames]
+    return _user_frames(start, crystal)
+
+
+def _user_frames(start: FramesStart, crystal: Atoms) -> list[Atoms]:
+    frames = read_frames(start.file, require=())
+    known = set(crystal.get_chemical_symbols())
+    for k, frame in enumerate(frames):
+        foreign = sorted(set(frame.get_chemical_symbols()) - known)
+        if foreign:
+            raise DataError(
+                f"start.file: {start.file}: frame {k} (counted from 0) holds {foreign[0]}, the crystal none"
+            )
+    if start.n is None or start.n >= len(frames):
+        return frames
+    return [frames[int(k)] for k in np.linspace(0, len(frames) - 1, start.n).round()]
+
+
+def has_labels(frame: Atoms, keys: LabelKeys) -> bool:
+    """Whether a frame of the user has energy and forces."""
+    return keys.energy in frame.info and keys.forces in frame.arrays
+
+
+class StoredReference(Reference):
+    """A reference whose labels go through the label store of a campaign, so that none is computed twice.
+
+    Parameters
+    ----------
+    reference : Reference
+        For its name, limits and description.
+    obtain : callable
+        Gives the labelled frame from the store; None where it failed for good.
+    """
+
+    def __init__(self, reference: Reference, obtain: Callable[[Atoms], Atoms | None]) -> None:
+        self.name = reference.name
+        self._reference, self._obtain = reference, obtain
+
+    def describe(self) -> dict[str, str | float | int]:
+        """That of the reference."""
+        return self._reference.describe()
+
+    def _compute(self, atoms: Atoms) -> Labels:
+        labelled = self._obtain(atoms)
+        if labelled is None:
+            raise DataError(
+                f"{self.name}: a finite displacement for the force constants could not be labelled; give start.kind "
+                "displaced, or start.force_constants"
+            )
+        return labels_of(labelled)
+
+
+def harmonic_reference_of(
+    campaign: RoundsCampaign, source: ForceSource, *, displacement_A: float, needed_by: str
+) -> HarmonicReference:
+    """Force constants of the campaign's crystal on a source of forces, in the order of the crystal's atoms.
+
+    Parameters
+    ----------
+    campaign : RoundsCampaign
+    source : ForceSource
+    displacement_A : float
+        Of the finite differences.
+    needed_by : str
+        The setting that needs them, for the error message.
+
+    Raises
+    ------
+    ConfigError
+        phonopy is not installed.
+    """
+    require_phonopy(needed_by)
+    from trepid.anharmonicity.finite_displacements import harmonic_reference
+
+    unit = bare_copy(read_structure(campaign.structure.file))
+    with quiet_phonopy():
+        return harmonic_reference(unit, campaign.structure.supercell, source, displacement_A=displacement_A)
+
+
+def read_harmonic(path: Path, crystal: Atoms) -> HarmonicReference:
+    """Read a phonopy file, its atoms brought into the order of the crystal.
+
+    Raises
+    ------
+    DataError
+        It is damaged, or of another crystal.
+    """
+    from trepid.anharmonicity.phonopy_files import read_phonopy
+
+    with quiet_phonopy():
+        return read_phonopy(path).in_order_of(crystal, where=str(path))
+
+
+@contextmanager
+def quiet_phonopy() -> Iterator[None]:
+    """Without the warning of phonopy about supercells of lower symmetry than their crystal."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Point group symmetries")
+        yield
+
+
+def has_phonopy() -> bool:
+    """Whether phonopy is installed."""
+    from importlib.util import find_spec
+
+    return find_spec("phonopy") is not None
+
+
+def require_phonopy(what: str) -> None:
+    """Raise ConfigError where phonopy, which `what` needs, is not installed."""
+    if not has_phonopy():
+        raise ConfigError(f"{what} needs phonopy, which is not installed: pip install phonopy")

@@ -1,0 +1,483 @@
+"""What a campaign will still cost: labels, core-hours and days, before it begins and while it goes on.
+
+Every figure says where it comes from. Measured: the seconds of a label, the calls of the walker, the errors on new
+labels, the time spent on the rest. Expected: what campaigns of this kind have taken, as long as nothing is measured. And
+where the data do not support a forecast, that is the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trepid.campaign.label_check import prediction_of
+from trepid.config import AnyCampaign, Campaign, RoundsCampaign, load_campaign
+from trepid.data.frames import LabelKeys, labels_of, read_frames
+from trepid.errors import DataError
+from trepid.report.forecast import (
+    FURTHEST,
+    CannotTell,
+    Interval,
+    LearningCurve,
+    fit_learning_curve,
+    forecast_calls,
+)
+from trepid.runs.ledger import (
+    Entry,
+    Failure,
+    Label,
+    Reason,
+    Request,
+    Resume,
+    RoundEnd,
+    SomeEvent,
+    Stage,
+    Stop,
+    Train,
+    Walks,
+    read_ledger,
+)
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+EXPECTED = {
+    "on-the-fly": Interval(30, 15, 120),
+    "rounds, bayesian": Interval(40, 20, 120),
+    "rounds, committee": Interval(120, 60, 400),
+}
+"""Labels of a campaign on one crystal, where nothing is measured: the order of magnitude of the examples of trepid (23 for
+CuI at 300 and 600 K, 111 for a sheet of stanene that changes its structure), and of published committees."""
+FEWEST_ROUND_POINTS = 4
+
+
+@dataclass(frozen=True)
+class LabelTime:
+    """What a label takes.
+
+    Attributes
+    ----------
+    seconds : Interval
+        Of one attempt.
+    attempts : float
+        Attempts per label, failures included.
+    n : int
+        Labels measured; 0 where the time was given.
+    source : str
+        Where the figure comes from.
+    """
+
+    seconds: Interval
+    attempts: float
+    n: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The forecast.
+
+    Attributes
+    ----------
+    mode : str
+    state : str
+        Not begun, how far it is, or how it ended.
+    n_labels : int
+        Labels so far.
+    max_labels : int or None
+        The budget.
+    labels_to_end : Interval or CannotTell
+        Labels until the campaign has done what its settings ask (its stages or rounds), within the budget.
+    target_eV_per_A : float or None
+        The force error asked for.
+    labels_to_target : Interval, CannotTell or None
+        Labels until the error on new labels is down to it; None where none is asked for.
+    curve : LearningCurve, CannotTell or None
+        None before anything was labelled.
+    label_time : LabelTime or None
+        None where no label was measured and no time given.
+    other_hours : float or None
+        Hours of training and molecular dynamics still to come; None where nothing was measured.
+    workers, cores : int
+        Labels computed at a time; cores of each.
+    notes : tuple of str
+        What these figures rest on.
+    """
+
+    mode: str
+    state: str
+    n_labels: int
+    max_labels: int | None
+    labels_to_end: Interval | CannotTell
+    target_eV_per_A: float | None
+    labels_to_target: Interval | CannotTell | None
+    curve: LearningCurve | CannotTell | None
+    label_time: LabelTime | None
+    other_hours: float | None
+    workers: int
+    cores: int
+    notes: tuple[str, ...]
+
+    @property
+    def labels(self) -> Interval | CannotTell:
+        """Labels still needed: to the target where one is asked for and can be forecast, else to the end."""
+        return self.labels_to_target if isinstance(self.labels_to_target, Interval) else self.labels_to_end
+
+    @property
+    def label_hours(self) -> Interval | None:
+        """Wall time of the labels, h, with the workers there are."""
+        core = self.core_hours
+        return None if core is None else core.scaled(1.0 / (self.cores * self.workers))
+
+    @property
+    def core_hours(self) -> Interval | None:
+        """Core-hours of the labels."""
+        if self.label_time is None or not isinstance(self.labels, Interval):
+            return None
+        each = self.label_time.seconds.expected * self.label_time.attempts / 3600
+        return self.labels.scaled(each * self.cores)
+
+    @property
+    def days(self) -> Interval | None:
+        """Everything still to come, d."""
+        hours = self.label_hours
+        if hours is None:
+            return None
+        other = self.other_hours or 0.0
+        return Interval((hours.expected + other) / 24, (hours.low + other) / 24, (hours.high + other) / 24)
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """What was read of a run."""
+
+    entries: Sequence[Entry]
+    labelled: Sequence[Atoms]
+    time_ps: float
+    keys: LabelKeys = field(default_factory=LabelKeys)
+
+    def all(self, kind: type[SomeEvent]) -> list[SomeEvent]:
+        return [entry.event for entry in self.entries if isinstance(entry.event, kind)]
+
+    @property
+    def wall_s(self) -> float:
+        """Time between the first and the last entry of every start, summed, s."""
+        total, began, latest = 0.0, None, None
+        for entry in self.entries:
+            now = datetime.fromisoformat(entry.time)
+            if began is None or latest is None or isinstance(entry.event, Resume):
+                began = now
+            else:
+                total += (now - latest).total_seconds()
+            latest = now
+        return total
+
+
+def plan_campaign(
+    source: str | Path,
+    *,
+    target_eV_per_A: float | None = None,
+    label_seconds: float | None = None,
+    label_source: str = "as given",
+    workers: int | None = None,
+    cores: int = 1,
+) -> Plan:
+    """Forecast a campaign.
+
+    Parameters
+    ----------
+    source : path
+        A campaign file, or the directory of a run.
+    target_eV_per_A : float, optional
+        Force error on new labels to be reached; None takes the one of the campaign, if it has one.
+    label_seconds : float, optional
+        Time of a label, s, where it is known and nothing was measured yet.
+    label_source : str
+        Where that time comes from.
+    workers : int, optional
+        Labels computed at a time; None takes the setting of the campaign. On the fly it is always one.
+    cores : int
+        Cores that one label occupies.
+
+    Raises
+    ------
+    ConfigError, DataError
+        The file is no campaign, or the directory no run.
+    """
+    path = Path(source)
+    campaign = load_campaign(path / "campaign.yaml" if path.is_dir() else path)
+    run = path if path.is_dir() else campaign.output.directory
+    begun = (run / "ledger.jsonl").is_file()
+    if path.is_dir() and not begun:
+        raise DataError(f"{path}: not a learning run (no ledger.jsonl in it); give a run directory or a campaign file")
+    # The walker on the fly waits for every label: there is never a second one to compute beside it.
+    at_a_time = 1 if isinstance(campaign, Campaign) else workers or campaign.execution.workers
+    if target_eV_per_A is None and isinstance(campaign, RoundsCampaign):
+        tolerance = campaign.rounds.force_error_tolerance_meV_per_A
+        target_eV_per_A = None if tolerance is None else tolerance / 1000
+    given = None
+    if label_seconds is not None:
+        given = LabelTime(Interval(label_seconds, label_seconds, label_seconds), 1.0, 0, label_source)
+    if not begun:
+        return _before(campaign, target_eV_per_A, given, at_a_time, cores)
+    return _during(campaign, _read(run), target_eV_per_A, given, at_a_time, cores)
+
+
+# ---------------------------------------------------------------------- before
+
+
+def _before(campaign: AnyCampaign, target: float | None, time: LabelTime | None, workers: int, cores: int) -> Plan:
+    kind = campaign.mode if isinstance(campaign, Campaign) else f"{campaign.mode}, {campaign.potential.kind}"
+    expected, budget = EXPECTED[kind], _budget(campaign)
+    if isinstance(campaign, RoundsCampaign):
+        most = campaign.rounds.max_rounds * campaign.acquisition.labels_per_round + (campaign.start.n or 0)
+        expected = expected.capped(most)
+    labels = expected if budget is None else expected.capped(budget)
+    notes = [
+        f"nothing is measured yet: {expected.low:g} to {expected.high:g} labels is what campaigns of this kind "
+        f"({kind}) have taken, not what this one will",
+        "training and molecular dynamics come on top",
+    ]
+    if time is None:
+        notes.append("the time of a label is not known: give --label-seconds, or --measure to label one frame now")
+    return Plan(
+        mode=campaign.mode,
+        state="not begun",
+        n_labels=0,
+        max_labels=budget,
+        labels_to_end=labels,
+        target_eV_per_A=target,
+        labels_to_target=None if target is None else CannotTell("nothing is labelled yet"),
+        curve=None,
+        label_time=time,
+        other_hours=None,
+        workers=workers,
+        cores=cores,
+        notes=tuple(notes),
+    )
+
+
+# ---------------------------------------------------------------------- during
+
+
+def _during(
+    campaign: AnyCampaign,
+    run: _Progress,
+    target: float | None,
+    given: LabelTime | None,
+    workers: int,
+    cores: int,
+) -> Plan:
+    n_labels, budget = len(run.labelled), _budget(campaign)
+    last = run.entries[-1].event if run.entries else None
+    stop = last if isinstance(last, Stop) else None
+    notes: list[str] = []
+    time = _label_time(run) or given
+    if isinstance(campaign, Campaign):
+        to_end, progress = _calls_ahead(campaign, run, notes)
+        curve = _curve_of_calls(run, notes)
+        other = _other_hours_on_the_fly(campaign, run)
+    else:
+        to_end, progress = _rounds_ahead(campaign, run, notes)
+        curve = _curve_of_rounds(run)
+        other = _other_hours_rounds(campaign, run, to_end)
+    state = progress if stop is None else f"{progress}; stopped: {stop.reason}"
+    if budget is not None and isinstance(to_end, Interval):
+        to_end = to_end.capped(max(budget - n_labels, 0))
+    to_target: Interval | CannotTell | None = None
+    if target is not None:
+        to_target = _to_target(curve, target, n_labels)
+        if isinstance(to_target, Interval) and budget is not None and to_target.expected > budget - n_labels:
+            notes.append(f"the target is expected beyond the budget of {budget} labels")
+    if other is not None:
+        notes.append("the hours of training and molecular dynamics go by what they have taken so far")
+    return Plan(
+        mode=campaign.mode,
+        state=state,
+        n_labels=n_labels,
+        max_labels=budget,
+        labels_to_end=to_end,
+        target_eV_per_A=target,
+        labels_to_target=to_target,
+        curve=curve,
+        label_time=time,
+        other_hours=other,
+        workers=workers,
+        cores=cores,
+        notes=tuple(notes),
+    )
+
+
+def _to_target(curve: LearningCurve | CannotTell, target: float, n_labels: int) -> Interval | CannotTell:
+    if isinstance(curve, CannotTell):
+        return curve
+    needed = curve.labels_for(target)
+    if not np.isfinite(needed.expected):
+        return CannotTell(
+            f"the error levels off at {1000 * curve.c:.3g} meV/A or falls too slowly: {1000 * target:.3g} meV/A is not "
+            f"within {FURTHEST:.0e} labels by this curve"
+        )
+    return Interval(*(max(value - n_labels, 0.0) for value in (needed.expected, needed.low, needed.high)))
+
+
+def _calls_ahead(campaign: Campaign, run: _Progress, notes: list[str]) -> tuple[Interval | CannotTell, str]:
+    """Calls of the rest of the present stage, and of the stages to come."""
+    dynamics, step_ps = campaign.dynamics, campaign.dynamics.timestep_fs / 1000
+    ends = np.cumsum(dynamics.stage_steps) * step_ps
+    total, now = float(ends[-1]), min(run.time_ps, float(ends[-1]))
+    progress = f"{now:.3g} of {total:.3g} ps"
+    entered = [event.stage for event in run.all(Stage)]
+    if not entered:
+        return CannotTell("molecular dynamics has not begun"), progress
+    calls = np.array([event.step for event in run.all(Request) if event.reason != Reason.INITIAL.value]) * step_ps
+    stage = max(entered)
+    begin = float(ends[stage] - dynamics.stage_steps[stage] * step_ps)
+    inside = calls[(calls > begin) & (calls <= now)] - begin
+    here = forecast_calls(inside, max(now - begin, 0.0), max(float(ends[stage]) - now, 0.0))
+    if now - begin > 0:
+        notes.append(f"stage {stage + 1}: {len(inside)} calls in {now - begin:.3g} ps")
+    if isinstance(here, CannotTell):
+        return here, progress
+    later = len(ends) - stage - 1
+    if later == 0:
+        return here, progress
+    seen = [
+        int(((calls > e - s * step_ps) & (calls <= e)).sum()) for e, s in zip(ends, dynamics.stage_steps, strict=True)
+    ]
+    most = max(max(seen[: stage + 1]), 1)
+    notes.append(
+        f"{later} stage{'s' if later > 1 else ''} not entered yet: taken for anything from no call to twice the {most} of "
+        "the busiest stage so far, which is a guess"
+    )
+    return Interval(here.expected + most * later, here.low, here.high + 2 * most * later), progress
+
+
+def _rounds_ahead(campaign: RoundsCampaign, run: _Progress, notes: list[str]) -> tuple[Interval | CannotTell, str]:
+    """Labels of the rounds that the settings leave."""
+    done = run.all(RoundEnd)
+    complete = max((event.round for event in done), default=-1)
+    progress = f"{max(complete, 0)} of {campaign.rounds.max_rounds} rounds"
+    left = max(campaign.rounds.max_rounds - max(complete, 0), 0)
+    taken = _per_round(done)
+    most = float(left * campaign.acquisition.labels_per_round)
+    if not taken.size:
+        return CannotTell("no round after the start is complete"), progress
+    notes.append(f"{taken.mean():.3g} labels per round so far; the campaign ends earlier when it converges")
+    return Interval(min(left * float(taken.mean()), most), 0.0, most), progress
+
+
+def _per_round(done: Sequence[RoundEnd]) -> np.ndarray:
+    ordered = sorted(done, key=lambda event: event.round)
+    return np.diff([event.n_labels for event in ordered]).astype(np.float64)
+
+
+def _curve_of_calls(run: _Progress, notes: list[str]) -> LearningCurve | CannotTell:
+    """Errors on the frames called for in the present stage: those of a cooler one were easier."""
+    stages = [int(frame.info.get("stage", 0)) for frame in run.labelled]
+    last = max(stages, default=0)
+    n, errors = [], []
+    for known, (frame, stage) in enumerate(zip(run.labelled, stages, strict=True)):
+        prediction, _ = prediction_of(frame)
+        forces = labels_of(frame, run.keys).forces
+        if stage == last and prediction is not None and forces is not None:
+            n.append(known)
+            errors.append(float(np.abs(forces - prediction.forces).mean()))
+    notes.append(
+        "errors are those on frames called for because the model was unsure, before it learned them: harder than the "
+        "average frame of the walk"
+    )
+    return fit_learning_curve(n, errors)
+
+
+def _curve_of_rounds(run: _Progress) -> LearningCurve | CannotTell:
+    """Mean errors on the labels newly chosen in each round; with few rounds, those of the single labels."""
+    done = sorted(run.all(RoundEnd), key=lambda event: event.round)
+    if len(done) > FEWEST_ROUND_POINTS:
+        pairs = [
+            (before.n_labels, after.forces_mae_new)
+            for before, after in pairwise(done)
+            if after.forces_mae_new is not None
+        ]
+        return fit_learning_curve([n for n, _ in pairs], [error for _, error in pairs])
+    n, errors, known, present = [], [], 0, -1
+    for count, frame in enumerate(run.labelled):
+        number = int(frame.info.get("stage", 0))  # of the round
+        if number != present:
+            present, known = number, count
+        prediction, _ = prediction_of(frame)
+        forces = labels_of(frame, run.keys).forces
+        if prediction is not None and forces is not None:
+            n.append(known)
+            errors.append(float(np.abs(forces - prediction.forces).mean()))
+    return fit_learning_curve(n, errors)
+
+
+# ---------------------------------------------------------------------- time
+
+
+def _label_time(run: _Progress) -> LabelTime | None:
+    seconds = np.array([event.seconds for event in run.all(Label)])
+    if not seconds.size:
+        return None
+    attempts = (len(seconds) + len(run.all(Failure))) / len(seconds)
+    low, middle, high = np.quantile(seconds, [0.05, 0.5, 0.95])
+    return LabelTime(Interval(float(middle), float(low), float(high)), attempts, len(seconds), "measured in this run")
+
+
+def _other_hours_on_the_fly(campaign: Campaign, run: _Progress) -> float | None:
+    """Everything but labels, for the time still to be walked at the pace so far."""
+    labelling = sum(event.seconds for event in run.all(Label))
+    total = float(campaign.dynamics.n_steps * campaign.dynamics.timestep_fs / 1000)
+    if run.time_ps <= 0:
+        return None
+    spent = max(run.wall_s - labelling, 0.0)
+    return spent / run.time_ps * max(total - run.time_ps, 0.0) / 3600
+
+
+def _other_hours_rounds(campaign: RoundsCampaign, run: _Progress, to_end: Interval | CannotTell) -> float | None:
+    """Walks and training of the rounds that are expected."""
+    done = [event for event in run.all(RoundEnd) if event.round > 0]
+    if not done or isinstance(to_end, CannotTell):
+        return None
+    spent = sum(walks.seconds for walks in run.all(Walks)) + sum(train.seconds for train in run.all(Train))
+    left = campaign.rounds.max_rounds - max(event.round for event in done)
+    return spent / len(done) * max(left, 0) / 3600
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def _budget(campaign: AnyCampaign) -> int | None:
+    return campaign.learning.max_labels if isinstance(campaign, Campaign) else campaign.rounds.max_labels
+
+
+def _read(run: Path) -> _Progress:
+    """What a run has on the disk; nothing is written, and it need not have ended."""
+    entries, keys = read_ledger(run / "ledger.jsonl"), LabelKeys()
+    # Failed, suspect and corrupted ones have a point in their name.
+    paths = sorted(path for path in (run / "labels").glob("label-*.extxyz") if path.stem.count(".") == 0)
+    return _Progress(
+        entries=entries,
+        labelled=[read_frames(path, keys=keys)[0] for path in paths],
+        time_ps=_time_ps(run / "trace.csv"),
+        keys=keys,
+    )
+
+
+def _time_ps(trace: Path) -> float:
+    """MD time of the last whole row of a trace, ps; 0 without one."""
+    if not trace.is_file():
+        return 0.0
+    rows = trace.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
+    if len(rows) < 2 or "time_fs" not in rows[0].split(","):
+        return 0.0
+    try:
+        return float(rows[-1].split(",")[rows[0].split(",").index("time_fs")]) / 1000
+    except (ValueError, IndexError) as error:
+        raise DataError(f"{trace}: the last row is damaged") from error

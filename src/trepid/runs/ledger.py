@@ -1,0 +1,506 @@
+"""The ledger: every decision of a campaign, one JSON object per line, append-only.
+
+A line is on disk before anything relies on it. A kill can truncate the last line; opening drops it and reports it. The
+events are frozen dataclasses: their field names are the keys of the file, next to "seq" (0, 1, 2, ...), "time" (UTC,
+ISO 8601) and "event". Each key has one meaning and one unit in both modes: `step` is a number of MD steps, `round` a
+number of rounds (null on the fly), `stage` a stage of a campaign on the fly, `forces_uncertainty` and `threshold` are in
+eV/A.
+
+Format 2. Ledgers of format 1 (no "format" in the entry `start`) are converted on reading: there, `step` of the entries
+`stop` and `resume` counted rounds in mode rounds, and `forces_uncertainty` of a request was in the unit of the measure of
+the campaign; such values become `round` and null. A run of format 1 can be read (status, report, plan) but not continued.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, ClassVar, TypeVar, get_args, get_type_hints
+
+from trepid.data.atomic import fsync_folder
+from trepid.errors import ConfigError, DataError
+from trepid.reference.base import FailureReason
+
+FORMAT = 2
+
+logger = logging.getLogger(__name__)
+
+
+class Reason(str, Enum):
+    """Why a frame is labelled."""
+
+    INITIAL = "initial"
+    """One of the displaced and strained crystals the campaign starts from."""
+    UNCERTAINTY = "uncertainty"
+    """The force uncertainty of the frame exceeds the threshold; in rounds, selected by uncertainty."""
+    EVENT = "event"
+    """Rounds: a frame of an event whose class has no label yet."""
+    PROBE = "probe"
+    """Rounds: an image on the path of an atom to an empty site, with a force uncertainty above the noise."""
+    RANDOM = "random"
+    """Rounds: drawn at random, the control."""
+    HOT = "hot"
+    """Rounds: one of the equidistant frames of the hottest walks, the other control."""
+    HARMONIC = "harmonic"
+    """Rounds: a finite displacement behind the force constants of the start."""
+
+
+class StopReason(str, Enum):
+    """Why a campaign ended."""
+
+    FINISHED = "finished"
+    """All stages, or rounds, were run."""
+    CONVERGED = "converged"
+    """Rounds: no candidate was selected for `rounds.patience` rounds, or the tolerances are met."""
+    HOURS = "hours"
+    """Rounds: the budget of wall time is spent."""
+    LABELS = "labels"
+    """The labelling budget is used up."""
+    NO_CALLS = "no_calls"
+    """No frame of the last stage needed a label for `learning.stop_after_ps_without_call`."""
+    FAILURES = "failures"
+    """Too many labels failed."""
+    GUARD = "guard"
+    """MD became unstable repeatedly."""
+    INTERRUPTED = "interrupted"
+    """SIGINT or SIGTERM; the same command resumes."""
+
+
+class Doubt(str, Enum):
+    """Why a label is computed a second time; see `trepid.campaign.label_check`."""
+
+    NET_FORCE = "net_force"
+    """The forces do not add up to zero."""
+    SIGN = "sign"
+    """The forces are the predicted ones with the other sign."""
+    FACTOR = "factor"
+    """The forces are the predicted ones times the ratio of two units."""
+    ORDER = "order"
+    """The forces are the predicted ones with the atoms permuted."""
+    FORCES = "forces"
+    """The forces differ from the predicted ones by more than the error bar allows."""
+    ENERGY = "energy"
+    """The energy differs from the predicted one by more than the error bar allows, or is far from that of similar frames."""
+    STIFFNESS = "stiffness"
+    """The restoring forces on displaced atoms are unlike those in the other initial frames."""
+
+    @property
+    def believable(self) -> bool:
+        """Whether a second label that agrees with the first removes the doubt."""
+        return self not in (Doubt.SIGN, Doubt.FACTOR, Doubt.ORDER)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One entry of the ledger; each subclass is one kind of entry."""
+
+    event: ClassVar[str]
+
+
+@dataclass(frozen=True)
+class Start(Event):
+    """A new campaign: its structure and its reference. `format` is that of the run."""
+
+    event: ClassVar[str] = "start"
+    n_atoms: int
+    formula: str
+    structure_sha256: str
+    reference: dict[str, Any]
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class Resume(Event):
+    """The campaign is resumed; `reused` says what was found, `changed` which settings differ.
+
+    `step` is the MD step of the checkpoint (null in rounds), `round` the number of complete rounds (null on the fly).
+    """
+
+    event: ClassVar[str] = "resume"
+    step: int | None
+    round: int | None
+    n_labels: int
+    reused: str
+    changed: list[str]
+
+
+@dataclass(frozen=True)
+class Request(Event):
+    """A frame is to be labelled: MD step of its trajectory, and why.
+
+    `forces_uncertainty` is the largest force uncertainty of an atom in it, eV/A; null where the model did not predict the
+    frame before it was selected. `threshold` (eV/A) is null but on the fly.
+    """
+
+    event: ClassVar[str] = "request"
+    label: int
+    step: int
+    reason: Reason
+    forces_uncertainty: float | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Label(Event):
+    """A label is on disk; `seconds` is the time of the reference."""
+
+    event: ClassVar[str] = "label"
+    label: int
+    file: str
+    seconds: float
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Failure(Event):
+    """An attempt at a label failed."""
+
+    event: ClassVar[str] = "failure"
+    label: int
+    attempt: int
+    reason: FailureReason
+    message: str
+
+
+@dataclass(frozen=True)
+class Doubted(Event):
+    """A label is suspicious; it is computed once more."""
+
+    event: ClassVar[str] = "doubt"
+    label: int
+    attempt: int
+    reason: Doubt
+    message: str
+
+
+@dataclass(frozen=True)
+class Train(Event):
+    """The model was trained. Noises in eV per sqrt atom, eV/A, eV/A^3; null where the potential has no such figure."""
+
+    event: ClassVar[str] = "train"
+    n_labels: int
+    optimized: bool
+    noise_energy: float | None
+    noise_forces: float | None
+    noise_stress: float | None
+    log_evidence: float | None
+    seconds: float
+    hyperparameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stage(Event):
+    """The MD enters a stage (counted from 0) at a step."""
+
+    event: ClassVar[str] = "stage"
+    stage: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Rewind(Event):
+    """MD became unstable at `step` and restarts from the last trusted frame or the crystal (`to`), with new velocities."""
+
+    event: ClassVar[str] = "rewind"
+    rewind: int
+    step: int
+    to: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Round(Event):
+    """Rounds: a round begins; round 0 labels the initial frames."""
+
+    event: ClassVar[str] = "round"
+    round: int
+    n_labels: int
+
+
+@dataclass(frozen=True)
+class Walks(Event):
+    """Rounds: the walks of a round are done; `untrusted` and `unstable` of them ended early."""
+
+    event: ClassVar[str] = "walks"
+    round: int
+    n_walks: int
+    n_candidates: int
+    time_ps: float
+    untrusted: int
+    unstable: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Selected(Event):
+    """Rounds: frames were selected. Uncertainties in the unit of the measure of the campaign; null for random and hot."""
+
+    event: ClassVar[str] = "selection"
+    round: int
+    n_candidates: int
+    n_worthy: int
+    n_selected: int
+    n_events: int
+    mean_uncertainty: float | None
+    half_uncertainty: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RoundEnd(Event):
+    """Rounds: a round is complete. Force errors in eV/A: on its labels before training, on the test frames after."""
+
+    event: ClassVar[str] = "round_end"
+    round: int
+    n_labels: int
+    n_failed: int
+    forces_mae_new: float | None
+    forces_mae_test: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stop(Event):
+    """The campaign ended, at this MD step (null in rounds) or after so many complete rounds (null on the fly)."""
+
+    event: ClassVar[str] = "stop"
+    reason: StopReason
+    step: int | None
+    round: int | None
+    n_labels: int
+    message: str = ""
+
+
+EVENTS: Mapping[str, type[Event]] = {
+    kind.event: kind
+    for kind in (
+        Start,
+        Resume,
+        Request,
+        Label,
+        Failure,
+        Doubted,
+        Train,
+        Stage,
+        Rewind,
+        Round,
+        Walks,
+        Selected,
+        RoundEnd,
+        Stop,
+    )
+}
+
+SomeEvent = TypeVar("SomeEvent", bound=Event)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the ledger: its number, when it was written (UTC, ISO 8601), and what happened."""
+
+    seq: int
+    time: str
+    event: Event
+
+    def to_json(self) -> str:
+        """The line, without line end."""
+        record = {"seq": self.seq, "time": self.time, "event": self.event.event} | dataclasses.asdict(self.event)
+        return json.dumps(record, allow_nan=False)
+
+
+def read_ledger(path: str | Path) -> list[Entry]:
+    """Read a ledger without changing it; a truncated last line is left out, format 1 is converted.
+
+    Raises
+    ------
+    DataError
+        It is missing, or a line other than the last is damaged or of an unknown kind.
+    """
+    return _parse(Path(path))[0]
+
+
+def wall_time_s(entries: Iterable[Entry]) -> float:
+    """Time between the first and the last entry of every start, summed over the starts, s."""
+    total, latest = 0.0, None
+    for entry in entries:
+        now = datetime.fromisoformat(entry.time)
+        if latest is not None and not isinstance(entry.event, Resume):
+            total += (now - latest).total_seconds()
+        latest = now
+    return total
+
+
+def events_of(entries: Iterable[Entry], kind: type[SomeEvent]) -> tuple[SomeEvent, ...]:
+    """Events of one kind, in order."""
+    return tuple(entry.event for entry in entries if isinstance(entry.event, kind))
+
+
+class Ledger:
+    """The ledger of a campaign that this process runs.
+
+    Parameters
+    ----------
+    path : Path
+        Created when missing. A truncated last line is removed.
+
+    Attributes
+    ----------
+    recovered : str
+        Message about what was removed on opening; empty if nothing.
+
+    Raises
+    ------
+    ConfigError
+        The run has another format: it can be read, but not continued.
+    DataError
+        The file cannot be written, or is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recovered = ""
+        self._entries: list[Entry] = []
+        created = not path.exists()
+        if not created:
+            self._entries, intact, version = _parse(path)
+            if version != FORMAT:
+                raise ConfigError(
+                    f"{path.parent} holds a run of format {version}, written by another version of trepid; this one writes "
+                    f"format {FORMAT} and cannot continue it ('trepid status', 'report' and 'plan' read it): give another "
+                    "output.directory"
+                )
+            size = path.stat().st_size
+            if intact < size:
+                os.truncate(path, intact)
+                self.recovered = f"{path.name}: dropped an unfinished last line ({size - intact} bytes)"
+                logger.warning("%s", self.recovered)
+        try:
+            self._file: IO[str] = open(path, "a", encoding="utf-8", newline="")  # noqa: SIM115 closed by `close`
+        except OSError as error:
+            raise DataError(f"cannot write {path}: {error.strerror}") from error
+        if created:
+            fsync_folder(path.parent)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def append(self, event: Event) -> Entry:
+        """Add an event; it is on the disk when this returns.
+
+        Raises
+        ------
+        DataError
+            It cannot be written (a full disk).
+        """
+        entry = Entry(len(self._entries), datetime.now(timezone.utc).isoformat(timespec="milliseconds"), event)
+        line = entry.to_json() + "\n"
+        try:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:  # what a full disk leaves of the line is dropped by the next start
+            raise DataError(f"cannot write {self.path}: {error.strerror}") from error
+        self._entries.append(entry)
+        return entry
+
+    def events(self) -> Iterator[Event]:
+        """All events, in order."""
+        return (entry.event for entry in self._entries)
+
+    def all(self, kind: type[SomeEvent]) -> tuple[SomeEvent, ...]:
+        """Events of one kind, in order."""
+        return events_of(self._entries, kind)
+
+    @property
+    def wall_time_s(self) -> float:
+        """Wall time of all starts together, s; see `wall_time_s`."""
+        return wall_time_s(self._entries)
+
+    @property
+    def last(self) -> Event | None:
+        """The last event; None in an empty ledger."""
+        return self._entries[-1].event if self._entries else None
+
+    def close(self) -> None:
+        """Close the file; it may be closed twice."""
+        self._file.close()
+
+
+def _parse(path: Path) -> tuple[list[Entry], int, int]:
+    """Entries, their length in bytes (less than the file's where its last line is truncated), and the format."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no ledger here; give the directory of a learning run") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    entries: list[Entry] = []
+    intact, version, in_rounds = 0, FORMAT, False
+    lines = data.split(b"\n")
+    for number, line in enumerate(lines[:-1]):  # what follows the last line end is empty, or truncated
+        try:
+            record = json.loads(line)
+            if record["event"] == Start.event:
+                version = int(record.get("format", 1))
+            in_rounds = in_rounds or record["event"] == Round.event
+            entries.append(_entry(record if version == FORMAT else _upgraded(record, in_rounds=in_rounds)))
+        except (ValueError, KeyError, TypeError) as error:
+            # A power cut can leave a last line whose length reached the disk and whose content did not.
+            if number == len(lines) - 2 and not lines[-1]:
+                break
+            raise DataError(
+                f"{path}, line {number + 1}: not a ledger entry ({' '.join(str(error).split())})"
+            ) from error
+        if entries[-1].seq != number:
+            raise DataError(f"{path}, line {number + 1}: numbered {entries[-1].seq}, not {number}; lines are missing")
+        intact += len(line) + 1
+    return entries, intact, version
+
+
+def _upgraded(record: dict[str, Any], *, in_rounds: bool) -> dict[str, Any]:
+    """A record of format 1 with the keys of this format.
+
+    In mode rounds the entry `round` stands before everything whose keys had another meaning there.
+    """
+    record, name = dict(record), record["event"]
+    if name == Start.event:
+        record["format"] = 1
+    elif name in (Resume.event, Stop.event):
+        count = record["step"]
+        record["step"], record["round"] = (None, count) if in_rounds else (count, None)
+    elif name == Request.event and in_rounds:
+        record["forces_uncertainty"] = None
+    elif name == Walks.event:
+        record["unstable"] = record.pop("left_reality")
+    return record
+
+
+@cache
+def _enums(kind: type[Event]) -> dict[str, type[Enum]]:
+    """Fields of an event that hold an enum."""
+    hints = get_type_hints(kind)
+    found = {}
+    for field in dataclasses.fields(kind):
+        for candidate in (hints[field.name], *get_args(hints[field.name])):
+            if isinstance(candidate, type) and issubclass(candidate, Enum):
+                found[field.name] = candidate
+    return found
+
+
+def _entry(record: dict[str, Any]) -> Entry:
+    record = dict(record)
+    seq, when, name = record.pop("seq"), record.pop("time"), record.pop("event")
+    if name not in EVENTS:
+        raise ValueError(f"event {name!r} is unknown to this version of trepid")
+    kind = EVENTS[name]
+    for field, choices in _enums(kind).items():
+        record[field] = choices(record[field])
+    return Entry(int(seq), str(when), kind(**record))

@@ -1,0 +1,253 @@
+"""Reads a learning run from disk, for the report, `trepid status` and `trepid plan`.
+
+Reading never writes, and the run need not have ended: one that is under way, killed, or has a single label is read as far
+as it got.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trepid.config import AnyCampaign, RoundsCampaign, load_campaign
+from trepid.data.frames import LabelKeys
+from trepid.dynamics.record import TRACE_COLUMNS
+from trepid.errors import DataError
+from trepid.evaluation import Comparison
+from trepid.potentials.base import FloatArray
+from trepid.runs.directory import RunPaths
+from trepid.runs.label_files import LabelledFrame, compare_before_training, read_labels
+from trepid.runs.ledger import (
+    Entry,
+    Failure,
+    Label,
+    Reason,
+    Request,
+    Rewind,
+    Selected,
+    SomeEvent,
+    Stop,
+    Train,
+    Walks,
+    events_of,
+    read_ledger,
+    wall_time_s,
+)
+from trepid.runs.round_files import RoundFiles, RoundRecord, Selection, complete_rounds
+
+_INITIAL = (Reason.INITIAL, Reason.HARMONIC)
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """Everything a learning run has on disk.
+
+    Attributes
+    ----------
+    paths : RunPaths
+    settings_text : str
+        campaign.yaml as used; empty where the run has none.
+    campaign : Campaign or RoundsCampaign or None
+        The same, parsed.
+    versions : mapping
+        Names to versions.
+    entries : tuple of Entry
+        The ledger.
+    labels : tuple of LabelledFrame
+        In the order of their numbers.
+    trace : mapping of str to (n_checks,) array
+        Columns of trace.csv by name; empty arrays in rounds.
+    rounds : tuple of RoundRecord
+        Complete rounds; empty on the fly.
+    selections : tuple of Selection
+        What those rounds selected.
+    """
+
+    paths: RunPaths
+    settings_text: str
+    campaign: AnyCampaign | None
+    versions: Mapping[str, Any]
+    entries: tuple[Entry, ...]
+    labels: tuple[LabelledFrame, ...]
+    trace: Mapping[str, FloatArray]
+    rounds: tuple[RoundRecord, ...] = ()
+    selections: tuple[Selection, ...] = ()
+
+    @property
+    def directory(self) -> Path:
+        """The run directory."""
+        return self.paths.path
+
+    @property
+    def mode(self) -> str:
+        """'rounds' or 'on-the-fly'."""
+        return "on-the-fly" if self.campaign is None else self.campaign.mode
+
+    def events(self, kind: type[SomeEvent]) -> tuple[SomeEvent, ...]:
+        """Events of one kind, in order."""
+        return events_of(self.entries, kind)
+
+    @property
+    def stop(self) -> Stop | None:
+        """How it ended; None while it is under way or after a kill."""
+        last = self.entries[-1].event if self.entries else None
+        return last if isinstance(last, Stop) else None
+
+    @property
+    def attempts(self) -> tuple[Label, ...]:
+        """Labels as the ledger has them."""
+        return self.events(Label)
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """Frames that were to be labelled."""
+        return self.events(Request)
+
+    @property
+    def trainings(self) -> tuple[Train, ...]:
+        """Trainings of the model."""
+        return self.events(Train)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Attempts at labels that failed."""
+        return self.events(Failure)
+
+    @property
+    def rewinds(self) -> tuple[Rewind, ...]:
+        """Restarts of unstable MD."""
+        return self.events(Rewind)
+
+    @property
+    def time_ps(self) -> float:
+        """Simulated time, ps; in rounds, of all walks together."""
+        if walks := self.events(Walks):
+            return sum(event.time_ps for event in walks)
+        time = self.trace["time_fs"]
+        return float(time[-1]) / 1000.0 if time.size else 0.0
+
+    @property
+    def wall_time_s(self) -> float:
+        """Wall time of all starts together, s."""
+        return wall_time_s(self.entries)
+
+    @property
+    def seconds_labelling(self) -> float:
+        """Wall time of the reference, s; failed attempts are not counted."""
+        return sum(label.seconds for label in self.attempts)
+
+    @property
+    def seconds_training(self) -> float:
+        """Wall time of training, s."""
+        return sum(training.seconds for training in self.trainings)
+
+    @property
+    def seconds_walking(self) -> float:
+        """Wall time of the walks of a campaign in rounds, s."""
+        return sum(event.seconds for event in self.events(Walks))
+
+    @property
+    def seconds_selecting(self) -> float:
+        """Wall time of its selections, s."""
+        return sum(event.seconds for event in self.events(Selected))
+
+    @property
+    def seconds_accounted(self) -> float:
+        """Sum of all these times, s."""
+        return self.seconds_labelling + self.seconds_training + self.seconds_walking + self.seconds_selecting
+
+    @property
+    def target_temperatures_K(self) -> FloatArray:
+        """Target temperatures of the MD, K."""
+        if self.rounds:
+            return np.array([walk.temperature_K for record in self.rounds for walk in record.walks])
+        target = self.trace["target_temperature_K"]
+        return target[np.isfinite(target)]
+
+    @property
+    def predicted(self) -> tuple[LabelledFrame, ...]:
+        """Labels whose frame the model had predicted before it was trained on it."""
+        return tuple(label for label in self.labels if label.prediction is not None)
+
+    @property
+    def called(self) -> tuple[LabelledFrame, ...]:
+        """Labels beyond the initial frames."""
+        return tuple(label for label in self.labels if label.origin.reason not in _INITIAL)
+
+    def comparison(self) -> Comparison | None:
+        """Predictions made before training beside the labels; None where there is none yet."""
+        return compare_before_training(self.labels)
+
+
+def read_run(directory: str | Path, *, keys: LabelKeys = LabelKeys()) -> RunRecord:  # noqa: B008 (frozen)
+    """Read a run directory.
+
+    Raises
+    ------
+    DataError
+        The directory is missing, is not a run, or a file in it is damaged.
+    ConfigError
+        Its campaign.yaml is damaged.
+    """
+    paths = RunPaths(Path(directory))
+    if not paths.path.is_dir():
+        raise DataError(f"{paths.path}: no such directory; give the output directory of a learning run")
+    if not paths.begun:
+        raise DataError(f"{paths.path}: not a learning run (no {paths.ledger.name} in it)")
+    entries = read_ledger(paths.ledger)
+    rounds = complete_rounds(paths.path)
+    # The structure may have moved since; what is shown needs none of the files that the settings name.
+    campaign = load_campaign(paths.settings, require_files=False) if paths.settings.is_file() else None
+    labels = read_labels(paths.labels, keys)
+    if isinstance(campaign, RoundsCampaign):
+        labels = [_of_a_round(label) for label in labels]
+    return RunRecord(
+        paths=paths,
+        settings_text=paths.settings.read_text(encoding="utf-8") if paths.settings.is_file() else "",
+        campaign=campaign,
+        versions=_read_json(paths.versions),
+        entries=tuple(entries),
+        labels=tuple(labels),
+        trace=_read_trace(paths.trace),
+        rounds=tuple(rounds),
+        selections=tuple(Selection.read(RoundFiles(paths.path, record.round).selection) for record in rounds[1:]),
+    )
+
+
+def _of_a_round(label: LabelledFrame) -> LabelledFrame:
+    """Label files of format 1 hold the round as `stage`."""
+    origin = label.origin
+    return label if origin.stage is None else replace(label, origin=replace(origin, stage=None, round=origin.stage))
+
+
+def _read_trace(path: Path) -> dict[str, FloatArray]:
+    if not path.is_file():
+        return {name: np.empty(0) for name in TRACE_COLUMNS}
+    # What follows the last line end was being written when the run was read, or killed.
+    text, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    reader = csv.DictReader(text.splitlines())
+    missing = [name for name in TRACE_COLUMNS if name not in (reader.fieldnames or ())]
+    if missing:
+        raise DataError(f"{path}: column {missing[0]} is missing")
+    try:
+        rows = [[float(row[name]) for name in TRACE_COLUMNS] for row in reader]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}, line {reader.line_num}: not {len(TRACE_COLUMNS)} numbers") from error
+    table = np.array(rows, dtype=np.float64).reshape(-1, len(TRACE_COLUMNS))
+    return {name: table[:, k] for k, name in enumerate(TRACE_COLUMNS)}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: not valid JSON ({error.msg}, line {error.lineno})") from error
+    return dict(content)
