@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.io import read
-from campaign_doubles import (
+from trepid.campaign.labels import Labeller, LabelStore
+
+from campaign_fakes import (
     LoggedReference,
     SpringPotential,
     assert_same_run,
@@ -20,8 +22,6 @@ from campaign_doubles import (
     frame_hash,
     springs,
 )
-from trepid.campaign.labels import Labeller, LabelStore
-
 from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
 from trepid.campaign.on_the_fly import _OnTheFly

@@ -15,10 +15,10 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from label_doubles import Unreliable, digest, number_of, numbered
 from trepid.campaign.labels import Before, LabelInterrupted, Labeller, LabelStore
 from trepid.campaign.parallel_labels import LabelRequest, LabelTask, _kept, compute_label, label_batch
 
+from label_fakes import Unreliable, digest, number_of, numbered
 from trepid.campaign.label_case import LabelCase, failures_in_row
 from trepid.campaign.label_check import LabelChecker, LabelHistory
 from trepid.config import ExecutionSettings

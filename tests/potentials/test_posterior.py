@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from potential_systems import labelled, molecule, small_basis, triclinic
 from scipy.stats import multivariate_normal
 
+from potential_systems import labelled, molecule, small_basis, triclinic
 from trepid.data import LabelKeys
 from trepid.errors import NumericsError
 from trepid.potentials.base import FloatArray, Noise

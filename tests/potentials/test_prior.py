@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from potential_systems import small_basis
 
+from potential_systems import small_basis
 from trepid.errors import ConfigError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis

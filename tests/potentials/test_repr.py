@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from ase import Atoms
-from potential_systems import random_potential, small_basis
 
+from potential_systems import random_potential, small_basis
 from trepid.potentials.bayesian import BayesianForceField, Hyperparameters
 from trepid.potentials.bayesian.statistics import SufficientStatistics
 from trepid.potentials.biased import BiasedPotential

@@ -6,8 +6,8 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from potential_systems import random_potential, small_basis, triclinic
 
+from potential_systems import random_potential, small_basis, triclinic
 from trepid.errors import ConfigError
 from trepid.potentials.bayesian.posterior import NOISES, Bounds
 from trepid.potentials.bayesian.spline_potential import SplinePotential

@@ -13,8 +13,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.io import read
-from campaign_doubles import LoggedReference, crystal
 
+from campaign_fakes import LoggedReference, crystal
 from trepid.campaign.learn import learn
 from trepid.config import RoundsCampaign
 from trepid.dynamics.progress import PlainProgress
