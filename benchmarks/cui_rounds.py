@@ -26,7 +26,7 @@ from _common import HERE, RESULTS, CuI, Report
 from _ground_truth import append_result, judge_frames, judge_path, models, n_labels, run_campaign
 from ase.build import bulk
 
-from trepid.anharmonicity import HarmonicReference, harmonic_sample
+from trepid.anharmonicity import harmonic_reference, harmonic_sample, write_phonopy
 from trepid.data import read_frames, write_frames
 from trepid.potentials import load_potential
 from trepid.reference import make_reference
@@ -53,8 +53,8 @@ def truth() -> None:
     write_frames(RUNS / "crystal.extxyz", crystal)
     reference = make_reference("tblite")
     primitive = bulk("CuI", "zincblende", a=6.19, cubic=True)
-    harmonic = HarmonicReference.from_potential(primitive, (2, 2, 2), reference, displacement_A=0.03)
-    harmonic.write_phonopy(RUNS / "phonopy_params.yaml")
+    harmonic = harmonic_reference(primitive, (2, 2, 2), reference, displacement_A=0.03)
+    write_phonopy(harmonic, RUNS / "phonopy_params.yaml")
     frames = harmonic_sample(harmonic.in_order_of(crystal), START_K, N_START, 0)
     write_frames(RUNS / "start.extxyz", [reference.label(frame) for frame in frames])
     print(f"{N_START} frames labelled; frequencies up to {harmonic.frequencies_THz.max():.2f} THz")

@@ -27,7 +27,7 @@ from ase import Atoms, units
 from ase.build import bulk
 
 from trepid.data import read_frames
-from trepid.export import lammps_input, resample, write_uf3
+from trepid.export.uf3 import lammps_input, resample, write_uf3
 from trepid.lammps.installation import Installation, find_installation
 from trepid.lammps.process import command_line
 from trepid.lammps.session import pair_commands

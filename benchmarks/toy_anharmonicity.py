@@ -17,6 +17,7 @@ from ase.build import bulk
 
 from trepid.anharmonicity import (
     HarmonicReference,
+    harmonic_reference,
     harmonic_sample,
     measure_anharmonicity,
     one_shot_sample,
@@ -71,7 +72,7 @@ def main() -> None:
         types = {symbol: number for number, symbol in enumerate(SPECIES, 1)}
         reference = make_reference("lammps", commands=commands, atom_types=types)
         cell = bulk("AgI", "zincblende", a=LATTICE_CONSTANT_A, cubic=True)
-        harmonic = HarmonicReference.from_potential(cell, (2, 2, 2), reference).following("I")
+        harmonic = harmonic_reference(cell, (2, 2, 2), reference).following("I")
         frequencies = harmonic.frequencies_THz
         print(f"phonons {frequencies.min():.3f} to {frequencies.max():.3f} THz, {harmonic.modes.n_imaginary} imaginary")
         rows = [row(reference, harmonic, commands, temperature_K) for temperature_K in WANTED]

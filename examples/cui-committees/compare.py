@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from trepid.anharmonicity import HarmonicReference, harmonic_sample
-from trepid.campaign.initial import build_crystal
+from trepid.anharmonicity import harmonic_reference, harmonic_sample
+from trepid.campaign.start import build_crystal
 from trepid.config import load_campaign
 from trepid.data import read_structure, write_frames
 from trepid.reference import make_reference
@@ -32,7 +32,7 @@ def make_test_frames() -> None:
         crystal = build_crystal(load_campaign(HERE / "bayesian.yaml").structure)
         reference = make_reference("tblite")
         supercell = [[1, 1, 0], [0, 1, 1], [1, 0, 1]]
-        harmonic = HarmonicReference.from_potential(read_structure(HERE / "cui.extxyz"), supercell, reference)
+        harmonic = harmonic_reference(read_structure(HERE / "cui.extxyz"), supercell, reference)
         frames = harmonic_sample(harmonic.in_order_of(crystal), TEST_K, N_TEST, 12345)
         write_frames(HERE / "test.extxyz", [reference.label(frame) for frame in frames])
     except BaseException:

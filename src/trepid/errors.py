@@ -1,4 +1,4 @@
-"""Errors a user can cause, each told in one line: which input, which value, what would be right.
+"""User errors: one line each, with the input, the value found and what would be right.
 
 The command line catches `TrepidError`, prints its message and exits with its code; anything else is a defect of trepid
 and keeps its traceback.
@@ -6,11 +6,33 @@ and keeps its traceback.
 
 from __future__ import annotations
 
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the command line returns."""
+
+    DONE = 0
+    PROBLEMS = 1
+    """Done, and `check` or `doctor` found a problem."""
+    INPUT = 2
+    """A wrong command, setting or input file."""
+    NUMERICS = 3
+    """A computation failed numerically."""
+    UNTRUSTED = 4
+    """A simulation was stopped: force uncertainty above the threshold, or unstable."""
+    LABELS = 5
+    """The reference failed, and the campaign could not continue without the label."""
+    BACKEND = 6
+    """Another program is missing or ended unexpectedly: the package of a committee's members, a worker process."""
+    INTERRUPTED = 130
+    """Interrupted by a signal; the same command started again resumes."""
+
 
 class TrepidError(Exception):
-    """Base of every error that a user can mend. `exit_code` is what the command line returns for it."""
+    """Base of every user error. `exit_code` is what the command line returns for it."""
 
-    exit_code = 2
+    exit_code: int = ExitCode.INPUT
 
 
 class ConfigError(TrepidError):
@@ -26,18 +48,18 @@ class ModelFileError(TrepidError):
 
 
 class NumericsError(TrepidError):
-    """A computation left the range in which its result means anything (singular matrix, overflow)."""
+    """A computation failed numerically (singular matrix, overflow); its result would be meaningless."""
 
-    exit_code = 3
+    exit_code = ExitCode.NUMERICS
 
 
 class UntrustedError(TrepidError):
-    """A simulation was stopped because the model does not know what it is doing there."""
+    """A simulation was stopped because its force uncertainty exceeded the threshold, or it became unstable."""
 
-    exit_code = 4
+    exit_code = ExitCode.UNTRUSTED
 
 
 class BackendError(TrepidError):
-    """A program that trepid drives (the package of a committee's members, ...) is missing, failed or died."""
+    """A program that trepid runs (the package of a committee's members, ...) is missing, failed or ended unexpectedly."""
 
-    exit_code = 5
+    exit_code = ExitCode.BACKEND

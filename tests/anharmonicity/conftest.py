@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from anharmonic_springs import Springs
 
-from trepid.anharmonicity import HarmonicReference
+from trepid.anharmonicity import HarmonicReference, harmonic_reference
 
 A_CUI = 6.19
 
@@ -30,4 +30,4 @@ def spring_crystal(zincblende: Atoms) -> Springs:
 
 @pytest.fixture(scope="session")
 def reference(zincblende: Atoms, spring_crystal: Springs) -> HarmonicReference:
-    return HarmonicReference.from_potential(zincblende, (2, 2, 2), spring_crystal)
+    return harmonic_reference(zincblende, (2, 2, 2), spring_crystal)

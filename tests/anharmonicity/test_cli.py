@@ -16,7 +16,14 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.md.langevin import Langevin
 
-from trepid.anharmonicity import HarmonicReference, harmonic_sample, measure_anharmonicity, sigma_a
+from trepid.anharmonicity import (
+    HarmonicReference,
+    harmonic_reference,
+    harmonic_sample,
+    measure_anharmonicity,
+    sigma_a,
+    write_phonopy,
+)
 from trepid.anharmonicity.ensemble import ensemble_of, ensemble_sigma_a, forces_of_frames
 from trepid.cli.main import run
 from trepid.data.frames import Labels, attach_labels, read_frames, write_frames
@@ -40,7 +47,7 @@ def cell() -> Atoms:
 
 @pytest.fixture(scope="module")
 def emt(cell: Atoms) -> HarmonicReference:
-    return HarmonicReference.from_potential(cell, CELLS, EMT())
+    return harmonic_reference(cell, CELLS, EMT())
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +125,7 @@ def test_harmonic_frames_on_a_model(folder: Path, emt: HarmonicReference, capsys
 def test_labels_of_a_trajectory_need_no_model(
     folder: Path, emt: HarmonicReference, trajectory: list[Atoms], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    emt.write_phonopy(folder / "phonopy_params.yaml")
+    write_phonopy(emt, folder / "phonopy_params.yaml")
     facts = answer(capsys, "--phonopy", "phonopy_params.yaml", "--trajectory", "md.extxyz", "--labels", "-o", "out")
     expected = sigma_a([f.arrays["REF_forces"] for f in trajectory], [emt.forces(f) for f in trajectory])
     assert facts["sigma_a"] == pytest.approx(expected, rel=1e-6)

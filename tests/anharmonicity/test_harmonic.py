@@ -9,8 +9,13 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from trepid.anharmonicity import HarmonicReference, Imaginary, harmonic_sample
+from trepid.anharmonicity import HarmonicReference, Imaginary, harmonic_reference, harmonic_sample
 from trepid.errors import ConfigError, DataError, NumericsError
+
+
+def test_what_a_session_prints(reference: HarmonicReference) -> None:
+    assert repr(reference) == "HarmonicReference(Cu32I32, 64 atoms, force constants up to 6.67 eV/A^2)"
+    assert repr(reference.following("I")).endswith("eV/A^2, drift of I)")
 
 
 def test_finite_displacements_find_the_springs(reference: HarmonicReference, spring_crystal: Springs) -> None:
@@ -30,10 +35,8 @@ def test_forces_and_energy_are_those_of_the_springs(reference: HarmonicReference
 def test_a_supercell_matrix_that_is_not_diagonal(spring_crystal: Springs) -> None:
     primitive = bulk("CuI", "zincblende", a=6.19)
     rows = [[-2, 2, 2], [2, -2, 2], [2, 2, -2]]
-    skewed = HarmonicReference.from_potential(primitive, rows, _Matched(spring_crystal))
-    straight = HarmonicReference.from_potential(
-        bulk("CuI", "zincblende", a=6.19, cubic=True), (2, 2, 2), spring_crystal
-    )
+    skewed = harmonic_reference(primitive, rows, _Matched(spring_crystal))
+    straight = harmonic_reference(bulk("CuI", "zincblende", a=6.19, cubic=True), (2, 2, 2), spring_crystal)
     np.testing.assert_allclose(skewed.supercell.cell.array, straight.supercell.cell.array, atol=1e-9)
     ordered = skewed.in_order_of(straight.supercell)
     np.testing.assert_allclose(ordered.force_constants, straight.force_constants, atol=1e-10)
@@ -177,7 +180,7 @@ def test_frequencies_of_a_chain_of_two_atoms() -> None:
 def test_imaginary_modes(zincblende: Atoms) -> None:
     sites = zincblende.repeat((2, 2, 2))
     unstable = Springs(sites, cutoff=3.0, along=4.0, across=-0.6)
-    reference = HarmonicReference.from_potential(zincblende, (2, 2, 2), unstable)
+    reference = harmonic_reference(zincblende, (2, 2, 2), unstable)
     lowest = reference.frequencies_THz.min()
     assert lowest < -0.1
     assert reference.modes.n_imaginary == int(np.sum(reference.frequencies_THz < -0.05))
@@ -200,11 +203,11 @@ def test_a_crystal_that_is_not_relaxed(caplog: pytest.LogCaptureFixture) -> None
     off = relaxed.copy()
     off.positions[0] += [0.01, 0.02, -0.01]
     with caplog.at_level(logging.WARNING, logger="trepid"):
-        reference = HarmonicReference.from_potential(off, (2, 2, 2), EMT())
+        reference = harmonic_reference(off, (2, 2, 2), EMT())
     assert "not relaxed" in caplog.text
     assert reference.residual_force_eV_per_A is not None
     assert reference.residual_force_eV_per_A > 0.01
-    at_rest = HarmonicReference.from_potential(relaxed, (2, 2, 2), EMT())
+    at_rest = harmonic_reference(relaxed, (2, 2, 2), EMT())
     difference = np.abs(reference.force_constants - at_rest.force_constants).max()
     assert difference < 0.1 * np.abs(at_rest.force_constants).max()
 
@@ -212,13 +215,13 @@ def test_a_crystal_that_is_not_relaxed(caplog: pytest.LogCaptureFixture) -> None
 def test_wrong_requests(zincblende: Atoms, spring_crystal: Springs) -> None:
     for cells in ((2, 2), (0, 1, 1), [[1, 0, 0], [0, 1, 0], [0, 0, -1]], (1.5, 1, 1)):
         with pytest.raises(ConfigError, match="supercell"):
-            HarmonicReference.from_potential(zincblende, cells, spring_crystal)  # type: ignore[arg-type]
+            harmonic_reference(zincblende, cells, spring_crystal)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="displacement"):
-        HarmonicReference.from_potential(zincblende, (2, 2, 2), spring_crystal, displacement_A=0.0)
+        harmonic_reference(zincblende, (2, 2, 2), spring_crystal, displacement_A=0.0)
     with pytest.raises(ConfigError, match="computes no forces"):
-        HarmonicReference.from_potential(zincblende, (2, 2, 2), "emt")  # type: ignore[arg-type]
+        harmonic_reference(zincblende, (2, 2, 2), "emt")  # type: ignore[arg-type]
     sheet = zincblende.copy()
     sheet.cell[2] = 0
     sheet.pbc = (True, True, False)
     with pytest.raises(DataError, match="three cell vectors"):
-        HarmonicReference.from_potential(sheet, (2, 2, 1), spring_crystal)
+        harmonic_reference(sheet, (2, 2, 1), spring_crystal)

@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 
 from trepid.anharmonicity import HarmonicReference, harmonic_sample, one_shot_sample
-from trepid.anharmonicity.phonopy_files import to_phonopy
+from trepid.anharmonicity.phonopy_objects import phonopy_cell
 from trepid.errors import ConfigError
 
 
@@ -22,7 +22,7 @@ def sample(reference: HarmonicReference) -> np.ndarray:
 def thermal_displacements(reference: HarmonicReference, temperature_K: float) -> np.ndarray:
     """phonopy's <u^2> along x, y, z of every atom of the supercell, (n, 3), A^2, quantum."""
     n = len(reference.supercell)
-    phonon = phonopy.Phonopy(to_phonopy(reference.supercell), np.eye(3, dtype=int), primitive_matrix=np.eye(3))
+    phonon = phonopy.Phonopy(phonopy_cell(reference.supercell), np.eye(3, dtype=int), primitive_matrix=np.eye(3))
     phonon.force_constants = np.ascontiguousarray(reference.force_constants)
     phonon.run_mesh([1, 1, 1], with_eigenvectors=True, is_mesh_symmetry=False)
     phonon.run_thermal_displacements(temperatures=[temperature_K], freq_min=0.01)

@@ -15,6 +15,7 @@ import trepid
 from trepid.anharmonicity import (
     HarmonicReference,
     block_error,
+    harmonic_reference,
     harmonic_sample,
     measure_anharmonicity,
     sigma_a,
@@ -51,7 +52,7 @@ def test_a_harmonic_crystal_has_none(reference: HarmonicReference, spring_crysta
 
 def test_it_grows_with_temperature_where_forces_are_anharmonic(zincblende: Atoms) -> None:
     crystal = Springs(zincblende.repeat((2, 2, 2)), cutoff=3.0, cubic=20.0)
-    reference = HarmonicReference.from_potential(zincblende, (2, 2, 2), crystal, displacement_A=0.001)
+    reference = harmonic_reference(zincblende, (2, 2, 2), crystal, displacement_A=0.001)
     values = []
     for T in (50.0, 100.0, 200.0, 400.0):
         sample = harmonic_sample(reference, T, 10, 0)

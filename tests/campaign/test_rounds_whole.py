@@ -14,15 +14,15 @@ from ase import Atoms
 from campaign_doubles import LoggedReference, crystal, frame_hash, springs
 from label_doubles import CORRUPTIONS, corrupted
 from rounds_doubles import SMALL, content, files_of, rounds_campaign
-
-from trepid.runs.ledger import Doubted, Failure, Label, StopReason, read_ledger
-from trepid.runs.round_files import RoundFiles, Selection, complete_rounds
-from trepid.campaign.rounds import learn_in_rounds
 from trepid.campaign.walkers import read_walk
+
+from trepid.campaign.rounds import learn_in_rounds
 from trepid.data.frames import Labels, read_frames
 from trepid.errors import ConfigError
 from trepid.potentials import load_potential
 from trepid.reference.base import FailureReason, LabelError
+from trepid.runs.ledger import Doubted, Failure, Label, StopReason, read_ledger
+from trepid.runs.round_files import RoundFiles, Selection, complete_rounds
 
 SHORT = {"duration_ps": 0.4, "temperatures_K": [300]}
 
@@ -67,7 +67,7 @@ def test_controls_walk_without_a_push(tmp_path: Path) -> None:
 
 def test_sigma_a_as_the_measure_of_a_committee(tmp_path: Path) -> None:
     pytest.importorskip("phonopy")
-    from trepid.anharmonicity.harmonic import HarmonicReference
+    from trepid.anharmonicity import read_phonopy
 
     campaign = rounds_campaign(
         tmp_path,
@@ -79,7 +79,7 @@ def test_sigma_a_as_the_measure_of_a_committee(tmp_path: Path) -> None:
     )
     assert learn_in_rounds(campaign).reason is StopReason.FINISHED
     run = tmp_path / "run"
-    harmonic = HarmonicReference.from_phonopy(run / "rounds" / "00" / "phonopy.yaml")
+    harmonic = read_phonopy(run / "rounds" / "00" / "phonopy.yaml")
     model = load_potential(run / "rounds" / "00" / "model.trepid")
     walk = read_walk(RoundFiles(run, 1).walk(0))
     for frame in walk.candidates[::8]:

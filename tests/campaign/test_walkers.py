@@ -12,8 +12,6 @@ from campaign_doubles import LoggedReference, SpringPotential, crystal
 from hypothesis import given
 from hypothesis import strategies as st
 from rounds_doubles import SMALL, EnsembleSprings
-
-from trepid.acquisition.uncertainty import UncertaintyMeasure
 from trepid.campaign.walkers import (
     Keep,
     Walk,
@@ -26,6 +24,8 @@ from trepid.campaign.walkers import (
     read_walk,
     run_walk,
 )
+
+from trepid.acquisition.uncertainty import UncertaintyMeasure
 from trepid.data.frames import write_frames
 from trepid.errors import ConfigError, DataError
 from trepid.potentials import load_potential

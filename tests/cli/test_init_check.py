@@ -144,7 +144,7 @@ def test_schema(trepid) -> None:
     assert json.loads(outcome.out) == json.loads(json.dumps(campaign_schema()))
 
 
-def test_doctor_says_what_is_usable(trepid) -> None:
+def test_doctor_lists_usable_parts(trepid) -> None:
     outcome = trepid("doctor", "--json")
     parts = {part["name"]: part for part in outcome.json["parts"]}
     assert parts["native core"]["usable"]
@@ -156,12 +156,17 @@ def test_doctor_says_what_is_usable(trepid) -> None:
 
 
 def test_doctor_fails_where_a_needed_part_is_missing(trepid, monkeypatch) -> None:
-    import trepid.cli.doctor as doctor
+    from dataclasses import replace
+
+    from trepid.reference import ENGINES
 
     def missing() -> str:
         raise ModuleNotFoundError("No module named 'tblite'\nand more")
 
-    monkeypatch.setattr(doctor, "_tblite", missing)
+    tblite = ENGINES["tblite"]
+    assert tblite.availability is not None
+    broken = replace(tblite, availability=replace(tblite.availability, probe=missing))
+    monkeypatch.setattr("trepid.reference.ENGINES", {**ENGINES, "tblite": broken})
     outcome = trepid("doctor")
     assert outcome.code == 1
     assert "No module named 'tblite'" in outcome.out

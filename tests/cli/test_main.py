@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from trepid.cli.main import app
-from trepid.errors import NumericsError, TrepidError, UntrustedError
+from trepid.errors import BackendError, NumericsError, TrepidError, UntrustedError
+from trepid.execution import TaskCrashed
 
 VERBS = (
     "init",
@@ -24,7 +25,7 @@ VERBS = (
     "schema",
     "doctor",
 )
-HEAVY = ("scipy", "ase", "matplotlib", "tblite", "jinja2", "yaml", "trepid._native", "trepid.config")
+HEAVY = ("numpy", "scipy", "ase", "matplotlib", "tblite", "jinja2", "yaml", "trepid._native", "trepid.config")
 
 
 def test_help_lists_every_verb(trepid) -> None:
@@ -76,7 +77,16 @@ def test_a_wrong_command_line_is_one_line_and_exit_2(trepid, arguments: tuple[st
     assert expected in trepid(*arguments).error
 
 
-@pytest.mark.parametrize(("error", "code"), [(TrepidError, 2), (NumericsError, 3), (UntrustedError, 4)])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (TrepidError, 2),
+        (NumericsError, 3),
+        (UntrustedError, 4),
+        (BackendError, 6),
+        (TaskCrashed, 6),
+    ],
+)
 def test_errors_of_the_user_set_the_exit_code(trepid, monkeypatch, error: type[TrepidError], code: int) -> None:
     def fail() -> None:
         raise error("first half\n  second half")
@@ -103,7 +113,7 @@ def test_a_defect_keeps_its_traceback(trepid, monkeypatch) -> None:
         trepid("schema")
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
+def test_a_closed_output_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m trepid.cli.main schema | head -n 1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=60)
     assert done.stdout == "{\n"

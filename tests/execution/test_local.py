@@ -15,7 +15,7 @@ import pytest
 
 from trepid.config import ExecutionSettings
 from trepid.errors import ConfigError
-from trepid.execution import InlineExecutor, LocalExecutor, WorkerDied, make_executor
+from trepid.execution import InlineExecutor, LocalExecutor, TaskCrashed, make_executor
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs process groups")
 
@@ -96,7 +96,7 @@ def test_a_task_that_keeps_killing_workers_fails_alone(tmp_path: Path) -> None:
     with LocalExecutor(2, max_deaths=2) as executor:
         bad = executor.submit(tasks.compute, tasks.Job(1, str(tmp_path), deaths=99))
         good = [executor.submit(tasks.compute, tasks.Job(k, str(tmp_path), seconds=0.05)) for k in range(2, 8)]
-        with pytest.raises(WorkerDied, match=r"compute: its worker process died 2 times \(a crash of the engine"):
+        with pytest.raises(TaskCrashed, match=r"compute: its worker process died 2 times \(a crash of the engine"):
             bad.result()
         assert [future.result().number for future in good] == [k * k for k in range(2, 8)]
     assert len(list(tmp_path.glob("1.*"))) == 2
@@ -127,7 +127,7 @@ def test_an_exception_in_the_block_ends_workers_and_what_they_started(tmp_path: 
     futures: list = []
     with pytest.raises(KeyboardInterrupt):
         run()
-    with pytest.raises(WorkerDied):
+    with pytest.raises(TaskCrashed):
         futures[0].result(timeout=20)
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert wait_until(lambda: not any(alive(pid) for pid in pids))

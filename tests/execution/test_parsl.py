@@ -12,7 +12,7 @@ import pytest
 
 from trepid.config import ExecutionSettings
 from trepid.errors import ConfigError
-from trepid.execution import WorkerDied, make_executor
+from trepid.execution import TaskCrashed, make_executor
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("parsl") is None, reason="Parsl is an optional extra")
 
@@ -73,7 +73,7 @@ def test_a_worker_killed_in_mid_task(tmp_path: Path, monkeypatch: pytest.MonkeyP
             done = futures[k].result(timeout=120)
             assert done.number == k * k
             assert done.pid != os.getpid()
-        with pytest.raises(WorkerDied, match="compute: its worker process died 3 times"):
+        with pytest.raises(TaskCrashed, match="compute: its worker process died 3 times"):
             futures[4].result(timeout=120)
     assert len(list(tmp_path.glob("1.*"))) == 2
     assert len(list(tmp_path.glob("4.*"))) == 3

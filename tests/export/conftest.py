@@ -14,7 +14,7 @@ from ase.calculators.lammps import Prism
 from ase.io import write
 
 from trepid.data import read_frames
-from trepid.export import UF3Potential, lammps_input, write_uf3
+from trepid.export.uf3 import UF3Potential, lammps_input, write_uf3
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.force_field import BayesianForceField
 

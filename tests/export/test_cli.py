@@ -1,15 +1,20 @@
 from __future__ import annotations
 
-import inspect
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ase import Atoms
 
-from trepid.cli import export
 from trepid.cli.main import run
-from trepid.export import DEFAULT_KNOTS
+from trepid.export import FORMATS, export_format
+from trepid.export.contract import Exported, ExportFormat
+from trepid.export.uf3 import DEFAULT_KNOTS
+from trepid.export.uf3_format import FORMAT
 from trepid.potentials.bayesian.force_field import BayesianForceField
+from trepid.potentials.bayesian.spline_potential import SplinePotential
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +39,7 @@ def test_export_writes_the_potential_and_its_commands(
     assert figures["knots"] == 3
     assert 0 < figures["forces_mae"] < figures["forces_rmse"] < figures["forces_max"] < 0.1
     assert "wrote" in captured.err
-    assert ("warning" in captured.err) == (figures["forces_rmse"] > export.GOOD_ERROR)
+    assert ("warning" in captured.err) == (figures["forces_rmse"] > FORMAT.good_error_eV_per_A)
     assert file.read_text().startswith("#UF3 POT")
     commands = (tmp_path / "si.uf3.in").read_text()
     assert "uf3 1 si.uf3 Si" in commands
@@ -66,10 +71,10 @@ def test_dry_run_compares_knots_and_writes_nothing(
 ) -> None:
     assert call(model_file, "-o", tmp_path / "si.uf3", "--dry-run", "--json") == 0
     rows = json.loads(capsys.readouterr().out)
-    assert [row["knots"] for row in rows] == list(export.LADDER)
+    assert [row["knots"] for row in rows] == list(FORMAT.resolution.compared)
     errors = [row["forces_rmse"] for row in rows]
     assert errors == sorted(errors, reverse=True)
-    assert errors[export.LADDER.index(DEFAULT_KNOTS)] < export.GOOD_ERROR
+    assert errors[FORMAT.resolution.compared.index(DEFAULT_KNOTS)] < FORMAT.good_error_eV_per_A
     assert list(tmp_path.iterdir()) == []
 
 
@@ -79,5 +84,68 @@ def test_a_file_that_is_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "no.trepid" in capsys.readouterr().err
 
 
-def test_the_default_is_that_of_the_library() -> None:
-    assert inspect.signature(export.command).parameters["knots"].default == DEFAULT_KNOTS
+def test_the_default_is_that_of_the_library(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(model_file, "-o", tmp_path / "si.uf3", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["knots"] == DEFAULT_KNOTS
+
+
+@pytest.mark.parametrize("knots", [1, 11])
+def test_knots_out_of_range(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], knots: int) -> None:
+    assert call(model_file, "-o", tmp_path / "si.uf3", "--knots", knots) == 2
+    assert f"knots is {knots}; it must lie between 2 and 10" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_format(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(model_file, "-o", tmp_path / "si.uf", "--format", "uf") == 2
+    assert "export format is 'uf'; known are uf3; did you mean uf3?" in capsys.readouterr().err
+
+
+def test_every_format_has_its_name_and_a_place_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--help") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for name in FORMATS:
+        assert export_format(name).name == name
+        assert f"{name}:" in told
+
+
+class _Springs(ExportFormat):
+    """A second format, exact and without an input file."""
+
+    name = "springs"
+    resolution = None
+    good_error_eV_per_A = 1e-9
+
+    def convert(self, potential: SplinePotential, *, resolution: int | None = None) -> Exported:
+        return _Kept(potential)
+
+
+class _Kept(Exported):
+    def __init__(self, potential: SplinePotential) -> None:
+        self.potential = potential
+
+    def write(self, path: str | Path, *, comment: str) -> None:
+        Path(path).write_text(f"# {comment}\n")
+
+    def input_text(self, file_name: str, *, notes: Sequence[str]) -> str | None:
+        return None
+
+    def forces(self, atoms: Atoms) -> np.ndarray:
+        return self.potential.evaluate(atoms).forces
+
+
+def test_another_format_needs_no_change_of_the_command(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trepid.export.uf3_format.FORMAT", _Springs())
+    assert call(model_file, "-o", tmp_path / "si.springs", "--json") == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["forces_max"] == 0
+    assert figures["input"] is None
+    assert "knots" not in figures
+    assert [path.name for path in tmp_path.iterdir()] == ["si.springs"]
+    for extra in (["--knots", 3], ["--dry-run"]):
+        assert call(model_file, "-o", tmp_path / "other", *extra) == 2
+        assert f"leave {extra[0]} out" in capsys.readouterr().err

@@ -9,8 +9,10 @@ import pytest
 from ase import Atoms
 
 from trepid.data import read_frames
-from trepid.export import DEFAULT_KNOTS, force_error, probe_frames, resample
-from trepid.export.check import evaluate
+from trepid.export.check import force_error, probe_frames
+from trepid.export.uf3 import DEFAULT_KNOTS, resample
+from trepid.export.uf3_forces import evaluate
+from trepid.export.uf3_format import UF3Export
 from trepid.potentials.bayesian.force_field import BayesianForceField
 
 LIMIT = 2e-3
@@ -67,7 +69,7 @@ def test_default_knots_are_good_enough(data_dir: Path, name: str, species: list[
     model = BayesianForceField(species).fit(read_frames(data_dir / f"{name}.extxyz"))
     exported = resample(model.mean, knots=DEFAULT_KNOTS)
     frames = probe_frames(model, n=20)
-    assert force_error(exported, model.mean, frames).rmse < LIMIT
+    assert force_error(UF3Export(exported), model.mean, frames).rmse < LIMIT
     squares = [
         (lammps(exported, atoms).forces - model.predict(atoms, uncertainty="none").forces) ** 2 for atoms in frames[:5]
     ]

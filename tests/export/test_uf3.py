@@ -9,9 +9,10 @@ import pytest
 from ase import Atoms
 
 from trepid.errors import ConfigError
-from trepid.export import UF3Potential, force_error, lammps_input, probe_frames, resample, write_uf3
-from trepid.export.check import evaluate
-from trepid.export.uf3 import LINE, file_cutoff, lammps_zbl
+from trepid.export.check import force_error, probe_frames
+from trepid.export.uf3 import LINE, UF3Potential, file_cutoff, lammps_input, lammps_zbl, resample, write_uf3
+from trepid.export.uf3_forces import evaluate
+from trepid.export.uf3_format import UF3Export
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.potentials.bayesian.spline_potential import SplinePotential, make_tables
@@ -102,7 +103,9 @@ def test_forces_are_the_slope_of_the_energy(cuprous_iodide: BayesianForceField, 
 
 def test_the_error_falls_with_the_knots(cuprous_iodide: BayesianForceField) -> None:
     frames = probe_frames(cuprous_iodide, n=4)
-    errors = [force_error(resample(cuprous_iodide.mean, knots=n), cuprous_iodide.mean, frames) for n in (2, 3, 5)]
+    errors = [
+        force_error(UF3Export(resample(cuprous_iodide.mean, knots=n)), cuprous_iodide.mean, frames) for n in (2, 3, 5)
+    ]
     assert errors[0].rmse > 2 * errors[1].rmse > 2 * errors[2].rmse
     assert errors[2].mae <= errors[2].rmse <= errors[2].largest
     assert errors[2].rmse < 1e-3 * errors[2].forces_rms
@@ -116,7 +119,7 @@ def test_a_rough_potential_of_three_species() -> None:
     rng = np.random.default_rng(1)
     grid = np.stack(np.meshgrid(*[np.arange(3)] * 3), axis=-1).reshape(-1, 3)
     atoms = Atoms(rng.choice(["C", "Si", "Ge"], 27), positions=2.4 * grid + rng.normal(scale=0.1, size=(27, 3)))
-    error = force_error(exported, potential, [atoms])
+    error = force_error(UF3Export(exported), potential, [atoms])
     assert error.rmse < 2e-3 * error.forces_rms
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import threading
 from collections.abc import Callable
@@ -11,14 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
+from trepid.config import REFERENCE_SETTINGS, engine_of
 from trepid.data import LabelKeys, labels_of, read_frames
 from trepid.errors import ConfigError
 from trepid.reference import (
+    ENGINES,
     ASECalculatorReference,
     FailureReason,
     LabelError,
@@ -277,3 +281,23 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path, copper: Atoms) -> None:
     reference = make_reference("ase", calculator="emt", directory=tmp_path / "file" / "engine")
     with pytest.raises(ConfigError, match="cannot make the folder"):
         reference.label(copper)
+
+
+def test_every_engine_has_settings_and_arguments_that_fit() -> None:
+    """One declaration per engine: the campaign file, the class and the examples of `trepid init` agree."""
+    assert [engine_of(settings) for settings in REFERENCE_SETTINGS] == list(ENGINES)
+    for settings in REFERENCE_SETTINGS:
+        accepted = set(inspect.signature(ENGINES[engine_of(settings)].reference).parameters)
+        assert set(settings.model_fields) - {"engine", "timeout_s"} == accepted - {"directory"}
+        if settings.example is not None:
+            values = yaml.safe_load(settings.example[1])
+            assert values["engine"] == engine_of(settings)
+            settings.model_validate(values)
+
+
+@pytest.mark.skipif(find_spec("gpaw") is None, reason="gpaw is not installed")
+def test_the_example_for_gpaw_is_accepted() -> None:
+    settings = next(settings for settings in REFERENCE_SETTINGS if engine_of(settings) == "gpaw")
+    assert settings.example is not None
+    values = settings.model_validate(yaml.safe_load(settings.example[1]))
+    make_reference("gpaw", **values.arguments()).check(bulk("Cu", cubic=True))

@@ -22,20 +22,19 @@ have to be in the weight; P_U P_E confines the choice to what stands out from th
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
+from trepid.acquisition.choices import BatchRule, Strategy
+from trepid.arrays import FloatArray, IndexArray
 from trepid.errors import ConfigError, DataError, NumericsError
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
 
-
-def bernoulli(probabilities: ArrayLike, n: int, *, seed: int) -> IntArray:
+def bernoulli(probabilities: ArrayLike, n: int, *, seed: int) -> IndexArray:
     """Accept candidates one after the other with their probabilities until n are accepted: the published selection.
 
     Parameters
@@ -66,32 +65,11 @@ def bernoulli(probabilities: ArrayLike, n: int, *, seed: int) -> IntArray:
     return accepted[:n]
 
 
-def random_selection(n_candidates: int, n: int, *, seed: int) -> IntArray:
+def random_selection(n_candidates: int, n: int, *, seed: int) -> IndexArray:
     """Choose n candidates at random, each with the same chance: the control of every other choice. Ascending indices."""
     _check_n(n)
     chosen = np.random.default_rng(seed).permutation(n_candidates)[:n]
     return np.sort(chosen).astype(np.intp)
-
-
-def first_of_new_classes(
-    classes: Sequence[Collection[Hashable]], labelled: Collection[Hashable] = frozenset()
-) -> IntArray:
-    """Candidates that must be labelled: the first frame of every event class without a label, in the order of the walk.
-
-    Parameters
-    ----------
-    classes : sequence of collections
-        Event classes that each candidate shows; empty where it shows none.
-    labelled : collection
-        Classes that have a labelled frame.
-    """
-    known = set(labelled)
-    mandatory = []
-    for k, shown in enumerate(classes):
-        if not known.issuperset(shown):
-            mandatory.append(k)
-            known.update(shown)
-    return np.array(mandatory, dtype=np.intp)
 
 
 @dataclass(frozen=True)
@@ -106,13 +84,8 @@ class Batch:
         What each adds to what precedes it, nats, not weighted.
     """
 
-    indices: IntArray
+    indices: IndexArray
     gains: FloatArray
-
-    @property
-    def total_gain(self) -> float:
-        """Log det(1 + R R^T / noise^2) of the whole batch."""
-        return float(self.gains.sum())
 
 
 def greedy_batch(
@@ -274,7 +247,7 @@ def rows_from_ensemble(forces_ensemble: ArrayLike, *, n_atoms: int | None = None
     return np.ascontiguousarray(deviations[:, kept].reshape(len(forces), -1).T)
 
 
-def most_uncertain_atoms(variances: ArrayLike, n_atoms: int | None) -> IntArray:
+def most_uncertain_atoms(variances: ArrayLike, n_atoms: int | None) -> IndexArray:
     """Ascending indices of the n_atoms atoms of largest variance (n,); all of them where n_atoms is None.
 
     Raises
@@ -347,6 +320,142 @@ def similarity_embedding(descriptors: ArrayLike, *, length: float, n_features: i
     waves = np.random.default_rng(seed).standard_normal((x.shape[1], n_features)) / length
     both = np.hstack([np.cos(x @ waves), np.sin(x @ waves)])
     return np.asarray(both / np.sqrt(n_features), dtype=np.float64)
+
+
+def evenly_spaced(temperatures_K: ArrayLike, hottest_K: float, n: int) -> IndexArray:
+    """At most n candidates of the hottest trajectories, evenly spaced in their order; none where that one gave none.
+
+    Parameters
+    ----------
+    temperatures_K : (n_candidates,) array
+        Target temperature of the trajectory of every candidate, K.
+    hottest_K : float
+        Highest target temperature of all trajectories.
+    n : int
+
+    Returns
+    -------
+    (<= n,) array
+        Ascending indices.
+    """
+    _check_n(n)
+    hot = np.flatnonzero(np.asarray(temperatures_K, dtype=np.float64) == hottest_K)
+    if not hot.size:
+        return hot
+    return np.unique(hot[np.linspace(0, len(hot) - 1, min(n, len(hot))).round().astype(np.intp)])
+
+
+# ---------------------------------------------------------------------- the choices
+
+MOST_FOR_GAIN = 200
+"""Candidates whose information gain is compared at most, those of largest P U first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Candidates of a round, beside frames that are labelled in any case.
+
+    Attributes
+    ----------
+    probabilities : (n_candidates,) array
+        P of every candidate, 0 to 1.
+    uncertainties : (n_candidates,) array
+        U of every candidate.
+    sufficient : (m,) array of int
+        Ascending indices of the candidates whose P is large enough for a label.
+    n_forced : int
+        Frames that are labelled in any case.
+    n : int
+        Size of the batch, forced frames included.
+    rows : callable
+        Feature rows of the forced frames, then of these candidates; see the vocabulary.
+    noise : float
+        Of force labels, eV/A.
+    seed : int
+    """
+
+    probabilities: FloatArray
+    uncertainties: FloatArray
+    sufficient: IndexArray
+    n_forced: int
+    n: int
+    rows: Callable[[IndexArray], Sequence[ArrayLike]]
+    noise: float
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The choice from a pool.
+
+    Attributes
+    ----------
+    indices : tuple of int
+        Candidates in the order of choice, without the forced frames.
+    gains : tuple of float or None
+        Information gain of every frame, forced ones first, nats; None where it was not computed.
+    """
+
+    indices: tuple[int, ...]
+    gains: tuple[float | None, ...]
+
+
+def _by_gain(pool: Pool) -> Chosen:
+    p = pool.probabilities
+    order = np.argsort(-(p * pool.uncertainties)[pool.sufficient], kind="stable")
+    compared = np.sort(pool.sufficient[order[:MOST_FOR_GAIN]])
+    rows = pool.rows(compared) if pool.n_forced + len(compared) else []
+    batch = greedy_batch(
+        rows,
+        max(pool.n, pool.n_forced),
+        noise=max(pool.noise, np.finfo(float).eps),
+        weights=np.concatenate([np.ones(pool.n_forced), p[compared]]),
+        first=range(pool.n_forced),
+    )
+    return Chosen(
+        indices=tuple(int(compared[k - pool.n_forced]) for k in batch.indices[pool.n_forced :]),
+        gains=tuple(batch.gains.tolist()),
+    )
+
+
+def _by_chance(pool: Pool) -> Chosen:
+    accepted = bernoulli(pool.probabilities[pool.sufficient], max(pool.n - pool.n_forced, 0), seed=pool.seed)
+    chosen = pool.sufficient[accepted]
+    return Chosen(indices=tuple(chosen.tolist()), gains=(None,) * (pool.n_forced + len(chosen)))
+
+
+BATCHES: Mapping[BatchRule, Callable[[Pool], Chosen]] = {
+    BatchRule.GREEDY: _by_gain,
+    BatchRule.BERNOULLI: _by_chance,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ControlPool:
+    """Candidates of a round for a strategy that uses no uncertainty.
+
+    Attributes
+    ----------
+    temperatures_K : (n_candidates,) array
+        Target temperature of the trajectory of every candidate, K.
+    hottest_K : float
+        Highest target temperature of all trajectories of the round.
+    n : int
+        Most to choose.
+    seed : int
+    """
+
+    temperatures_K: FloatArray
+    hottest_K: float
+    n: int
+    seed: int
+
+
+CONTROLS: Mapping[Strategy, Callable[[ControlPool], IndexArray]] = {
+    Strategy.RANDOM: lambda pool: random_selection(len(pool.temperatures_K), pool.n, seed=pool.seed),
+    Strategy.HOT: lambda pool: evenly_spaced(pool.temperatures_K, pool.hottest_K, pool.n),
+}
+"""Strategies that use no uncertainty: ascending indices of candidates."""
 
 
 def _check_n(n: int) -> None:

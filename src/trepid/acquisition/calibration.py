@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-FloatArray = NDArray[np.float64]
+from trepid.arrays import FloatArray
 
 
 def interval_half_width(level: float) -> float:

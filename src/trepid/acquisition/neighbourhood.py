@@ -23,15 +23,13 @@ from itertools import combinations
 
 import numpy as np
 from ase.geometry import complete_cell
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.interpolate import BSpline
 from scipy.linalg import lstsq
 from scipy.sparse import csr_matrix
 
+from trepid.arrays import FloatArray, IndexArray
 from trepid.errors import ConfigError, DataError
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
 
 KNOT_SPACING = 0.5
 """Of the splines of a transfer, A."""
@@ -51,8 +49,8 @@ class Pairs:
     n_atoms : int
     """
 
-    first: IntArray
-    second: IntArray
+    first: IndexArray
+    second: IndexArray
     distances: FloatArray
     n_atoms: int
 
@@ -153,14 +151,14 @@ class EnergyTransfer:
     outer: float
     coefficients: FloatArray
 
-    def moved(self, pairs: Pairs, groups: IntArray) -> FloatArray:
+    def moved(self, pairs: Pairs, groups: IndexArray) -> FloatArray:
         """What every atom receives, (n_atoms,), eV; adds up to zero."""
         if not self.coefficients.size:
             return np.zeros(pairs.n_atoms)
         return transfer_features(pairs, groups, n_groups=self.n_groups, outer=self.outer) @ self.coefficients
 
 
-def transfer_features(pairs: Pairs, groups: IntArray, *, n_groups: int, outer: float) -> FloatArray:
+def transfer_features(pairs: Pairs, groups: IndexArray, *, n_groups: int, outer: float) -> FloatArray:
     """What every atom receives per unit of every coefficient, (n_atoms, n_columns); every column adds up to zero."""
     centres = np.arange(outer - 2 * KNOT_SPACING, KNOT_SPACING, -KNOT_SPACING)
     bump = BSpline.basis_element([-2.0, -1.0, 0.0, 1.0, 2.0], extrapolate=False)

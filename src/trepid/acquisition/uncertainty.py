@@ -2,7 +2,7 @@ r"""How unusual the uncertainty of a frame is: the probability P_U, and what may
 
 Vocabulary
 ----------
-measure      one number U >= 0 per frame that says how unsure the model is of it: see `UncertaintyMeasure`
+measure      one number U >= 0 per frame that stands for the uncertainty of the model: see `UncertaintyMeasure`
 walk         molecular dynamics of the present model in equilibrium; its frames say which U is ordinary
 z            (U - mean) / std with mean and std over the walk
 P_U          probability of choosing a frame for its uncertainty, 0 to 1
@@ -16,16 +16,16 @@ walk of the model that measures U.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import erf, erfinv
 
+from trepid.acquisition.choices import UncertaintyMeasure as UncertaintyMeasure
+from trepid.arrays import FloatArray
 from trepid.errors import ConfigError, DataError
-
-FloatArray = NDArray[np.float64]
 
 SHIFT = 2.0
 """Published shift: a frame two standard deviations above the mean of the walk is chosen with probability 1/2."""
@@ -120,17 +120,48 @@ def uncertainty_probability(
     return np.asarray(0.5 * (1.0 + erf((z - shift) / width)), dtype=np.float64)
 
 
-class UncertaintyMeasure(str, Enum):
-    """Which number stands for the uncertainty of a frame."""
+@dataclass(frozen=True, eq=False)
+class FrameSpread:
+    """What a potential says about its uncertainty of one frame; measures take what they need of it.
 
-    ENERGY = "energy"
-    """Standard deviation of the potential energy, eV. Weak where the model learns from forces, and blind to what cancels."""
-    FORCE_MEAN = "force_mean"
-    """Mean over atoms of the force uncertainty, eV/A: a frame that is unusual as a whole (hot, compressed)."""
-    FORCE_MAX = "force_max"
-    """Maximum over atoms of the force uncertainty, eV/A: one atom in a place not seen before. Does not dilute with size."""
-    SIGMA_A = "sigma_a"
-    """Standard deviation over members of sigma^A of the frame, dimensionless: what is uncertain about anharmonicity."""
+    Attributes
+    ----------
+    energy_uncertainty : float, optional
+        eV.
+    forces_uncertainty : (n_atoms, 3) array, optional
+        eV/A. An atom's uncertainty is the Euclidean norm over x, y and z.
+    forces_ensemble : (n_members, n_atoms, 3) array, optional
+        Forces of the members of a committee, or of samples of a posterior, eV/A.
+    harmonic_forces : (n_atoms, 3) array, optional
+        Forces of the harmonic reference, eV/A.
+    """
+
+    energy_uncertainty: float | None = None
+    forces_uncertainty: ArrayLike | None = None
+    forces_ensemble: ArrayLike | None = None
+    harmonic_forces: ArrayLike | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of uncertainty and what it needs.
+
+    Attributes
+    ----------
+    of : callable
+        From a `FrameSpread` to U >= 0; raises DataError where something is missing or of the wrong shape.
+    is_force : bool
+        U is a force, eV/A, and can be compared with the noise of force labels.
+    needs_members : bool
+        Only a potential with members has it; a single Bayesian force field does not.
+    needs_harmonic : bool
+        It needs force constants.
+    """
+
+    of: Callable[[FrameSpread], float]
+    is_force: bool = False
+    needs_members: bool = False
+    needs_harmonic: bool = False
 
 
 def frame_uncertainty(
@@ -141,38 +172,49 @@ def frame_uncertainty(
     forces_ensemble: ArrayLike | None = None,
     harmonic_forces: ArrayLike | None = None,
 ) -> float:
-    """The number that stands for the uncertainty of one frame.
-
-    Parameters
-    ----------
-    measure : UncertaintyMeasure
-    energy_uncertainty : float
-        eV; for 'energy'.
-    forces_uncertainty : (n_atoms, 3) array
-        eV/A; for 'force_mean' and 'force_max'. An atom's is the Euclidean norm over x, y and z.
-    forces_ensemble : (n_members, n_atoms, 3) array
-        Forces of the members of a committee, or of samples of a posterior, eV/A; for 'sigma_a'.
-    harmonic_forces : (n_atoms, 3) array
-        Forces of the harmonic reference, eV/A; for 'sigma_a'.
+    """The number that stands for the uncertainty of one frame; the arguments are those of `FrameSpread`.
 
     Raises
     ------
     DataError
         What the measure needs is missing, or of the wrong shape.
     """
-    wanted = UncertaintyMeasure(measure)
-    if wanted is UncertaintyMeasure.ENERGY:
-        if energy_uncertainty is None:
-            raise DataError("the measure 'energy' needs the energy uncertainty of the frame")
-        return float(energy_uncertainty)
-    if wanted is UncertaintyMeasure.SIGMA_A:
-        if forces_ensemble is None or harmonic_forces is None:
-            raise DataError("the measure 'sigma_a' needs the forces of the members and of the harmonic reference")
-        return sigma_a_spread(forces_ensemble, harmonic_forces)
-    if forces_uncertainty is None:
-        raise DataError(f"the measure '{wanted.value}' needs the force uncertainty of the frame")
-    per_atom = np.linalg.norm(np.asarray(forces_uncertainty, dtype=np.float64), axis=-1)
-    return float(per_atom.mean() if wanted is UncertaintyMeasure.FORCE_MEAN else per_atom.max())
+    spread = FrameSpread(energy_uncertainty, forces_uncertainty, forces_ensemble, harmonic_forces)
+    return MEASURES[UncertaintyMeasure(measure)].of(spread)
+
+
+def _energy(spread: FrameSpread) -> float:
+    if spread.energy_uncertainty is None:
+        raise DataError("the measure 'energy' needs the energy uncertainty of the frame")
+    return float(spread.energy_uncertainty)
+
+
+def _of_atoms(measure: UncertaintyMeasure, spread: FrameSpread) -> FloatArray:
+    if spread.forces_uncertainty is None:
+        raise DataError(f"the measure '{measure}' needs the force uncertainty of the frame")
+    return np.asarray(np.linalg.norm(np.asarray(spread.forces_uncertainty, dtype=np.float64), axis=-1))
+
+
+def _force_mean(spread: FrameSpread) -> float:
+    return float(_of_atoms(UncertaintyMeasure.FORCE_MEAN, spread).mean())
+
+
+def _force_max(spread: FrameSpread) -> float:
+    return float(_of_atoms(UncertaintyMeasure.FORCE_MAX, spread).max())
+
+
+def _sigma_a(spread: FrameSpread) -> float:
+    if spread.forces_ensemble is None or spread.harmonic_forces is None:
+        raise DataError("the measure 'sigma_a' needs the forces of the members and of the harmonic reference")
+    return sigma_a_spread(spread.forces_ensemble, spread.harmonic_forces)
+
+
+MEASURES: Mapping[UncertaintyMeasure, Measure] = {
+    UncertaintyMeasure.FORCE_MAX: Measure(_force_max, is_force=True),
+    UncertaintyMeasure.FORCE_MEAN: Measure(_force_mean, is_force=True),
+    UncertaintyMeasure.ENERGY: Measure(_energy),
+    UncertaintyMeasure.SIGMA_A: Measure(_sigma_a, needs_members=True, needs_harmonic=True),
+}
 
 
 def sigma_a_spread(forces_ensemble: ArrayLike, harmonic_forces: ArrayLike) -> float:

@@ -33,21 +33,22 @@ of the walker whose frames are judged. The horizon's temperature is that of the 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from ase.units import kB
 from numpy.typing import ArrayLike
 
+from trepid.acquisition.choices import Viability
 from trepid.acquisition.neighbourhood import (
     EnergyTransfer,
-    FloatArray,
-    IntArray,
     Neighbourhood,
     fit_transfer,
     transfer_features,
 )
 from trepid.acquisition.uncertainty import MIN_POINTS, WalkStatistics
+from trepid.arrays import FloatArray, IndexArray
 from trepid.errors import ConfigError, DataError
 
 ATTEMPT_FREQUENCY_HZ = 1e13
@@ -388,7 +389,7 @@ def frame_cost(
     return float(costs.max())
 
 
-def _groups(groups: ArrayLike, shape: tuple[int, ...]) -> IntArray:
+def _groups(groups: ArrayLike, shape: tuple[int, ...]) -> IndexArray:
     group = np.asarray(groups)
     if group.shape != shape or group.dtype.kind not in "iu" or group.min(initial=0) < 0:
         raise DataError(
@@ -397,8 +398,113 @@ def _groups(groups: ArrayLike, shape: tuple[int, ...]) -> IntArray:
     return group.astype(np.intp)
 
 
-def _group_means(values: FloatArray, group: IntArray) -> FloatArray:
+def _group_means(values: FloatArray, group: IndexArray) -> FloatArray:
     counts = np.bincount(group)
     if counts.size == 0 or counts.min() == 0:
         raise DataError("every group from 0 up must have an atom")
     return np.asarray(np.bincount(group, weights=values) / counts, dtype=np.float64)
+
+
+# ---------------------------------------------------------------------- the choices
+
+
+@dataclass(frozen=True, eq=False)
+class FrameEnergies:
+    """Energies and positions of frames of one crystal.
+
+    Attributes
+    ----------
+    energies : (n_frames,) array
+        Potential energies, eV.
+    positions : (n_frames, n_atoms, 3) array
+        A.
+    atom_energies : (n_frames, n_atoms) array or None
+        Share of every atom, eV; None where the potential has none.
+    """
+
+    energies: FloatArray
+    positions: FloatArray
+    atom_energies: FloatArray | None
+
+
+@dataclass(frozen=True, eq=False)
+class ViabilityInput:
+    """Candidates of one temperature, and the trajectory by which they are judged.
+
+    Attributes
+    ----------
+    candidates, equilibrium : FrameEnergies
+        The frames to judge; unbiased frames in equilibrium at the same temperature, by the same model.
+    cell : (3, 3) array
+        A.
+    pbc : (3,) array of bool
+    groups : (n_atoms,) array of int
+        Group of every atom from 0 up: its species, or its site.
+    horizon : Horizon
+        At the temperature of the candidates.
+    neighbourhood : Neighbourhood
+    doubt : callable
+        From the number of a candidate and of an atom to the uncertainty of what the surroundings of that atom cost, eV. Called
+        where the cost is above the budget only.
+    """
+
+    candidates: FrameEnergies
+    equilibrium: FrameEnergies
+    cell: FloatArray
+    pbc: ArrayLike
+    groups: IndexArray
+    horizon: Horizon
+    neighbourhood: Neighbourhood
+    doubt: Callable[[int, int], float]
+
+    @property
+    def n(self) -> int:
+        """Number of candidates."""
+        return len(self.candidates.energies)
+
+
+def _always(given: ViabilityInput) -> FloatArray:
+    return np.ones(given.n)
+
+
+def _by_total_energy(given: ViabilityInput) -> FloatArray:
+    if len(given.equilibrium.energies) < MIN_POINTS:
+        return np.ones(given.n)
+    return gaussian_viability(given.candidates.energies, WalkStatistics.of(given.equilibrium.energies))
+
+
+def _by_neighbourhoods(given: ViabilityInput) -> FloatArray:
+    ordinary, judged = given.equilibrium.atom_energies, given.candidates.atom_energies
+    if ordinary is None or judged is None:
+        raise ConfigError(
+            "acquisition.viability horizon needs the share of every atom in the energy, which this potential does not "
+            "give; take gaussian or none"
+        )
+    if len(ordinary) < MIN_POINTS:
+        return np.ones(given.n)
+    statistics = NeighbourhoodStatistics.of_walk(
+        ordinary,
+        given.equilibrium.positions,
+        given.cell,
+        given.pbc,
+        given.groups,
+        neighbourhood=given.neighbourhood,
+    )
+    costs, doubts = np.empty(given.n), np.zeros(given.n)
+    for k in range(given.n):
+        of_atoms = neighbourhood_costs(
+            judged[k], given.candidates.positions[k], given.cell, given.pbc, given.groups, statistics
+        )
+        atom = int(np.argmax(of_atoms))
+        costs[k] = of_atoms[atom]
+        if costs[k] > given.horizon.budget:
+            doubts[k] = given.doubt(k, atom)
+    return horizon_viability(costs, given.horizon, energy_uncertainty=doubts)
+
+
+VIABILITIES: Mapping[Viability, Callable[[ViabilityInput], FloatArray]] = {
+    Viability.HORIZON: _by_neighbourhoods,
+    Viability.GAUSSIAN: _by_total_energy,
+    Viability.NONE: _always,
+}
+"""P_E of the candidates, (n,), 0 to 1; 1 where the equilibrium is shorter than MIN_POINTS frames."""

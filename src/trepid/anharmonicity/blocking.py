@@ -14,11 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from trepid.arrays import FloatArray
 from trepid.errors import DataError
-
-FloatArray = NDArray[np.float64]
 
 MIN_BLOCKS = 8
 """Fewer blocks do not give an error worth the name: it would itself be uncertain by more than a quarter."""

@@ -6,19 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trepid.anharmonicity.finite_displacements import harmonic_reference
 from trepid.anharmonicity.force_source import ForceSource, force_function
 from trepid.anharmonicity.measure import sigma_a
+from trepid.arrays import FloatArray
 from trepid.errors import ConfigError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from trepid.anharmonicity.harmonic import HarmonicReference
-
-FloatArray = NDArray[np.float64]
 
 
 def forces_of_frames(
@@ -82,7 +80,7 @@ def ensemble_sigma_a(
         at rest is not exactly the reference's: the harmonic forces include the residual ones, F2 = F(0) - Phi u, which is the
         expansion about its own minimum. False: force constants of `reference` for all.
     displacement_A : float
-        As in `HarmonicReference.from_potential`.
+        As in `harmonic_reference`.
     after_each : callable, optional
         Called after every force field.
 

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase.build import make_supercell
-from numpy.typing import NDArray
 
 from trepid.anharmonicity.force_source import ForceSource, force_function
 from trepid.anharmonicity.harmonic import HarmonicReference
 from trepid.anharmonicity.matching import match_atoms
-from trepid.anharmonicity.phonopy_files import MATCH_A, force_constants_of, make_phonon, to_ase, to_phonopy
+from trepid.anharmonicity.phonopy_objects import MATCH_A, atoms_of, force_constants_of, make_phonon, phonopy_cell
+from trepid.arrays import IntArray
 from trepid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -30,9 +29,7 @@ RESIDUAL_FORCE_eV_per_A = 0.01
 """Above this a structure at rest is not relaxed enough, and a warning says so."""
 
 
-def build_supercell(
-    crystal: Atoms, supercell: Sequence[int] | Sequence[Sequence[int]]
-) -> tuple[Atoms, NDArray[np.int64]]:
+def build_supercell(crystal: Atoms, supercell: Sequence[int] | Sequence[Sequence[int]]) -> tuple[Atoms, IntArray]:
     """Supercell in the order ASE gives it, and its matrix, whose rows are the new cell vectors in the old ones.
 
     Raises
@@ -40,6 +37,8 @@ def build_supercell(
     ConfigError
         `supercell` is neither three whole numbers of 1 or more nor a 3x3 matrix of whole numbers with positive determinant.
     """
+    from ase.build import make_supercell
+
     matrix = np.array(supercell)
     right = "give three whole numbers of 1 or more, such as 2 2 2, or a 3x3 matrix of whole numbers"
     if matrix.dtype.kind not in "iu" or matrix.shape not in ((3,), (3, 3)):
@@ -100,12 +99,12 @@ def harmonic_reference(
     if bare.cell.rank != 3:
         raise DataError("phonons need three cell vectors; give a sheet or a wire empty space around it")
     atoms, matrix = build_supercell(bare, supercell)
-    phonon = make_phonon(to_phonopy(bare), matrix.T, symprec=symprec)
+    phonon = make_phonon(phonopy_cell(bare), matrix.T, symprec=symprec)
     phonon.generate_displacements(distance=displacement_A)
     forces_of = force_function(source)
 
     # Computed in phonopy's order and cell, with the periodicity and whatever else the crystal carries.
-    sites = match_atoms(to_ase(phonon.supercell), atoms, tolerance_A=MATCH_A, where="the supercell of phonopy")
+    sites = match_atoms(atoms_of(phonon.supercell), atoms, tolerance_A=MATCH_A, where="the supercell of phonopy")
     ours = np.argsort(sites)
     rest = forces_of(atoms)[sites]
     residual = float(np.linalg.norm(rest, axis=1).max())

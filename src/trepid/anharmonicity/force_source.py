@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
-from numpy.typing import NDArray
 
+from trepid.arrays import FloatArray
 from trepid.data.frames import LabelKeys
 from trepid.errors import ConfigError
 from trepid.potentials.base import Potential, Uncertainty
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from trepid.potentials.bayesian.spline_potential import SplinePotential
 
-
-FloatArray = NDArray[np.float64]
 
 ForceSource: TypeAlias = Union[Potential, "SplinePotential", Reference, "Calculator"]
 """A potential or one of its posterior samples, a reference, or an ASE calculator."""

@@ -11,29 +11,25 @@ residual force    the largest force on an atom of the supercell at rest; not zer
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.geometry import find_mic
 from ase.neighborlist import neighbor_list
-from numpy.typing import NDArray
 
 from trepid.anharmonicity.matching import match_atoms, require_same_cell
 from trepid.anharmonicity.modes import Modes, modes_of
+from trepid.arrays import FloatArray, IntArray
 from trepid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from trepid.anharmonicity.force_source import ForceSource
 
 logger = logging.getLogger(__name__)
 
-FloatArray = NDArray[np.float64]
 
 ASYMMETRY = 1e-3
 """Phi may differ from its transpose, and its rows from a sum of zero, by this part of its largest element."""
@@ -64,7 +60,7 @@ class HarmonicReference:
     supercell: Atoms
     force_constants: FloatArray
     unitcell: Atoms | None = None
-    supercell_matrix: NDArray[np.int64] = field(default_factory=lambda: np.eye(3, dtype=np.int64))
+    supercell_matrix: IntArray = field(default_factory=lambda: np.eye(3, dtype=np.int64))
     residual_force_eV_per_A: float | None = None
     follow: tuple[str, ...] = ()
 
@@ -104,39 +100,13 @@ class HarmonicReference:
         object.__setattr__(self, "force_constants", phi)
         object.__setattr__(self, "supercell", bare)
 
-    @classmethod
-    def from_phonopy(
-        cls,
-        path: str | Path,
-        *,
-        force_sets: str | Path | None = None,
-        force_constants: str | Path | None = None,
-    ) -> HarmonicReference:
-        """Read phonopy's own files; see `trepid.anharmonicity.phonopy_files.read_phonopy`."""
-        from trepid.anharmonicity.phonopy_files import read_phonopy
-
-        return read_phonopy(path, force_sets=force_sets, force_constants=force_constants)
-
-    @classmethod
-    def from_potential(
-        cls,
-        crystal: Atoms,
-        supercell: Sequence[int] | Sequence[Sequence[int]],
-        source: ForceSource,
-        *,
-        displacement_A: float = 0.01,
-        symprec: float = 1e-5,
-    ) -> HarmonicReference:
-        """Finite displacements through phonopy; see `trepid.anharmonicity.finite_displacements.harmonic_reference`."""
-        from trepid.anharmonicity.finite_displacements import harmonic_reference
-
-        return harmonic_reference(crystal, supercell, source, displacement_A=displacement_A, symprec=symprec)
-
-    def write_phonopy(self, path: str | Path) -> None:
-        """Write phonopy's own file, by custom phonopy_params.yaml; `phonopy.load(path)` reads it."""
-        from trepid.anharmonicity.phonopy_files import write_phonopy
-
-        write_phonopy(self, path)
+    def __repr__(self) -> str:
+        atoms, follow = self.supercell, f", drift of {' and '.join(self.follow)}" if self.follow else ""
+        largest = float(np.abs(self.force_constants).max())
+        return (
+            f"HarmonicReference({atoms.get_chemical_formula()}, {len(atoms)} atoms, force constants up to "
+            f"{largest:.3g} eV/A^2{follow})"
+        )
 
     @property
     def matrix(self) -> FloatArray:
@@ -152,7 +122,7 @@ class HarmonicReference:
     @cached_property
     def modes(self) -> Modes:
         """Modes of the supercell without the translations."""
-        return modes_of(self)
+        return modes_of(self.matrix, self.supercell.get_masses())
 
     @property
     def frequencies_THz(self) -> FloatArray:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from trepid.arrays import FloatArray, IntArray
 from trepid.errors import DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 CELL_TOLERANCE = 1e-3
 """Cells are the same when their vectors differ by this part of the longest one at most."""

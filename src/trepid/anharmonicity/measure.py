@@ -20,9 +20,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trepid.anharmonicity.blocking import BlockError, block_error
+from trepid.arrays import FloatArray
 from trepid.errors import DataError, NumericsError
-
-FloatArray = NDArray[np.float64]
 
 NO_FORCE_eV_per_A = 1e-9
 """Root mean square below which forces count as zero: the crystal at rest has only rounding errors."""

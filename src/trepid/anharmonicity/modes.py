@@ -12,18 +12,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
 
 import ase.units
 import numpy as np
-from numpy.typing import NDArray
 
+from trepid.arrays import FloatArray
 from trepid.errors import ConfigError, NumericsError
-
-if TYPE_CHECKING:
-    from trepid.anharmonicity.harmonic import HarmonicReference
-
-FloatArray = NDArray[np.float64]
 
 SOFT_THz = 0.05
 """Frequencies below this, imaginary ones included, bound nothing: rounding of forces can make them either sign."""
@@ -116,12 +110,19 @@ class Modes:
         return np.tensordot(coordinates, self.vectors, axes=1) / np.sqrt(self.masses)[:, None]
 
 
-def modes_of(reference: HarmonicReference) -> Modes:
-    """Diagonalise the mass-weighted force constants of a supercell."""
-    masses = reference.supercell.get_masses()
+def modes_of(matrix: FloatArray, masses: FloatArray) -> Modes:
+    """Diagonalise the mass-weighted force constants of a supercell.
+
+    Parameters
+    ----------
+    matrix : (3 n_atoms, 3 n_atoms) array
+        Force constants, eV/A^2.
+    masses : (n_atoms,) array
+        amu.
+    """
     n = len(masses)
     root = np.repeat(np.sqrt(masses), 3)
-    dynamical = reference.matrix / np.outer(root, root)
+    dynamical = matrix / np.outer(root, root)
     dynamical = 0.5 * (dynamical + dynamical.T)
     translations = np.zeros((3 * n, 3))
     for axis in range(3):

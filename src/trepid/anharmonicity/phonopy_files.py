@@ -5,42 +5,29 @@ Vocabulary
 phonopy_params.yaml   cells, displacements, forces and force constants in one file; what `phonopy.load` reads
 phonopy.yaml          cells only, or cells and displacements; forces are in FORCE_SETS, force constants in FORCE_CONSTANTS
                       or force_constants.hdf5 beside it
-compact               force constants of the atoms of one primitive cell only, (n_primitive, n, 3, 3)
 
-Files are looked for beside the yaml file, never in the current directory. Non-analytical corrections (BORN) are left out:
-sigma^A compares forces in one supercell, and the force constants of that supercell hold what its periodic images do.
+Files are looked for beside the yaml file, never in the current directory. Non-analytical corrections (BORN) are left out, for
+the reason in `trepid.anharmonicity.phonopy_objects`.
 """
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from ase import Atoms
-from numpy.typing import NDArray
 
 from trepid.anharmonicity.harmonic import HarmonicReference
-from trepid.anharmonicity.matching import match_atoms
+from trepid.anharmonicity.phonopy_objects import force_constants_of, make_phonon, reference_of, require_ev, to_phonopy
+from trepid.arrays import FloatArray
 from trepid.data.atomic import write_text_atomic
 from trepid.errors import DataError
-
-if TYPE_CHECKING:
-    from phonopy import Phonopy
-    from phonopy.structure.atoms import PhonopyAtoms
-
-FloatArray = NDArray[np.float64]
 
 YAML_NAMES = ("phonopy_params.yaml", "phonopy.yaml", "phonopy_disp.yaml")
 """Looked for in a folder, in this order."""
 FORCE_CONSTANT_NAMES = ("FORCE_CONSTANTS", "force_constants.hdf5")
 FORCE_SET_NAMES = ("FORCE_SETS",)
-MATCH_A = 0.01
-"""Positions of phonopy's supercell and ours agree within this."""
-
-# phonopy keeps the numbers of a calculation in the units of its code; these work in eV and A.
-_EV_CODES = (None, "vasp", "aims", "castep", "crystal", "lammps", "pwmat")
 
 
 def read_phonopy(
@@ -74,8 +61,7 @@ def read_phonopy(
         content.read(str(file))
     if content.unitcell is None:
         raise DataError(f"{file}: no unit cell in it; give phonopy_params.yaml, phonopy.yaml or phonopy_disp.yaml")
-    if content.calculator not in _EV_CODES:
-        raise DataError(f"{file}: in the units of {content.calculator}; convert it to eV and A first")
+    require_ev(content.calculator, str(file))
     matrix = np.eye(3, dtype=int) if content.supercell_matrix is None else np.array(content.supercell_matrix)
     with _as_data_error(file):
         phonon = make_phonon(content.unitcell, matrix, primitive_matrix=content.primitive_matrix)
@@ -97,13 +83,7 @@ def read_phonopy(
                 f"{file}: neither force constants nor forces, in it or beside it ({', '.join(FORCE_CONSTANT_NAMES)}, FORCE_SETS)"
             )
         constants = force_constants_of(phonon, dataset)
-    return HarmonicReference(
-        supercell=to_ase(phonon.supercell),
-        force_constants=_full(phonon, np.asarray(constants, dtype=np.float64), file),
-        unitcell=to_ase(phonon.unitcell),
-        # phonopy's matrix has the new cell vectors as columns.
-        supercell_matrix=np.array(phonon.supercell_matrix, dtype=np.int64).T,
-    )
+    return reference_of(phonon, constants, where=str(file))
 
 
 def write_phonopy(reference: HarmonicReference, path: str | Path) -> None:
@@ -116,63 +96,13 @@ def write_phonopy(reference: HarmonicReference, path: str | Path) -> None:
     DataError
         The supercell of `reference` is not the one its unit cell and matrix make, or the file cannot be written.
     """
-    unitcell = reference.supercell if reference.unitcell is None else reference.unitcell
-    matrix = np.eye(3, dtype=int) if reference.unitcell is None else np.asarray(reference.supercell_matrix).T
-    phonon = make_phonon(to_phonopy(unitcell), matrix)
-    ours = match_atoms(
-        to_ase(phonon.supercell),
-        reference.supercell,
-        tolerance_A=MATCH_A,
-        where="the supercell of phonopy",
-        names="the harmonic reference",
-    )
-    phonon.force_constants = np.ascontiguousarray(reference.force_constants[np.ix_(ours, ours)])
+    phonon = to_phonopy(reference)
     settings = {"force_constants": True, "force_sets": False, "displacements": False}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "phonopy_params.yaml"
         phonon.save(str(file), settings=settings)
         text = file.read_text(encoding="utf-8")
     write_text_atomic(path, text)
-
-
-def make_phonon(
-    unitcell: PhonopyAtoms, matrix: NDArray[np.int64], *, primitive_matrix: Any = None, symprec: float = 1e-5
-) -> Phonopy:
-    """Phonopy object; `matrix` has the new cell vectors as columns, the primitive cell is found by symmetry if not given."""
-    from phonopy import Phonopy
-    from phonopy.structure.cells import guess_primitive_matrix
-
-    if primitive_matrix is None:
-        # What "auto" does, and what phonopy's major versions 2 to 4 all do with a matrix, each without a remark.
-        primitive_matrix = guess_primitive_matrix(unitcell, symprec=symprec)
-    return Phonopy(unitcell, matrix, primitive_matrix=primitive_matrix, symprec=symprec)
-
-
-def force_constants_of(phonon: Phonopy, dataset: Any) -> FloatArray:
-    """Force constants (n, n, 3, 3) of displacements and forces in phonopy's form, symmetrised, eV/A^2."""
-    phonon.dataset = dataset
-    phonon.produce_force_constants(show_drift=False)
-    phonon.symmetrize_force_constants(show_drift=False)
-    return np.array(phonon.force_constants, dtype=np.float64)
-
-
-def to_ase(cell: PhonopyAtoms) -> Atoms:
-    """Cell of phonopy as Atoms, periodic, masses included."""
-    return Atoms(
-        symbols=cell.symbols, scaled_positions=cell.scaled_positions, cell=cell.cell, masses=cell.masses, pbc=True
-    )
-
-
-def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
-    """Atoms as cell of phonopy, masses included."""
-    from phonopy.structure.atoms import PhonopyAtoms
-
-    return PhonopyAtoms(
-        symbols=atoms.get_chemical_symbols(),
-        cell=atoms.cell.array,
-        scaled_positions=atoms.get_scaled_positions(wrap=False),
-        masses=atoms.get_masses(),
-    )
 
 
 def _yaml_file(path: Path) -> Path:
@@ -212,32 +142,6 @@ def _read_constants(file: Path) -> FloatArray:
             raise DataError(f"{file}: force constants in {unit}; eV/angstrom^2 is expected")
         return np.asarray(constants, dtype=np.float64)
     return np.asarray(parse_FORCE_CONSTANTS(str(file)), dtype=np.float64)
-
-
-def _full(phonon: Phonopy, constants: FloatArray, file: Path) -> FloatArray:
-    """Force constants between all pairs, from compact ones by the translations of the primitive cell."""
-    n, primitive = len(phonon.supercell), phonon.primitive
-    if constants.shape == (n, n, 3, 3):
-        return constants
-    n_primitive = len(primitive.p2s_map)
-    if constants.shape != (n_primitive, n, 3, 3):
-        raise DataError(
-            f"{file}: force constants have shape {constants.shape}; ({n}, {n}, 3, 3), or ({n_primitive}, {n}, 3, 3) in the "
-            "compact form, is expected"
-        )
-    atoms = to_ase(phonon.supercell)
-    full = np.empty((n, n, 3, 3))
-    row_of = {int(atom): row for row, atom in enumerate(primitive.p2s_map)}
-    maps: dict[bytes, NDArray[np.int64]] = {}
-    for i, origin in enumerate(int(k) for k in primitive.s2p_map):
-        shift = atoms.positions[i] - atoms.positions[origin]
-        key = np.mod(np.round(atoms.cell.scaled_positions(shift), 4), 1.0).tobytes()
-        if key not in maps:
-            shifted = atoms.copy()
-            shifted.positions -= shift
-            maps[key] = match_atoms(shifted, atoms, tolerance_A=MATCH_A, where="a shifted supercell")
-        full[i] = constants[row_of[origin]][maps[key]]
-    return full
 
 
 class _as_data_error:  # noqa: N801 (reads as what it does)

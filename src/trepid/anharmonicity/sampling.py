@@ -18,7 +18,8 @@ from trepid.errors import ConfigError
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from trepid.anharmonicity.harmonic import FloatArray, HarmonicReference
+    from trepid.anharmonicity.harmonic import HarmonicReference
+    from trepid.arrays import FloatArray
 
 
 EQUAL = 1e-6

@@ -1,1 +1,1 @@
-"""The command line: one file per verb. Imports wait until a verb runs, so that `trepid --help` is instant."""
+"""The command line: one file per verb. A verb imports what it needs when it runs, so that `trepid --help` is fast."""

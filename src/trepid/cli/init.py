@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 LINE = 110
 """Width of the comments."""
 ATOMS_WANTED = 64
-"""Size of the cell suggested for a crystal of the user's: small enough to label often, large enough to move in."""
+"""Number of atoms of the suggested cell: few enough for cheap labels, enough for small finite-size effects."""
 LEAST_WIDTH_A = 9.0
-"""Least distance between an atom and its own image in the suggested cell, A."""
+"""Smallest distance between an atom and its periodic image in the suggested cell, A."""
 
 
 class Mode(str, Enum):
-    """How a campaign learns."""
+    """Mode of a campaign."""
 
     ON_THE_FLY = "on-the-fly"
     ROUNDS = "rounds"
@@ -44,10 +44,12 @@ def command(
     structure: Annotated[
         Path | None, typer.Argument(metavar="[STRUCTURE]", help="Crystal in any format ASE reads.", show_default=False)
     ] = None,
-    example: Annotated[Example | None, typer.Option(help="Write a ready example with its structure instead.")] = None,
+    example: Annotated[Example | None, typer.Option(help="Write an example and its structure instead.")] = None,
     mode: Annotated[
         Mode,
-        typer.Option(help="on-the-fly: one walker that asks at once; rounds: explore, choose a batch, label, retrain."),
+        typer.Option(
+            help="on-the-fly: one trajectory, labels one by one; rounds: many trajectories, labels in batches."
+        ),
     ] = Mode.ON_THE_FLY,
     output: Annotated[Path, typer.Option("--output", "-o", help="Campaign file to write.")] = Path("campaign.yaml"),
 ) -> None:
@@ -80,7 +82,7 @@ def command(
         values = _for_rounds(values)
     write_text_atomic(output, annotated_campaign(values, mode=mode))
     load_campaign(output)
-    say(f"wrote {output}; look it over, then: trepid check {output} && trepid learn {output}")
+    say(f"wrote {output}; edit it, then: trepid check {output} && trepid learn {output}")
 
 
 _STAGES: list[dict[str, Any]] = [
@@ -90,7 +92,7 @@ _STAGES: list[dict[str, Any]] = [
 
 
 def _for_rounds(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same system learned in rounds: walkers at the temperatures that the stages of an example reach."""
+    """The same system learned in rounds, with trajectories at the temperatures of the stages of an example."""
     dynamics = dict(values["dynamics"])
     ends: list[float] = []
     for stage in dynamics.pop("stages"):
@@ -164,7 +166,7 @@ def _widths(atoms: Atoms) -> list[float]:
 def annotated_campaign(values: Mapping[str, Any], *, mode: Mode = Mode.ON_THE_FLY) -> str:
     """Write a campaign file as text: every section and key with its description, defaults where `values` says nothing.
 
-    The text is made from the settings classes, so it cannot fall behind them. Keys without a default are commented out.
+    The text is made from the settings classes, so the two always agree. Keys without a default are commented out.
 
     Parameters
     ----------
@@ -181,7 +183,7 @@ def annotated_campaign(values: Mapping[str, Any], *, mode: Mode = Mode.ON_THE_FL
         values = {"mode": mode.value, **values}
     usual = {"reference": TBLiteSettings, "potential": PotentialSettings, "start": DisplacedStart}
     lines = [
-        "# A learning campaign: `trepid learn` runs it, and resumes it when started again.",
+        "# A learning campaign: `trepid learn` runs and resumes it.",
         "# Paths are relative to this file.",
     ]
     for name, field in MODES[mode.value].model_fields.items():
@@ -194,20 +196,22 @@ def annotated_campaign(values: Mapping[str, Any], *, mode: Mode = Mode.ON_THE_FL
         else:
             lines.append(f"{name}: {_yaml(values.get(name, field.get_default(call_default_factory=True)))}")
         if name == "reference":
-            lines += _OTHER_REFERENCES.splitlines()
+            lines += _other_references()
         if mode is Mode.ROUNDS and name in _OTHER_KINDS:
             lines += _OTHER_KINDS[name].splitlines()
     return "\n".join(lines) + "\n"
 
 
-_OTHER_REFERENCES = """\
-# Density functional theory instead (pip install 'trepid[gpaw]'):
-#   engine: gpaw
-#   parameters: {mode: {name: pw, ecut: 300}, xc: PBE, kpts: [2, 2, 2]}
-# Any other ASE calculator, by name or as package.module:Class:
-#   engine: ase
-#   calculator: aims
-#   parameters: {xc: pbesol, species_dir: /path/to/species_defaults/defaults_2020/light}"""
+def _other_references() -> list[str]:
+    """Comment lines with the engines besides the default."""
+    from trepid.config import REFERENCE_SETTINGS
+
+    lines: list[str] = []
+    for settings in REFERENCE_SETTINGS:
+        if settings.example is not None:
+            title, text = settings.example
+            lines += [f"# {title}", *(f"#   {line}" for line in text.splitlines())]
+    return lines
 
 
 _OTHER_KINDS = {
@@ -248,6 +252,8 @@ def _comment(text: str, indent: str = "") -> list[str]:
 def _yaml(value: Any) -> str:
     import yaml
 
+    if isinstance(value, Enum):
+        value = value.value
     plain = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
     return (
         yaml.safe_dump(plain, default_flow_style=True, width=10_000, sort_keys=False)

@@ -1,4 +1,4 @@
-"""`trepid learn`: run a learning campaign, or go on with it."""
+"""`trepid learn`: run or resume a learning campaign."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check settings, structure and reference; run and write nothing.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Run a learning campaign, or go on with it: molecular dynamics that asks the reference where it does not know.
+    """Run or resume a learning campaign: molecular dynamics on the model; frames of high force uncertainty are labelled.
 
-    The campaign file says how: on the fly, one walker that asks at once; or in rounds, walkers that explore, a batch that is
-    chosen and labelled, a model that is trained again.
+    The campaign file gives the mode. On the fly: one trajectory; a frame whose force uncertainty exceeds the threshold is
+    labelled and trained on at once. In rounds: several trajectories, then a batch of their frames is selected, labelled and
+    trained on.
 
-    The same command resumes a campaign after an interruption of any kind, and ends at once when nothing is left to do.
-    Exit code 4 where the dynamics left reality again and again, 5 where labels failed, 130 where it was interrupted.
+    The same command resumes a campaign after any interruption, and ends at once when the campaign is complete.
+    Exit code 4: the dynamics became unstable repeatedly. 5: labels or a backend failed. 130: interrupted.
     """
     from trepid.cli.check import look_over_campaign
     from trepid.config import load_campaign

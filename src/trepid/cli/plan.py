@@ -1,4 +1,4 @@
-"""`trepid plan`: labels, core-hours and days that a campaign will still take."""
+"""`trepid plan`: labels, core-hours and days that a campaign still needs."""
 
 from __future__ import annotations
 
@@ -22,29 +22,32 @@ def command(
     ],
     target: Annotated[
         float | None,
-        typer.Option("--target", min=0.0, help="Force error on new labels to be reached, meV/A."),
+        typer.Option("--target", min=0.0, help="Force error on new labels to reach, meV/A."),
     ] = None,
     label_seconds: Annotated[
-        float | None, typer.Option("--label-seconds", min=0.0, help="Time of one label, s, where none is measured yet.")
+        float | None, typer.Option("--label-seconds", min=0.0, help="Time of one label, s, if none is measured yet.")
     ] = None,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Label one displaced crystal now, to measure the time of a label.")
+        bool, typer.Option("--measure", help="Label one displaced crystal now to measure the time of a label.")
     ] = False,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="Labels computed at a time in rounds; the campaign's own by default."),
+        typer.Option(
+            "--workers", min=1, help="Labels computed in parallel in rounds; as in the campaign file by default."
+        ),
     ] = None,
-    cores: Annotated[int, typer.Option("--cores", min=1, help="Cores that one label occupies.")] = 1,
+    cores: Annotated[int, typer.Option("--cores", min=1, help="Cores used by one label.")] = 1,
     json: options.Json = False,
 ) -> None:
     """Forecast a campaign: labels, core-hours and days still needed, with an interval of 90 % probability.
 
-    Before it begins: from the time of one label and what such campaigns have taken. Once it goes on: from its own label
-    times, calls and errors. Where those do not support a forecast, the answer is "cannot tell yet", and why.
+    Before the campaign: from the time of one label and from the labels of comparable campaigns. During it: from its own
+    label times, label requests and errors. If the data do not support a forecast, the answer is "cannot tell yet" with the
+    reason.
     """
     from dataclasses import asdict
 
-    from trepid.report.forecast import Interval
+    from trepid.report.forecast import CannotTell, Interval
     from trepid.report.plan import plan_campaign
 
     where = "as given"
@@ -72,7 +75,7 @@ def command(
             "learning_curve": None
             if curve is None
             else {"reason": curve.reason}
-            if hasattr(curve, "reason")
+            if isinstance(curve, CannotTell)
             else {"a_eV_per_A": curve.a, "b": curve.b, "c_eV_per_A": curve.c, "n_points": curve.n_points},
             "seconds_per_label": None if plan.label_time is None else asdict(plan.label_time.seconds),
             "seconds_per_label_source": None if plan.label_time is None else plan.label_time.source,
@@ -94,19 +97,19 @@ def command(
         spread = "" if time.n < 2 else f" ({_number(time.seconds.low)} to {_number(time.seconds.high)})"
         tries = "" if time.attempts < 1.005 else f", {time.attempts:.2f} attempts each"
         rows.append(("time of a label", f"{_number(time.seconds.expected)} s{spread}{tries}, {time.source}"))
-    rows.append(("labels to its end", _words(plan.labels_to_end, whole=True)))
+    rows.append(("labels to the end", _words(plan.labels_to_end, whole=True)))
     if plan.labels_to_target is not None and plan.target_eV_per_A is not None:
         rows.append((f"to {1000 * plan.target_eV_per_A:g} meV/A", _words(plan.labels_to_target, whole=True)))
     if isinstance(plan.core_hours, Interval) and isinstance(plan.days, Interval):
-        rows.append(("core-hours of labels", f"{_words(plan.core_hours)}, {plan.cores} core(s) a label"))
-        rows.append(("time", f"{_duration(plan.days)}, {plan.workers} label(s) at a time"))
+        rows.append(("core-hours of labels", f"{_words(plan.core_hours)}, {plan.cores} core(s) per label"))
+        rows.append(("time", f"{_duration(plan.days)}, {plan.workers} label(s) in parallel"))
     emit_table(rows)
     for note in plan.notes:
         emit(f"  {note}")
 
 
 def _measure(source: Path) -> float:
-    """Label one displaced crystal of a campaign; seconds it took."""
+    """Label one displaced crystal of a campaign and return the time it took, s."""
     import time
 
     from trepid.campaign.initial import build_crystal, initial_frames
@@ -127,14 +130,14 @@ def _measure(source: Path) -> float:
 
 
 def _words(value: Interval | CannotTell, *, whole: bool = False) -> str:
-    """An interval with its ends, or why there is none."""
+    """An interval with its ends, or the reason why there is none."""
     from trepid.report.forecast import CannotTell
 
     if isinstance(value, CannotTell):
         return f"cannot tell yet: {value.reason}"
 
     def number(x: float) -> str:
-        return "more than can be told" if not math.isfinite(x) else f"{x:.0f}" if whole else _number(x)
+        return "more than can be forecast" if not math.isfinite(x) else f"{x:.0f}" if whole else _number(x)
 
     if value.low == value.high:
         return number(value.expected)

@@ -18,9 +18,9 @@ def command(
     ] = None,
     force: options.Force = False,
 ) -> None:
-    """Write what a learning run did, and how far its model can be believed, as one HTML file that works offline.
+    """Write the results of a learning run and the accuracy and calibration of its model as one offline HTML file.
 
-    RUN/report.html belongs to the run and is renewed; a file named with --output is replaced with --force only.
+    RUN/report.html is overwritten; a file named with --output is overwritten only with --force.
     """
     from trepid.report import write_report
 

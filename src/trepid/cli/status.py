@@ -1,4 +1,4 @@
-"""`trepid status`: how far a learning run has got."""
+"""`trepid status`: progress of a learning run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trepid.cli.output import emit_json, emit_table
 
 
 def command(run: options.RunDirectory, json: options.Json = False) -> None:
-    """Tell how far a learning run has got: labels, simulated time, failures, noise, why it stopped."""
+    """Show the progress of a learning run: labels, simulated time, failures, residual noise, reason of its end."""
     from trepid.evaluation import summarise
     from trepid.runs.reading import read_run
 
@@ -53,18 +53,21 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
         emit_json(facts)
         return
     rows = [
-        ("state", "going on or cut short; 'trepid learn' resumes it" if stop_reason is None else stop_reason),
-        *([("rounds", f"{facts['n_rounds']} complete, beside the start")] if rounds else []),
-        ("labels", f"{facts['n_labels']} ({facts['n_labels_on_call']} on call, {facts['n_failures']} failed attempts)"),
+        ("state", "running or interrupted; 'trepid learn' resumes it" if stop_reason is None else stop_reason),
+        *([("rounds", f"{facts['n_rounds']} complete, not counting the start")] if rounds else []),
+        (
+            "labels",
+            f"{facts['n_labels']} ({facts['n_labels_on_call']} after the start, {facts['n_failures']} failed attempts)",
+        ),
         ("molecular dynamics", f"{record.time_ps:.3f} ps"),
         (
             "time",
             f"{record.seconds_labelling:.1f} s labelling, {record.seconds_training:.1f} s training"
-            + (f", {record.seconds_walking:.1f} s walking" if rounds else ""),
+            + (f", {record.seconds_walking:.1f} s trajectories" if rounds else ""),
         ),
     ]
     if training is not None and training.noise_forces:
-        rows.append(("noise of forces", f"{1000 * training.noise_forces:.2f} meV/A"))
+        rows.append(("residual noise of forces", f"{1000 * training.noise_forces:.2f} meV/A"))
     if figures is not None:
         rows.append(("force MAE before training", f"{1000 * figures.forces_mae:.2f} meV/A"))
     if rounds and last is not None and last.test is not None:

@@ -1,7 +1,7 @@
 """The campaign file as typed models: every setting of `trepid learn`, with its unit, its default and its range.
 
-A campaign is one YAML file. `load_campaign` reads it, resolves its paths against the folder the file lies in and turns
-every problem into one line that names the file, the key, the value found and what would be right. An unknown key is an
+A campaign is one YAML file. `load_campaign` reads it, resolves its paths against the folder of the file and reports
+every problem in one line that names the file, the key, the value found and what would be right. An unknown key is an
 error. `campaign_schema` gives the same models as a JSON schema, for editors.
 """
 
@@ -15,11 +15,13 @@ from trepid.config.loading import load_campaign
 from trepid.config.output import OutputSettings, RoundsOutputSettings
 from trepid.config.potential import CommitteeSettings, PotentialSettings, RoundsPotentialSettings
 from trepid.config.reference import (
+    REFERENCE_SETTINGS,
     ASECalculatorSettings,
     GPAWSettings,
     LAMMPSSettings,
     ReferenceSettings,
     TBLiteSettings,
+    engine_of,
 )
 from trepid.config.rounds import (
     AcquisitionSettings,
@@ -38,6 +40,7 @@ from trepid.config.structure import StructureSettings
 __all__ = [
     "DEFAULT_THRESHOLD_NOISE",
     "MODES",
+    "REFERENCE_SETTINGS",
     "ASECalculatorSettings",
     "AcquisitionSettings",
     "AnyCampaign",
@@ -69,5 +72,6 @@ __all__ = [
     "TBLiteSettings",
     "WalkerSettings",
     "campaign_schema",
+    "engine_of",
     "load_campaign",
 ]

@@ -1,7 +1,9 @@
-"""What all settings share: frozen, closed and finite, with numbers that are numbers."""
+"""Base of all settings: frozen, closed and finite; a truth value is not accepted as a number."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -25,8 +27,8 @@ Retries: TypeAlias = Annotated[Natural, Field(description="Further attempts at a
 CheckLabels: TypeAlias = Annotated[
     bool,
     Field(
-        description="Hold every label against the model and the other labels before it is trained on; one that looks "
-        "corrupted is computed once more, and believed if that gives the same."
+        description="Compare every label with the model and the other labels before it is trained on. A suspicious label is "
+        "computed once more, and accepted if the second computation agrees."
     ),
 ]
 
@@ -37,12 +39,23 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=False)
 
 
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation of a setting with fixed choices: its schema lists them in place, not as a definition of its own."""
+
+    choices: type[Enum]
+
+    def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
+        """Schema of the setting."""
+        return {"type": "string", "enum": [choice.value for choice in self.choices]}
+
+
 def is_missing(path: Path, info: ValidationInfo) -> bool:
     """Whether a file that a campaign file names is missing; never true where only the settings are read."""
     return (info.context or {}).get("require_files", True) and not path.is_file()
 
 
 def resolve(value: Path, info: ValidationInfo) -> Path:
-    """Absolute form of a path that stands in a campaign file: relative ones are taken from the folder it lies in."""
+    """Absolute form of a path in a campaign file; relative paths start at the folder of the file."""
     directory = (info.context or {}).get("directory", Path.cwd())
     return Path(directory / value.expanduser()).resolve()

@@ -12,7 +12,7 @@ from trepid.config.dynamics import DynamicsSettings
 from trepid.config.learning import LearningSettings
 from trepid.config.output import OutputSettings, RoundsOutputSettings
 from trepid.config.potential import PotentialSettings, RoundsPotentialSettings
-from trepid.config.reference import ReferenceSettings, TBLiteSettings
+from trepid.config.reference import REFERENCE_SETTINGS, ReferenceSettings, TBLiteSettings, engine_of
 from trepid.config.rounds import (
     AcquisitionSettings,
     DisplacedStart,
@@ -24,19 +24,20 @@ from trepid.config.rounds import (
 from trepid.config.structure import StructureSettings
 
 _MODE = (
-    "on-the-fly: one walker that asks the reference where the model is unsure | rounds: walkers explore, a batch is "
-    "chosen and labelled, the model is trained again."
+    "on-the-fly: one trajectory; a frame of high force uncertainty is labelled and trained on at once | rounds: many "
+    "trajectories; then a batch of their frames is selected, labelled and trained on."
 )
-_ENGINES = "Where labels come from: engine tblite, gpaw, ase or lammps."
+*_FIRST, _LAST = (engine_of(settings) for settings in REFERENCE_SETTINGS)
+_ENGINES = f"Reference method that computes the labels: engine {', '.join(_FIRST)} or {_LAST}."
 
 
 class _Campaign(Settings):
-    """What the modes share."""
+    """Settings of both modes."""
 
     @model_validator(mode="before")
     @classmethod
     def _default_output(cls, value: Any) -> Any:
-        # Fill the section in, so that its default folder too is taken relative to the campaign file.
+        # Add the section, so that its default folder too is taken relative to the campaign file.
         if isinstance(value, dict) and value.get("output") is None:
             return {**value, "output": {}}
         return value
@@ -53,11 +54,11 @@ class Campaign(_Campaign):
     structure: StructureSettings = Field(description="The crystal to start from: a path, or file and supercell.")
     mode: Literal["on-the-fly"] = Field(default="on-the-fly", description=_MODE)
     reference: ReferenceSettings = Field(default_factory=TBLiteSettings, description=_ENGINES)
-    potential: PotentialSettings = Field(default_factory=PotentialSettings, description="The model that learns.")
+    potential: PotentialSettings = Field(default_factory=PotentialSettings, description="The model to train.")
     dynamics: DynamicsSettings = Field(description="Molecular dynamics on the model.")
     learning: LearningSettings = Field(
         default_factory=lambda: LearningSettings.model_validate({}),
-        description="When to ask the reference, when to stop.",
+        description="When a frame is labelled, and when the run stops.",
     )
     output: OutputSettings = Field(
         default_factory=lambda: OutputSettings.model_validate({}), description="Where the run is kept."
@@ -72,19 +73,20 @@ class RoundsCampaign(_Campaign):
     mode: Literal["rounds"] = Field(description=_MODE)
     reference: ReferenceSettings = Field(default_factory=TBLiteSettings, description=_ENGINES)
     potential: RoundsPotentialSettings = Field(
-        default_factory=PotentialSettings, description="The model that learns: kind bayesian, or committee."
+        default_factory=PotentialSettings, description="The model to train: kind bayesian, or committee."
     )
-    start: StartSettings = Field(default_factory=DisplacedStart, description="The frames the campaign starts from.")
+    start: StartSettings = Field(default_factory=DisplacedStart, description="The initial frames of the campaign.")
     walkers: WalkerSettings = Field(
         default_factory=WalkerSettings,
-        description="Molecular dynamics on the model, where the candidates come from.",
+        description="Molecular dynamics on the model; its frames are the candidates for labels.",
     )
     acquisition: AcquisitionSettings = Field(
-        default_factory=AcquisitionSettings, description="What is worth a label; a kind alone, or the keys below."
+        default_factory=AcquisitionSettings,
+        description="How frames are selected for labels; a kind alone, or the keys below.",
     )
-    rounds: RoundSettings = Field(default_factory=RoundSettings, description="When to stop.")
+    rounds: RoundSettings = Field(default_factory=RoundSettings, description="When the campaign stops.")
     execution: ExecutionSettings = Field(
-        default_factory=ExecutionSettings, description="Who computes labels, trainings and walks."
+        default_factory=ExecutionSettings, description="Where labels, trainings and trajectories are computed."
     )
     output: RoundsOutputSettings = Field(
         default_factory=lambda: RoundsOutputSettings.model_validate({}), description="Where the run is kept."
@@ -94,7 +96,7 @@ class RoundsCampaign(_Campaign):
     @model_validator(mode="before")
     @classmethod
     def _default_kinds(cls, value: Any) -> Any:
-        """Write out the kinds that stand for themselves, so that the settings of the right class are read."""
+        """Write out default kinds, so that the settings are read by the right class."""
         if not isinstance(value, dict):
             return value
         filled = dict(value)
@@ -107,7 +109,7 @@ class RoundsCampaign(_Campaign):
     def _parts_go_together(self) -> RoundsCampaign:
         committee = self.potential.kind == "committee"
         if self.walkers.engine == "lammps" and committee:
-            raise ValueError("walkers.engine lammps runs the Bayesian force field only; a committee walks with ase")
+            raise ValueError("walkers.engine lammps runs the Bayesian force field only; use ase for a committee")
         if self.walkers.bias is not None and self.walkers.engine != "ase":
             raise ValueError(f"walkers.bias is computed by the engine ase; walkers.engine is {self.walkers.engine}")
         if self.walkers.walk_on == "member" and not committee:

@@ -1,4 +1,4 @@
-"""When a campaign on the fly asks the reference, and when it stops."""
+"""When a campaign on the fly labels a frame, and when it stops."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pydantic import Field, field_validator, model_validator
 from trepid.config.base import CheckLabels, Count, Number, Positive, Retries, Settings
 
 DEFAULT_THRESHOLD_NOISE = 5.0
-"""Threshold when the campaign file names none, in multiples of the force noise of the model."""
+"""Default threshold, in multiples of the residual force noise of the model."""
 
 
 class LearningSettings(Settings):
-    """When to ask the reference, and when to stop."""
+    """When a frame is labelled, and when the run stops."""
 
     threshold_eV_per_A: Positive | None = Field(
         default=None,
@@ -21,12 +21,12 @@ class LearningSettings(Settings):
     )
     threshold_noise: Positive | None = Field(
         default=None,
-        description="The same as a multiple of the force noise that the model infers; "
+        description="The same as a multiple of the residual force noise that the model infers; "
         f"{DEFAULT_THRESHOLD_NOISE:g} when neither threshold is given.",
     )
-    check_every: Count = Field(default=10, description="MD steps between two looks at the uncertainty.")
+    check_every: Count = Field(default=10, description="MD steps between two uncertainty checks.")
     uncertainty: Literal["exact", "live"] = Field(
-        default="exact", description="exact: the full posterior; live: the cheap lower bound."
+        default="exact", description="exact: the full posterior; live: a lower bound from a few directions, cheaper."
     )
     initial_frames: Count = Field(default=4, description="Displaced and strained crystals labelled before any MD.")
     initial_displacement_A: Positive = Field(
@@ -36,30 +36,39 @@ class LearningSettings(Settings):
         default=0.01, description="Largest strain component in every second of them, along periodic directions only."
     )
     max_labels: Count | None = Field(
-        default=None, description="Labelling budget: the run stops when it needs one label more. No limit if absent."
+        default=None, description="Maximum number of labels: the run stops when it needs one more. No limit if absent."
     )
     stop_after_ps_without_call: Positive | None = Field(
-        default=None, description="Stop when the last stage has gone on for this long without a label, ps."
+        default=None, description="Stop when the last stage has run for this long without a label, ps."
     )
     optimize_at: tuple[Count, ...] = Field(
         default=(5, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256),
-        description="Numbers of labels at which the hyperparameters are optimised again; the first fit always does it.",
+        description="Numbers of labels at which the hyperparameters are optimised again; the first fit always optimises them.",
     )
     on_failure: Literal["skip", "stop"] = Field(
-        default="skip", description="After a label has failed for good: skip the frame, or stop the run."
+        default="skip", description="When all attempts at a label have failed: skip the frame, or stop the run."
     )
     retries: Retries = 1
     check_labels: CheckLabels = True
     max_consecutive_failures: Count = Field(
-        default=3, description="Frames that may fail one after the other before the run stops."
+        default=3, description="Number of consecutive failed frames after which the run stops."
     )
     max_force_eV_per_A: Positive = Field(
-        default=15.0, description="A frame with a larger force on an atom has left reality: MD goes back, eV/A."
+        default=15.0,
+        description="A frame with a larger force on an atom is unphysical: it is discarded, and MD restarts from the last "
+        "trusted frame, eV/A.",
     )
     max_temperature_factor: Annotated[float, Number, Field(gt=1)] = Field(
-        default=5.0, description="A frame hotter than this times the target has left reality: MD goes back."
+        default=5.0,
+        description="A frame hotter than this times the target is unphysical: it is discarded, and MD restarts from the "
+        "last trusted frame.",
     )
-    max_rewinds: Count = Field(default=5, description="Times in a row that MD may go back before the run stops.")
+    min_distance_factor: Annotated[float, Number, Field(gt=0, lt=1)] = Field(
+        default=0.5,
+        description="Two atoms closer than this times the sum of their covalent radii have fused: the frame is unphysical; it "
+        "is discarded, and MD restarts from the last trusted frame.",
+    )
+    max_rewinds: Count = Field(default=5, description="Number of consecutive such restarts after which the run stops.")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,10 +1,11 @@
-"""Reads a campaign file, and turns every problem in it into one line: file, key, value, what would be right."""
+"""Reads a campaign file, and reports every problem in one line: file, key, value, what would be right."""
 
 from __future__ import annotations
 
 import difflib
 import types
 from collections.abc import Hashable, Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -15,11 +16,11 @@ from trepid.config.campaign import MODES, AnyCampaign, Campaign
 from trepid.errors import ConfigError
 
 _TAGS = {"reference": "engine", "potential": "kind", "start": "kind"}
-"""Sections that come in several kinds, and the key that says which."""
+"""Sections of several kinds, and the key that names the kind."""
 _HINTS = {
     "reference": " (VASP, FHI-aims, Quantum ESPRESSO, CP2K and others: `engine: ase` with `calculator: vasp` and so on)"
 }
-"""What to say of these sections besides, where their kind is missing or unknown."""
+"""Addition to the message where the kind of these sections is missing or unknown."""
 
 
 def load_campaign(path: str | Path, *, require_files: bool = True) -> AnyCampaign:
@@ -28,14 +29,14 @@ def load_campaign(path: str | Path, *, require_files: bool = True) -> AnyCampaig
     Parameters
     ----------
     path : str or Path
-        YAML file. Relative paths in it are taken from the folder it lies in.
+        YAML file. Relative paths in it start at its folder.
     require_files : bool
         Whether the files that it names must exist; False reads the settings of a run whose structure has moved.
 
     Returns
     -------
     Campaign or RoundsCampaign
-        As its mode says: frozen settings with absolute paths, defaults filled in.
+        According to its mode: frozen settings with absolute paths, defaults filled in.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def load_campaign(path: str | Path, *, require_files: bool = True) -> AnyCampaig
     try:
         return model.model_validate(data, context={"directory": path.resolve().parent, "require_files": require_files})
     except ValidationError as error:
-        # An unknown key first: it is often the misspelt name of one that is missed.
+        # An unknown key first: it is often the misspelt name of a missing one.
         reported = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
         problems = [_explain(problem, data, model) for problem in reported]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -127,16 +128,23 @@ def _explain(problem: Any, data: Any, root: type[BaseModel]) -> str:
         message = "should be a mapping of keys to values"
     if isinstance(problem["input"], dict):
         return f"{key}: {message}"
-    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
-        choices = [str(choice) for choice in get_args(field.annotation)] if field is not None else []
+    if problem["type"] in ("literal_error", "enum") and isinstance(problem["input"], str):
+        choices = [] if field is None else _choices(field.annotation)
         close = difflib.get_close_matches(problem["input"], choices, n=1)
         message += f"; did you mean '{close[0]}'?" if close else ""
-    # The messages of this module say by themselves what would be right; those of pydantic get the meaning of the key.
+    # The messages of this module already say what would be right; to those of pydantic the meaning of the key is added.
     return f"{key}: {problem['input']!r}: {message}{'' if problem['type'] == 'value_error' else meaning}"
 
 
+def _choices(annotation: Any) -> list[str]:
+    """Values of a setting with a fixed set of them."""
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return [str(choice.value) for choice in annotation]
+    return [str(choice) for choice in get_args(annotation)]
+
+
 def _wrong_tag(key: str, problem: Any, models: list[type[BaseModel]]) -> str:
-    """The key that says which kind a section is of, is missing or unknown."""
+    """The key that names the kind of a section is missing or unknown."""
     tag = _TAGS.get(key, "kind")
     given = problem["input"].get(tag) if isinstance(problem["input"], dict) else None
     found = "this key is missing" if given is None else repr(given)
@@ -168,7 +176,7 @@ def _other_mode(location: tuple[int | str, ...], data: Any, root: type[BaseModel
 
 
 def _without_tags(location: tuple[int | str, ...], data: Any) -> tuple[int | str, ...]:
-    """Drop what pydantic adds to a key path for its own use: the tag of a kind of section, the branch of a union."""
+    """Drop what pydantic adds to a key path: the tag of a kind of section, the branch of a union."""
     clean: list[int | str] = []
     for position, part in enumerate(location):
         section = clean[0] if len(clean) == 1 else None

@@ -1,4 +1,4 @@
-"""Where a run is kept."""
+"""Run directory of a campaign."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trepid.config.base import Count, Settings, resolve
 
 
 class RoundsOutputSettings(Settings):
-    """Where the run is kept."""
+    """Where the run is stored."""
 
     directory: Path = Field(
         default=Path("run"), validate_default=True, description="Run directory; path relative to this file."
@@ -26,9 +26,9 @@ class RoundsOutputSettings(Settings):
 
 
 class OutputSettings(RoundsOutputSettings):
-    """Where the run is kept, and how often it is written."""
+    """Where the run is stored, and how often it is written."""
 
     sample_every: Count = Field(default=100, description="MD steps between two frames of trajectory.extxyz.")
     checkpoint_every: Count = Field(
-        default=200, description="MD steps between two checkpoints: what an interruption costs at most."
+        default=200, description="MD steps between two checkpoints: an interruption repeats at most so many."
     )

@@ -1,4 +1,4 @@
-"""The model that learns: the Bayesian force field, or a committee."""
+"""The model to train: the Bayesian force field, or a committee."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trepid.config.base import Count, Number, Positive, Settings, is_missing, re
 
 
 class PotentialSettings(Settings):
-    """The Bayesian force field: how far it sees and how finely."""
+    """The Bayesian force field: cutoffs and resolution."""
 
     kind: Literal["bayesian"] = Field(
         default="bayesian", description="bayesian: the Bayesian force field; in mode rounds also committee."
@@ -20,9 +20,9 @@ class PotentialSettings(Settings):
     triplet_cutoff_A: Positive = Field(
         default=5.0, description="Range of both legs of a triplet, A; not above pair_cutoff_A."
     )
-    n_pair: Annotated[int, Number, Field(ge=4)] = Field(default=20, description="Splines of a pair energy.")
+    n_pair: Annotated[int, Number, Field(ge=4)] = Field(default=20, description="Number of splines of a pair energy.")
     n_radial: Annotated[int, Number, Field(ge=4)] = Field(
-        default=8, description="Radial splines of the three-body density."
+        default=8, description="Number of radial splines of the three-body density."
     )
     l_max: Annotated[int, Number, Field(ge=0, le=8)] = Field(
         default=4, description="Highest Legendre degree of the triplet angle."
@@ -38,25 +38,25 @@ class PotentialSettings(Settings):
 
 
 class CommitteeSettings(Settings):
-    """A committee: members trained on parts of the data from different seeds; their spread is the uncertainty."""
+    """A committee: members trained on different subsets of the data and seeds; their spread is the uncertainty."""
 
     kind: Literal["committee"] = Field(
         description="committee: several potentials whose spread is the uncertainty; bayesian: the Bayesian force field."
     )
     backend: Literal["bayesian", "nequip", "so3krates", "mace", "script"] = Field(
         default="nequip",
-        description="What the members are; `trepid doctor` says which backends are usable. script: a worker script of "
-        "the user.",
+        description="Kind of the members; `trepid doctor` lists the usable backends. script: a worker script of the user.",
     )
     members: Annotated[int, Number, Field(ge=2)] = Field(default=4, description="Number of members, two or more.")
     n_subsets: Count | None = Field(
         default=None, description="Number of different subsets of the data; one per member if absent."
     )
     subset_fraction: Annotated[float, Number, Field(gt=0, le=1)] = Field(
-        default=0.9, description="Part of the labelled frames that a member is trained on."
+        default=0.9, description="Fraction of the labelled frames that a member is trained on."
     )
     validation_fraction: Annotated[float, Number, Field(ge=0, lt=1)] = Field(
-        default=0.1, description="Part of the labelled frames that stop the training of a network."
+        default=0.1,
+        description="Fraction of the labelled frames used to stop the training of a network (early stopping).",
     )
     settings: dict[str, Any] = Field(
         default_factory=dict,

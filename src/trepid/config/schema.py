@@ -16,7 +16,8 @@ def campaign_schema() -> dict[str, Any]:
     those of on-the-fly.
     """
     both, schema = models_json_schema([(model, "validation") for model in MODES.values()])
-    definitions = schema["$defs"]
+    # Choices are listed in place (`OneOf`); what pydantic defines of their enums nothing refers to.
+    definitions = {name: definition for name, definition in schema["$defs"].items() if "properties" in definition}
     modes = {
         name: definitions.pop(both[model, "validation"]["$ref"].rsplit("/", 1)[1]) for name, model in MODES.items()
     }

@@ -1,4 +1,4 @@
-"""The crystal a campaign starts from."""
+"""The initial crystal of a campaign."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trepid.config.base import Settings, is_missing, resolve
 
 
 class StructureSettings(Settings):
-    """The crystal to start from."""
+    """The initial crystal."""
 
     file: Path = Field(
         description="Structure in any format ASE reads (CIF, POSCAR, extxyz, ...); path relative to this file."

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import chi2
 
+from trepid.arrays import FloatArray
 from trepid.events.detection import Event, EventKind
 from trepid.events.sites import Sites
-
-FloatArray = NDArray[np.float64]
 
 _MAD_TO_STD = 1.4826
 """Standard deviation of a normal distribution in median absolute deviations."""

@@ -26,13 +26,11 @@ from enum import Enum
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from trepid.arrays import FloatArray, IntArray
 from trepid.errors import ConfigError, DataError
 from trepid.events.sites import Sites
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 _CHUNK = 256
 """Frames whose drift is removed at once."""

@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from vesin import NeighborList
 
+from trepid.arrays import FloatArray, IntArray
 from trepid.errors import DataError
-
-FloatArray = NDArray[np.float64]
 
 A2_PER_PS_IN_CM2_PER_S = 1e-4
 """One A^2/ps in cm^2/s, the unit of diffusion coefficients in the literature."""
@@ -43,7 +42,7 @@ class HeightField:
 
     heights_A: FloatArray
     thickness_A: FloatArray
-    counts: NDArray[np.int64]
+    counts: IntArray
 
     @property
     def empty_fraction(self) -> float:
@@ -136,7 +135,7 @@ def height_spectrum(positions: ArrayLike, cell: ArrayLike, *, q_max_per_A: float
     return HeightSpectrum(length[order], (area * np.abs(amplitudes) ** 2)[order])
 
 
-def coordination_numbers(positions: ArrayLike, cell: ArrayLike, *, cutoff_A: float) -> NDArray[np.int64]:
+def coordination_numbers(positions: ArrayLike, cell: ArrayLike, *, cutoff_A: float) -> IntArray:
     """Neighbours of every atom within `cutoff_A`, (n_atoms,), for a sheet periodic in the plane only.
 
     Raises

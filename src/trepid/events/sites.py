@@ -27,11 +27,9 @@ from ase.geometry import find_mic
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from trepid.arrays import FloatArray, IntArray
 from trepid.errors import DataError
 from trepid.events.voids import empty_sites, periodic_images, wrapped
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 _SAME_KIND_A = 0.1
 """Sites whose distances to their neighbours agree to this are of one kind."""

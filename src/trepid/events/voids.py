@@ -22,9 +22,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import QhullError, Voronoi, cKDTree
 
+from trepid.arrays import FloatArray, IntArray
 from trepid.errors import DataError
-
-FloatArray = NDArray[np.float64]
 
 LEAST_CLEARANCE = 0.55
 """Least clearance of an empty site in shortest interatomic distances: the tetrahedral hole of fcc has 0.61."""
@@ -42,7 +41,7 @@ atoms splits into several of four. The tetrahedral holes of bcc are 0.41 apart."
 
 def periodic_images(
     fractional: FloatArray, cell: FloatArray, pbc: NDArray[np.bool_], reach_A: float
-) -> tuple[FloatArray, NDArray[np.int64]]:
+) -> tuple[FloatArray, IntArray]:
     """Points of the cell and their images up to `reach_A` outside of it.
 
     Parameters

@@ -7,7 +7,7 @@ worker    a process that computes tasks, one at a time
 death     the end of a worker in the middle of a task: a crash, the out-of-memory killer, a job at its time limit
 
 Whichever executor it is: a task whose worker dies is computed again, and only a task that takes `MAX_DEATHS` workers
-with it fails, with `WorkerDied`. An error that a task raises is its result and is never repeated here.
+with it fails, with `TaskCrashed`. An error that a task raises is its result and is never repeated here.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from trepid.execution.inline import InlineExecutor
 from trepid.execution.local import LocalExecutor
-from trepid.execution.worker import MAX_DEATHS, WorkerDied
+from trepid.execution.worker import MAX_DEATHS, TaskCrashed
 
 if TYPE_CHECKING:
     from trepid.config import ExecutionSettings
 
-__all__ = ["MAX_DEATHS", "InlineExecutor", "LocalExecutor", "WorkerDied", "make_executor"]
+__all__ = ["MAX_DEATHS", "InlineExecutor", "LocalExecutor", "TaskCrashed", "make_executor"]
 
 
 def make_executor(settings: ExecutionSettings, *, directory: Path) -> Executor:

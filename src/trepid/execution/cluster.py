@@ -32,7 +32,7 @@ class ParslExecutor(Executor):
     directory : Path
         Logs go to its folder `parsl`, unless the configuration names a folder itself.
     max_deaths : int
-        Workers that one task may take with it before it fails with `WorkerDied`; on top of the retries that the
+        Workers that one task may take with it before it fails with `TaskCrashed`; on top of the retries that the
         configuration asks for.
 
     Raises

@@ -49,7 +49,7 @@ class LocalExecutor(Executor):
     workers : int
         Processes; started when there is something to do.
     max_deaths : int
-        Workers that one task may take with it before it fails with `WorkerDied`.
+        Workers that one task may take with it before it fails with `TaskCrashed`.
 
     Raises
     ------
@@ -103,7 +103,7 @@ class LocalExecutor(Executor):
                 thread.join()
 
     def kill(self) -> None:
-        """End the workers now, with all that they started; their tasks fail with `WorkerDied`."""
+        """End the workers now, with all that they started; their tasks fail with `TaskCrashed`."""
         with self._lock:
             self._killed = True
             pids = set(self._pids)

@@ -8,22 +8,22 @@ import signal
 import threading
 from multiprocessing.connection import wait
 
-from trepid.errors import TrepidError
+from trepid.errors import ExitCode, TrepidError
 
 MAX_DEATHS = 3
 """Workers that one task may take with it before it counts as failed."""
 
 
-class WorkerDied(TrepidError):  # noqa: N818 what happened, in a word
-    """A task ended its worker again and again, or the workers were ended from outside."""
+class TaskCrashed(TrepidError):  # noqa: N818 what happened, in a word
+    """A task ended its worker repeatedly, or the workers were ended from outside."""
 
-    exit_code = 3
+    exit_code = ExitCode.BACKEND
 
 
-def died(task: str, deaths: int) -> WorkerDied:
+def died(task: str, deaths: int) -> TaskCrashed:
     """The error of a task, by its name, that took `deaths` workers with it."""
     times = "once" if deaths == 1 else f"{deaths} times"
-    return WorkerDied(
+    return TaskCrashed(
         f"{task}: its worker process died {times} (a crash of the engine, out of memory, or ended from outside)"
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trepid.arrays import FloatArray
 from trepid.errors import NumericsError
 from trepid.lammps.installation import Installation, find_installation, find_library, load_mpi
 from trepid.lammps.system import VELOCITY, System
@@ -16,7 +17,6 @@ from trepid.lammps.system import VELOCITY, System
 if TYPE_CHECKING:
     from ase import Atoms
 
-FloatArray = NDArray[np.float64]
 
 SETUP = """\
 units metal
@@ -147,7 +147,7 @@ class Session:
     def _gather(self, name: str, kind: int, dtype: type) -> NDArray[Any]:
         return np.array(self._lammps.gather_atoms(name, kind, 3), dtype=dtype).reshape(-1, 3)
 
-    def _by_id(self, values: NDArray[np.float64], n_atoms: int) -> FloatArray:
+    def _by_id(self, values: FloatArray, n_atoms: int) -> FloatArray:
         ids = self._lammps.numpy.extract_atom("id")[:n_atoms]
         out = np.empty_like(values[:n_atoms])
         out[ids - 1] = values[:n_atoms]

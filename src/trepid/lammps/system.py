@@ -15,6 +15,7 @@ from ase import units
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from trepid.arrays import FloatArray, IntArray
 from trepid.data.atomic import atomic_write
 from trepid.errors import ConfigError, DataError, NumericsError
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-FloatArray = NDArray[np.float64]
 
 VELOCITY = 1000 * units.fs
 """ASE velocities times this are A/ps."""
@@ -110,7 +110,7 @@ class Box:
         """Row vectors (n, 3) of LAMMPS in the frame of the crystal."""
         return vectors @ self.rotation
 
-    def wrap(self, positions: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:
+    def wrap(self, positions: FloatArray) -> tuple[FloatArray, IntArray]:
         """Positions (n, 3) inside the box and the numbers (n, 3) of periods they were away, in the frame of LAMMPS.
 
         LAMMPS wraps by itself but loses count of an atom that round-off puts on the upper face, so none is left there.

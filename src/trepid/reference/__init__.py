@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from trepid.errors import ConfigError
+from trepid.reference import ase_calculator, gpaw, lammps, tblite
 from trepid.reference.ase_calculator import ASECalculatorReference
 from trepid.reference.base import FailureReason, LabelError, Reference
 from trepid.reference.contract import ContractError, ContractReport, Tolerances, validate_reference
+from trepid.reference.engine import Availability, Engine
 from trepid.reference.gpaw import GPAWReference
 from trepid.reference.isolation import IsolatedReference
 from trepid.reference.lammps import LAMMPSReference
 from trepid.reference.tblite import TBLiteReference
 
 __all__ = [
+    "ENGINES",
     "ASECalculatorReference",
+    "Availability",
     "ContractError",
     "ContractReport",
+    "Engine",
     "FailureReason",
     "GPAWReference",
     "IsolatedReference",
@@ -32,12 +38,8 @@ __all__ = [
     "validate_reference",
 ]
 
-_ENGINES: dict[str, type[Reference]] = {
-    "tblite": TBLiteReference,
-    "gpaw": GPAWReference,
-    "ase": ASECalculatorReference,
-    "lammps": LAMMPSReference,
-}
+ENGINES: Mapping[str, Engine] = {module.ENGINE.name: module.ENGINE for module in (tblite, gpaw, ase_calculator, lammps)}
+"""Engines by their names in campaign files."""
 
 
 def make_reference(
@@ -51,7 +53,8 @@ def make_reference(
 
     Parameters
     ----------
-    engine : {"tblite", "gpaw", "ase", "lammps"}
+    engine : str
+        One of `ENGINES`: "tblite", "gpaw", "ase", "lammps".
     directory : path, optional
         Folder for the files and logs of engines that write some; see the engine.
     timeout_s : float, optional
@@ -65,11 +68,11 @@ def make_reference(
     ConfigError
         The engine or a parameter is unknown, a value is out of range, or the engine is not installed.
     """
-    if engine not in _ENGINES:
-        close = get_close_matches(str(engine), _ENGINES, n=1)
+    if engine not in ENGINES:
+        close = get_close_matches(str(engine), ENGINES, n=1)
         hint = f"; did you mean {close[0]}?" if close else " (for an ASE calculator: engine ase, calculator NAME)"
-        raise ConfigError(f"reference engine is {engine!r}; known are {', '.join(_ENGINES)}{hint}")
-    kind = _ENGINES[engine]
+        raise ConfigError(f"reference engine is {engine!r}; known are {', '.join(ENGINES)}{hint}")
+    kind = ENGINES[engine].reference
     accepted = inspect.signature(kind.__init__).parameters
     known = [name for name in accepted if name not in ("self", "directory")]
     for name in parameters:

@@ -20,6 +20,7 @@ from ase.calculators.calculator import (
 
 from trepid.errors import ConfigError
 from trepid.reference.calculator import CalculatorReference, claim_folder, flat_parameters
+from trepid.reference.engine import Engine
 
 
 class ASECalculatorReference(CalculatorReference):
@@ -165,3 +166,6 @@ def _version_of(kind: type) -> str:
     """Version of the package that a calculator comes from."""
     package = kind.__module__.partition(".")[0]
     return f"{package} {getattr(import_module(package), '__version__', 'of unknown version')}"
+
+
+ENGINE = Engine("ase", ASECalculatorReference, package="ase")

@@ -13,7 +13,7 @@ import numpy as np
 from ase import Atoms
 
 from trepid.data.frames import LabelKeys, Labels, attach_labels
-from trepid.errors import ConfigError, TrepidError
+from trepid.errors import ConfigError, ExitCode, TrepidError
 
 _DEFAULT_KEYS = LabelKeys()
 
@@ -43,7 +43,7 @@ class LabelError(TrepidError):
     reason : FailureReason
     """
 
-    exit_code = 5
+    exit_code = ExitCode.LABELS
 
     def __init__(self, reason: FailureReason, message: str) -> None:
         super().__init__(message)

@@ -19,7 +19,8 @@ from ase.calculators.calculator import Calculator
 from ase.constraints import FixAtoms
 from ase.stress import voigt_6_to_full_3x3_strain
 
-from trepid.data.frames import FloatArray, LabelKeys, Labels, labels_of
+from trepid.arrays import FloatArray
+from trepid.data.frames import LabelKeys, Labels, labels_of
 from trepid.errors import ConfigError, DataError, TrepidError
 from trepid.reference.base import Reference, has_stress
 

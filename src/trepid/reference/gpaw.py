@@ -13,6 +13,7 @@ from ase import Atoms
 
 from trepid.errors import ConfigError
 from trepid.reference.calculator import CalculatorReference, claim_file, flat_parameters, positive
+from trepid.reference.engine import Availability, Engine
 
 INSTALL_HINT = (
     "GPAW is not installed: pip install 'trepid[gpaw]' (needs a C++ compiler); where that does not find MPI, BLAS or"
@@ -132,3 +133,20 @@ def _k_points(kpts: Sequence[int] | Mapping[str, Any]) -> dict[str, Any]:
     if not valid or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in kpts):
         raise ConfigError(f"gpaw: kpts is {kpts!r}; three whole numbers of 1 or more are expected, such as [2, 2, 1]")
     return {"size": tuple(kpts), "gamma": True}
+
+
+def _probe() -> str:
+    """Version of GPAW, once its data sets are found."""
+    if not import_module("gpaw").setup_paths:
+        raise RuntimeError("no PAW data sets found; install them with: pip install gpaw-data")
+    return version("gpaw")
+
+
+ENGINE = Engine(
+    "gpaw",
+    GPAWReference,
+    package="gpaw",
+    availability=Availability(
+        "density functional reference", _probe, False, "pip install 'trepid[gpaw]' (needs a C compiler and BLAS)"
+    ),
+)

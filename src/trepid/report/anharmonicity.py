@@ -1,4 +1,4 @@
-"""sigma^A for the report and for `trepid anharmonicity`: its time series, and how it is spread over the atoms."""
+"""sigma^A for the report and for `trepid anharmonicity`: time series and values of single atoms."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from trepid.report.page import Section
 
 WIDE, NARROW, HEIGHT = 9.6, 4.6, 3.0
-"""Inches: figures on a desk, on a phone, and how high they are."""
+"""Inches: width on a wide screen, width on a narrow screen, height."""
 _ON_PAPER = {INK: "#1d2126", MUTED: "#6b7078", RULE: "#e3e0d9", BAND: "#f1eee7", ACCENT: "#c4452b"}
-"""Colours of the page in light mode, for pictures that no page colours."""
+"""Colours of the page in light mode, for pictures outside a page."""
 
 
 def anharmonicity_section(
     result: Anharmonicity,
     *,
-    title: str = "How anharmonic it is",
+    title: str = "Anharmonicity",
     marked: ArrayLike | None = None,
     name: str = "sigma-a",
 ) -> Section:
-    """Section of the report: the figures in words, the time series, and the atoms.
+    """Section of the report: values, time series, and single atoms.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def anharmonicity_section(
     marked : (n_frames,) array-like of bool, optional
         Frames to shade, such as those with an event.
     name : str
-        Of the pictures; another one for every section of a page.
+        Name of the pictures, different for every section of a page.
     """
     from trepid.report.page import Picture, Section
 
@@ -55,17 +55,17 @@ def anharmonicity_section(
     shaded = "" if marked is None else " Shaded: frames with an event."
     return Section(
         title,
-        "σA is the part of the forces that a harmonic crystal does not explain: 0 for a harmonic crystal, 1 where its "
-        f"phonons say nothing about the forces. {sigma_a_in_words(result)}.",
+        "σA is the rms of the anharmonic part of the forces over the rms of the forces: 0 for a harmonic crystal, 1 where "
+        f"the harmonic forces explain nothing. {sigma_a_in_words(result)}.",
         (
             Picture(
                 wide,
-                f"σA of every frame, for all atoms and by species; dashed: of all frames together.{shaded}",
+                f"σA of every frame, for all atoms and by species; dashed: over all frames.{shaded}",
                 narrow,
             ),
             Picture(
                 atoms,
-                "σA of every atom over all frames. An atom far above its kind is one that left its site.",
+                "σA of every atom over all frames. An atom far above the others of its species has left its site.",
                 atoms_narrow,
             ),
         ),
@@ -82,7 +82,7 @@ def sigma_a_in_words(result: Anharmonicity) -> str:
     frames = f"{result.n_frames} frame" + ("s" if result.n_frames > 1 else "")
     text = f"Over {frames} it is {_with_error(result.sigma_a, result.error.error)} ({', '.join(parts)})"
     if result.n_frames > 1 and not result.error.converged:
-        text += "; the frames are too few, or too close in time, for a sure error bar: it is a lower bound"
+        text += "; the error bar is a lower bound, since the frames are too few or too close in time"
     return text
 
 
@@ -153,7 +153,7 @@ def write_png(result: Anharmonicity, path: Path, *, title: str = "") -> None:
 
 
 def _with_error(value: float, error: float) -> str:
-    """A figure with the digits that its error leaves."""
+    """A value with as many digits as its error supports."""
     if not np.isfinite(error):
         return f"{value:.3f}"
     digits = int(np.clip(1 - np.floor(np.log10(error)), 2, 6)) if error > 0 else 3

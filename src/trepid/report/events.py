@@ -1,4 +1,4 @@
-"""The events of a simulation for a page: a table of their classes and a figure of them over time."""
+"""The events of a simulation for the report: a table of their classes and a figure over time."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from trepid.events.detection import Event
     from trepid.events.sites import Sites
 
-HEADER = ("event", "count", "first (ps)", "per ns", "68 % interval (per ns)", "takes (fs)", "farthest (Å)")
-"""Heads of the columns of `EventRow.cells`."""
+HEADER = ("event", "count", "first (ps)", "per ns", "68 % interval (per ns)", "duration (fs)", "longest path (Å)")
+"""Column headings of `EventRow.cells`."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class EventRow:
     duration_fs : float
         Median from leaving the old site to reaching the new one.
     farthest_A : float
-        Longest way of an atom in any of them.
+        Longest path of an atom in any of them.
     """
 
     kind: EventClass
@@ -70,9 +70,9 @@ def event_rows(events: Sequence[Event], sites: Sites, *, time_ps: float, level: 
     events : sequence of Event
     sites : Sites
     time_ps : float
-        Simulated time in which they were found: of all walkers together, where there are several.
+        Simulated time in which they were found, summed over trajectories.
     level : float
-        Of the interval of the rate; the head of its column in `HEADER` says 68 %.
+        Probability of the interval of the rate; its column heading in `HEADER` says 68 %.
     """
     classes: dict[EventClass, list[Event]] = {}
     for event in events:
@@ -123,7 +123,7 @@ def events_over_time(
         t = np.sort(moments)
         number = np.arange(1, t.size + 1, dtype=np.float64)
         axes.step(np.r_[0.0, t, time_ps], np.r_[0.0, number, number[-1]], where="post", color=colour, linewidth=1.6)
-        # One dot per event while they can be told apart.
+        # One dot per event while they can be distinguished.
         axes.plot(t, number, linestyle="", color=colour, marker="o" if t.size <= 200 else "", markersize=3.6)
         axes.plot([], [], color=colour, linewidth=1.6, label=f"{name}  ({t.size})")
     axes.set_xlim(0.0, time_ps)

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,10 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from trepid.config import CommitteeSettings as CampaignCommittee
 from trepid.errors import BackendError, ConfigError
 from trepid.potentials.committee import Backend, Committee, CommitteeSettings, NequipSettings
 from trepid.potentials.committee.environments import (
     NETWORKS,
+    WORKERS,
     Environment,
     find_python,
     home,
@@ -29,6 +31,7 @@ from trepid.potentials.committee.environments import (
     variable,
 )
 from trepid.potentials.committee.process import SILENCE_S, WorkerDied, WorkerProcess, default_silence_s
+from trepid.potentials.committee.settings import KINDS, PACKAGES
 from trepid.potentials.committee.workers.worker_channel import (
     PREFIX,
     ChannelClosed,
@@ -281,3 +284,12 @@ def test_a_python_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = CommitteeSettings(backend="nequip", model=NequipSettings(python="/elsewhere/python"))
     with pytest.raises(BackendError, match="/elsewhere/python"):
         Committee(["Cu"], settings=settings).fit([_labelled(Atoms("Cu", cell=[3, 3, 3], pbc=True))])
+
+
+def test_one_declaration_per_backend() -> None:
+    """Campaign files offer exactly the declared backends; every package has its worker script."""
+    offered = get_args(CampaignCommittee.model_fields["backend"].annotation)
+    assert [kind.backend.value for kind in KINDS] == list(offered) == [backend.value for backend in Backend]
+    assert set(NETWORKS) == set(Backend) - {Backend.BAYESIAN, Backend.SCRIPT}
+    for backend in NETWORKS:
+        assert (WORKERS / PACKAGES[backend].script).is_file()

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from trepid.errors import BackendError
-from trepid.potentials.committee.settings import Backend, NetworkSettings, ScriptSettings
+from trepid.potentials.committee.settings import PACKAGES, Backend, NetworkSettings, ScriptSettings
 
 WORKERS = Path(__file__).parent / "workers"
 _VERSION = (
@@ -26,33 +26,6 @@ _VERSION = (
 )
 
 
-@dataclass(frozen=True)
-class Package:
-    """What a backend needs.
-
-    Attributes
-    ----------
-    module : str
-        Import name.
-    distribution : str
-        Name for pip.
-    version : str
-        That it was made for.
-    script : str
-        Worker script.
-    """
-
-    module: str
-    distribution: str
-    version: str
-    script: str
-
-
-PACKAGES = {
-    Backend.NEQUIP: Package("nequip", "nequip", "0.19.0", "nequip_worker.py"),
-    Backend.SO3KRATES: Package("so3krates_torch", "so3krates-torch", "0.2.1", "so3krates_worker.py"),
-    Backend.MACE: Package("mace", "mace-torch", "0.3.16", "mace_worker.py"),
-}
 NETWORKS = tuple(PACKAGES)
 
 

@@ -7,6 +7,9 @@ subset     the frames that a member is trained on
 held out   the frames that a member never sees in its training: its validation frames (which stop the training) and the
            rest outside its subset
 backend    what a member is: a Bayesian force field, or a neural network of another package
+
+A new backend needs an entry of `Backend`, a settings class with its `backend` and `package`, a place in `KINDS`, and the worker
+script that the package names; the campaign file (`trepid.config.potential`) offers it by name.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from trepid.errors import ConfigError
 
@@ -33,6 +36,28 @@ class Backend(str, Enum):
 
 
 @dataclass(frozen=True)
+class Package:
+    """The package of a backend, in an environment of its own, and the script that works with it there.
+
+    Attributes
+    ----------
+    module : str
+        Import name.
+    distribution : str
+        Name for pip.
+    version : str
+        Version that the script was written for.
+    script : str
+        Worker script, a file in `workers/`.
+    """
+
+    module: str
+    distribution: str
+    version: str
+    script: str
+
+
+@dataclass(frozen=True)
 class BayesianSettings:
     """Members that are Bayesian force fields; the names are those of `BayesianForceField`.
 
@@ -43,6 +68,9 @@ class BayesianSettings:
     optimize_on_update : bool
         After frames were added, maximise the evidence over the hyperparameters again, from the present ones.
     """
+
+    backend: ClassVar[Backend] = Backend.BAYESIAN
+    package: ClassVar[Package | None] = None
 
     pair_cutoff_A: float = 6.0
     triplet_cutoff_A: float = 5.0
@@ -93,6 +121,9 @@ class NetworkSettings:
         Interpreter of the environment with the package; default as `trepid doctor` tells.
     """
 
+    backend: ClassVar[Backend]
+    package: ClassVar[Package | None] = None
+
     r_max_A: float = 5.0
     l_max: int = 2
     n_layers: int = 3
@@ -126,6 +157,9 @@ class NequipSettings(NetworkSettings):
         Hidden neurons of the radial networks.
     """
 
+    backend: ClassVar[Backend] = Backend.NEQUIP
+    package: ClassVar[Package | None] = Package("nequip", "nequip", "0.19.0", "nequip_worker.py")
+
     l_max: int = 1
     n_layers: int = 2
     learning_rate: float = 0.05
@@ -145,6 +179,9 @@ class So3kratesSettings(NetworkSettings):
     n_radial : int
         Radial basis functions.
     """
+
+    backend: ClassVar[Backend] = Backend.SO3KRATES
+    package: ClassVar[Package | None] = Package("so3krates_torch", "so3krates-torch", "0.2.1", "so3krates_worker.py")
 
     n_layers: int = 2
     n_features: int = 32
@@ -168,6 +205,9 @@ class MaceSettings(NetworkSettings):
         Hidden neurons of the radial networks.
     """
 
+    backend: ClassVar[Backend] = Backend.MACE
+    package: ClassVar[Package | None] = Package("mace", "mace-torch", "0.3.16", "mace_worker.py")
+
     n_layers: int = 2
     learning_rate: float = 0.03
     fine_tune_learning_rate: float = 0.01
@@ -188,18 +228,23 @@ class ScriptSettings(NetworkSettings):
         Handed to the script as they are.
     """
 
+    backend: ClassVar[Backend] = Backend.SCRIPT
+
     script: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 ModelSettings: TypeAlias = BayesianSettings | NequipSettings | So3kratesSettings | MaceSettings | ScriptSettings
-MODEL_SETTINGS: Mapping[Backend, type[ModelSettings]] = {
-    Backend.BAYESIAN: BayesianSettings,
-    Backend.NEQUIP: NequipSettings,
-    Backend.SO3KRATES: So3kratesSettings,
-    Backend.MACE: MaceSettings,
-    Backend.SCRIPT: ScriptSettings,
-}
+KINDS: tuple[type[ModelSettings], ...] = (
+    BayesianSettings,
+    NequipSettings,
+    So3kratesSettings,
+    MaceSettings,
+    ScriptSettings,
+)
+MODEL_SETTINGS: Mapping[Backend, type[ModelSettings]] = {kind.backend: kind for kind in KINDS}
+PACKAGES: Mapping[Backend, Package] = {kind.backend: kind.package for kind in KINDS if kind.package is not None}
+"""Backends that need a package of their own."""
 _MAY_BE_ZERO = ("l_max", "hidden_l_max", "energy_weight", "forces_weight", "stress_weight", "strong_force", "ema_decay")
 
 

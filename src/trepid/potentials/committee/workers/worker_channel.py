@@ -24,6 +24,7 @@ MAX_BYTES = 1 << 34
 _DTYPES = ("<f8", "<f4", "<i8", "<i4", "|b1", "|u1")
 
 Arrays = dict[str, NDArray[Any]]
+FloatArray = NDArray[np.float64]
 
 
 class ChannelError(Exception):

@@ -30,9 +30,7 @@ import numpy as np
 from ase import Atoms
 from ase.io import read
 from numpy.typing import NDArray
-from worker_channel import ChannelError, receive, send
-
-FloatArray = NDArray[np.float64]
+from worker_channel import ChannelError, FloatArray, receive, send
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ import torch
 from ase import Atoms
 from ase.geometry import complete_cell
 from numpy.typing import NDArray
+from worker_channel import FloatArray
 from worker_compile import compiled
 from worker_server import Evaluation
 
-FloatArray = NDArray[np.float64]
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 _NOT_FORM = (
     "max_epochs", "fine_tune_epochs", "learning_rate", "fine_tune_learning_rate", "patience", "batch_size", "ema_decay",

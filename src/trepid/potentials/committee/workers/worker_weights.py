@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
 
-
-def trust_in(forces: FloatArray, strong: float) -> FloatArray:
+def trust_in(forces: NDArray[np.float64], strong: float) -> NDArray[np.float64]:
     """Factor (square root of the weight) of every atom, (n_atoms,): 1 / sqrt(1 + (F / F_strong)^2).
 
     A residual counts at most as if it were F_strong, so that a few frames torn apart do not outweigh the crystal. For the energy

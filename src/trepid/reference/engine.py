@@ -1,0 +1,55 @@
+"""What an engine declares: its name in campaign files, its class, and what `trepid doctor` tests.
+
+One declaration per engine stands at the end of its module; `trepid.reference.ENGINES` lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trepid.reference.base import Reference
+
+
+@dataclass(frozen=True)
+class Availability:
+    """How to find out whether the program behind an engine can be used on this machine.
+
+    Attributes
+    ----------
+    role : str
+        What it is for, in a few words.
+    probe : callable
+        Loads it, or runs it for a moment, and returns its version; raises anything where it cannot be used.
+    needed : bool
+        Without it trepid does not do its main job.
+    remedy : str
+        How to install it.
+    """
+
+    role: str
+    probe: Callable[[], str]
+    needed: bool
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A reference method that campaign files can name.
+
+    Attributes
+    ----------
+    name : str
+        As `reference.engine`; the settings class with this tag is in `trepid.config.reference`.
+    reference : type of Reference
+        Its keyword arguments are the settings of the engine; `directory`, where it takes one, is that of its files.
+    package : str
+        Distribution whose version belongs to the record of a run.
+    availability : Availability or None
+        None where `trepid doctor` has nothing of its own to test.
+    """
+
+    name: str
+    reference: type[Reference]
+    package: str
+    availability: Availability | None = None
