@@ -60,6 +60,11 @@ def test_searched_parameters_are_hyperparameters_whose_defaults_lie_within_their
         assert Bounds().of(parameter.name) == (parameter.low, parameter.high)
 
 
+def test_every_parameter_of_the_prior_is_searched_except_the_offset_amplitude() -> None:
+    searched = {parameter.name for kind in TERMS for parameter in kind.parameters}
+    assert {f.name for f in fields(Hyperparameters)} - searched == {"noise", "offset_amplitude"}
+
+
 def test_no_name_is_used_by_two_terms() -> None:
     names = [parameter.name for kind in TERMS for parameter in kind.parameters] + [noise.name for noise in NOISES]
     assert len(names) == len(set(names))
