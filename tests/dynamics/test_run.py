@@ -117,7 +117,7 @@ def test_resumed_run_equals_uninterrupted_one(
 
     run_md(potential, crystal(), settings, directory=tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(MDDriver, "step", step)
+        patch.setattr(ASEDriver, "step", step)
         try:
             run_md(potential, crystal(), settings, directory=tmp_path / "cut")
         except Killed:

@@ -106,7 +106,9 @@ def test_missing_ledger(tmp_path: Path) -> None:
 def test_not_finite_numbers_do_not_reach_the_file(path: Path) -> None:
     ledger = Ledger(path)
     with pytest.raises(ValueError, match="not JSON compliant"):
-        ledger.append(Request(label=2, step=1, reason=Reason.UNCERTAINTY, forces_uncertainty=float("nan"), threshold=0.1))
+        ledger.append(
+            Request(label=2, step=1, reason=Reason.UNCERTAINTY, forces_uncertainty=float("nan"), threshold=0.1)
+        )
     ledger.close()
     assert len(read_ledger(path)) == 2
 
@@ -152,7 +154,14 @@ def of_format_1(path: Path, *events: dict[str, object]) -> Path:
 def test_a_run_on_the_fly_of_format_1_is_read(tmp_path: Path) -> None:
     path = of_format_1(
         tmp_path / "ledger.jsonl",
-        {"event": "request", "label": 1, "step": 40, "reason": "uncertainty", "forces_uncertainty": 0.3, "threshold": 0.2},
+        {
+            "event": "request",
+            "label": 1,
+            "step": 40,
+            "reason": "uncertainty",
+            "forces_uncertainty": 0.3,
+            "threshold": 0.2,
+        },
         {"event": "resume", "step": 50, "n_labels": 1, "reused": "", "changed": []},
         {"event": "stop", "reason": "finished", "step": 90, "n_labels": 1, "message": ""},
     )
@@ -169,7 +178,14 @@ def test_a_run_in_rounds_of_format_1_is_read_with_the_meanings_of_today(tmp_path
         tmp_path / "ledger.jsonl",
         {"event": "round", "round": 0, "n_labels": 0},
         # In the unit of the measure of the campaign, whatever that was: it is not in eV/A, so it is not kept.
-        {"event": "request", "label": 1, "step": 40, "reason": "uncertainty", "forces_uncertainty": 0.005, "threshold": None},
+        {
+            "event": "request",
+            "label": 1,
+            "step": 40,
+            "reason": "uncertainty",
+            "forces_uncertainty": 0.005,
+            "threshold": None,
+        },
         {
             **{"event": "walks", "round": 1, "n_walks": 3, "n_candidates": 9, "time_ps": 2.0},
             **{"untrusted": 1, "left_reality": 2, "seconds": 1.0},
