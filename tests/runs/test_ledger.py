@@ -187,8 +187,14 @@ def test_a_run_in_rounds_of_format_1_is_read_with_the_meanings_of_today(tmp_path
             "threshold": None,
         },
         {
-            **{"event": "walks", "round": 1, "n_walks": 3, "n_candidates": 9, "time_ps": 2.0},
-            **{"untrusted": 1, "left_reality": 2, "seconds": 1.0},
+            "event": "walks",
+            "round": 1,
+            "n_walks": 3,
+            "n_candidates": 9,
+            "time_ps": 2.0,
+            "untrusted": 1,
+            "left_reality": 2,
+            "seconds": 1.0,
         },
         {"event": "stop", "reason": "finished", "step": 2, "n_labels": 1, "message": ""},
     )
