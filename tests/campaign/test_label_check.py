@@ -1,4 +1,4 @@
-"""Corrupted labels of CuI frames against the predictions of a Bayesian force field; surprises are not corruption."""
+"""Corrupted labels of CuI frames against the predictions of a Bayesian force field; outliers are not corruption."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from hypothesis import strategies as st
 
 from label_fakes import corrupted
 from trepid.campaign.label_check import (
-    Doubt,
     LabelChecker,
     LabelHistory,
     Limits,
+    agree,
     check_label,
     check_start,
     net_force,
-    prediction_of,
-    settles,
 )
 from trepid.campaign.start import initial_frames
-from trepid.data.frames import LabelKeys, Labels, attach_labels, labels_of, read_frames
+from trepid.data.frames import LabelKeys, Labels, attach_labels, labels_of, read_frames, write_frames
 from trepid.potentials.base import Noise, Prediction
 from trepid.potentials.bayesian import BayesianForceField
-from trepid.runs.label_files import Before, attach_prediction
+from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction
+from trepid.runs.ledger import Doubt, Reason
 
 KEYS = LabelKeys()
 
@@ -50,15 +49,16 @@ def model(frames: tuple[list[Atoms], list[Atoms]]) -> BayesianForceField:
     return model.fit(frames[0][:6])
 
 
-def predicted(atoms: Atoms, model: BayesianForceField) -> Atoms:
-    told = atoms.copy()
-    attach_prediction(told, Before(0.0, 0, 300.0, model.predict(atoms), model.noise))
-    return told
+def labelled(atoms: Atoms, model: BayesianForceField | None = None) -> LabelledFrame:
+    """A labelled frame, with the prediction of a model."""
+    origin = Origin(Reason.UNCERTAINTY, 0, 0.0, 300.0, stage=0)
+    before = PriorPrediction() if model is None else PriorPrediction(model.predict(atoms), model.noise)
+    return LabelledFrame(1, atoms, KEYS, origin, seconds=0.0, attempt=1, before=before)
 
 
 def test_what_is_flagged(frames: tuple[list[Atoms], list[Atoms]], model: BayesianForceField) -> None:
     calm, displaced = frames
-    history = LabelHistory.of(calm[:6])
+    history = LabelHistory.of([labelled(atoms) for atoms in calm[:6]])
     kinds = {  # corruption: what it is to be called, in most cases
         "sign": Doubt.SIGN,
         "order": Doubt.ORDER,
@@ -79,17 +79,15 @@ def test_what_is_flagged(frames: tuple[list[Atoms], list[Atoms]], model: Bayesia
             caught += found is not None
             named += found is not None and (doubt is None or found.doubt is doubt)
             assert found is None or "\n" not in found.message
-    # The surprises among these, a Cu on its way, are what learning is for.
+    # The outliers among these, frames with a displaced Cu, are correct labels.
     assert alarms <= 0.05 * len(tested)
     assert caught == len(kinds) * len(tested)
     assert named >= 0.95 * caught
 
 
-def test_an_energy_slip_is_seen_where_the_model_knows(
-    frames: tuple[list[Atoms], list[Atoms]], model: BayesianForceField
-) -> None:
+def test_a_shifted_energy_is_detected(frames: tuple[list[Atoms], list[Atoms]], model: BayesianForceField) -> None:
     calm, _ = frames
-    history = LabelHistory.of([predicted(atoms, model) for atoms in calm[6:12]])
+    history = LabelHistory.of([labelled(atoms, model) for atoms in calm[6:12]])
     for atoms in calm[12:20]:
         labels, prediction = labels_of(atoms), model.predict(atoms)
         assert labels.energy is not None
@@ -107,9 +105,9 @@ def test_an_energy_slip_is_seen_where_the_model_knows(
         assert check_label(atoms, worse, prediction, model.noise, shifted) is not None
 
 
-def test_without_a_model_sums_and_energies_are_left(frames: tuple[list[Atoms], list[Atoms]]) -> None:
+def test_without_a_model_net_force_and_energy_are_checked(frames: tuple[list[Atoms], list[Atoms]]) -> None:
     calm, _ = frames
-    history = LabelHistory.of(calm[:5])
+    history = LabelHistory.of([labelled(atoms) for atoms in calm[:5]])
     atoms, labels = calm[7], labels_of(calm[7])
     assert check_label(atoms, labels, None, None, history) is None
     for how, doubt in (("noise", Doubt.NET_FORCE), ("huge", Doubt.NET_FORCE), ("unit", Doubt.ENERGY)):
@@ -118,7 +116,7 @@ def test_without_a_model_sums_and_energies_are_left(frames: tuple[list[Atoms], l
         assert found.doubt is doubt
 
 
-def test_a_reference_with_net_forces_is_taken_as_it_is(frames: tuple[list[Atoms], list[Atoms]]) -> None:
+def test_a_reference_with_net_forces_is_accepted(frames: tuple[list[Atoms], list[Atoms]]) -> None:
     calm, _ = frames
     rng = np.random.default_rng(1)
 
@@ -127,13 +125,13 @@ def test_a_reference_with_net_forces_is_taken_as_it_is(frames: tuple[list[Atoms]
         assert labels.forces is not None
         return attach_labels(atoms, replace(labels, forces=labels.forces + rng.normal(scale=0.03, size=(64, 3))), KEYS)
 
-    history = LabelHistory.of([on_a_grid(atoms) for atoms in calm[:5]])
+    history = LabelHistory.of([labelled(on_a_grid(atoms)) for atoms in calm[:5]])
     noisy = on_a_grid(calm[6])
     assert check_label(noisy, labels_of(noisy), None, None, LabelHistory()) is not None
     assert check_label(noisy, labels_of(noisy), None, None, history) is None
 
 
-def test_an_overconfident_model_does_not_condemn_small_errors(frames: tuple[list[Atoms], list[Atoms]]) -> None:
+def test_an_overconfident_model_does_not_reject_small_errors(frames: tuple[list[Atoms], list[Atoms]]) -> None:
     calm, _ = frames
     atoms, labels = calm[0], labels_of(calm[0])
     assert labels.forces is not None
@@ -162,7 +160,7 @@ def start(n: int = 5) -> tuple[Atoms, list[Atoms]]:
 
 @pytest.mark.parametrize("how", ["sign", "order", "unit", "energy"])
 @pytest.mark.parametrize("which", [0, 3])
-def test_the_first_labels_are_held_against_each_other(how: str, which: int) -> None:
+def test_initial_labels_are_compared_with_each_other(how: str, which: int) -> None:
     crystal, made = start()
     assert check_start(made, crystal, KEYS) == [None] * len(made)
     bad = corrupted(labels_of(made[which]), how, np.random.default_rng(3))
@@ -173,12 +171,13 @@ def test_the_first_labels_are_held_against_each_other(how: str, which: int) -> N
     assert doubtful is not None
     assert doubtful.doubt is (Doubt.ENERGY if how == "energy" else Doubt.STIFFNESS)
     checker = LabelChecker(crystal=crystal)
-    assert checker.start(made) == found
-    made[which].info["label_confirmed"] = doubtful.doubt.value
-    assert checker.start(made) == [None] * len(made)
+    frames = [labelled(atoms) for atoms in made]
+    assert checker.start(frames) == found
+    frames[which] = replace(frames[which], confirmed=doubtful.doubt)
+    assert checker.start(frames) == [None] * len(made)
 
 
-def test_frames_that_have_left_the_crystal_are_let_pass() -> None:
+def test_frames_far_from_the_crystal_are_skipped() -> None:
     crystal, made = start()
     made[1].positions[0] += 1.5
     assert check_start(made, crystal, KEYS) == [None] * len(made)
@@ -196,15 +195,18 @@ def test_labels_agree_when_and_only_when_they_are_the_same(size: float, change: 
     forces = rng.normal(scale=size, size=(8, 3))
     first = Labels(-3.0, forces)
     second = Labels(-3.0, forces + change * size * rng.choice([-1.0, 1.0], size=(8, 3)))
-    assert settles(first, first, None)
-    assert settles(first, second, None) == settles(second, first, None)
-    assert settles(first, second, None) == (change <= 1e-3)
-    assert not settles(first, Labels(-3.1, forces), Noise(1e-4, 1e-3, 1e-3))
+    assert agree(first, first, None)
+    assert agree(first, second, None) == agree(second, first, None)
+    assert agree(first, second, None) == (change <= 1e-3)
+    assert not agree(first, Labels(-3.1, forces), Noise(1e-4, 1e-3, 1e-3))
 
 
-def test_what_a_frame_carries_is_read_back(frames: tuple[list[Atoms], list[Atoms]], model: BayesianForceField) -> None:
-    told = predicted(frames[1][0], model)
-    prediction, noise = prediction_of(told)
+def test_a_labelled_frame_is_read_back(
+    frames: tuple[list[Atoms], list[Atoms]], model: BayesianForceField, tmp_path: Path
+) -> None:
+    write_frames(tmp_path / "label.extxyz", labelled(frames[1][0], model).to_atoms())
+    back = LabelledFrame.from_atoms(read_frames(tmp_path / "label.extxyz")[0], KEYS)
+    prediction, noise = back.prediction, back.noise
     expected = model.predict(frames[1][0])
     assert prediction is not None
     assert noise is not None
@@ -212,7 +214,8 @@ def test_what_a_frame_carries_is_read_back(frames: tuple[list[Atoms], list[Atoms
     np.testing.assert_array_equal(prediction.forces_uncertainty, expected.forces_uncertainty)
     assert noise.forces == model.noise.forces
     assert noise.large_force == model.noise.large_force
-    assert prediction_of(frames[0][0]) == (None, None)
+    assert (back.number, back.origin) == (1, Origin(Reason.UNCERTAINTY, 0, 0.0, 300.0, stage=0))
+    assert LabelledFrame.from_atoms(frames[0][0], KEYS, number=7).prediction is None
 
 
 def test_net_force_is_as_large_as_random_errors() -> None:

@@ -14,7 +14,6 @@ from trepid.campaign.selection import (
     EventFrame,
     EventsSeen,
     RoundInput,
-    information_rows,
     neighbourhood_for,
     select,
     uncertainty_statistics,
@@ -25,9 +24,9 @@ from trepid.errors import ConfigError
 from trepid.potentials.base import Potential
 from trepid.runs.ledger import Reason
 from trepid.runs.round_files import EventCount
-from trepid.runs.walk_files import Walk, WalkSummary
+from trepid.runs.walk_files import Candidate, Walk, WalkEnd, WalkSummary
 
-N_LOOKS = 60
+N_CHECKS = 60
 
 
 def displaced(seed: int, size: float) -> Atoms:
@@ -36,7 +35,7 @@ def displaced(seed: int, size: float) -> Atoms:
     return atoms
 
 
-def test_what_members_share_is_no_doubt_about_a_difference() -> None:
+def test_what_members_share_cancels_in_the_uncertainty_of_a_difference() -> None:
     model = EnsembleSprings([1.0, 2.0, 4.0])
     frame, other = displaced(1, 0.2), displaced(2, 0.1)
     squares = [float(((atoms.positions - crystal().positions) ** 2).sum()) for atoms in (frame, other)]
@@ -48,50 +47,47 @@ def test_what_members_share_is_no_doubt_about_a_difference() -> None:
     assert lost.energy_difference_uncertainty(frame, other, predictions=at_hand) == pytest.approx(expected, rel=1e-12)
 
 
-def test_without_members_the_other_energy_counts_as_known() -> None:
+def test_without_members_the_other_energy_is_taken_as_certain() -> None:
     model, frame = SpringPotential(crystal()), displaced(1, 0.2)
     assert model.energy_difference_uncertainty(frame, crystal()) == model.predict(frame).energy_uncertainty == 0.1
 
 
-def frame_of(
-    model: Potential, walker: int, look: int, temperature: float, seed: int, size: float, *, lift_eV: float = 0.0
-) -> Atoms:
+def candidate_of(
+    model: Potential, walker: int, check: int, temperature: float, seed: int, size: float, *, lift_eV: float = 0.0
+) -> Candidate:
     """A thermal frame as a walk keeps it; `lift_eV` raises the energy of its first atom."""
-    atoms = crystal()
-    atoms.positions += np.random.default_rng(seed).normal(scale=size, size=(len(atoms), 3))
+    atoms = displaced(seed, size)
     prediction = model.predict(atoms)
     assert prediction.atom_energies is not None
     energies = prediction.atom_energies.copy()
     energies[0] += lift_eV
-    atoms.info.update(
+    return Candidate(
+        atoms=atoms,
+        prediction=replace(prediction, energy=prediction.energy + lift_eV, atom_energies=energies),
         walker=walker,
-        look=look,
-        step=10 * look,
-        time_fs=20.0 * look,
+        check=check,
+        step=10 * check,
+        time_fs=20.0 * check,
         target_temperature_K=temperature,
         temperature_K=temperature,
         uncertainty=prediction.frame_uncertainty,
-        energy=prediction.energy + lift_eV,
     )
-    atoms.arrays["forces"] = prediction.forces
-    atoms.arrays["atom_energies"] = energies
-    return atoms
 
 
 def walk_of(model: Potential, walker: int, temperature: float, *, size: float, every: int = 6) -> Walk:
-    frames = [frame_of(model, walker, k, temperature, 1000 * walker + k, size) for k in range(N_LOOKS)]
-    summary = WalkSummary(walker, temperature, 10 * N_LOOKS, 2.0, N_LOOKS // every, "finished", "")
+    checks = [candidate_of(model, walker, k, temperature, 1000 * walker + k, size) for k in range(N_CHECKS)]
+    summary = WalkSummary(walker, temperature, 10 * N_CHECKS, 2.0, N_CHECKS // every, WalkEnd.FINISHED, "")
     return Walk(
         summary=summary,
-        steps=np.arange(N_LOOKS) * 10,
-        uncertainty=np.array([frame.info["uncertainty"] for frame in frames]),
-        forces_uncertainty_max=np.array([frame.info["uncertainty"] for frame in frames]),
-        energy=np.array([frame.info["energy"] for frame in frames]),
-        temperature_K=np.full(N_LOOKS, temperature),
-        positions=np.array([frame.positions for frame in frames], dtype=np.float32),
-        forces=np.array([frame.arrays["forces"] for frame in frames], dtype=np.float32),
-        atom_energies=np.array([frame.arrays["atom_energies"] for frame in frames], dtype=np.float32),
-        candidates=frames[::every],
+        steps=np.arange(N_CHECKS) * 10,
+        uncertainty=np.array([check.uncertainty for check in checks]),
+        forces_uncertainty_max=np.array([check.uncertainty for check in checks]),
+        energy=np.array([check.prediction.energy for check in checks]),
+        temperature_K=np.full(N_CHECKS, temperature),
+        positions=np.array([check.atoms.positions for check in checks], dtype=np.float32),
+        forces=np.array([check.prediction.forces for check in checks], dtype=np.float32),
+        atom_energies=np.array([check.prediction.atom_energies for check in checks], dtype=np.float32),
+        candidates=checks[::every],
     )
 
 
@@ -116,24 +112,24 @@ def settings(**values: object) -> AcquisitionSettings:
     return AcquisitionSettings.model_validate({"floor_noise": 0.0, **values})
 
 
-def with_candidate(walk: Walk, frame: Atoms) -> Walk:
-    return replace(walk, candidates=[*walk.candidates, frame])
+def with_candidate(walk: Walk, candidate: Candidate) -> Walk:
+    return replace(walk, candidates=[*walk.candidates, candidate])
 
 
 # ---------------------------------------------------------------------- P_U
 
 
-def test_ordinary_is_what_the_coldest_walk_shows() -> None:
+def test_reference_statistics_are_those_of_the_coldest_walk() -> None:
     statistics = uncertainty_statistics(settings(), given())
     assert statistics.mean == pytest.approx(COLD.uncertainty.mean())
     assert statistics.std == pytest.approx(COLD.uncertainty.std(ddof=1))
-    assert statistics.n_looks == N_LOOKS
+    assert statistics.n_looks == N_CHECKS
     assert statistics.half == pytest.approx(statistics.mean + 2 * statistics.std)
     only_hot = uncertainty_statistics(settings(), given([HOT]))
     assert only_hot.mean == pytest.approx(HOT.uncertainty.mean())
 
 
-def test_a_cold_walk_that_ended_at_once_hands_over_to_the_next() -> None:
+def test_after_a_short_cold_walk_the_next_temperature_counts() -> None:
     short = replace(COLD, uncertainty=COLD.uncertainty[:3], steps=COLD.steps[:3], candidates=COLD.candidates[:1])
     assert uncertainty_statistics(settings(), given([short, HOT])).mean == pytest.approx(HOT.uncertainty.mean())
 
@@ -149,20 +145,21 @@ def test_p_u_is_the_published_function_of_these_statistics() -> None:
 
 
 def test_biased_walks_give_candidates_and_no_statistics() -> None:
-    push = replace(
-        walk_of(MODEL, 2, 300.0, size=0.25), summary=WalkSummary(2, 300.0, 10 * N_LOOKS, 2.0, 10, "finished", "", True)
+    biased = replace(
+        walk_of(MODEL, 2, 300.0, size=0.25),
+        summary=WalkSummary(2, 300.0, 10 * N_CHECKS, 2.0, 10, WalkEnd.FINISHED, "", True),
     )
     for viability_kind in ("horizon", "gaussian"):
         asked = settings(viability=viability_kind, horizon_ns=1e-3)
-        alone, beside = given([COLD, HOT]), given([push, COLD, HOT])
+        alone, beside = given([COLD, HOT]), given([biased, COLD, HOT])
         assert uncertainty_statistics(asked, beside) == uncertainty_statistics(asked, alone)
         judged = viability(asked, beside)
-        n = len(push.candidates)
+        n = len(biased.candidates)
         np.testing.assert_array_equal(judged[n:], viability(asked, alone))
         # Judged by the equilibrium at its temperature, the hot frames of a biased walk are no ordinary ones.
         assert judged[:n].max() < 0.5
     # No equilibrium walk at this temperature: nothing is ruled out.
-    other = replace(push, summary=replace(push.summary, temperature_K=600.0))
+    other = replace(biased, summary=replace(biased.summary, temperature_K=600.0))
     assert viability(settings(), given([COLD, other]))[-len(other.candidates) :].tolist() == [1.0] * len(
         other.candidates
     )
@@ -174,7 +171,7 @@ def _of(statistics):  # type: ignore[no-untyped-def]
     return WalkStatistics(statistics.mean, statistics.std, statistics.n_looks)
 
 
-def test_below_the_noise_nothing_is_worth_a_label() -> None:
+def test_below_the_noise_nothing_is_selected() -> None:
     found, frames = select(settings(floor_noise=1e4), given())
     assert found.n_worthy == 0
     assert frames == []
@@ -190,8 +187,8 @@ def test_energy_has_no_floor_of_force_noise() -> None:
 # ---------------------------------------------------------------------- P_E
 
 
-def test_an_impossible_frame_is_not_viable_and_a_dear_one_is_when_hot_or_for_long() -> None:
-    dear = [frame_of(MODEL, w, 59, t, 5, 0.1, lift_eV=0.6) for w, t in ((0, 300.0), (1, 900.0))]
+def test_viability_falls_with_the_cost_and_rises_with_temperature_and_time() -> None:
+    dear = [candidate_of(MODEL, w, 59, t, 5, 0.1, lift_eV=0.6) for w, t in ((0, 300.0), (1, 900.0))]
     walks = [with_candidate(COLD, dear[0]), with_candidate(HOT, dear[1])]
     cold, hot = (viability(settings(horizon_ns=1.0), given(walks))[k] for k in (10, 21))
     assert cold < 0.05
@@ -203,8 +200,8 @@ def test_an_impossible_frame_is_not_viable_and_a_dear_one_is_when_hot_or_for_lon
     assert viability(settings(viability="gaussian"), given(walks))[10] < 0.5
 
 
-def test_what_cannot_happen_is_not_chosen() -> None:
-    impossible = frame_of(MODEL, 0, 59, 300.0, 5, 0.3, lift_eV=5.0)
+def test_an_improbable_frame_is_not_selected() -> None:
+    impossible = candidate_of(MODEL, 0, 59, 300.0, 5, 0.3, lift_eV=5.0)
     walks = [with_candidate(COLD, impossible), HOT]
     without, _ = select(settings(viability="none"), given(walks, n=20))
     found, _ = select(settings(), given(walks, n=20))
@@ -212,7 +209,7 @@ def test_what_cannot_happen_is_not_chosen() -> None:
     assert 590 not in [pick.step for pick in found.picks if pick.walker == 0]
 
 
-def test_horizon_needs_the_shares_of_the_atoms() -> None:
+def test_horizon_needs_atomic_energies() -> None:
     with pytest.raises(ConfigError, match="take gaussian or none"):
         viability(settings(), given([replace(COLD, atom_energies=None)]))
 
@@ -227,15 +224,18 @@ def test_neighbourhoods_fit_into_the_cell() -> None:
 # ---------------------------------------------------------------------- the batch
 
 
-def test_greedy_takes_what_is_worth_it_and_no_more() -> None:
+def test_greedy_selects_sufficient_candidates_only() -> None:
     found, frames = select(settings(), given(n=3))
     assert [pick.label for pick in found.picks] == [7, 8, 9]
     assert len(frames) == 3
     p = np.array(found.p_uncertainty) * np.array(found.p_viability)
     assert found.n_worthy == int((p >= 0.05).sum())
     for pick, frame in zip(found.picks, frames, strict=True):
-        assert pick.reason == Reason.UNCERTAINTY.value
-        assert frame.info["step"] == pick.step
+        assert pick.reason is Reason.UNCERTAINTY
+        (walk,) = (walk for walk in (COLD, HOT) if walk.summary.walker == pick.walker)
+        (candidate,) = (candidate for candidate in walk.candidates if candidate.step == pick.step)
+        np.testing.assert_array_equal(frame.positions, candidate.atoms.positions)
+        assert pick.forces_uncertainty == candidate.prediction.frame_uncertainty
         assert pick.p_uncertainty is not None
         assert pick.p_uncertainty >= 0.05
     everything, _ = select(settings(), given(n=99))
@@ -260,8 +260,8 @@ def test_bernoulli_is_seeded_and_follows_p() -> None:
 
 
 def test_rows_of_a_committee_reproduce_its_covariance_within_a_frame() -> None:
-    frames = [HOT.candidates[0], HOT.candidates[3]]
-    rows = information_rows(MODEL, frames, crystal())
+    frames = [HOT.candidates[0].atoms, HOT.candidates[3].atoms]
+    rows = MODEL.information(frames, crystal(), n_atoms=16)
     prediction = MODEL.predict(frames[0])
     assert prediction.forces_ensemble is not None
     covariance = np.cov(prediction.forces_ensemble.reshape(4, -1), rowvar=False)
@@ -271,7 +271,7 @@ def test_rows_of_a_committee_reproduce_its_covariance_within_a_frame() -> None:
 def test_greedy_needs_rows_or_members() -> None:
     plain = SpringPotential(crystal())
     plain.seen, plain._n_frames, plain.stiffness = np.array([0.05]), 3, 3.0
-    with pytest.raises(ConfigError, match="take bernoulli"):
+    with pytest.raises(ConfigError, match="use bernoulli"):
         select(settings(viability="none"), given(potential=plain))
 
 
@@ -280,7 +280,7 @@ def test_greedy_needs_rows_or_members() -> None:
 
 def event_frames(n: int) -> EventsSeen:
     frames = tuple(
-        EventFrame(crystal(), 0, 10 * k, 20.0 * k, 300.0, f"hop Cu | {where}")
+        EventFrame(crystal(), 0, 10 * k, 20.0 * k, 300.0, "hop Cu", f"hop Cu | {where}")
         for k, where in enumerate(["before", "on the way", "after", "before", "after"][:n])
     )
     return EventsSeen(frames, (EventCount("hop Cu", "hop", 300.0, 2, 1.2),), ("hop Cu",))
@@ -290,6 +290,7 @@ def test_frames_of_events_come_first_whatever_their_uncertainty() -> None:
     found, frames = select(settings(), given(n=5), events=event_frames(3))
     assert [pick.reason for pick in found.picks] == ["event"] * 3 + ["uncertainty"] * 2
     assert [pick.note for pick in found.picks[:3]] == ["hop Cu | before", "hop Cu | on the way", "hop Cu | after"]
+    assert {pick.event_class for pick in found.picks[:3]} == {"hop Cu"}
     assert found.new_classes == ("hop Cu",)
     assert len(frames) == 5
     assert all(pick.gain is not None for pick in found.picks)

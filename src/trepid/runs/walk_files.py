@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase.stress import full_3x3_to_voigt_6_stress
 
 from trepid.data.arrays import load_arrays, save_arrays
 from trepid.data.frames import bare_copy, read_frames, write_frames
@@ -147,7 +146,7 @@ class Candidate:
             prediction=Prediction(
                 energy=float(info["energy"]),
                 forces=np.asarray(arrays["forces"], dtype=np.float64),
-                stress=None if stress is None else full_3x3_to_voigt_6_stress(np.reshape(stress, (3, 3))),
+                stress=None if stress is None else np.asarray(stress, dtype=np.float64),
                 energy_uncertainty=None if energy_uncertainty is None else float(energy_uncertainty),
                 forces_uncertainty=arrays.get("forces_uncertainty"),
                 atom_energies=arrays.get("atom_energies"),

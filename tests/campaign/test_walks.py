@@ -10,28 +10,22 @@ from ase import Atoms
 from ase.build import bulk
 from hypothesis import given
 from hypothesis import strategies as st
-from trepid.campaign.walkers import (
-    Keep,
-    Walk,
-    WalkEnd,
-    WalkInterrupted,
-    WalkJob,
-    _Keeper,
-    _Look,
-    fused_atoms,
-    read_walk,
-    run_walk,
-)
 
 from campaign_fakes import LoggedReference, SpringPotential, crystal
 from rounds_fakes import SMALL, EnsembleSprings
 from trepid.acquisition.uncertainty import UncertaintyMeasure
+from trepid.campaign.walks import Keep, Keeper, WalkJob, run_walk
+from trepid.choices import Engine, Thermostat
 from trepid.data.frames import write_frames
+from trepid.dynamics.driver import MDParameters
+from trepid.dynamics.interrupt import Interrupted
+from trepid.dynamics.sanity import SanityLimits, fused_atoms
 from trepid.errors import ConfigError, DataError
 from trepid.potentials import load_potential
 from trepid.potentials.base import Prediction
 from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.potentials.biased import BiasedPotential
+from trepid.runs.walk_files import Candidate, Walk, WalkEnd, read_walk
 
 STIFF = (3.0, 3.3, 3.6)
 
@@ -46,53 +40,52 @@ def job(tmp_path: Path) -> WalkJob:
         output=tmp_path / "walk-00.npz",
         round=1,
         walker=0,
-        temperature_K=300.0,
         seed=(1, 2, 1, 0),
+        parameters=MDParameters(300.0, 2.0, relaxation_time_fs=50.0),
         n_steps=400,
         check_every=5,
-        timestep_fs=2.0,
-        relaxation_time_fs=50.0,
-        thermostat="langevin",
-        engine="ase",
+        limits=SanityLimits(5.0, 20.0),
         max_candidates=20,
         keep=Keep.MOST_UNCERTAIN,
         measure=UncertaintyMeasure.FORCE_MAX,
         untrusted_eV_per_A=10.0,
         untrusted_steps=50,
-        max_force_eV_per_A=20.0,
-        max_temperature_factor=5.0,
-        min_distance_factor=0.5,
         load=EnsembleSprings.load,
     )
 
 
 def walk(job: WalkJob, **changes: object) -> Walk:
-    job = replace(job, **changes)  # type: ignore[arg-type]
+    """Run the job with other fields; those of its parameters and limits may be named too."""
+    parts = {
+        part: replace(old, **{name: changes.pop(name) for name in list(changes) if name in old.__dataclass_fields__})
+        for part, old in (("parameters", job.parameters), ("limits", job.limits))
+    }
+    job = replace(job, **parts, **changes)  # type: ignore[arg-type]
     run_walk(job)
     return read_walk(job.output)
 
 
-def test_a_walk_notes_every_look_and_keeps_few_of_them(job: WalkJob) -> None:
+def test_a_walk_stores_every_check_and_keeps_few_candidates(job: WalkJob) -> None:
     found = walk(job)
-    assert found.summary.end == WalkEnd.FINISHED.value
+    assert found.summary.end is WalkEnd.FINISHED
     assert found.summary.time_ps == pytest.approx(0.8)
     assert found.steps.tolist() == list(range(5, 401, 5))
     assert 10 <= len(found.candidates) <= 20
     assert 150 < found.temperature_K[20:].mean() < 500
     model = EnsembleSprings(STIFF)
-    for frame in found.candidates:
-        prediction = model.predict(frame)
-        assert frame.info["uncertainty"] == pytest.approx(prediction.frame_uncertainty, rel=1e-9)
-        np.testing.assert_allclose(frame.arrays["forces"], prediction.forces, atol=1e-12)
-        look = frame.info["look"]
-        assert found.steps[look] == frame.info["step"]
-        np.testing.assert_allclose(found.positions[look], frame.positions, atol=1e-5)
-        np.testing.assert_allclose(found.atom_energies[look], frame.arrays["atom_energies"], atol=1e-5)
+    for candidate in found.candidates:
+        prediction, check = model.predict(candidate.atoms), candidate.check
+        assert candidate.uncertainty == pytest.approx(prediction.frame_uncertainty, rel=1e-9)
+        np.testing.assert_allclose(candidate.prediction.forces, prediction.forces, atol=1e-12)
+        np.testing.assert_allclose(candidate.prediction.forces_uncertainty, prediction.forces_uncertainty, atol=1e-12)
+        assert found.steps[check] == candidate.step
+        np.testing.assert_allclose(found.positions[check], candidate.atoms.positions, atol=1e-5)
+        np.testing.assert_allclose(found.atom_energies[check], candidate.prediction.atom_energies, atol=1e-5)
 
 
-def test_the_most_uncertain_look_survives_the_thinning(job: WalkJob) -> None:
+def test_the_most_uncertain_check_is_kept(job: WalkJob) -> None:
     found = walk(job, max_candidates=4)
-    kept = [frame.info["uncertainty"] for frame in found.candidates]
+    kept = [candidate.uncertainty for candidate in found.candidates]
     assert max(kept) == found.uncertainty.max()
 
 
@@ -112,12 +105,12 @@ def test_a_complete_walk_is_left_alone(job: WalkJob) -> None:
     assert job.output.stat().st_mtime_ns == before
 
 
-def test_jobs_travel(job: WalkJob) -> None:
+def test_jobs_can_be_pickled(job: WalkJob) -> None:
     assert pickle.loads(pickle.dumps(job)) == job
 
 
 def test_a_walk_ends_when_asked(job: WalkJob) -> None:
-    with pytest.raises(WalkInterrupted):
+    with pytest.raises(Interrupted):
         run_walk(job, lambda: True)
     assert not job.output.exists()
 
@@ -127,8 +120,8 @@ def test_a_walk_ends_when_asked(job: WalkJob) -> None:
 
 def test_too_hot(job: WalkJob) -> None:
     # Beyond 2 / omega, 89 fs here, the integrator blows up.
-    hot = walk(job, thermostat="nve", timestep_fs=120.0, check_every=1, max_force_eV_per_A=1e9)
-    assert hot.summary.end == WalkEnd.LEFT_REALITY.value
+    hot = walk(job, thermostat=Thermostat.NVE, timestep_fs=120.0, check_every=1, max_force_eV_per_A=1e9)
+    assert hot.summary.end is WalkEnd.UNSTABLE
     assert hot.summary.n_steps < 400
     assert "over 5 times the target" in hot.summary.message
     assert hot.temperature_K.max() <= 1500
@@ -136,7 +129,7 @@ def test_too_hot(job: WalkJob) -> None:
 
 def test_a_force_too_large(job: WalkJob) -> None:
     found = walk(job, max_force_eV_per_A=0.2, temperature_K=600.0)
-    assert found.summary.end == WalkEnd.LEFT_REALITY.value
+    assert found.summary.end is WalkEnd.UNSTABLE
     assert "predicted force" in found.summary.message
     assert all(np.linalg.norm(f, axis=1).max() <= 0.2 + 1e-5 for f in found.forces)
 
@@ -145,21 +138,19 @@ def test_uncertain_for_long(job: WalkJob) -> None:
     model = EnsembleSprings((1.0, 8.0))
     model.save(job.model_file)
     found = walk(job, untrusted_eV_per_A=0.4, untrusted_steps=20, temperature_K=600.0)
-    assert found.summary.end == WalkEnd.UNTRUSTED.value
+    assert found.summary.end is WalkEnd.UNTRUSTED
     above = found.forces_uncertainty_max > 0.4
     assert above[-5:].all()
-    edges = [frame for frame in found.candidates if frame.info["edge"]]
-    assert len(edges) == 1
-    look = edges[0].info["look"]
-    assert above[look]
-    assert not above[look - 1]
+    (edge,) = [candidate for candidate in found.candidates if candidate.edge]
+    assert above[edge.check]
+    assert not above[edge.check - 1]
 
 
 def test_an_excursion_that_is_over_soon_ends_nothing(job: WalkJob) -> None:
     EnsembleSprings((1.0, 8.0)).save(job.model_file)
     found = walk(job, untrusted_eV_per_A=1.0, untrusted_steps=10_000, temperature_K=300.0)
-    assert found.summary.end == WalkEnd.FINISHED.value
-    assert not any(frame.info["edge"] for frame in found.candidates)
+    assert found.summary.end is WalkEnd.FINISHED
+    assert not any(candidate.edge for candidate in found.candidates)
 
 
 def test_fused_atoms_are_named() -> None:
@@ -185,14 +176,14 @@ def test_walking_on_a_member(job: WalkJob) -> None:
     assert (one.positions[40:] - crystal().positions).std() > 1.3 * (other.positions[40:] - crystal().positions).std()
 
 
-def test_a_push_takes_walkers_where_the_members_disagree(job: WalkJob) -> None:
+def test_a_bias_raises_the_spread_of_the_members(job: WalkJob) -> None:
     EnsembleSprings((2.0, 5.0)).save(job.model_file)
     plain = walk(job, n_steps=600)
-    pushed = walk(job, n_steps=600, bias=(0.8, 5.0), output=job.output.with_name("pushed.npz"))
-    assert pushed.uncertainty[40:].mean() > 1.15 * plain.uncertainty[40:].mean()
+    biased = walk(job, n_steps=600, bias=(0.8, 5.0), output=job.output.with_name("biased.npz"))
+    assert biased.uncertainty[40:].mean() > 1.15 * plain.uncertainty[40:].mean()
 
 
-def test_the_push_is_the_gradient_of_its_energy() -> None:
+def test_the_bias_force_is_the_gradient_of_its_energy() -> None:
     potential = BiasedPotential(EnsembleSprings((2.0, 5.0, 4.0)), crystal(), strength=0.7, largest_eV=0.3)
     atoms = crystal()
     atoms.rattle(0.1, seed=1)
@@ -218,9 +209,9 @@ def force_field() -> BayesianForceField:
     return BayesianForceField(["Cu"], seed=0, **small).fit(frames)
 
 
-def test_a_push_takes_walkers_where_a_force_field_is_unsure(job: WalkJob, force_field: BayesianForceField) -> None:
+def test_a_bias_raises_the_uncertainty_of_a_force_field(job: WalkJob, force_field: BayesianForceField) -> None:
     force_field.save(job.model_file)
-    plain, pushed = (
+    plain, biased = (
         [
             walk(
                 job,
@@ -235,20 +226,20 @@ def test_a_push_takes_walkers_where_a_force_field_is_unsure(job: WalkJob, force_
         ]
         for bias in (None, (5.0, 0.5))
     )
-    for one, other in zip(plain, pushed, strict=True):
+    for one, other in zip(plain, biased, strict=True):
         assert other.uncertainty[10:].mean() > 1.3 * one.uncertainty[10:].mean()
         assert other.uncertainty.max() > one.uncertainty.max()
-    assert [w.summary.biased for w in (*plain, *pushed)] == [False] * 2 + [True] * 2
-    # What is noted of a frame is what the model says, without the push.
-    for frame in pushed[0].candidates:
-        told = force_field.predict(frame)
-        assert frame.info["energy"] == pytest.approx(told.energy, abs=1e-9)
-        np.testing.assert_allclose(frame.arrays["forces"], told.forces, atol=1e-9)
-        assert frame.arrays["atom_energies"].sum() == pytest.approx(told.energy, abs=1e-6)
-        assert pushed[0].energy[frame.info["look"]] == pytest.approx(told.energy, abs=1e-9)
+    assert [w.summary.biased for w in (*plain, *biased)] == [False] * 2 + [True] * 2
+    # Predictions are those of the model without the bias.
+    for candidate in biased[0].candidates:
+        expected, stored = force_field.predict(candidate.atoms), candidate.prediction
+        assert stored.energy == pytest.approx(expected.energy, abs=1e-9)
+        np.testing.assert_allclose(stored.forces, expected.forces, atol=1e-9)
+        assert stored.atom_energies.sum() == pytest.approx(expected.energy, abs=1e-6)
+        assert biased[0].energy[candidate.check] == pytest.approx(expected.energy, abs=1e-9)
 
 
-def test_the_push_of_a_force_field_is_the_gradient_of_its_energy(force_field: BayesianForceField) -> None:
+def test_the_bias_force_of_a_force_field_is_the_gradient_of_its_energy(force_field: BayesianForceField) -> None:
     potential = BiasedPotential(force_field, crystal(), strength=5.0, largest_eV=0.3)
     atoms = crystal()
     atoms.rattle(0.1, seed=1)
@@ -268,18 +259,18 @@ def test_the_push_of_a_force_field_is_the_gradient_of_its_energy(force_field: Ba
     assert found.forces[atom, axis] == pytest.approx(-gradient, abs=0.02 * pushes.max())
 
 
-def test_what_is_noted_of_a_pushed_committee_is_without_the_push(job: WalkJob) -> None:
+def test_predictions_of_a_biased_committee_are_without_the_bias(job: WalkJob) -> None:
     model = EnsembleSprings((2.0, 5.0))
     model.save(job.model_file)
-    pushed = walk(job, bias=(0.8, 5.0))
-    assert pushed.summary.biased
-    for frame in pushed.candidates:
-        assert frame.info["energy"] == pytest.approx(model.predict(frame).energy, rel=1e-9)
+    biased = walk(job, bias=(0.8, 5.0))
+    assert biased.summary.biased
+    for candidate in biased.candidates:
+        assert candidate.prediction.energy == pytest.approx(model.predict(candidate.atoms).energy, rel=1e-9)
 
 
-def test_a_push_needs_something_to_push_along_and_the_engine_ase(job: WalkJob) -> None:
+def test_a_bias_needs_directions_and_the_engine_ase(job: WalkJob) -> None:
     with pytest.raises(ConfigError, match="engine ase; walkers.engine is lammps"):
-        walk(job, bias=(1.0, 1.0), engine="lammps")
+        walk(job, bias=(1.0, 1.0), engine=Engine.LAMMPS)
     sites = crystal()
     SpringPotential(sites).save(job.model_file)
     with pytest.raises(ConfigError, match="needs a Bayesian force field or a committee"):
@@ -294,22 +285,22 @@ def test_sigma_a_needs_a_committee_and_force_constants(job: WalkJob) -> None:
 # ---------------------------------------------------------------------- thinning
 
 
-def look(number: int, uncertainty: float) -> _Look:
+def check(number: int, uncertainty: float) -> Candidate:
     prediction = Prediction(energy=0.0, forces=np.zeros((1, 3)))
-    return _Look(number, number, Atoms("H"), prediction, uncertainty, 300.0)
+    return Candidate(Atoms("H"), prediction, 0, number, number, float(number), 300.0, 300.0, uncertainty)
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=200), st.integers(4, 30))
 def test_thinning_keeps_the_peak_in_order_and_within_bounds(values: list[float], most: int) -> None:
-    keeper, first = _Keeper(most, Keep.MOST_UNCERTAIN), _Keeper(most, Keep.FIRST)
+    keeper, first = Keeper(most, Keep.MOST_UNCERTAIN), Keeper(most, Keep.FIRST)
     for number, value in enumerate(values):
-        keeper.offer(look(number, value))
-        first.offer(look(number, value))
-    numbers = [kept.number for kept in keeper.kept]
+        keeper.offer(check(number, value))
+        first.offer(check(number, value))
+    numbers = [kept.check for kept in keeper.kept]
     assert numbers == sorted(numbers)
     assert len(numbers) <= most
     assert max(kept.uncertainty for kept in keeper.kept) == max(values)
-    evenly = np.diff([kept.number for kept in first.kept])
+    evenly = np.diff([kept.check for kept in first.kept])
     assert len(set(evenly.tolist())) <= 1
 
 
@@ -318,3 +309,25 @@ def test_a_damaged_walk_is_named(job: WalkJob) -> None:
     job.output.write_bytes(job.output.read_bytes()[:100])
     with pytest.raises(DataError, match=r"walk-00\.npz"):
         read_walk(job.output)
+
+
+# ---------------------------------------------------------------------- early ends and settings
+
+
+def test_a_walk_that_is_unstable_at_its_first_check_is_complete_and_empty(job: WalkJob) -> None:
+    found = walk(job, max_force_eV_per_A=1e-9)
+    assert found.summary.end is WalkEnd.UNSTABLE
+    assert "predicted force" in found.summary.message
+    assert found.candidates == []
+    assert found.positions.shape == found.forces.shape == (0, 8, 3)
+    assert found.steps.shape == found.energy.shape == (0,)
+    assert not found.equilibrium(0.0).any()
+
+
+def test_a_measure_that_the_potential_does_not_offer_is_no_instability(job: WalkJob) -> None:
+    class Single(EnsembleSprings):
+        def predict(self, atoms, *, uncertainty="exact"):  # type: ignore[no-untyped-def]
+            return replace(super().predict(atoms, uncertainty=uncertainty), energy_uncertainty=None)
+
+    with pytest.raises(DataError, match="energy uncertainty"):
+        walk(job, measure=UncertaintyMeasure.ENERGY, load=Single.load)
