@@ -21,7 +21,9 @@ from trepid.runs.ledger import Label, Request, Resume, Stop, read_ledger
 def labelled(folder: Path) -> set[str]:
     """Frames whose label is on the disk."""
     store = folder / "run" / "labels"
-    return {frame_hash(LabelStore(store).read(k)) for k in LabelStore(store).numbers()} if store.exists() else set()
+    return (
+        {frame_hash(LabelStore(store).read(k).atoms) for k in LabelStore(store).numbers()} if store.exists() else set()
+    )
 
 
 def start(folder: Path, kind: str) -> subprocess.Popen[bytes]:

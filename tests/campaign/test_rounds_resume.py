@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trepid.campaign.round_end
-import trepid.campaign.walkers
 
 import rounds_fakes
 import trepid.data.atomic
@@ -22,7 +20,8 @@ import trepid.runs.ledger
 from campaign_fakes import LoggedReference, calls, crystal, springs
 from rounds_fakes import assert_same_rounds, entries_without_times, rounds_campaign
 from trepid.campaign.learn import learn
-from trepid.dynamics.driver import MDDriver
+from trepid.dynamics.ase_engine import ASEDriver
+from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.runs.ledger import Ledger, Resume, StopReason, read_ledger
 
 SHORT: dict[str, Any] = {
@@ -37,12 +36,12 @@ SPRINGS: dict[str, Any] = {
 }
 
 
-class Blow(BaseException):
-    """What ends the process in these tests: no handler for errors catches it, as none catches a kill."""
+class Killed(BaseException):
+    """Stands for kill -9: no handler of the code under test may catch it."""
 
 
 class Countdown:
-    """Blows when it is called for the `last`-th time; counts on where there is no last."""
+    """Raises Killed at the `last`-th call; without a last, it only counts."""
 
     def __init__(self, last: int | None = None) -> None:
         self.last, self.calls = last, 0
@@ -50,7 +49,7 @@ class Countdown:
     def __call__(self) -> None:
         self.calls += 1
         if self.calls == self.last:
-            raise Blow
+            raise Killed
 
 
 def start(folder: Path, sections: dict[str, Any], *, cheap: bool) -> StopReason:
@@ -109,10 +108,10 @@ def sweep(tmp_path: Path, whole: Path, where: str, sections: dict[str, Any], eve
         start(tmp_path / "count", sections, cheap=cheap)
     assert counting.calls > 20
     for last in range(1, counting.calls + 1, every):
-        folder = tmp_path / f"blow-{last}"
+        folder = tmp_path / f"killed-{last}"
         with pytest.MonkeyPatch.context() as patch:
             armed(patch, where, Countdown(last))
-            with pytest.raises(Blow):
+            with pytest.raises(Killed):
                 start(folder, sections, cheap=cheap)
         assert start(folder, sections, cheap=cheap) is StopReason.FINISHED
         assert_same_rounds(folder / "run", whole / "run")
@@ -123,13 +122,13 @@ def sweep(tmp_path: Path, whole: Path, where: str, sections: dict[str, Any], eve
 
 
 @pytest.mark.parametrize("where", PLACES)
-def test_a_blow_between_any_two_files_or_entries(tmp_path: Path, whole: Path, where: str) -> None:
+def test_kill_between_any_two_writes(tmp_path: Path, whole: Path, where: str) -> None:
     sweep(tmp_path, whole, where, SPRINGS, 37, cheap=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", PLACES)
-def test_a_blow_between_every_two_files_or_entries(tmp_path: Path, whole: Path, where: str) -> None:
+def test_kill_between_every_two_writes(tmp_path: Path, whole: Path, where: str) -> None:
     sweep(tmp_path, whole, where, SPRINGS, 1, cheap=True)
 
 
@@ -140,24 +139,23 @@ def test_the_same_with_a_bayesian_force_field(tmp_path: Path, whole_bayesian: Pa
 
 
 def inside_a_walk(patch: pytest.MonkeyPatch, countdown: Countdown) -> None:
-    step = MDDriver.step
+    step = ASEDriver.step
 
-    def stepping(self: MDDriver, n: int = 1) -> None:
+    def stepping(self: ASEDriver, n: int = 1) -> None:
         countdown()
         step(self, n)
 
-    patch.setattr(MDDriver, "step", stepping)
+    patch.setattr(ASEDriver, "step", stepping)
 
 
 def inside_a_training(patch: pytest.MonkeyPatch, countdown: Countdown) -> None:
-    teach = trepid.campaign.round_end.teach
+    save = BayesianForceField.save
 
-    def teaching(*args: Any, **kwargs: Any) -> bool:
-        optimized = teach(*args, **kwargs)
+    def saving(self: BayesianForceField, path: Any) -> None:
         countdown()
-        return optimized
+        save(self, path)
 
-    patch.setattr(trepid.campaign.round_end, "teach", teaching)
+    patch.setattr(BayesianForceField, "save", saving)
 
 
 def inside_a_label(patch: pytest.MonkeyPatch, countdown: Countdown) -> None:
@@ -175,56 +173,56 @@ def inside_a_label(patch: pytest.MonkeyPatch, countdown: Countdown) -> None:
     ("arm", "last"),
     [(inside_a_walk, 60), (inside_a_training, 2), (inside_a_label, 5)],
 )
-def test_a_blow_inside_a_stage(
+def test_kill_inside_a_step_of_a_round(
     tmp_path: Path, whole_bayesian: Path, arm: Callable[[pytest.MonkeyPatch, Countdown], None], last: int
 ) -> None:
-    folder = tmp_path / "blow"
+    folder = tmp_path / "killed"
     with pytest.MonkeyPatch.context() as patch:
         arm(patch, Countdown(last))
-        with pytest.raises(Blow):
+        with pytest.raises(Killed):
             start(folder, SHORT, cheap=False)
     start(folder, SHORT, cheap=False)
     assert_same_rounds(folder / "run", whole_bayesian / "run")
     assert sum(isinstance(entry.event, Resume) for entry in read_ledger(folder / "run" / "ledger.jsonl")) == 1
 
 
-def test_blow_after_blow(tmp_path: Path, whole: Path) -> None:
-    folder, n_blows = tmp_path / "often", 0
+def test_kill_after_kill(tmp_path: Path, whole: Path) -> None:
+    folder, n_kills_so_far = tmp_path / "often", 0
     while True:
         try:
             with pytest.MonkeyPatch.context() as patch:
                 armed(patch, "after an entry", Countdown(4))
                 start(folder, SPRINGS, cheap=True)
             break
-        except Blow:
-            n_blows += 1
-            assert n_blows < 60
-    assert n_blows > 5
+        except Killed:
+            n_kills_so_far += 1
+            assert n_kills_so_far < 60
+    assert n_kills_so_far > 5
     assert_same_rounds(folder / "run", whole / "run")
 
 
-def test_a_signal_ends_it_in_order_and_the_next_start_goes_on(tmp_path: Path, whole: Path) -> None:
+def test_a_signal_ends_it_and_the_next_start_continues(tmp_path: Path, whole: Path) -> None:
     folder = tmp_path / "signal"
     with pytest.MonkeyPatch.context() as patch:
-        step, n = MDDriver.step, Countdown()
+        step, n = ASEDriver.step, Countdown()
 
-        def stepping(self: MDDriver, steps: int = 1) -> None:
+        def stepping(self: ASEDriver, steps: int = 1) -> None:
             n()
             if n.calls == 20:
                 os.kill(os.getpid(), signal.SIGINT)
             step(self, steps)
 
-        patch.setattr(MDDriver, "step", stepping)
+        patch.setattr(ASEDriver, "step", stepping)
         assert start(folder, SPRINGS, cheap=True) is StopReason.INTERRUPTED
     assert start(folder, SPRINGS, cheap=True) is StopReason.FINISHED
     assert_same_rounds(folder / "run", whole / "run")
 
 
-def test_the_ledger_of_a_resumed_campaign_tells_the_same_story(tmp_path: Path, whole: Path) -> None:
+def test_the_ledger_of_a_resumed_campaign_is_the_same(tmp_path: Path, whole: Path) -> None:
     folder = tmp_path / "story"
     with pytest.MonkeyPatch.context() as patch:
         armed(patch, "after an entry", Countdown(12))
-        with pytest.raises(Blow):
+        with pytest.raises(Killed):
             start(folder, SPRINGS, cheap=True)
     start(folder, SPRINGS, cheap=True)
     told = [entry for entry in entries_without_times(folder / "run") if entry["event"] != "resume"]

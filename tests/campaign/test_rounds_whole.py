@@ -1,4 +1,4 @@
-"""Whole campaigns in rounds with their rarer parts: pushed walkers, sigma^A as measure, a bad reference, Parsl."""
+"""Whole campaigns in rounds with their rarer parts: biased walks, sigma^A as measure, a bad reference, Parsl."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from trepid.runs.walk_files import read_walk
 SHORT = {"duration_ps": 0.4, "temperatures_K": [300]}
 
 
-# ---------------------------------------------------------------------- pushed walkers
+# ---------------------------------------------------------------------- biased walks
 
 
-def test_pushed_walkers_give_candidates_beside_an_equilibrium_walk(tmp_path: Path) -> None:
+def test_biased_walks_give_candidates_beside_an_equilibrium_walk(tmp_path: Path) -> None:
     campaign = rounds_campaign(
         tmp_path,
         walkers={**SHORT, "per_temperature": 2, "bias": {"strength": 20.0, "largest_eV": 0.5}},
@@ -49,7 +49,7 @@ def test_pushed_walkers_give_candidates_beside_an_equilibrium_walk(tmp_path: Pat
     assert statistics.mean == pytest.approx(looks.mean())
 
 
-def test_controls_walk_without_a_push(tmp_path: Path) -> None:
+def test_controls_use_no_bias(tmp_path: Path) -> None:
     learn(
         rounds_campaign(
             tmp_path,
@@ -82,12 +82,12 @@ def test_sigma_a_as_the_measure_of_a_committee(tmp_path: Path) -> None:
     harmonic = read_phonopy(run / "rounds" / "00" / "phonopy.yaml")
     model = load_potential(run / "rounds" / "00" / "model.trepid")
     walk = read_walk(RoundFiles(run, 1).walk(0))
-    for frame in walk.candidates[::8]:
-        forces = model.predict(frame).forces_ensemble
+    for candidate in walk.candidates[::8]:
+        forces = model.predict(candidate.atoms).forces_ensemble
         assert forces is not None
-        rest = forces - harmonic.forces(frame)
+        rest = forces - harmonic.forces(candidate.atoms)
         of_members = np.sqrt((rest**2).sum(axis=(1, 2)) / (forces**2).sum(axis=(1, 2)))
-        assert frame.info["uncertainty"] == pytest.approx(of_members.std(ddof=1), rel=1e-6)
+        assert candidate.uncertainty == pytest.approx(of_members.std(ddof=1), rel=1e-6)
     for number in (1, 2):
         selection = Selection.read(RoundFiles(run, number).selection)
         assert len(selection.picks) == 2

@@ -16,10 +16,11 @@ from trepid.data.frames import LabelKeys
 from trepid.errors import NumericsError
 from trepid.evaluation import Evaluation
 from trepid.events.sites import Sites
-from trepid.runs.label_files import compare_before_training
+from trepid.potentials.base import Noise, Prediction
+from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction, compare_before_training
 from trepid.runs.ledger import Reason, StopReason
 from trepid.runs.round_files import Calibrated, Pick, RoundRecord, Selection, SigmaA
-from trepid.runs.walk_files import Walk, WalkSummary
+from trepid.runs.walk_files import Walk, WalkEnd, WalkSummary
 
 
 def record(
@@ -101,14 +102,15 @@ def test_tolerances_ask_for_small_errors_no_new_class_and_steady_sigma_a(last: d
 # ---------------------------------------------------------------------- figures
 
 
-def labelled(errors: np.ndarray, std: float, *, noise: float = 0.0) -> Atoms:
+def labelled(errors: np.ndarray, std: float, *, noise: float = 0.0) -> LabelledFrame:
     atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
     forces = np.zeros((len(atoms), 3))
-    atoms.info.update(REF_energy=0.0, predicted_energy=0.0, noise_forces=noise, noise_energy=0.0)
+    atoms.info["REF_energy"] = 0.0
     atoms.arrays["REF_forces"] = forces
-    atoms.arrays["predicted_forces"] = forces + errors
-    atoms.arrays["forces_uncertainty"] = np.full(forces.shape, std)
-    return atoms
+    prediction = Prediction(0.0, forces + errors, forces_uncertainty=np.full(forces.shape, std))
+    origin = Origin(Reason.UNCERTAINTY, 0, 0.0, 300.0, round=1)
+    before = PriorPrediction(prediction, Noise(0.0, noise, 0.0))
+    return LabelledFrame(1, atoms, LabelKeys(), origin, seconds=0.0, attempt=1, before=before)
 
 
 def test_calibration_is_by_species_and_its_factor_from_earlier_rounds() -> None:
@@ -119,7 +121,7 @@ def test_calibration_is_by_species_and_its_factor_from_earlier_rounds() -> None:
         sodium = np.array(bulk("NaCl", "rocksalt", a=5.6, cubic=True).symbols) == "Na"
         errors[sodium] *= 2
         frames.append(labelled(errors, 0.1))
-    comparison = compare_before_training(frames, LabelKeys())
+    comparison = compare_before_training(frames)
     found = calibrate(comparison, [])
     assert set(found) == {"all", "Na", "Cl"}
     assert found["Cl"].before.coverage_68 == pytest.approx(0.68, abs=0.04)
@@ -144,17 +146,16 @@ def test_the_factor_is_that_of_the_last_round_with_labels() -> None:
 
 
 def test_frames_without_prediction_are_not_compared() -> None:
-    plain = labelled(np.zeros((8, 3)), 0.1)
-    del plain.info["predicted_energy"]
-    assert compare_before_training([plain], LabelKeys()) is None
+    plain = replace(labelled(np.zeros((8, 3)), 0.1), before=PriorPrediction())
+    assert compare_before_training([plain]) is None
     assert calibrate(None, []) == {}
 
 
 def test_the_typical_force_is_a_norm_over_atoms() -> None:
-    atoms = labelled(np.zeros((8, 3)), 0.1)
-    atoms.arrays["REF_forces"][:, 0] = 3.0
-    atoms.arrays["REF_forces"][:, 2] = 4.0
-    assert typical_force([atoms], LabelKeys()) == pytest.approx(5.0)
+    label = labelled(np.zeros((8, 3)), 0.1)
+    label.atoms.arrays["REF_forces"][:, 0] = 3.0
+    label.atoms.arrays["REF_forces"][:, 2] = 4.0
+    assert typical_force([label]) == pytest.approx(5.0)
 
 
 # ---------------------------------------------------------------------- events
@@ -178,7 +179,7 @@ def hopping_walk(crystal: Atoms, *, hop_at: int | None, then_at: int | None = No
             way = sites.offsets((crystal.positions @ np.linalg.inv(sites.cell))[atom : atom + 1], np.array([target]))[0]
             part = np.clip((np.arange(n) - start) / 6, 0, 1)
             positions[:, atom] -= part[:, None] * way
-    summary = WalkSummary(0, 500.0, 20 * n, 2.0, 0, "finished", "")
+    summary = WalkSummary(0, 500.0, 20 * n, 2.0, 0, WalkEnd.FINISHED, "")
     flat = np.zeros(n)
     return Walk(
         summary=summary,
@@ -289,7 +290,7 @@ def test_a_class_is_labelled_once_but_again_if_it_did_not_fit(cui: Atoms) -> Non
     walk = hopping_walk(cui, hop_at=30)
     seen = events_seen([walk], cui, [], n_images=0)
     name = seen.new_classes[0]
-    pick = Pick(5, Reason.EVENT.value, 0, 10, 20.0, 500.0, note=f"{name} | before")
+    pick = Pick(5, Reason.EVENT, 0, 10, 20.0, 500.0, event_class=name)
     unlabelled = Selection(1, None, (), (), (), (), 0, (), seen.counts, seen.new_classes)
     labelled_once = Selection(1, None, (), (), (), (), 0, (pick,), seen.counts, seen.new_classes)
     again = events_seen([walk], cui, [unlabelled], n_images=0)
@@ -303,15 +304,15 @@ def test_what_follows_a_new_event_in_the_same_walk_waits(cui: Atoms) -> None:
     seen = events_seen([walk], cui, [], n_images=0)
     assert [count.count for count in seen.counts] == [1, 1]
     assert len(seen.new_classes) == 2
-    (first,) = {frame.note.split(" | ")[0] for frame in seen.frames}
+    (first,) = {frame.event_class for frame in seen.frames}
     assert max(frame.step for frame in seen.frames) <= 20 * 30
-    # Once the first is known, the second is no longer built on sand; nor is it in a walk where it comes first.
-    pick = Pick(5, Reason.EVENT.value, 0, 10, 20.0, 500.0, note=f"{first} | before")
+    # Once the first is labelled, the second is selected; and also in a walk where it comes first.
+    pick = Pick(5, Reason.EVENT, 0, 10, 20.0, 500.0, event_class=first)
     earlier = Selection(1, None, (), (), (), (), 0, (pick,), seen.counts, seen.new_classes)
-    (second,) = {frame.note.split(" | ")[0] for frame in events_seen([walk], cui, [earlier], n_images=0).frames}
+    (second,) = {frame.event_class for frame in events_seen([walk], cui, [earlier], n_images=0).frames}
     other = hopping_walk(cui, hop_at=None, then_at=20)
     both = events_seen([walk, other], cui, [], n_images=0)
-    assert {frame.note.split(" | ")[0] for frame in both.frames} == {first, second} == set(seen.new_classes)
+    assert {frame.event_class for frame in both.frames} == {first, second} == set(seen.new_classes)
 
 
 def test_vibrations_are_no_event(cui: Atoms) -> None:
