@@ -91,13 +91,6 @@ class ReliabilityCurve:
     expected: FloatArray
     observed: FloatArray
 
-    @property
-    def miscalibration_area(self) -> float:
-        """Area between the curve and the diagonal: 0 for a calibrated model, at most 0.5."""
-        x = np.concatenate([[0.0], self.expected, [1.0]])
-        gap = np.abs(np.concatenate([[0.0], self.observed, [1.0]]) - x)
-        return float(np.sum(0.5 * (gap[1:] + gap[:-1]) * np.diff(x)))
-
 
 def reliability_curve(errors: ArrayLike, stds: ArrayLike, levels: Sequence[float] | None = None) -> ReliabilityCurve:
     """Coverage at many levels at once; by default at 0.025, 0.05, ..., 0.975."""
@@ -159,24 +152,6 @@ def scaled_calibration(errors: ArrayLike, stds: ArrayLike, scale: float | None) 
     if scale is None or scale == 0.0:
         return None
     return calibration(errors, scale * np.asarray(stds, dtype=np.float64))
-
-
-def calibration_by_species(errors: ArrayLike, stds: ArrayLike, symbols: Sequence[str]) -> dict[str, Calibration]:
-    """Calibration of every species by itself, in alphabetical order.
-
-    Parameters
-    ----------
-    errors, stds : (n_atoms, ...) arrays
-        One row per atom.
-    symbols : sequence of n_atoms strings
-        Chemical symbol of every row.
-    """
-    e = np.asarray(errors, dtype=np.float64)
-    s = np.asarray(stds, dtype=np.float64)
-    names = np.asarray(symbols, dtype=str)
-    if names.shape != e.shape[:1]:
-        raise ValueError(f"{names.size} symbols for {e.shape[0]} rows of errors: they must agree")
-    return {str(name): calibration(e[names == name], s[names == name]) for name in np.unique(names)}
 
 
 @dataclass(frozen=True)

@@ -186,11 +186,6 @@ class EventDetector:
         return self._frame + 1
 
     @property
-    def current_sites(self) -> IntArray:
-        """The site every atom belongs to now, (n_atoms,)."""
-        return self._site.copy()
-
-    @property
     def away(self) -> IntArray:
         """Atoms outside the core of their site in the last frame: an event may be under way, or it is hot."""
         return np.flatnonzero(self._out)
