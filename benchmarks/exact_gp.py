@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from trepid.data import Labels, attach_labels, read_frames
 from trepid.potentials.base import Prediction
 from trepid.potentials.bayesian import BayesianForceField
-from trepid.potentials.bayesian.exact_gp import ExactGP
+from trepid.testing import ExactGP
 
 CUTOFFS = {"pair_cutoff": 4.8, "triplet_cutoff": 4.0}
 SIZES = [(10, 5, 2), (20, 8, 4), (30, 12, 6), (40, 16, 6)]

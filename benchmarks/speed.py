@@ -16,8 +16,8 @@ from ase import Atoms
 from ase.build import bulk
 
 from trepid.potentials.bayesian.basis import Basis
-from trepid.potentials.bayesian.exact_gp import ExactGP
 from trepid.potentials.bayesian.spline_potential import SplinePotential, make_tables
+from trepid.testing import ExactGP
 
 ENVIRONMENTS = 80
 CUTOFFS = (4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0)

@@ -12,7 +12,7 @@ FLOORS = (
     ("__main__",),
     ("cli",),
     ("report",),
-    ("campaign",),
+    ("campaign", "testing"),
     ("dynamics", "evaluation", "export", "events"),
     ("anharmonicity",),
     ("potentials", "reference", "execution"),

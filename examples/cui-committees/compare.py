@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from trepid.anharmonicity import harmonic_reference, harmonic_sample
-from trepid.campaign.initial import build_crystal
+from trepid.campaign.start import build_crystal
 from trepid.config import load_campaign
 from trepid.data import read_structure, write_frames
 from trepid.reference import make_reference

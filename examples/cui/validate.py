@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from trepid.dynamics.md import make_driver
 
 from trepid.config import load_campaign
 from trepid.data.frames import read_structure, write_frames
-from trepid.dynamics.md import make_driver
 from trepid.errors import TrepidError
 from trepid.evaluation import evaluate
 from trepid.potentials import load_potential

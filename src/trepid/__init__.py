@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from trepid.potentials.base import Noise as Noise
     from trepid.potentials.base import Prediction as Prediction
     from trepid.potentials.base import Uncertainty as Uncertainty
-    from trepid.potentials.bayesian.exact_gp import ExactGP as ExactGP
     from trepid.potentials.bayesian.force_field import BayesianForceField as BayesianForceField
-    from trepid.potentials.bayesian.kernels import Hyperparameters as Hyperparameters
+    from trepid.potentials.bayesian.terms import Hyperparameters as Hyperparameters
     from trepid.potentials.committee import Committee as Committee
+    from trepid.testing import ExactGP as ExactGP
 
 _PUBLIC = {
     "BayesianForceField": "trepid.potentials.bayesian.force_field",
     "Committee": "trepid.potentials.committee",
-    "ExactGP": "trepid.potentials.bayesian.exact_gp",
-    "Hyperparameters": "trepid.potentials.bayesian.kernels",
+    "ExactGP": "trepid.testing",
+    "Hyperparameters": "trepid.potentials.bayesian.terms",
     "Noise": "trepid.potentials.base",
     "Prediction": "trepid.potentials.base",
     "Uncertainty": "trepid.potentials.base",

@@ -1,8 +1,8 @@
-"""How good a potential is on labelled frames it has not seen, and whether its uncertainty says so.
+"""Accuracy and calibration of a potential on labelled test frames.
 
 Two steps: `compare` runs the potential and keeps predictions beside labels (`Comparison`, plain arrays over all atoms);
-`summarise` turns any comparison into figures (`Evaluation`). The report of a learning run makes its comparison from
-what the model said *before* each label was trained on, so both quote figures of the same meaning.
+`summarise` computes errors and calibration from any comparison (`Evaluation`). The report of a learning run compares
+predictions made *before* the model was trained on a label, so both give the same quantities.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Comparison:
     forces, forces_predicted : (n_atoms, 3) arrays
         eV/A.
     forces_uncertainty : (n_atoms, 3) array or None
-        Of the model alone, eV/A.
+        One standard deviation of the model, without noise, eV/A.
     forces_noise : (n_atoms,) array or None
-        Noise of the labels at the time of the prediction, eV/A per component.
+        Residual noise at the time of the prediction, eV/A per component.
     energies, energies_predicted : (n_frames,) arrays
         Potential energies of the frames, eV; NaN where a frame has no energy label.
     stresses, stresses_predicted : (n_frames, 6) arrays
@@ -74,7 +74,7 @@ class Comparison:
 
     @property
     def forces_std(self) -> FloatArray | None:
-        """Standard deviation to expect of `forces_error`: model and noise together, (n_atoms, 3), eV/A."""
+        """Predicted standard deviation of `forces_error`, from uncertainty and residual noise, (n_atoms, 3), eV/A."""
         if self.forces_uncertainty is None or self.forces_noise is None:
             return None
         return np.asarray(np.hypot(self.forces_uncertainty, self.forces_noise[:, None]), dtype=np.float64)
@@ -82,9 +82,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of a comparison. Forces in eV/A over components, energies in eV per atom, stresses in eV/A^3.
+    """Errors and calibration of a comparison. Forces in eV/A over components, energies in eV per atom, stresses in eV/A^3.
 
-    A figure is None where it is not defined: no label of that kind, no uncertainty, or too few points.
+    A value is None if it is not defined: no label of that kind, no uncertainty, or too few points.
 
     Attributes
     ----------
@@ -93,15 +93,15 @@ class Evaluation:
     forces_rmse, forces_mae : float
         Error of the force components.
     forces_rms : float
-        Root mean square of the labels themselves, the scale to see the error against.
+        Root mean square of the labels, the scale of the error.
     energy_rmse_per_atom, energy_mae_per_atom : float or None
         Error of the energy divided by the number of atoms.
     stress_rmse : float or None
         Error of the stress components.
     forces_coverage_68, forces_coverage_95 : float or None
-        Fraction of force components inside the 68 % and 95 % interval of model uncertainty and noise together.
+        Fraction of force components inside the 68 % and 95 % interval of uncertainty and residual noise.
     forces_calibration_scale : float or None
-        Factor that would fit those intervals to the errors; above 1: overconfident.
+        Factor on those intervals that fits the errors; above 1: overconfident.
     forces_uncertainty_spearman : float or None
         Rank correlation, over atoms, of the norm of the model uncertainty with the norm of the error.
     """
@@ -142,12 +142,12 @@ def evaluate(
     keys : LabelKeys, optional
         Names of the labels in the frames; `REF_energy`, `REF_forces`, `REF_stress` by default.
     uncertainty : Uncertainty or str
-        What the potential should compute about what it does not know.
+        Kind of uncertainty to compute.
 
     Raises
     ------
     DataError
-        No frame, a frame without forces, a label that is not finite, or an element the potential does not know.
+        No frame, a frame without forces, a label that is not finite, or an element that the potential was not trained on.
     """
     return summarise(compare(potential, frames, keys=keys, uncertainty=uncertainty))
 
@@ -159,7 +159,7 @@ def compare(
     keys: LabelKeys | None = None,
     uncertainty: Uncertainty | str = Uncertainty.EXACT,
 ) -> Comparison:
-    """Predict every frame and put the predictions beside the labels; parameters and errors as `evaluate`."""
+    """Predict every frame and return predictions and labels; parameters and errors as `evaluate`."""
     keys = LabelKeys() if keys is None else keys
     labels = [labels_of(atoms, keys, where=f"frame {k}", require=("forces",)) for k, atoms in enumerate(frames)]
     predictions = [potential.predict(atoms, uncertainty=uncertainty) for atoms in frames]
@@ -172,12 +172,12 @@ def collect(
     predictions: Sequence[Prediction],
     noises: Sequence[Noise | None],
 ) -> Comparison:
-    """Lay predictions and labels of the same frames side by side.
+    """Collect predictions and labels of the same frames.
 
     Parameters
     ----------
     frames, labels, predictions, noises : sequences of equal length
-        The noise is the one the model had inferred when it made the prediction; None where that is not known.
+        The noise is that of the model at the time of the prediction; None if unknown.
 
     Raises
     ------
@@ -208,14 +208,14 @@ def collect(
 
 
 def summarise(comparison: Comparison) -> Evaluation:
-    """Figures of a comparison; those that are not defined are None, never NaN."""
+    """Errors and calibration of a comparison; undefined values are None, never NaN."""
     error = comparison.forces_error
     std = comparison.forces_std
     per_atom = (comparison.energies_predicted - comparison.energies) / comparison.atoms_per_frame
     per_atom = per_atom[np.isfinite(per_atom)]
     stress = comparison.stresses_predicted - comparison.stresses
     stress = stress[np.isfinite(stress)]
-    # A model without noise may announce a standard deviation of exactly zero: no interval can be judged by it.
+    # A model without noise may predict a standard deviation of exactly zero, for which coverage is undefined.
     judged = std is not None and bool((std > 0.0).all())
     return Evaluation(
         n_frames=comparison.n_frames,

@@ -1,4 +1,4 @@
-"""What acquisition asks of the Bayesian force field: shares of energy, information rows, a bias towards the unknown."""
+"""What acquisition needs of the Bayesian force field: energies of atoms and information rows."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from ase import Atoms
 
 from trepid import BayesianForceField
 from trepid.acquisition.batch import greedy_batch
-from trepid.acquisition.bias import directions_of_ensemble, uncertainty_bias
 from trepid.data import read_frames
-from trepid.errors import ConfigError, DataError
 from trepid.potentials.bayesian import features
-from trepid.potentials.bayesian.biased import BiasedCalculator
 
 
 @pytest.fixture(scope="module")
@@ -110,73 +107,3 @@ def test_the_uncertainty_of_a_difference_forgets_what_is_shared(model: BayesianF
     changed = larger.copy()
     changed.positions[0] += [0.5, 0.0, 0.0]
     assert model.energy_difference_uncertainty(changed, larger) == pytest.approx(here, rel=1e-6)
-
-
-# ---- the bias
-
-
-def test_bias_forces_are_minus_the_gradient_of_the_bias(model: BayesianForceField, clean: list[Atoms]) -> None:
-    reference = clean[0]
-    atoms = clean[3].copy()
-    for strength, largest in ((1.0, 1.0), (20.0, 0.05)):
-        atoms.calc = BiasedCalculator(model, reference, strength=strength, largest_eV=largest)
-        forces = atoms.get_forces()
-        rng = np.random.default_rng(0)
-        for _ in range(3):
-            direction = rng.normal(size=forces.shape)
-            direction /= np.linalg.norm(direction)
-            energies = []
-            for sign in (1, -1):
-                there = atoms.copy()
-                there.calc = atoms.calc
-                there.positions += sign * 1e-3 * direction
-                energies.append(there.get_potential_energy())
-            assert (energies[1] - energies[0]) / 2e-3 == pytest.approx((forces * direction).sum(), abs=2e-4)
-
-
-def test_bias_is_live_bounded_and_zero_at_the_reference(
-    model: BayesianForceField, clean: list[Atoms], hops: list[Atoms]
-) -> None:
-    calculator = BiasedCalculator(model, clean[0], strength=50.0, largest_eV=0.3)
-    for frame, low, high in ((clean[0], -1e-9, 1e-9), (hops[0], -0.3 - 1e-9, -0.05)):
-        atoms = frame.copy()
-        atoms.calc = calculator
-        energy = atoms.get_potential_energy()
-        plain = model.predict(frame, uncertainty="none")
-        assert low <= calculator.results["bias_energy"] <= high
-        assert energy == pytest.approx(plain.energy + calculator.results["bias_energy"], rel=1e-12)
-        exact = model.energy_difference_uncertainty(frame, clean[0])
-        assert calculator.results["energy_uncertainty"] <= exact * (1 + 1e-4) + 1e-5
-
-
-def test_bias_needs_live_directions_and_the_same_atoms(
-    model: BayesianForceField, clean: list[Atoms], data_dir: Path
-) -> None:
-    with pytest.raises(ConfigError, match="positive"):
-        BiasedCalculator(model, clean[0], strength=-1.0)
-    atoms = clean[0][:32]
-    atoms.calc = BiasedCalculator(model, clean[0])
-    with pytest.raises(DataError, match="other atoms"):
-        atoms.get_forces()
-    silicon = read_frames(data_dir / "si_sw_64.extxyz")[:2]
-    blind = BayesianForceField(["Si"], pair_cutoff=4.0, triplet_cutoff=3.0, n_radial=4, l_max=2, live_rank=0).fit(
-        silicon
-    )
-    with pytest.raises(ConfigError, match="live_rank"):
-        BiasedCalculator(blind, silicon[0])
-
-
-def test_directions_of_a_committee_give_its_spread() -> None:
-    rng = np.random.default_rng(0)
-    energies, forces = rng.normal(size=5), rng.normal(size=(5, 4, 3))
-    e, f = directions_of_ensemble(energies, forces)
-    assert np.linalg.norm(e) == pytest.approx(energies.std(ddof=1))
-    bias, push = uncertainty_bias(e, f, strength=0.5, largest_eV=100.0)
-    assert bias == pytest.approx(-0.5 * energies.std(ddof=1), rel=5e-3)  # 1 meV is rounded off
-    slope = -np.tensordot(e, f, axes=1) / np.linalg.norm(e)  # gradient of U
-    assert (push * slope).sum() > 0
-    assert uncertainty_bias(np.zeros(5), f, strength=1.0, largest_eV=1.0)[1] == pytest.approx(np.zeros((4, 3)))
-    with pytest.raises(DataError):
-        directions_of_ensemble(energies[:1], forces[:1])
-    with pytest.raises(DataError):
-        uncertainty_bias(e, f[:3], strength=1.0, largest_eV=1.0)

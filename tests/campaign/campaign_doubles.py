@@ -18,8 +18,8 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.io import read
-
 from trepid.campaign.learner import PotentialFactory
+
 from trepid.campaign.on_the_fly import learn
 from trepid.config import Campaign
 from trepid.data.atomic import write_bytes_atomic

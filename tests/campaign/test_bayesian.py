@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from ase.io import read
 from campaign_doubles import LoggedReference, assert_same_run, calls, campaign
-
 from trepid.campaign.labels import Labeller
-from trepid.runs.ledger import StopReason, Train, read_ledger
-from trepid.campaign.on_the_fly import CampaignResult, _OnTheFly, learn
 from trepid.dynamics.md import MDDriver
+
+from trepid.campaign.on_the_fly import CampaignResult, _OnTheFly, learn
 from trepid.potentials.bayesian.force_field import BayesianForceField
+from trepid.runs.ledger import StopReason, Train, read_ledger
 
 SMALL: dict[str, dict[str, object]] = {
     "potential": {"pair_cutoff_A": 4.0, "triplet_cutoff_A": 3.2, "n_pair": 8, "n_radial": 4, "l_max": 2},

@@ -12,10 +12,10 @@ from pathlib import Path
 import campaign_doubles
 import pytest
 from campaign_doubles import LoggedReference, assert_same_run, calls, frame_hash, kill_campaign
-
 from trepid.campaign.labels import LabelStore
-from trepid.runs.ledger import Label, Request, Resume, Stop, read_ledger
+
 from trepid.campaign.on_the_fly import learn
+from trepid.runs.ledger import Label, Request, Resume, Stop, read_ledger
 
 
 def labelled(folder: Path) -> set[str]:

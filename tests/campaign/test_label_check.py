@@ -12,8 +12,8 @@ from ase.calculators.emt import EMT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from label_doubles import corrupted
-
 from trepid.campaign.initial import initial_frames
+
 from trepid.campaign.label_check import (
     Doubt,
     LabelChecker,
@@ -25,10 +25,10 @@ from trepid.campaign.label_check import (
     prediction_of,
     settles,
 )
-from trepid.runs.label_files import Before, attach_prediction
 from trepid.data.frames import LabelKeys, Labels, attach_labels, labels_of, read_frames
 from trepid.potentials.base import Noise, Prediction
 from trepid.potentials.bayesian import BayesianForceField
+from trepid.runs.label_files import Before, attach_prediction
 
 KEYS = LabelKeys()
 

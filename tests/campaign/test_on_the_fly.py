@@ -20,16 +20,16 @@ from campaign_doubles import (
     frame_hash,
     springs,
 )
-
-from trepid.campaign.label_case import LabelCase
 from trepid.campaign.labels import Labeller, LabelStore
 from trepid.campaign.learner import Learner, PotentialFactory
-from trepid.runs.ledger import Failure, Label, Request, Resume, Rewind, Stage, StopReason, Train, read_ledger
+from trepid.dynamics.md import MDDriver
+
+from trepid.campaign.label_case import LabelCase
 from trepid.campaign.on_the_fly import CampaignResult, _OnTheFly, learn
 from trepid.data.frames import LabelKeys, labels_of
-from trepid.dynamics.md import MDDriver
 from trepid.dynamics.progress import PlainProgress
 from trepid.errors import ConfigError, DataError, ModelFileError, NumericsError
+from trepid.runs.ledger import Failure, Label, Request, Resume, Rewind, Stage, StopReason, Train, read_ledger
 
 
 def run(folder: Path, double: LoggedReference | None = None, **sections: dict[str, object]) -> CampaignResult:

@@ -16,19 +16,19 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from label_doubles import Unreliable, digest, number_of, numbered
+from trepid.campaign.labels import Before, LabelInterrupted, Labeller, LabelStore
+from trepid.campaign.parallel_labels import LabelRequest, LabelTask, _kept, compute_label, label_batch
 
-from trepid.runs.checkpoint import Pending
 from trepid.campaign.label_case import LabelCase, failures_in_row
 from trepid.campaign.label_check import LabelChecker, LabelHistory
-from trepid.campaign.labels import Before, LabelInterrupted, Labeller, LabelStore
-from trepid.runs.ledger import Doubted, Failure, Label, Ledger, Reason, Request, SomeEvent
-from trepid.campaign.parallel_labels import LabelRequest, LabelTask, _kept, compute_label, label_batch
 from trepid.config import ExecutionSettings
 from trepid.data.frames import LabelKeys, labels_of, read_frames
 from trepid.errors import ConfigError
 from trepid.execution import InlineExecutor, LocalExecutor, make_executor
 from trepid.potentials.base import Noise, Prediction
 from trepid.reference import IsolatedReference, Reference, make_reference
+from trepid.runs.checkpoint import Pending
+from trepid.runs.ledger import Doubted, Failure, Label, Ledger, Reason, Request, SomeEvent
 
 NOISE = Noise(energy=1e-3, forces=0.01, stress=1e-3)
 

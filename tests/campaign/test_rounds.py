@@ -8,6 +8,12 @@ from ase.io import read, write
 from campaign_doubles import LoggedReference, calls, crystal, springs
 from rounds_doubles import assert_same_rounds, entries_without_times, rounds_campaign
 
+from trepid.campaign.result import CampaignResult
+from trepid.campaign.rounds import learn_in_rounds
+from trepid.data.frames import Labels, read_frames
+from trepid.errors import ConfigError, DataError
+from trepid.potentials import load_potential
+from trepid.reference.base import LabelError
 from trepid.runs.ledger import (
     Doubted,
     Failure,
@@ -22,13 +28,7 @@ from trepid.runs.ledger import (
     Walks,
     read_ledger,
 )
-from trepid.campaign.result import CampaignResult
 from trepid.runs.round_files import RoundRecord, Selection, complete_rounds
-from trepid.campaign.rounds import learn_in_rounds
-from trepid.data.frames import Labels, read_frames
-from trepid.errors import ConfigError, DataError
-from trepid.potentials import load_potential
-from trepid.reference.base import LabelError
 
 CHEAP = {"batch": "bernoulli", "viability": "none", "events": False}
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 import rounds_doubles
-from campaign_doubles import LoggedReference, calls, crystal, springs
-from rounds_doubles import assert_same_rounds, entries_without_times, rounds_campaign
-
-import trepid.runs.ledger
 import trepid.campaign.round_end
 import trepid.campaign.walkers
-import trepid.data.atomic
-from trepid.runs.ledger import Ledger, Resume, StopReason, read_ledger
-from trepid.campaign.rounds import learn_in_rounds
+from campaign_doubles import LoggedReference, calls, crystal, springs
+from rounds_doubles import assert_same_rounds, entries_without_times, rounds_campaign
 from trepid.dynamics.md import MDDriver
+
+import trepid.data.atomic
+import trepid.runs.ledger
+from trepid.campaign.rounds import learn_in_rounds
+from trepid.runs.ledger import Ledger, Resume, StopReason, read_ledger
 
 SHORT: dict[str, Any] = {
     "walkers": {"temperatures_K": [300, 500], "duration_ps": 0.4},

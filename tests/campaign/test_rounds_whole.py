@@ -14,15 +14,15 @@ from ase import Atoms
 from campaign_doubles import LoggedReference, crystal, frame_hash, springs
 from label_doubles import CORRUPTIONS, corrupted
 from rounds_doubles import SMALL, content, files_of, rounds_campaign
-
-from trepid.runs.ledger import Doubted, Failure, Label, StopReason, read_ledger
-from trepid.runs.round_files import RoundFiles, Selection, complete_rounds
-from trepid.campaign.rounds import learn_in_rounds
 from trepid.campaign.walkers import read_walk
+
+from trepid.campaign.rounds import learn_in_rounds
 from trepid.data.frames import Labels, read_frames
 from trepid.errors import ConfigError
 from trepid.potentials import load_potential
 from trepid.reference.base import FailureReason, LabelError
+from trepid.runs.ledger import Doubted, Failure, Label, StopReason, read_ledger
+from trepid.runs.round_files import RoundFiles, Selection, complete_rounds
 
 SHORT = {"duration_ps": 0.4, "temperatures_K": [300]}
 

@@ -8,10 +8,9 @@ import pytest
 from ase import Atoms
 from campaign_doubles import SpringPotential, crystal
 from rounds_doubles import EnsembleSprings
+from trepid.campaign.walkers import Walk, WalkSummary
 
 from trepid.acquisition.uncertainty import WIDTH, uncertainty_probability
-from trepid.runs.ledger import Reason
-from trepid.runs.round_files import EventCount
 from trepid.campaign.selection import (
     EventFrame,
     EventsSeen,
@@ -22,10 +21,11 @@ from trepid.campaign.selection import (
     uncertainty_statistics,
     viability,
 )
-from trepid.campaign.walkers import Walk, WalkSummary
 from trepid.config import AcquisitionSettings
 from trepid.errors import ConfigError
 from trepid.potentials.base import Potential
+from trepid.runs.ledger import Reason
+from trepid.runs.round_files import EventCount
 
 N_LOOKS = 60
 

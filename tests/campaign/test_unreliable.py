@@ -11,10 +11,10 @@ from ase.io import read
 from campaign_doubles import LoggedReference, campaign, frame_hash
 from label_doubles import CORRUPTIONS, corrupted
 
-from trepid.runs.ledger import Doubted, Failure, Label, StopReason, read_ledger
 from trepid.campaign.on_the_fly import learn
 from trepid.data.frames import Labels
 from trepid.reference.base import FailureReason, LabelError
+from trepid.runs.ledger import Doubted, Failure, Label, StopReason, read_ledger
 
 SMALL: dict[str, dict[str, object]] = {
     "potential": {"pair_cutoff_A": 4.0, "triplet_cutoff_A": 3.2, "n_pair": 8, "n_radial": 4, "l_max": 2},

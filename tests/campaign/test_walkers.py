@@ -12,9 +12,6 @@ from campaign_doubles import LoggedReference, SpringPotential, crystal
 from hypothesis import given
 from hypothesis import strategies as st
 from rounds_doubles import SMALL, EnsembleSprings
-
-from trepid.acquisition.uncertainty import UncertaintyMeasure
-from trepid.campaign.bias import BiasedPotential, biased_potential
 from trepid.campaign.walkers import (
     Keep,
     Walk,
@@ -27,11 +24,14 @@ from trepid.campaign.walkers import (
     read_walk,
     run_walk,
 )
+
+from trepid.acquisition.uncertainty import UncertaintyMeasure
 from trepid.data.frames import write_frames
 from trepid.errors import ConfigError, DataError
 from trepid.potentials import load_potential
 from trepid.potentials.base import Prediction
 from trepid.potentials.bayesian.force_field import BayesianForceField
+from trepid.potentials.biased import BiasedPotential
 
 STIFF = (3.0, 3.3, 3.6)
 
@@ -193,7 +193,7 @@ def test_a_push_takes_walkers_where_the_members_disagree(job: WalkJob) -> None:
 
 
 def test_the_push_is_the_gradient_of_its_energy() -> None:
-    potential = BiasedPotential(EnsembleSprings((2.0, 5.0, 4.0)), strength=0.7, largest_eV=0.3)
+    potential = BiasedPotential(EnsembleSprings((2.0, 5.0, 4.0)), crystal(), strength=0.7, largest_eV=0.3)
     atoms = crystal()
     atoms.rattle(0.1, seed=1)
     forces = potential.predict(atoms).forces
@@ -249,7 +249,7 @@ def test_a_push_takes_walkers_where_a_force_field_is_unsure(job: WalkJob, force_
 
 
 def test_the_push_of_a_force_field_is_the_gradient_of_its_energy(force_field: BayesianForceField) -> None:
-    potential = biased_potential(force_field, crystal(), strength=5.0, largest_eV=0.3)
+    potential = BiasedPotential(force_field, crystal(), strength=5.0, largest_eV=0.3)
     atoms = crystal()
     atoms.rattle(0.1, seed=1)
     plain, found = force_field.predict(atoms), potential.predict(atoms)

@@ -36,14 +36,14 @@ def test_evaluate_agrees_with_the_library(trepid, copper: Path) -> None:
     assert figures == pytest.approx(expected.as_dict())
 
 
-def test_evaluate_for_people(trepid, copper: Path) -> None:
+def test_evaluate_prints_a_table(trepid, copper: Path) -> None:
     outcome = trepid("evaluate", copper / "cu.trepid", copper / "test.extxyz", "--uncertainty", "none")
     assert "force MAE" in outcome.out
     assert "meV/A" in outcome.out
     assert "interval" not in outcome.out
 
 
-def test_fit_reports_what_it_found(trepid, copper: Path, tmp_path: Path) -> None:
+def test_fit_prints_noise_and_evidence(trepid, copper: Path, tmp_path: Path) -> None:
     model = tmp_path / "cu.trepid"
     facts = trepid(
         "fit", copper / "train.extxyz", copper / "test.extxyz", "-o", model, "--triplet-cutoff", 3, "--json"
@@ -109,7 +109,7 @@ def test_labels_that_are_not_numbers(trepid, copper: Path, tmp_path: Path) -> No
     assert not (tmp_path / "m.trepid").exists()
 
 
-def test_an_element_the_model_does_not_know(trepid, copper: Path, tmp_path: Path) -> None:
+def test_an_element_outside_the_training_species(trepid, copper: Path, tmp_path: Path) -> None:
     frames = read(copper / "test.extxyz", ":")
     frames[0].symbols[0] = "Ag"
     write(tmp_path / "test.extxyz", frames)

@@ -144,7 +144,7 @@ def test_schema(trepid) -> None:
     assert json.loads(outcome.out) == json.loads(json.dumps(campaign_schema()))
 
 
-def test_doctor_says_what_is_usable(trepid) -> None:
+def test_doctor_lists_usable_parts(trepid) -> None:
     outcome = trepid("doctor", "--json")
     parts = {part["name"]: part for part in outcome.json["parts"]}
     assert parts["native core"]["usable"]

@@ -113,7 +113,7 @@ def test_a_defect_keeps_its_traceback(trepid, monkeypatch) -> None:
         trepid("schema")
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
+def test_a_closed_output_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m trepid.cli.main schema | head -n 1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=60)
     assert done.stdout == "{\n"

@@ -47,7 +47,7 @@ def test_learn_dry_run_touches_nothing(trepid, campaign: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
-def test_learn_tells_of_failing_labels_by_its_exit_code(trepid, campaign: Path) -> None:
+def test_failed_labels_set_the_exit_code_of_learn(trepid, campaign: Path) -> None:
     text = campaign.read_text().replace("calculator: emt", "calculator: 'ase.calculators.lj:LennardJones'")
     # A well so deep that its energies overflow: no label is finite.
     campaign.write_text(text.replace("LennardJones'", "LennardJones'\n  parameters: {epsilon: 1.0e+308}"))
@@ -68,7 +68,7 @@ def test_report_elsewhere_is_not_overwritten(trepid, campaign: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["status", "report"])
-def test_what_is_no_run(trepid, tmp_path: Path, verb: str) -> None:
+def test_a_folder_without_a_run_is_an_error(trepid, tmp_path: Path, verb: str) -> None:
     assert "ledger.jsonl" in trepid(verb, tmp_path).error
     assert "nowhere" in trepid(verb, tmp_path / "nowhere").error
 
@@ -78,7 +78,7 @@ def md(copper: Path, output: Path, *options: object) -> tuple[object, ...]:
     return ("md", copper / "cu.trepid", copper / "copper.extxyz", *common, "--output", output, *options)
 
 
-def test_md_runs_and_is_found_done_when_started_again(trepid, copper: Path, tmp_path: Path) -> None:
+def test_md_runs_and_a_second_start_ends_at_once(trepid, copper: Path, tmp_path: Path) -> None:
     command = md(copper, tmp_path / "md", "--threshold", 10, "--json")
     facts = trepid(*command).json
     assert facts["end"] == "finished"
@@ -93,7 +93,7 @@ def test_md_runs_and_is_found_done_when_started_again(trepid, copper: Path, tmp_
     assert (tmp_path / "md" / "trajectory.extxyz").read_bytes() == trajectory
 
 
-def test_the_guard_warns_and_goes_on(trepid, copper: Path, tmp_path: Path) -> None:
+def test_guard_warns_and_continues(trepid, copper: Path, tmp_path: Path) -> None:
     outcome = trepid(*md(copper, tmp_path / "md", "--threshold", 1e-6))
     assert outcome.code == 0
     assert "warning: " in outcome.err
@@ -101,7 +101,7 @@ def test_the_guard_warns_and_goes_on(trepid, copper: Path, tmp_path: Path) -> No
     assert (tmp_path / "md" / "untrusted.extxyz").is_file()
 
 
-def test_the_guard_stops_with_the_frame_and_exit_4(trepid, copper: Path, tmp_path: Path) -> None:
+def test_guard_stops_with_exit_4_and_writes_the_frame(trepid, copper: Path, tmp_path: Path) -> None:
     outcome = trepid(*md(copper, tmp_path / "md", "--threshold", 1e-6, "--guard", "stop"))
     assert outcome.code == 4
     assert outcome.err.splitlines()[-1].startswith("error: step ")
@@ -132,7 +132,7 @@ def test_md_settings_out_of_range(
     assert not (tmp_path / "md").exists()
 
 
-def test_md_of_an_element_the_model_does_not_know(trepid, copper: Path, tmp_path: Path) -> None:
+def test_md_of_an_element_outside_the_training_species(trepid, copper: Path, tmp_path: Path) -> None:
     from ase.build import bulk
     from ase.io import write
 

@@ -62,7 +62,7 @@ def test_written_settings_load_again_to_the_same(folder: Path) -> None:
     assert campaign.walkers.n_walkers == 4
 
 
-def test_a_kind_may_be_left_out_or_stand_alone(folder: Path) -> None:
+def test_kind_is_optional_or_a_bare_value(folder: Path) -> None:
     campaign = load(folder, MINIMAL + "potential: {pair_cutoff_A: 5.5}\nstart: {n: 9}\nacquisition: random\n")
     assert isinstance(campaign.potential, PotentialSettings)
     assert campaign.potential.pair_cutoff_A == 5.5
@@ -83,7 +83,10 @@ def test_a_kind_may_be_left_out_or_stand_alone(folder: Path) -> None:
         ("walkers: {duration_ps: 1, equilibrate_ps: 0.8}", ["equilibrate_ps 0.8 is more than half"]),
         ("walkers: {thermostat: nve}", ["walkers.thermostat: 'nve'"]),
         ("walkers: {walk_on: member}", ["walkers.walk_on: member needs a committee"]),
-        ("walkers: {bias: {strength: 1}}", ["bias leaves the first trajectory", "per_temperature is 1: give 2 or more"]),
+        (
+            "walkers: {bias: {strength: 1}}",
+            ["bias leaves the first trajectory", "per_temperature is 1: give 2 or more"],
+        ),
         (
             "walkers: {bias: {strength: 1}, per_temperature: 2, engine: lammps}",
             ["walkers.bias is computed by the engine ase; walkers.engine is lammps"],

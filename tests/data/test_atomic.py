@@ -17,7 +17,7 @@ from trepid.data.atomic import append_bytes
 from trepid.errors import DataError
 
 
-def test_text_and_bytes_arrive(tmp_path: Path) -> None:
+def test_text_and_bytes_are_written(tmp_path: Path) -> None:
     write_text_atomic(tmp_path / "a.txt", "Å\n")
     write_bytes_atomic(tmp_path / "b.bin", b"\x00\xff")
     assert (tmp_path / "a.txt").read_bytes() == b"\xc3\x85\n"

@@ -73,7 +73,7 @@ def drop_labels(atoms: Atoms) -> None:
         (zero_some_forces, Level.WARNING, "forces on 4 of 8 atoms are exactly zero"),
         (unbalance, Level.WARNING, r"forces sum to 0\.800 eV/A"),
         (large_force, Level.WARNING, r"force on atom [56] is [23]\d\.\d eV/A, above 20 eV/A"),
-        (drop_labels, Level.ERROR, "no label at all"),
+        (drop_labels, Level.ERROR, "no label under the given keys"),
         (lambda a: a.info.update(REF_energy=-2000.0), Level.WARNING, r"eV/atom from the median of 8 frames"),
         (lambda a: a.info.update(REF_energy=np.nan), Level.ERROR, "REF_energy is nan"),
         (lambda a: a.arrays["REF_forces"].__setitem__((0, 0), np.nan), Level.ERROR, "REF_forces of atom 0"),
@@ -114,7 +114,7 @@ def test_label_kinds_that_only_some_frames_have(frames: list[Atoms]) -> None:
     assert finding.message == "2 of 8 labelled frames have no stress, the others do: frames 1, 4"
 
 
-def test_a_kind_that_nobody_has_is_no_finding(frames: list[Atoms]) -> None:
+def test_a_label_kind_missing_from_all_frames_is_no_finding(frames: list[Atoms]) -> None:
     for atoms in frames:
         del atoms.info["REF_stress"]
     assert check_frames(frames) == []

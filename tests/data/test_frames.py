@@ -91,7 +91,7 @@ def test_constraints_do_not_zero_forces_that_ase_holds_in_a_calculator(tmp_path:
         assert labels_of(back, STANDARD).energy == -1.5
 
 
-def test_a_calculator_is_never_asked() -> None:
+def test_calculators_are_never_evaluated() -> None:
     atoms = bulk("Cu")
     atoms.calc = EMT()
     assert labels_of(atoms, STANDARD).kinds == ()
@@ -202,7 +202,7 @@ def test_nan_in_a_file_is_named(tmp_path: Path) -> None:
         ('1\nLattice="1 0 0 0 0 0 0 0 1"\nCu 0 0 0\n', "periodic along cell vector b, but that vector is zero"),
     ],
 )
-def test_bad_files_are_told_in_one_line(tmp_path: Path, content: str, message: str) -> None:
+def test_bad_files_are_reported_in_one_line(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "a.extxyz"
     path.write_text(content)
     with pytest.raises(DataError, match=message) as caught:
@@ -231,7 +231,7 @@ def test_frames_after_an_empty_line_are_not_lost(tmp_path: Path) -> None:
     assert [atoms.positions[0, 2] for atoms in read_frames(path, require=())] == [0.0, 1.0]
 
 
-def test_missing_last_line_break_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_last_line_break_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "a.extxyz"
     path.write_text("1\n\nCu 0 0 0.12")
     with caplog.at_level(logging.WARNING, logger="trepid"):
@@ -388,7 +388,7 @@ values = st.one_of(
     info=st.dictionaries(keys, values, max_size=4),
     flags=st.booleans(),
 )
-def test_everything_written_comes_back(
+def test_written_frames_are_read_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, positions: list[tuple[float, ...]], info: dict[str, object], flags: bool
 ) -> None:
     from ase.io.extxyz import per_config_properties

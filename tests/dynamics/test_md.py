@@ -8,8 +8,8 @@ from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
-
 from trepid.dynamics.md import MDState, Thermostat, make_driver
+
 from trepid.errors import ConfigError, DataError
 
 

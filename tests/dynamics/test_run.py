@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from ase.io import read
 from campaign_doubles import LoggedReference, SpringPotential, crystal
-
 from trepid.campaign.initial import initial_frames
-from trepid.dynamics.guard import GuardAction
 from trepid.dynamics.md import MDDriver, Thermostat
+
+from trepid.dynamics.guard import GuardAction
 from trepid.dynamics.progress import PlainProgress
 from trepid.dynamics.run import run_md
 from trepid.dynamics.settings import MDEnd, MDSettings

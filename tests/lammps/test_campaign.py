@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from campaign_doubles import LoggedReference, assert_same_run, calls, campaign
-
 from trepid.campaign.labels import Labeller
-from trepid.runs.ledger import Request, Rewind, StopReason, read_ledger
-from trepid.campaign.on_the_fly import CampaignResult, _OnTheFly, learn
 from trepid.dynamics.md import MDDriver
+
+from trepid.campaign.on_the_fly import CampaignResult, _OnTheFly, learn
 from trepid.errors import ConfigError
+from trepid.runs.ledger import Request, Rewind, StopReason, read_ledger
 
 pytestmark = pytest.mark.usefixtures("installation")
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 from lammps_inputs import Model
+from trepid.dynamics.md import MDDriver, MDState, Thermostat
 
 from trepid.dynamics.engine import start_driver
 from trepid.dynamics.lammps_engine import LammpsDriver, make_lammps_driver
-from trepid.dynamics.md import MDDriver, MDState, Thermostat
 from trepid.errors import ConfigError, DataError, NumericsError
 
 ALL = [kind.value for kind in Thermostat]

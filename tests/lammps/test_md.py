@@ -13,11 +13,11 @@ import pytest
 from ase import Atoms
 from ase.io import write
 from lammps_inputs import Model, read_dump, run
+from trepid.dynamics.md import Engine, Thermostat
 
 from trepid.cli.main import run as trepid
 from trepid.dynamics import lammps_run
 from trepid.dynamics.guard import GuardAction
-from trepid.dynamics.md import Engine, Thermostat
 from trepid.dynamics.run import run_md
 from trepid.dynamics.settings import MDEnd, MDResult, MDSettings
 from trepid.errors import ConfigError, DataError, NumericsError, UntrustedError

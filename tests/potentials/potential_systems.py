@@ -20,6 +20,9 @@ from trepid.data import Labels, attach_labels
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.spline_potential import SplinePotential, make_tables
+from trepid.potentials.bayesian.terms.offset import OffsetTerm
+from trepid.potentials.bayesian.terms.pair import PairTerm
+from trepid.potentials.bayesian.terms.triplet import TripletTerm
 from trepid.potentials.bayesian.zbl import zbl_derivative, zbl_energy
 
 SPECIES = {1: ("Si",), 2: ("Cu", "I"), 3: ("Ga", "Se", "Ag")}
@@ -48,7 +51,7 @@ def small_basis(
 def random_coefficients(basis: Basis, seed: int = 0) -> FloatArray:
     """Coefficients of every block of comparable weight in the energy."""
     coefficients = 0.1 * np.random.default_rng(seed).normal(size=basis.layout.size)
-    for pair in basis.layout.pairs:
+    for pair in basis.layout.term(PairTerm).blocks:
         coefficients[pair.columns] *= 5
     return coefficients
 
@@ -98,7 +101,7 @@ def zincblende(a: float = 6.19, *, rattle: float = 0.0, seed: int = 0, cubic: bo
 
 
 def _apart(species: tuple[str, ...], cell: FloatArray, n: int, seed: int, *, pbc: tuple[bool, bool, bool]) -> Atoms:
-    """n atoms at random places, none closer than 1.7 A: there the straight continuation below the grids is met too."""
+    """n atoms at random places, none closer than 1.7 A: so that the straight continuation below the grids is tested too."""
     rng = np.random.default_rng(seed)
     symbols = [species[k % len(species)] for k in range(n)]
     atoms = Atoms(cell=cell, pbc=pbc)
@@ -112,7 +115,7 @@ def _apart(species: tuple[str, ...], cell: FloatArray, n: int, seed: int, *, pbc
 
 
 def labelled(atoms: Atoms, seed: int = 0, *, stress: bool = True) -> Atoms:
-    """Any numbers as labels: the algebra does not ask where they come from."""
+    """Random numbers as labels: the algebra holds for any."""
     rng = np.random.default_rng(seed)
     return attach_labels(
         atoms,
@@ -181,7 +184,7 @@ def brute_force(
     """Energy (eV), forces (n, 3) and dE/dstrain (6,), by the sums of the energy model as they are written."""
     index = np.array([basis.species.index(s) for s in atoms.get_chemical_symbols()])
     layout, degrees = basis.layout, np.eye(basis.l_max + 1)
-    energy = float((coefficients[: layout.n_offsets] + reference_energies)[index].sum())
+    energy = float((coefficients[layout.term(OffsetTerm).columns] + reference_energies)[index].sum())
     gradient, strain = np.zeros((len(atoms), 3)), np.zeros((3, 3))
 
     def pull(i: int, j: int, vector: FloatArray, slope: FloatArray) -> None:
@@ -191,7 +194,7 @@ def brute_force(
         strain[:] += np.outer(slope, vector)
 
     pair_splines = scipy_splines(basis, n=basis.n_pair, cutoff=basis.pair_cutoff)
-    pair_blocks = {(p.a, p.b): coefficients[p.columns] for p in layout.pairs}
+    pair_blocks = {(p.a, p.b): coefficients[p.columns] for p in layout.term(PairTerm).blocks}
     numbers = atoms.numbers
     bonds: list[list[tuple[int, FloatArray]]] = [[] for _ in atoms]
     for i, j, vector in pairs_within(atoms, basis.cutoff):
@@ -208,7 +211,7 @@ def brute_force(
 
     radial = scipy_splines(basis, n=basis.n_radial, cutoff=basis.triplet_cutoff)
     tensors = {}
-    for t in layout.triplets:
+    for t in layout.term(TripletTerm).blocks:
         tensor = np.zeros((basis.l_max + 1, basis.n_radial, basis.n_radial))
         n, m = t.products(basis.n_radial)
         tensor[:, n, m] = coefficients[t.columns].reshape(t.n_degrees, t.n_products)

@@ -1,4 +1,4 @@
-"""Accuracy and honesty on real labels: GFN1-xTB, PBE and Stillinger-Weber."""
+"""Accuracy and calibration on real labels: GFN1-xTB, PBE and Stillinger-Weber."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def on_hops(cui_model: BayesianForceField, cui_hops: list[Atoms]) -> Evaluation:
     return evaluate(cui_model, cui_hops)
 
 
-def test_twenty_labels_of_the_crystal(in_distribution: Evaluation) -> None:
+def test_accuracy_after_twenty_labels_of_the_crystal(in_distribution: Evaluation) -> None:
     assert in_distribution.forces_mae < 0.015
     assert in_distribution.energy_mae_per_atom is not None
     assert in_distribution.energy_mae_per_atom < 1e-3
@@ -40,15 +40,15 @@ def test_intervals_cover_fresh_frames(in_distribution: Evaluation) -> None:
     assert 0.90 <= in_distribution.forces_coverage_95 <= 0.99
 
 
-def test_uncertainty_finds_the_errors_of_an_event(on_hops: Evaluation) -> None:
+def test_uncertainty_correlates_with_the_errors_of_an_event(on_hops: Evaluation) -> None:
     assert on_hops.forces_uncertainty_spearman is not None
     assert on_hops.forces_uncertainty_spearman >= 0.7
 
 
-def test_an_event_is_seen_as_one(
+def test_live_uncertainty_separates_an_event_from_thermal_frames(
     cui_model: BayesianForceField, cui_crystal: list[Atoms], cui_hops: list[Atoms]
 ) -> None:
-    """The live uncertainty of a frame tells a displaced Cu from a thermal crystal, and points at its surroundings."""
+    """The live uncertainty of a frame separates a displaced Cu from a thermal crystal, and is largest around it."""
     calm = [cui_model.predict(a, uncertainty="live").frame_uncertainty for a in cui_crystal[20:]]
     # Below half the way to the empty site a Cu may still be within what it does thermally.
     events = [cui_model.predict(a, uncertainty="live").frame_uncertainty for a in cui_hops]
@@ -91,7 +91,7 @@ def test_stanene(stanene_frames: list[Atoms]) -> None:
 
 
 @pytest.mark.slow
-def test_violent_frames_do_not_spoil_the_rest(cui_frames: list[Atoms], cui_crystal: list[Atoms]) -> None:
+def test_frames_with_large_forces_do_not_impair_the_others(cui_frames: list[Atoms], cui_crystal: list[Atoms]) -> None:
     violent = [a for a in cui_frames if np.linalg.norm(a.arrays["REF_forces"], axis=1).max() > 6]
     assert len(violent) >= 5
     model = BayesianForceField(["Cu", "I"], n_threads=1).fit(cui_crystal[:15] + violent[:5])

@@ -9,8 +9,12 @@ from hypothesis import strategies as st
 from potential_systems import SPECIES, scipy_splines, small_basis
 
 from trepid.errors import ConfigError
-from trepid.potentials.bayesian.basis import Basis, spline_values
+from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
+from trepid.potentials.bayesian.splines import spline_values
+from trepid.potentials.bayesian.terms.offset import OffsetTerm
+from trepid.potentials.bayesian.terms.pair import PairTerm
+from trepid.potentials.bayesian.terms.triplet import TripletTerm
 
 
 @settings(max_examples=60, deadline=None)
@@ -54,10 +58,10 @@ def test_layout_names_every_coefficient_once(n_species: int, n_pair: int, n_radi
     basis = small_basis(n_species, n_pair=n_pair, n_radial=n_radial, l_max=l_max)
     layout = basis.layout
     taken = np.zeros(layout.size, dtype=int)
-    taken[: layout.n_offsets] += 1
-    for pair in layout.pairs:
+    taken[layout.term(OffsetTerm).columns] += 1
+    for pair in layout.term(PairTerm).blocks:
         taken[pair.columns] += 1
-    for triplet in layout.triplets:
+    for triplet in layout.term(TripletTerm).blocks:
         for degree in range(l_max + 1):
             n, m = triplet.products(n_radial)
             assert len(n) == triplet.n_products == len(set(zip(n.tolist(), m.tolist(), strict=True)))

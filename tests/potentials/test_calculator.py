@@ -107,7 +107,7 @@ def test_a_property_that_the_potential_does_not_give() -> None:
             ask()
 
 
-def test_results_do_not_change_under_the_user(model: BayesianForceField) -> None:
+def test_results_are_not_overwritten_by_the_next_evaluation(model: BayesianForceField) -> None:
     atoms = rattled()
     atoms.calc = model.calculator()
     first = atoms.calc.get_property("forces", atoms)
@@ -136,7 +136,7 @@ def run(atoms: Atoms, steps: int) -> np.ndarray:
 
 
 def test_resumed_dynamics_are_the_same_to_the_last_bit_after_a_reset(small_cui_model: BayesianForceField) -> None:
-    """The list is forgotten at a checkpoint, so what follows depends on the checkpoint alone."""
+    """The list is discarded at a checkpoint, so that the continuation depends on the checkpoint alone."""
     atoms = zincblende(cubic=True).repeat(2)
     set_temperature(atoms, 600)
     atoms.calc = small_cui_model.calculator(every=3)

@@ -1,4 +1,4 @@
-"""The fast model becomes the exact Gaussian process of the same kernels as its basis grows."""
+"""The fast model converges to the exact Gaussian process of the same kernels as its basis grows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from potential_systems import zincblende
 from trepid.data import Labels, attach_labels
 from trepid.potentials.base import FloatArray, Prediction
 from trepid.potentials.bayesian import BayesianForceField
-from trepid.potentials.bayesian.exact_gp import ExactGP
+from trepid.testing import ExactGP
 
 CUTOFFS = {"pair_cutoff": 4.8, "triplet_cutoff": 4.0}
 SIZES = [(10, 5, 2), (20, 8, 4), (30, 12, 6)]

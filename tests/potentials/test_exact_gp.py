@@ -18,16 +18,11 @@ from scipy.stats import multivariate_normal
 from trepid.data.frames import LabelKeys, Labels, attach_labels
 from trepid.errors import ConfigError, DataError, NumericsError
 from trepid.potentials.base import Noise, Uncertainty
-from trepid.potentials.bayesian.exact_gp import ExactGP
-from trepid.potentials.bayesian.exact_kernels import angular_jet, pair_covariance, radial_jet, triplet_covariance
-from trepid.potentials.bayesian.kernels import (
-    Hyperparameters,
-    angular_eigenvalues,
-    envelope,
-    envelope_derivative,
-    radial_kernel,
-)
+from trepid.potentials.bayesian.kernels import angular_eigenvalues, envelope, envelope_derivative, radial_kernel
+from trepid.potentials.bayesian.terms import Hyperparameters
 from trepid.potentials.bayesian.zbl import zbl_energy
+from trepid.testing import ExactGP
+from trepid.testing.exact_kernels import angular_jet, pair_covariance, radial_jet, triplet_covariance
 
 HYPER = Hyperparameters(
     pair_amplitude=1.2,
@@ -64,7 +59,7 @@ def crystal(rattle: float = 0.12, seed: int = 0) -> Atoms:
 
 
 def labelled(frame: Atoms, seed: int = 0) -> Atoms:
-    """Any numbers as labels: the algebra does not ask where they come from."""
+    """Random numbers as labels: the algebra holds for any."""
     rng = np.random.default_rng(seed)
     labels = Labels(
         energy=-3.0 + rng.normal(), forces=rng.normal(size=(len(frame), 3)), stress=0.02 * rng.normal(size=6)
@@ -354,7 +349,7 @@ def test_far_from_all_data_the_mean_is_the_offsets_and_the_short_range_repulsion
 
 
 def test_posterior_and_evidence_are_those_of_a_multivariate_normal() -> None:
-    """The whole of it once more with dense textbook formulas on top of the prior covariance."""
+    """The same with dense textbook formulas on top of the prior covariance."""
     frame, target = labelled(crystal(rattle=0.03, seed=1)), crystal(rattle=0.03, seed=2)
     gp = model().fit([frame])
     noise = np.concatenate([[1e-3 * np.sqrt(4)], np.full(12, 5e-3), np.full(6, 1e-4)])
@@ -385,7 +380,7 @@ def test_labels_without_noise_are_reproduced() -> None:
     assert prediction.frame_uncertainty < 5e-5
 
 
-def test_it_learns_a_pair_potential_and_knows_how_well() -> None:
+def test_it_learns_a_pair_potential_with_calibrated_uncertainty() -> None:
     rng = np.random.default_rng(0)
 
     def frame() -> Atoms:
@@ -532,7 +527,7 @@ def test_a_singular_covariance_is_named() -> None:
         model(hyperparameters=none).fit([frame, frame])
 
 
-def test_before_training_there_is_nothing_to_predict() -> None:
+def test_prediction_before_training_is_refused() -> None:
     assert model().n_frames == 0
     with pytest.raises(RuntimeError, match="fit"):
         model().predict(crystal())

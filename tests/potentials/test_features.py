@@ -1,4 +1,4 @@
-"""Feature rows: chunks, choices of atoms, what is left of the labels, weights of violent frames."""
+"""Feature rows: chunks, choices of atoms, residuals after the prior mean, weights of frames with large forces."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.spline_potential import SplinePotential, make_tables
 from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics
+from trepid.potentials.bayesian.terms.pair import PairTerm
+from trepid.potentials.bayesian.terms.triplet import TripletTerm
 
 REFERENCES = np.array([-3.0, 1.5])
 
@@ -41,11 +43,10 @@ def add(
     *,
     statistics: SufficientStatistics | None = None,
     large_force: float = math.inf,
-    sign: int = 1,
 ) -> SufficientStatistics:
     statistics = statistics or SufficientStatistics(features.basis.layout.size)
     noise = Noise(1.0, 1.0, 1.0, large_force=large_force)
-    features.add(statistics, atoms, keys=LabelKeys(), reference_energies=REFERENCES, noise=noise, sign=sign)
+    features.add(statistics, atoms, keys=LabelKeys(), reference_energies=REFERENCES, noise=noise)
     return statistics
 
 
@@ -60,7 +61,7 @@ def test_chunks_do_not_matter(features: FeatureBuilder, monkeypatch: pytest.Monk
     np.testing.assert_allclose(np.concatenate([rows for _, rows in chunks]), whole, atol=1e-12)
 
 
-def test_rows_of_chosen_atoms_come_in_the_order_asked_for(features: FeatureBuilder) -> None:
+def test_rows_of_chosen_atoms_come_in_the_given_order(features: FeatureBuilder) -> None:
     atoms = triclinic(n=6)
     whole = np.concatenate([rows for _, rows in features.force_rows(atoms)]).reshape(6, 3, -1)
     chosen = np.array([4, 0, 3])
@@ -73,7 +74,7 @@ def test_energy_row_counts_atoms(features: FeatureBuilder) -> None:
     np.testing.assert_array_equal(features.frame_rows(atoms).energy[0, :2], [3, 2])
 
 
-def test_residual_is_what_repulsion_and_references_leave(basis: Basis, features: FeatureBuilder) -> None:
+def test_residual_is_the_label_without_repulsion_and_reference_energies(basis: Basis, features: FeatureBuilder) -> None:
     atoms = triclinic(seed=1)
     atoms.positions[1] = atoms.positions[0] + [0, 0, 1.2]  # inside the repulsion
     atoms = labelled(atoms)
@@ -87,7 +88,7 @@ def test_residual_is_what_repulsion_and_references_leave(basis: Basis, features:
 
 
 def test_labels_of_a_potential_are_explained_by_its_coefficients(basis: Basis, features: FeatureBuilder) -> None:
-    """Statistics of the labels that a potential makes are those of its coefficients: projection = gram @ coefficients."""
+    """Labels computed with a potential have the statistics of its coefficients: projection = gram @ coefficients."""
     potential, statistics = random_potential(basis), SufficientStatistics(basis.layout.size)
     for atoms in (triclinic(seed=2), molecule(seed=2)):
         p = potential.evaluate(atoms)
@@ -113,9 +114,9 @@ def _raw(potential: SplinePotential) -> list[np.ndarray]:
     """Raw coefficients read back from the tables."""
     basis, tables = potential.basis, potential.tables
     out = [tables.offset - np.linspace(-1.0, 2.0, 2)]
-    out += [tables.pair[p.a, p.b, : basis.n_pair] for p in basis.layout.pairs]
+    out += [tables.pair[p.a, p.b, : basis.n_pair] for p in basis.layout.term(PairTerm).blocks]
     padded = tables.triplet.shape[-1] // len(basis.species)
-    for t in basis.layout.triplets:
+    for t in basis.layout.term(TripletTerm).blocks:
         n, m = t.products(basis.n_radial)
         out += [tables.triplet[t.centre, degree, t.a * padded + n, t.b * padded + m] for degree in range(t.n_degrees)]
     return out
@@ -145,16 +146,16 @@ def test_energy_noise_grows_with_the_root_of_the_atoms(features: FeatureBuilder)
     assert energy.log_multiplier == pytest.approx(np.log(2))
 
 
-def test_a_frame_can_be_taken_out(features: FeatureBuilder) -> None:
+def test_frames_add_up(features: FeatureBuilder) -> None:
     first, second = labelled(triclinic(seed=1), 1), labelled(molecule(seed=2), 2)
     both = add(features, second, statistics=add(features, first))
-    left = add(features, second, statistics=both, sign=-1)
     expected = add(features, first)
-    assert left.n_frames == 1
+    expected.merge(add(features, second))
+    assert both.n_frames == expected.n_frames == 2
     for kind, s in expected.kinds.items():
-        np.testing.assert_allclose(left.kinds[kind].gram, s.gram, atol=1e-10)
-        np.testing.assert_allclose(left.kinds[kind].projection, s.projection, atol=1e-10)
-        assert left.kinds[kind].count == s.count
+        np.testing.assert_allclose(both.kinds[kind].gram, s.gram, atol=1e-10)
+        np.testing.assert_allclose(both.kinds[kind].projection, s.projection, atol=1e-10)
+        assert both.kinds[kind].count == s.count
 
 
 @pytest.mark.parametrize("kinds", [("energy",), ("forces",), ("stress",), ("energy", "stress")])

@@ -1,4 +1,4 @@
-"""The force field as its users see it: fit, update, predict, sample, and what it refuses."""
+"""The public interface of the force field: fit, update, predict, sample, and the errors it raises."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_an_update_keeps_hyperparameters_and_optimize_improves_them() -> None:
     assert model.log_evidence == Posterior(model.basis, model.hyperparameters, model.statistics).log_evidence
 
 
-def test_fit_starts_from_nothing(trained: BayesianForceField) -> None:
+def test_fit_replaces_earlier_training(trained: BayesianForceField) -> None:
     again = tiny().fit([labelled(zincblende(a=5.0, rattle=0.1)), *frames(1)])
     again.hyperparameters = Hyperparameters()
     again.fit(frames())
@@ -194,7 +194,7 @@ def test_reference_energies_are_the_least_squares_of_the_energies() -> None:
     np.testing.assert_allclose(tiny().fit(atoms).reference_energies, [-3.0, 2.0], atol=1e-10)
 
 
-def test_the_noise_of_violent_labels_is_a_setting() -> None:
+def test_the_noise_of_large_forces_is_a_setting() -> None:
     model = tiny(large_force=2.5).fit(frames(2))
     assert model.noise.large_force == 2.5
     plain = tiny(large_force=float("inf")).fit(frames(2))
@@ -339,7 +339,7 @@ def test_an_unknown_element_is_refused_by_predictions(trained: BayesianForceFiel
         lambda m: m.update([]),
     ],
 )
-def test_an_untrained_model_says_so(use: Callable[[BayesianForceField], object]) -> None:
+def test_use_of_an_untrained_model_is_refused(use: Callable[[BayesianForceField], object]) -> None:
     with pytest.raises(DataError, match="has not been trained"):
         use(tiny())
 
@@ -371,7 +371,7 @@ def test_a_model_without_live_directions() -> None:
         model.predict(triclinic(), uncertainty="live")
 
 
-def test_summary_names_what_the_model_is(trained: BayesianForceField) -> None:
+def test_summary_holds_settings_and_sizes(trained: BayesianForceField) -> None:
     summary = trained.settings_summary()
     assert summary["species"] == ["Cu", "I"]
     assert summary["n_frames"] == 4
@@ -380,7 +380,7 @@ def test_summary_names_what_the_model_is(trained: BayesianForceField) -> None:
     assert isinstance(trained, Potential)
 
 
-def test_the_size_of_what_is_kept_does_not_grow(trained: BayesianForceField) -> None:
+def test_the_size_of_the_statistics_does_not_grow_with_the_frames(trained: BayesianForceField) -> None:
     def kept(statistics: SufficientStatistics) -> int:
         return sum(s.gram.nbytes + s.projection.nbytes for s in statistics.kinds.values())
 

@@ -12,7 +12,6 @@ from trepid.data import LabelKeys
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.potentials.bayesian.features import FeatureBuilder
-from trepid.potentials.bayesian.kernels import Hyperparameters
 from trepid.potentials.bayesian.live import (
     MAX_TEMPLATES,
     NEAREST,
@@ -24,6 +23,7 @@ from trepid.potentials.bayesian.live import (
 )
 from trepid.potentials.bayesian.posterior import Posterior
 from trepid.potentials.bayesian.statistics import SufficientStatistics
+from trepid.potentials.bayesian.terms import Hyperparameters
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_fewer_dimensions_than_directions_are_filled_with_zeros(posterior: Poste
     assert (directions[:, 5:] == 0).all()
 
 
-def test_nothing_to_be_unsure_of(posterior: Posterior, features: FeatureBuilder) -> None:
+def test_without_neighbours_all_directions_vanish(posterior: Posterior, features: FeatureBuilder) -> None:
     """Atoms without neighbours have force rows of zeros."""
     lonely = environment_rows(features, [Atoms("Cu")], seed=0)
     assert (lonely == 0).all()
@@ -111,7 +111,7 @@ def test_environments_leave_templates_alone(features: FeatureBuilder) -> None:
     assert template == before
 
 
-def test_a_pushed_atom_keeps_its_distance() -> None:
+def test_a_displaced_atom_keeps_a_plausible_distance() -> None:
     basis, template = small_basis(2), zincblende(a=6.19, cubic=True)
     rng = np.random.default_rng(0)
     pushes = []

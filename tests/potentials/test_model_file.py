@@ -1,4 +1,4 @@
-"""The model file: everything comes back to the last bit, and nothing else is taken for one."""
+"""The model file: a loaded model equals the saved one to the last bit, and other files are refused."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_second_generation_is_the_same_file(path: Path, tmp_path: Path) -> Non
         np.testing.assert_array_equal(tensor, theirs[name], err_msg=name)
 
 
-def test_learning_goes_on_after_loading(path: Path) -> None:
+def test_training_continues_after_loading(path: Path) -> None:
     """As if there had been no file: with the next frames, hyperparameters included."""
     new = [labelled(triclinic(seed=52, n=4), 52)]
     straight, resumed = train(), BayesianForceField.load(path, n_threads=1)
@@ -115,7 +115,7 @@ def test_samples_after_loading(model: BayesianForceField, path: Path) -> None:
 
 
 def test_molecular_dynamics_needs_no_posterior(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading and evaluating a large model must not pay for a factorisation that is not asked for."""
+    """Loading and evaluating a large model must not need a factorisation."""
     loaded = BayesianForceField.load(path)
     monkeypatch.setattr("trepid.potentials.bayesian.force_field.Posterior", None)
     assert loaded.predict(triclinic(), uncertainty="live").forces_uncertainty is not None

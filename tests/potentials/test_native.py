@@ -194,7 +194,7 @@ def test_atom_energies_sum_to_the_energy(structure: Callable[..., Atoms]) -> Non
     assert np.ptp(prediction.atom_energies) > 0.1
 
 
-def test_nothing_is_felt_at_the_cutoff() -> None:
+def test_the_potential_is_smooth_at_the_cutoff() -> None:
     """Value, slope and curvature vanish there: no step in the forces when a neighbour enters."""
     basis = small_basis(1, pair_cutoff=4.0, triplet_cutoff=4.0)
     potential = random_potential(basis)
@@ -254,7 +254,7 @@ def test_species_order_does_not_matter() -> None:
     assert Basis.create(["I", "Cu"]) == Basis.create(["Cu", "I"])
 
 
-def test_forces_add_up_to_nothing() -> None:
+def test_forces_add_up_to_zero() -> None:
     prediction = random_potential(small_basis(3)).evaluate(triclinic(SPECIES[3], n=6))
     np.testing.assert_allclose(prediction.forces.sum(axis=0), 0, atol=1e-11)
 
@@ -277,7 +277,7 @@ def test_a_small_cell_equals_its_supercell(structure: Callable[..., Atoms]) -> N
     np.testing.assert_allclose(many.stress, one.stress, rtol=0, atol=1e-11)
 
 
-def test_live_variance_sees_images_as_what_they_are() -> None:
+def test_live_variance_sums_images_before_squaring() -> None:
     """An atom and its images move together: a direction's force on it is the sum over all of them, squared once."""
     basis, atoms = small_basis(2), triclinic(seed=11)
     potential = random_potential(basis, rank=16)
@@ -404,7 +404,7 @@ def test_no_live_directions_is_an_error() -> None:
         random_potential(small_basis(2)).evaluate(molecule(), live=True)
 
 
-def test_scratch_memory_holds_nothing_over() -> None:
+def test_scratch_memory_is_cleared_between_evaluations() -> None:
     """Large and small systems in turn give what fresh potentials give."""
     basis = small_basis(2)
     potential = random_potential(basis, rank=16)
@@ -483,7 +483,7 @@ def test_a_repeated_evaluation_is_the_same_to_the_last_bit() -> None:
         ({"pair": np.zeros((2, 2, 7))}, "pair has 28 numbers instead of 40"),
     ],
 )
-def test_the_evaluator_checks_what_it_is_given(change: dict[str, object], message: str) -> None:
+def test_the_evaluator_checks_its_arguments(change: dict[str, object], message: str) -> None:
     basis = small_basis(2)
     tables = make_tables(basis, np.zeros(basis.layout.size), reference_energies=np.zeros(2))
     arguments = {

@@ -1,4 +1,4 @@
-"""The neighbour list with a skin: as good as a fresh one at every step, and built anew only when it must be."""
+"""The neighbour list with a skin: equal to a fresh one at every step, and rebuilt only when necessary."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_another_system_under_the_same_list(potential: SplinePotential, change: 
     assert_as_fresh(potential, other, neighbors)
 
 
-def test_reset_forgets_the_past(potential: SplinePotential) -> None:
+def test_after_a_reset_the_result_depends_on_the_positions_alone(potential: SplinePotential) -> None:
     """A list built at other positions sums in another order; after a reset the last bits depend on the positions alone."""
     atoms = zincblende(a=5.6, cubic=True, rattle=0.1).repeat(2)
     start = atoms.copy()

@@ -103,7 +103,7 @@ def test_energy_drift_in_100_ps(cui_model: BayesianForceField) -> None:
     assert np.ptp(trace) < 1e-3
 
 
-def test_the_uncertainty_rises_with_the_distance_from_what_is_known(small_cui_model: BayesianForceField) -> None:
+def test_the_uncertainty_rises_with_the_distance_from_the_training_frames(small_cui_model: BayesianForceField) -> None:
     crystal = zincblende(cubic=True).repeat(2)
     noise = np.random.default_rng(0).normal(size=crystal.positions.shape)
     seen = []

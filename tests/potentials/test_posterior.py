@@ -14,7 +14,6 @@ from trepid.errors import NumericsError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
-from trepid.potentials.bayesian.kernels import Hyperparameters
 from trepid.potentials.bayesian.posterior import (
     Bounds,
     Posterior,
@@ -22,8 +21,8 @@ from trepid.potentials.bayesian.posterior import (
     optimize_hyperparameters,
     to_whitened,
 )
-from trepid.potentials.bayesian.prior import prior_factors
 from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics
+from trepid.potentials.bayesian.terms import Hyperparameters
 
 HYPER = Hyperparameters(
     pair_amplitude=1.1,
@@ -60,7 +59,7 @@ class Dense:
             self.statistics.n_frames += 1
         self.phi, self.y, self.noise = np.concatenate(rows), np.concatenate(labels), np.concatenate(noise)
         self.prior = np.zeros((basis.layout.size, basis.layout.size))
-        for factor in prior_factors(basis, hyper):
+        for factor in basis.layout.prior_factors(hyper):
             self.prior[factor.columns, factor.columns] += factor.u @ factor.u.T
 
     @property
@@ -141,7 +140,7 @@ def test_without_data_the_posterior_is_the_prior(dense: Dense, test_rows: FloatA
     assert empty.log_evidence == 0
 
 
-def test_data_only_ever_reduce_the_uncertainty(dense: Dense, posterior: Posterior, test_rows: FloatArray) -> None:
+def test_data_reduce_the_uncertainty(dense: Dense, posterior: Posterior, test_rows: FloatArray) -> None:
     empty = Posterior(dense.basis, HYPER, SufficientStatistics(dense.basis.layout.size))
     assert (posterior.standard_deviation(test_rows) < empty.standard_deviation(test_rows)).all()
 
@@ -164,7 +163,7 @@ def test_samples_repeat_with_their_seed(posterior: Posterior) -> None:
 
 
 def test_whitening_is_the_product_with_the_factors(dense: Dense) -> None:
-    factors = prior_factors(dense.basis, HYPER)
+    factors = dense.basis.layout.prior_factors(HYPER)
     u = np.zeros((dense.basis.layout.size, sum(f.u.shape[1] for f in factors)))
     start = 0
     for factor in factors:
@@ -183,7 +182,7 @@ def drawn_from_the_prior(basis: Basis, hyper: Hyperparameters) -> SufficientStat
     """Statistics of forces that a potential drawn from the prior would have, with noise."""
     rng = np.random.default_rng(7)
     coefficients = np.zeros(basis.layout.size)
-    for factor in prior_factors(basis, hyper):
+    for factor in basis.layout.prior_factors(hyper):
         coefficients[factor.columns] = factor.u @ rng.normal(size=factor.u.shape[1])
     features, statistics = FeatureBuilder(basis), SufficientStatistics(basis.layout.size)
     for seed in range(25):
@@ -207,12 +206,12 @@ def test_optimisation_climbs_to_a_stationary_point_and_finds_the_noise() -> None
     limits = Bounds()
     for name, slope in best.log_evidence_gradient().items():
         value = getattr(best.hyper.noise, name.removeprefix("noise_"), None) or getattr(best.hyper, name)
-        low, high = getattr(limits, name)
+        low, high = limits.of(name)
         if low * 1.001 < value < high / 1.001:
             assert abs(slope) < 1e-2 * statistics.kinds[LabelKind.FORCES].count, name
 
 
-def test_what_the_labels_say_nothing_about_stays() -> None:
+def test_hyperparameters_without_data_stay() -> None:
     basis = small_basis(1, n_radial=4, l_max=1)
     start = replace(HYPER, offset_amplitude=0.7).with_noise(large_force=1.7)
     best = optimize_hyperparameters(basis, start, drawn_from_the_prior(basis, HYPER), max_iterations=3)
@@ -231,7 +230,7 @@ def test_bounds_hold() -> None:
     assert best.hyper.noise.forces == pytest.approx(0.5)
 
 
-# Where numbers end
+# Out of floating-point range
 
 
 def test_statistics_that_are_not_finite_are_refused(dense: Dense) -> None:
@@ -242,13 +241,15 @@ def test_statistics_that_are_not_finite_are_refused(dense: Dense) -> None:
         Posterior(dense.basis, HYPER, broken)
 
 
-def test_more_taken_out_than_was_there_is_refused(dense: Dense) -> None:
-    """Statistics with negative weight have no posterior."""
+def test_statistics_of_negative_weight_are_refused(dense: Dense) -> None:
+    """They have no posterior."""
     broken = SufficientStatistics(dense.basis.layout.size)
     features = FeatureBuilder(dense.basis)
-    features.add(
-        broken, labelled(triclinic()), keys=LabelKeys(), reference_energies=np.zeros(2), noise=HYPER.noise, sign=-1
-    )
+    features.add(broken, labelled(triclinic()), keys=LabelKeys(), reference_energies=np.zeros(2), noise=HYPER.noise)
+    for statistics in broken.kinds.values():
+        np.negative(statistics.gram, out=statistics.gram)
+        np.negative(statistics.projection, out=statistics.projection)
+        statistics.squared *= -1
     with pytest.raises(NumericsError, match="not positive definite .* forces 0.2"):
         Posterior(dense.basis, HYPER, broken)
     with pytest.raises(NumericsError, match="no hyperparameters in the allowed range"):

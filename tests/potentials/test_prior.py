@@ -1,4 +1,4 @@
-"""The prior of the coefficients: a Gaussian process seen through splines."""
+"""The prior of the coefficients: a Gaussian process represented by splines."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from potential_systems import small_basis
 
 from trepid.errors import ConfigError
 from trepid.potentials.base import FloatArray, Noise
-from trepid.potentials.bayesian.basis import Basis, spline_values
-from trepid.potentials.bayesian.kernels import Hyperparameters, angular_eigenvalues, envelope, radial_kernel
-from trepid.potentials.bayesian.prior import (
-    PriorGradient,
-    gradient_blocks,
-    prior_factors,
-    spline_covariance,
-    spline_covariance_derivative,
-)
+from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.kernels import angular_eigenvalues, envelope, radial_kernel
+from trepid.potentials.bayesian.splines import spline_covariance, spline_covariance_derivative, spline_values
+from trepid.potentials.bayesian.terms import Hyperparameters
+from trepid.potentials.bayesian.terms.offset import OffsetTerm
+from trepid.potentials.bayesian.terms.pair import PairTerm
+from trepid.potentials.bayesian.terms.triplet import TripletTerm
 
 HYPER = Hyperparameters(
     pair_amplitude=1.3, pair_length=0.6, triplet_amplitude=0.4, triplet_length=0.8, angular_length=0.6
@@ -29,7 +27,7 @@ KERNEL_NAMES = ["pair_amplitude", "pair_length", "triplet_amplitude", "triplet_l
 def covariance(basis: Basis, hyper: Hyperparameters) -> FloatArray:
     """U U^T as one matrix."""
     out = np.zeros((basis.layout.size, basis.layout.size))
-    for factor in prior_factors(basis, hyper):
+    for factor in basis.layout.prior_factors(hyper):
         out[factor.columns, factor.columns] += factor.u @ factor.u.T
     return out
 
@@ -37,14 +35,16 @@ def covariance(basis: Basis, hyper: Hyperparameters) -> FloatArray:
 def written_out(basis: Basis, hyper: Hyperparameters) -> FloatArray:
     """The same from its definition, entry by entry: Cov(c_nn', c_mm') = M_nm M_n'm', symmetrised for equal neighbours."""
     out = np.zeros((basis.layout.size, basis.layout.size))
-    n = basis.layout.n_offsets
-    out[:n, :n] = hyper.offset_amplitude**2 * np.eye(n)
-    for pair in basis.layout.pairs:
-        m2 = spline_covariance(basis, n=basis.n_pair, cutoff=basis.pair_cutoff, length=hyper.pair_length)
+    offsets = basis.layout.term(OffsetTerm)
+    out[offsets.columns, offsets.columns] = hyper.offset_amplitude**2 * np.eye(offsets.size)
+    for pair in basis.layout.term(PairTerm).blocks:
+        m2 = spline_covariance(r_min=basis.r_min, n=basis.n_pair, cutoff=basis.pair_cutoff, length=hyper.pair_length)
         out[pair.columns, pair.columns] = hyper.pair_amplitude**2 * m2
-    m3 = spline_covariance(basis, n=basis.n_radial, cutoff=basis.triplet_cutoff, length=hyper.triplet_length)
+    m3 = spline_covariance(
+        r_min=basis.r_min, n=basis.n_radial, cutoff=basis.triplet_cutoff, length=hyper.triplet_length
+    )
     eigenvalues = angular_eigenvalues(basis.l_max, hyper.angular_length)
-    for triplet in basis.layout.triplets:
+    for triplet in basis.layout.term(TripletTerm).blocks:
         products = list(zip(*triplet.products(basis.n_radial), strict=True))
         for degree, eigenvalue in enumerate(eigenvalues):
             start = triplet.degree(degree).start
@@ -62,7 +62,7 @@ def test_factors_give_the_covariance_as_defined(n_species: int) -> None:
     basis = small_basis(n_species, l_max=2)
     expected = written_out(basis, HYPER)
     got = covariance(basis, HYPER)
-    for factor in prior_factors(basis, HYPER):  # block by block: their scales differ
+    for factor in basis.layout.prior_factors(HYPER):  # block by block: their scales differ
         block = expected[factor.columns, factor.columns]
         np.testing.assert_allclose(got[factor.columns, factor.columns], block, atol=1e-8 * np.abs(block).max())
     np.testing.assert_allclose(got, expected, atol=1e-9 * np.abs(expected).max())
@@ -71,16 +71,16 @@ def test_factors_give_the_covariance_as_defined(n_species: int) -> None:
 def test_negligible_directions_are_left_out() -> None:
     basis = small_basis(1, n_pair=30)
     smooth = replace(HYPER, pair_length=3.0)
-    pair = prior_factors(basis, smooth)[1]
+    pair = basis.layout.prior_factors(smooth)[1]
     assert pair.u.shape[0] == 30
     assert pair.u.shape[1] < 20
-    rough = prior_factors(basis, replace(HYPER, pair_length=0.2))[1]
+    rough = basis.layout.prior_factors(replace(HYPER, pair_length=0.2))[1]
     assert rough.u.shape[1] == 30
 
 
 def test_spline_prior_is_the_kernel_at_the_knots() -> None:
     basis = small_basis(1, n_radial=9, triplet_cutoff=4.5)
-    m = spline_covariance(basis, n=9, cutoff=4.5, length=0.7)
+    m = spline_covariance(r_min=basis.r_min, n=9, cutoff=4.5, length=0.7)
     knots = basis.r_min + (4.5 - basis.r_min) / 9 * np.arange(0, 8)
     b = spline_values(knots, r_min=basis.r_min, cutoff=4.5, n=9)[0]
     np.testing.assert_allclose(b @ m @ b.T, radial_kernel(knots, knots, length=0.7, cutoff=4.5), atol=1e-12)
@@ -92,7 +92,7 @@ def test_spline_prior_converges_with_the_fourth_power_of_the_step() -> None:
     exact = radial_kernel(r, r, length=0.7, cutoff=4.0)
 
     def error(n: int) -> float:
-        m = spline_covariance(basis, n=n, cutoff=4.0, length=0.7)
+        m = spline_covariance(r_min=basis.r_min, n=n, cutoff=4.0, length=0.7)
         b = spline_values(r, r_min=basis.r_min, cutoff=4.0, n=n)[0]
         return float(np.abs(b @ m @ b.T - exact).max())
 
@@ -128,11 +128,13 @@ def test_covariance_derivative_in_the_length() -> None:
     arguments = {"n": 8, "cutoff": 4.0}
     h = 1e-5
     numeric = (
-        spline_covariance(basis, length=0.7 * np.exp(h), **arguments)
-        - spline_covariance(basis, length=0.7 * np.exp(-h), **arguments)
+        spline_covariance(r_min=basis.r_min, length=0.7 * np.exp(h), **arguments)
+        - spline_covariance(r_min=basis.r_min, length=0.7 * np.exp(-h), **arguments)
     ) / (2 * h)
     np.testing.assert_allclose(
-        spline_covariance_derivative(basis, length=0.7, **arguments), numeric, atol=1e-8 * np.abs(numeric).max()
+        spline_covariance_derivative(r_min=basis.r_min, length=0.7, **arguments),
+        numeric,
+        atol=1e-8 * np.abs(numeric).max(),
     )
 
 
@@ -143,13 +145,13 @@ def test_prior_gradient_contracts_the_derivative_of_the_covariance(n_species: in
     rng = np.random.default_rng(0)
     x = rng.normal(size=(basis.layout.size, basis.layout.size))
     x += x.T
-    blocks = {(c.start, c.stop): x[c, c] for c in gradient_blocks(basis)}
+    blocks = [x[c, c] for c in basis.layout.gradient_blocks()]
     h = 1e-5
     upper, lower = (
         covariance(basis, replace(HYPER, **{name: getattr(HYPER, name) * np.exp(sign * h)})) for sign in (1, -1)
     )
     numeric = np.sum(x * (upper - lower)) / (2 * h)
-    assert PriorGradient(basis, HYPER).contract(blocks)[name] == pytest.approx(numeric, rel=1e-5, abs=1e-6)
+    assert basis.layout.evidence_slopes(HYPER, blocks)[name] == pytest.approx(numeric, rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])

@@ -70,17 +70,6 @@ def test_batches_in_any_division_and_order(cut: int, seed: int) -> None:
     assert_equal(parts, of(30, seed))
 
 
-@settings(max_examples=30, deadline=None)
-@given(n=st.integers(1, 40), seed=st.integers(0, 100))
-def test_what_is_taken_out_leaves_no_trace(n: int, seed: int) -> None:
-    statistics = of(10)
-    statistics.add(*data(n, seed), sign=-1)
-    statistics.add(*data(n, seed))
-    assert_equal(statistics, of(10), atol=1e-10)
-    statistics.add(*data(10), sign=-1)
-    assert_equal(statistics, KindStatistics.empty(SIZE), atol=1e-10)
-
-
 def test_merging_equals_adding() -> None:
     both, a, b = (SufficientStatistics(SIZE) for _ in range(3))
     for statistics, seed in ((a, 1), (b, 2), (both, 1), (both, 2)):

@@ -1,4 +1,4 @@
-"""A made-up run directory as `trepid learn` leaves it; errors are drawn from the announced uncertainty."""
+"""A synthetic run directory as written by `trepid learn`; errors are drawn from the predicted uncertainty."""
 
 from __future__ import annotations
 

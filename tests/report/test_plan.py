@@ -11,13 +11,13 @@ import pytest
 from ase.build import bulk
 from campaign_doubles import LoggedReference, campaign, crystal, springs
 
-from trepid.report.forecast import CannotTell, Interval, LearningCurve
-from trepid.runs.ledger import Entry, Event, Failure, Label, Request, RoundEnd, Stage, Start, Stop, Train, Walks
 from trepid.campaign.on_the_fly import learn
-from trepid.report.plan import EXPECTED, plan_campaign
 from trepid.cli.main import run as trepid
 from trepid.data.frames import write_frames
 from trepid.errors import ConfigError, DataError
+from trepid.report.forecast import CannotTell, Interval, LearningCurve
+from trepid.report.plan import EXPECTED, plan_campaign
+from trepid.runs.ledger import Entry, Event, Failure, Label, Request, RoundEnd, Stage, Start, Stop, Train, Walks
 
 ROUNDS = """\
 structure: cu.extxyz

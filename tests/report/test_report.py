@@ -11,8 +11,8 @@ import pytest
 from trepid.errors import DataError
 from trepid.evaluation import summarise
 from trepid.report import write_report
-from trepid.runs.reading import read_run
 from trepid.report.style import envelope, house_style, new_figure, species_colours, to_svg
+from trepid.runs.reading import read_run
 
 WriteRun = Callable[..., Path]
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -70,7 +70,7 @@ def page(run: Path) -> tuple[str, Strict]:
     return parse(write_report(run))
 
 
-def test_one_file_that_needs_nothing_else(page: tuple[str, Strict]) -> None:
+def test_page_is_self_contained(page: tuple[str, Strict]) -> None:
     html, parser = page
     for link in parser.links:
         assert link.startswith(("#", "data:image/png;base64,")), link[:60]
@@ -95,7 +95,7 @@ def test_figures_follow_the_colours_of_the_page(page: tuple[str, Strict]) -> Non
     assert 'name="viewport"' in html
 
 
-def test_it_shows_what_the_run_was(page: tuple[str, Strict], run: Path) -> None:
+def test_page_shows_settings_and_figures_of_the_run(page: tuple[str, Strict], run: Path) -> None:
     _, parser = page
     text = " ".join(" ".join(parser.text).split())
     comparison = read_run(run).comparison()
@@ -106,7 +106,7 @@ def test_it_shows_what_the_run_was(page: tuple[str, Strict], run: Path) -> None:
         "64 atoms",
         "tblite GFN1-xTB",
         "all stages done",
-        "3 to start from, 8 where it did not know",
+        "3 initial, 8 above the threshold",
         f"MAE {1000 * figures.forces_mae:.1f} meV/Å",
         f"{1000 * figures.forces_mae:.3g}",
         f"Spearman {figures.forces_uncertainty_spearman:.2f}",
@@ -114,7 +114,7 @@ def test_it_shows_what_the_run_was(page: tuple[str, Strict], run: Path) -> None:
         "SCF did not converge in 250 cycles",
         "temperature_K: [300.0, 600.0]",
         "Calibration",
-        "What training settled on",
+        "Hyperparameters",
     ):
         assert expected in text, expected
     assert "nan" not in text.lower().replace("nano", "")
@@ -135,7 +135,7 @@ def test_a_run_killed_before_its_first_label(tmp_path: Path) -> None:
     run.mkdir()
     (run / "ledger.jsonl").write_text('{"seq": 0, "time": "2026-01-01T00:00:00", "eve')
     _, parser = parse(write_report(run))
-    assert "going on, or cut short" in " ".join(parser.text)
+    assert "running or interrupted" in " ".join(parser.text)
 
 
 def test_rows_and_labels_cut_short_by_a_kill_are_left_out(write_synthetic_run: WriteRun, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_one_species_without_energy_labels(write_synthetic_run: WriteRun, tmp_pa
     assert "Every force component" in " ".join(parser.text)
 
 
-def test_what_is_no_run_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such directory"):
         write_report(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"no ledger\.jsonl"):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trepid.runs.ledger import Label, Ledger, Request, RunLock, Stop, read_ledger
 from trepid.errors import DataError
+from trepid.runs.ledger import Label, Ledger, Request, RunLock, Stop, read_ledger
 
 REQUEST = Request(label=1, step=40, reason="uncertainty", forces_uncertainty=0.3, threshold=0.2)
 LABEL = Label(label=1, file="labels/label-0001.extxyz", seconds=0.25, attempt=1)

@@ -1,4 +1,4 @@
-"""How good the model of a round was before it learned, and is after it: errors, calibration, sigma^A."""
+"""The end of a round: calibration on its labels, training, test, sigma^A, the record, and whether another round follows."""
 
 from __future__ import annotations
 
@@ -8,48 +8,107 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trepid.acquisition.calibration import calibration, scaled_calibration
-from trepid.campaign.label_check import prediction_of
-from trepid.runs.round_files import Calibrated, RoundRecord, SigmaA
-from trepid.campaign.walkers import Walk
-from trepid.data.frames import LabelKeys, labels_of
-from trepid.evaluation import Comparison, collect
-from trepid.potentials.base import FloatArray
+from trepid.campaign.round_context import RoundContext
+from trepid.campaign.start import has_phonopy, read_harmonic
+from trepid.config import RoundSettings
+from trepid.evaluation import Comparison, evaluate, summarise
+from trepid.reference.base import FailureReason
+from trepid.runs.label_files import LabelledFrame, compare_before_training
+from trepid.runs.ledger import Failure, StopReason
+from trepid.runs.round_files import ALL, Calibrated, Pick, RoundFiles, RoundRecord, Selection, SigmaA
+from trepid.runs.walk_files import Walk
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from trepid.anharmonicity.harmonic import HarmonicReference
 
-ALL = "all"
-"""Name under which the calibration of all species together is kept."""
-MIN_LOOKS = 10
-"""Looks below which a walk gives no sigma^A."""
+MIN_CHECKS = 10
+"""Checks below which a walk gives no sigma^A."""
 
 
-def compare_before_training(frames: Sequence[Atoms], keys: LabelKeys) -> Comparison | None:
-    """What the model said of these labelled frames before it was trained on them; None where it said nothing of any."""
-    known = [(frame, *prediction_of(frame)) for frame in frames]
-    told = [(frame, prediction, noise) for frame, prediction, noise in known if prediction is not None]
-    if not told:
-        return None
-    return collect(
-        [frame for frame, _, _ in told],
-        [labels_of(frame, keys, require=("forces",)) for frame, _, _ in told],
-        [prediction for _, prediction, _ in told],
-        [noise for _, _, noise in told],
+def finish_round(
+    context: RoundContext,
+    files: RoundFiles,
+    picks: Sequence[Pick],
+    labelled: Sequence[LabelledFrame],
+    *,
+    walks: Sequence[Walk] = (),
+    selection: Selection | None = None,
+    test_frames: Sequence[Atoms] = (),
+) -> RoundRecord:
+    """Train on the labels of a round, and make its record.
+
+    Parameters
+    ----------
+    context : RoundContext
+    files : RoundFiles
+    picks : sequence of Pick
+        All frames that were to be labelled.
+    labelled : sequence of LabelledFrame
+        Those that have a label.
+    walks, selection
+        Of the round; none in round 0.
+    test_frames : sequence of Atoms
+        Labelled frames of the user.
+    """
+    comparison = compare_before_training(labelled)
+    # On the model of the walks, which training replaces.
+    sigma_a = _sigma_a(context, files, walks)
+    if labelled and not files.model.exists():
+        context.stop_if_interrupted()
+        fresh = files.number == 0
+        model = context.potentials.create() if fresh else context.loaded(context.model_before(files.number))
+        trained = context.trainer.train(model, labelled, files.model, fresh=fresh, optimize=True)
+        context.keep(files.model, trained)
+    potential = context.loaded(files.model if files.model.exists() else context.model_before(files.number))
+    context.trainer.note_missing(potential)
+    noise = float(potential.noise.forces)
+    rejected = _count_corrupted(context, picks)
+    return RoundRecord(
+        round=files.number,
+        labels=tuple(label.number for label in labelled),
+        n_failed=sum(not context.store.path(pick.label).exists() for pick in picks),
+        n_corrupted=rejected,
+        n_labels=context.n_labels + len(labelled),
+        next_label=max([context.next_label, *(pick.label + 1 for pick in picks)]),
+        walks=tuple(walk.summary for walk in walks),
+        new=None if comparison is None else summarise(comparison),
+        test=evaluate(potential, test_frames, keys=context.keys) if test_frames else None,
+        calibration=calibrate(comparison, context.records),
+        sigma_a=sigma_a,
+        n_worthy=0 if selection is None else selection.n_worthy,
+        new_classes=() if selection is None else selection.new_classes,
+        noise_forces=noise if np.isfinite(noise) else 0.0,
     )
 
 
+def _count_corrupted(context: RoundContext, picks: Sequence[Pick]) -> int:
+    """Labels of these frames that were rejected as corrupted."""
+    numbers = {pick.label for pick in picks}
+    failures = [event for event in context.ledger.all(Failure) if event.label in numbers]
+    return sum(event.reason is FailureReason.CORRUPTED for event in failures)
+
+
+def _sigma_a(context: RoundContext, files: RoundFiles, walks: Sequence[Walk]) -> tuple[SigmaA, ...]:
+    """sigma^A of the walks; nothing without phonopy."""
+    if not walks or not has_phonopy():
+        return ()
+    potential = context.loaded(context.model_before(files.number))
+    harmonic = read_harmonic(context.harmonic_file(files, potential), context.crystal)
+    return sigma_a_of_walks(walks, harmonic, equilibrate_ps=context.campaign.walkers.equilibrate_ps)
+
+
 def calibrate(comparison: Comparison | None, earlier: Sequence[RoundRecord]) -> dict[str, Calibrated]:
-    """Calibration of the forces by species, as announced and with the factor that the round before asked for.
+    """Calibration of the force uncertainty by species, without and with the scale factor of the round before.
 
     Parameters
     ----------
     comparison : Comparison or None
         Of the labels of this round, predicted before training.
     earlier : sequence of RoundRecord
-        The factor is the scale of the last one with labels: it has seen none of those it is judged on. Only of that one, as
-        the first models are wrong in a way of their own, which all rounds pooled would never forget.
+        The factor is the scale of the last one with labels, so that it is independent of those it is tested on. Pooling all
+        rounds would keep the large errors of the first models in it.
     """
     std = None if comparison is None else comparison.forces_std
     if comparison is None or std is None or not (std > 0).all():
@@ -67,21 +126,20 @@ def calibrate(comparison: Comparison | None, earlier: Sequence[RoundRecord]) -> 
 
 
 def latest_scale(records: Sequence[RoundRecord], name: str) -> float | None:
-    """Calibration scale of the last of these rounds that knows one of a species, or of all; None where none does."""
+    """Calibration scale of a species (or of all) in the last round that has one; None where none has."""
     known = [record.calibration[name].before.scale for record in records if name in record.calibration]
     return known[-1] if known else None
 
 
-def typical_force(frames: Sequence[Atoms], keys: LabelKeys) -> float:
+def typical_force(labels: Sequence[LabelledFrame]) -> float:
     """Root mean square, over atoms, of the norm of the labelled forces, eV/A."""
-    forces: list[FloatArray] = [frame.arrays[keys.forces] for frame in frames]
-    return float(np.sqrt(np.mean(np.concatenate([(f**2).sum(axis=1) for f in forces]))))
+    return float(np.sqrt(np.mean(np.concatenate([(label.forces**2).sum(axis=1) for label in labels]))))
 
 
 def sigma_a_of_walks(
     walks: Sequence[Walk], harmonic: HarmonicReference, *, equilibrate_ps: float
 ) -> tuple[SigmaA, ...]:
-    """sigma^A at every temperature, from the equilibrium looks of its walks without bias on the model that was walked on."""
+    """sigma^A at every temperature, from the equilibrium checks of its walks without bias."""
     from trepid.anharmonicity.blocking import block_error
     from trepid.anharmonicity.measure import force_sums
 
@@ -91,16 +149,65 @@ def sigma_a_of_walks(
         for walk in walks:
             if walk.summary.temperature_K != temperature or walk.summary.biased:
                 continue
-            looks = np.flatnonzero(walk.equilibrium(equilibrate_ps))
-            for k in looks:
+            checks = np.flatnonzero(walk.equilibrium(equilibrate_ps))
+            for k in checks:
                 frame = harmonic.supercell.copy()
                 frame.set_positions(walk.positions[k].astype(np.float64))
                 parts = force_sums(walk.forces[k], harmonic.forces(frame, check_order=False))
                 series.append([float(parts.anharmonic.sum()), float(parts.total.sum())])
-        if len(series) < MIN_LOOKS:
+        if len(series) < MIN_CHECKS:
             continue
         sums = np.array(series)
         error = block_error(sums, lambda mean: float(np.sqrt(mean[0] / mean[1])))
         value = float(np.sqrt(sums[:, 0].sum() / sums[:, 1].sum()))
         found.append(SigmaA(temperature, value, error.error if np.isfinite(error.error) else None))
     return tuple(found)
+
+
+# ---------------------------------------------------------------------- whether another round follows
+
+
+def verdict(records: Sequence[RoundRecord], settings: RoundSettings, *, hours: float) -> tuple[StopReason, str] | None:
+    """Why the campaign ends, and a detail; None where another round follows.
+
+    Parameters
+    ----------
+    records : sequence of RoundRecord
+        Of the complete rounds, round 0 included.
+    settings : RoundSettings
+    hours : float
+        Wall time of all starts of the campaign.
+    """
+    if not records:
+        return None
+    n_labels = records[-1].n_labels
+    if settings.max_labels is not None and n_labels >= settings.max_labels:
+        return StopReason.LABELS, f"{n_labels} of {settings.max_labels} labels"
+    quiet = [record.n_worthy == 0 and not record.labels for record in records[1:]]
+    if len(quiet) >= settings.patience and all(quiet[-settings.patience :]):
+        return StopReason.CONVERGED, f"no candidate was selected in {settings.patience} rounds in a row"
+    if tolerances_met(records, settings):
+        return StopReason.CONVERGED, "the tolerances are met"
+    if len(records) > settings.max_rounds:
+        return StopReason.FINISHED, f"{settings.max_rounds} rounds"
+    if settings.max_hours is not None and hours >= settings.max_hours:
+        return StopReason.HOURS, f"{hours:.2f} of {settings.max_hours:g} h"
+    return None
+
+
+def tolerances_met(records: Sequence[RoundRecord], settings: RoundSettings) -> bool:
+    """Whether the last round is converged: small errors on new labels, no new event class, constant sigma^A.
+
+    A small force error alone is not convergence; without sigma^A (no phonopy) the other two decide.
+    """
+    tolerance = settings.force_error_tolerance_meV_per_A
+    if tolerance is None or len(records) < 3:
+        return False
+    last, before = records[-1], records[-2]
+    if last.new is None or last.new_classes or 1000 * last.new.forces_mae > tolerance:
+        return False
+    earlier = {value.temperature_K: value.value for value in before.sigma_a}
+    return all(
+        abs(value.value - earlier.get(value.temperature_K, np.inf)) <= settings.sigma_a_tolerance
+        for value in last.sigma_a
+    )

@@ -1,31 +1,31 @@
-"""One frame on its way to a label: asked for, attempted, doubted, accepted or given up. The one record of it all.
+"""One frame on its way to a label: attempts, doubts, acceptance or failure; files and ledger entries of all of them.
 
-Whoever computes (this process, workers, a cluster) asks a `LabelCase` what is due and hands it every answer. The case
-keeps files and ledger so that each step is on the disk before the next one relies on it; it may be cut off anywhere,
-and a new case for the same request takes up what it finds.
+Whoever computes (this process, workers, a cluster) checks `LabelCase.due` and passes every result to the case. The case
+writes files and ledger so that each step is on disk before the next one relies on it; it can be interrupted anywhere, and
+a new case for the same request continues from the files.
 
-What happens to an answer
--------------------------
-an error              an entry `failure`; another attempt, as often as `retries` says
-a label beyond doubt  its file, then an entry `label`
-a label in doubt      kept as suspect, with an entry `doubt`; it is computed once more, whatever `retries` says. Where the
-                      second agrees with it, it is accepted: the truth surprised the model. Otherwise the first is
-                      rejected (an entry `failure`, reason `corrupted`), and the second is looked at like any other. A
-                      doubt that no truth can raise (`Doubt.believable`) is not lifted by a second label of the kind.
+What happens to a result
+------------------------
+an error                 an entry `failure`; another attempt, as often as `retries` allows
+a label without doubt    its file, then an entry `label`
+a suspicious label       stored as suspect, with an entry `doubt`; it is computed once more, whatever `retries` says. If
+                         the second label agrees with it, it is accepted: the model was wrong. Otherwise the first is
+                         rejected (an entry `failure`, reason `corrupted`), and the second is checked like any other. A
+                         doubt that no correct label can raise (`Doubt.believable`) remains after a second such label.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from trepid.runs.checkpoint import Pending
-from trepid.campaign.label_check import Doubt, LabelChecker, Suspicion, prediction_of, settles
-from trepid.runs.label_files import Before, LabelStore, attach_prediction, bare_copy
-from trepid.runs.ledger import Doubted, Event, Failure, Label, Ledger, Request, Stop, StopReason
-from trepid.data.frames import labels_of
+from trepid.campaign.label_check import LabelChecker, Suspicion, agree
+from trepid.data.frames import bare_copy
 from trepid.reference.base import FailureReason, LabelError
+from trepid.runs.label_files import LabelledFrame, LabelStore, Origin, PriorPrediction, Suspect
+from trepid.runs.ledger import Doubted, Event, Failure, Label, Ledger, Request, Stop, StopReason
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -33,79 +33,102 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, eq=False)
+class LabelRequest:
+    """A frame to be labelled.
+
+    Attributes
+    ----------
+    number : int
+        Of the label.
+    atoms : Atoms
+        The frame; not changed.
+    origin : Origin
+    before : callable
+        Gives the prediction that is stored with the label; called at most once, before the reference is.
+    forces_uncertainty, threshold : float or None
+        eV/A; see the entry `request` of the ledger.
+    """
+
+    number: int
+    atoms: Atoms
+    origin: Origin
+    before: Callable[[], PriorPrediction] = PriorPrediction
+    forces_uncertainty: float | None = None
+    threshold: float | None = None
+
+
 class LabelCase:
-    """The case of one request.
+    """The state of one request.
 
     Parameters
     ----------
-    request : Pending
-    atoms : Atoms
-        The frame; not changed.
-    before : callable
-        Gives what is stored with the label; called once at most, before the reference is asked for the first time.
+    request : LabelRequest
     store : LabelStore
     ledger : Ledger
     retries : int
         Further attempts at a label that failed.
     checker : LabelChecker or None
-        Looks labels over; None trusts them.
+        Checks labels; None accepts all of them.
 
     Attributes
     ----------
-    labelled : Atoms or None
-        The labelled frame as its file has it, once there is one.
+    labelled : LabelledFrame or None
+        As its file has it, once there is one.
     """
 
     def __init__(
         self,
-        request: Pending,
-        atoms: Atoms,
-        before: Callable[[], Before],
+        request: LabelRequest,
         *,
         store: LabelStore,
         ledger: Ledger,
         retries: int,
         checker: LabelChecker | None = None,
     ) -> None:
-        self.request, self.frame = request, bare_copy(atoms)
-        self.labelled: Atoms | None = None
-        self._make_before = before
-        self._before: Before | None = None
+        self.request, self.number, self.frame = request, request.number, bare_copy(request.atoms)
+        self.labelled: LabelledFrame | None = None
+        self._before: PriorPrediction | None = None
         self._store, self._ledger, self._retries, self._checker = store, ledger, retries, checker
-        if request.label not in (event.label for event in ledger.all(Request)):
+        if request.number not in (event.label for event in ledger.all(Request)):
             ledger.append(
                 Request(
-                    label=request.label,
-                    step=request.step,
-                    reason=request.reason.value,
+                    label=request.number,
+                    step=request.origin.step,
+                    reason=request.origin.reason,
                     forces_uncertainty=request.forces_uncertainty,
                     threshold=request.threshold,
                 )
             )
         self._attempts, self._suspect_attempt = self._count()
-        if store.path(request.label).exists():
+        if store.path(request.number).exists():
             self._adopt()
 
     @property
     def due(self) -> bool:
-        """Whether the reference is to be asked (once more)."""
+        """Whether the reference has to compute it (once more)."""
         if self.labelled is not None:
             return False
         if self._attempts <= self._retries:
             return True
-        # A label in doubt has a right to a second one, but not to a third for that.
+        # A suspicious label is recomputed once even if the retries are used up.
         return self._attempts == self._suspect_attempt == self._retries + 1
 
+    @property
+    def failed(self) -> bool:
+        """Whether it has failed for good."""
+        return self.labelled is None and not self.due
+
     def prepare(self) -> None:
-        """Take down what the model says, before the reference is asked."""
+        """Predict the frame, before the reference computes it."""
         if self._before is None:
-            self._before = self._make_before()
+            self._before = self.request.before()
 
     def fail(self, error: LabelError) -> None:
         """An attempt ended in an error."""
         self._attempts += 1
-        # The frame first, then the entry: once the ledger says that the last attempt failed, nobody comes back to it.
-        self._store.write_failed(self.request.label, self.frame, error)
+        # The frame first, then the entry: after the entry of the last attempt it is not retried.
+        self._store.write_failed(self.number, self.frame, error)
         self._note_failure(self._attempts, error.reason, str(error))
         if not self.due:
             self._drop_suspect("it could not be computed a second time")
@@ -118,135 +141,114 @@ class LabelCase:
         labelled : Atoms
             The frame with labels under the keys of the store.
         seconds : float
-            What the reference took.
+            Time of the reference, s.
         """
         self._attempts += 1
-        label, attempt = self.request.label, self._attempts
         self.prepare()
         assert self._before is not None
-        told = self._before
-        labelled = labelled.copy()
-        labelled.info.update(
-            {
-                "label_index": label,
-                "step": self.request.step,
-                "time_fs": told.time_fs,
-                "stage": told.stage,
-                "target_temperature_K": told.target_temperature_K,
-                "reason": self.request.reason.value,
-                "label_seconds": seconds,
-                "label_attempt": attempt,
-                **told.details,
-            }
+        second = LabelledFrame(
+            number=self.number,
+            atoms=labelled,
+            keys=self._store.keys,
+            origin=self.request.origin,
+            seconds=seconds,
+            attempt=self._attempts,
+            before=self._before,
         )
-        attach_prediction(labelled, told)
-        suspicion = None if self._checker is None else self._checker.doubt(labelled)
-        first = self._store.read_suspect(label)
-        if first is not None and self._confirms(first, labelled):
-            doubts = [Doubt(first.info["doubt"])] + ([] if suspicion is None else [suspicion.doubt])
+        suspicion = None if self._checker is None else self._checker.doubt(second)
+        first = self._store.read_suspect(self.number)
+        if first is not None and agree(first.frame.labels, second.labels, second.noise):
+            doubts = [first.doubt] + ([] if suspicion is None else [suspicion.doubt])
             if all(doubt.believable for doubt in doubts):
-                labelled.info["label_confirmed"] = doubts[0].value
-                self._accept(labelled)
-                logger.info("label %d: %s; a second one agrees: accepted", label, first.info["doubt_message"])
+                self._accept(replace(second, confirmed=first.doubt))
+                logger.info("label %d: %s; a second one agrees: accepted", self.number, first.message)
             else:
-                twice = f"{first.info['doubt_message']}; twice the same: examine the reference"
-                self._reject(first, twice)
-                self._reject(labelled, twice)
+                twice = f"{first.message}; twice the same: check the setup of the reference"
+                self._reject(first.frame, twice)
+                self._reject(second, twice)
         elif suspicion is None:
-            self._accept(labelled)
+            self._accept(second)
         else:
             if first is not None:
-                self._reject(first, _differs(first))
-            self.doubt(labelled, suspicion)
+                self._reject(first.frame, _differs(first))
+            self.doubt(second, suspicion)
 
-    def doubt(self, labelled: Atoms, suspicion: Suspicion) -> None:
-        """Put a label aside until it has been computed once more; it may have been accepted before."""
-        label, attempt = self.request.label, int(labelled.info["label_attempt"])
-        suspect = labelled.copy()
-        suspect.info.update({"doubt": suspicion.doubt.value, "doubt_message": suspicion.message})
-        self._store.write_suspect(label, suspect)
-        self._store.path(label).unlink(missing_ok=True)
-        self.labelled, self._suspect_attempt = None, attempt
-        if not any(event.label == label and event.attempt == attempt for event in self._ledger.all(Doubted)):
-            self._ledger.append(Doubted(label, attempt, suspicion.doubt.value, suspicion.message))
-        logger.warning("label %d in doubt, to be computed once more: %s", label, suspicion.message)
+    def doubt(self, frame: LabelledFrame, suspicion: Suspicion) -> None:
+        """Set a label aside until it has been computed once more; it may have been accepted before."""
+        self._store.write_suspect(Suspect(frame, suspicion.doubt, suspicion.message))
+        self._store.path(self.number).unlink(missing_ok=True)
+        self.labelled, self._suspect_attempt = None, frame.attempt
+        if not any(e.label == self.number and e.attempt == frame.attempt for e in self._ledger.all(Doubted)):
+            self._ledger.append(Doubted(self.number, frame.attempt, suspicion.doubt, suspicion.message))
+        logger.warning("label %d is suspicious and will be computed once more: %s", self.number, suspicion.message)
         if not self.due:
-            self._drop_suspect("it was in doubt before")
+            self._drop_suspect("it was suspicious before")
 
     # ------------------------------------------------------------------ steps
 
     def _adopt(self) -> None:
-        """Take over a label whose file exists, and part with one in doubt that it confirmed or replaces."""
-        self.labelled = self._store.read(self.request.label)
-        self._note_label()
-        first = self._store.read_suspect(self.request.label)
-        if first is not None and "label_confirmed" not in self.labelled.info:
-            self._reject(first, _differs(first))
-        self._store.suspect_path(self.request.label).unlink(missing_ok=True)
+        """Take over a label whose file exists, and remove the suspect that it confirms or replaces."""
+        self.labelled = self._store.read(self.number)
+        self._note_label(self.labelled)
+        first = self._store.read_suspect(self.number)
+        if first is not None and self.labelled.confirmed is None:
+            self._reject(first.frame, _differs(first))
+        self._store.suspect_path(self.number).unlink(missing_ok=True)
 
-    def _accept(self, labelled: Atoms) -> None:
-        label = self.request.label
-        self._store.write(label, labelled)
-        self._store.failed_path(label).unlink(missing_ok=True)
+    def _accept(self, frame: LabelledFrame) -> None:
+        self._store.write(frame)
+        self._store.failed_path(self.number).unlink(missing_ok=True)
         self._adopt()
 
-    def _note_label(self) -> None:
-        """The entry `label`, unless it is there."""
-        assert self.labelled is not None
-        label, attempt = self.request.label, int(self.labelled.info["label_attempt"])
-        if any(event.label == label and event.attempt == attempt for event in self._ledger.all(Label)):
+    def _note_label(self, frame: LabelledFrame) -> None:
+        """The entry `label`, unless it exists."""
+        if any(event.label == self.number and event.attempt == frame.attempt for event in self._ledger.all(Label)):
             return
-        path = self._store.path(label)
-        seconds = round(float(self.labelled.info["label_seconds"]), 3)
-        self._ledger.append(Label(label, f"{self._store.directory.name}/{path.name}", seconds, attempt))
+        file = f"{self._store.directory.name}/{self._store.path(self.number).name}"
+        self._ledger.append(Label(self.number, file, round(frame.seconds, 3), frame.attempt))
 
-    def _reject(self, labelled: Atoms, message: str) -> None:
-        label, attempt = self.request.label, int(labelled.info["label_attempt"])
-        self._store.write_corrupted(label, attempt, labelled)
+    def _reject(self, frame: LabelledFrame, message: str) -> None:
+        self._store.write_corrupted(frame)
         if self.labelled is None:
-            self._store.write_failed(label, self.frame, LabelError(FailureReason.CORRUPTED, message))
-        self._note_failure(attempt, FailureReason.CORRUPTED, message)
-        self._store.suspect_path(label).unlink(missing_ok=True)
+            self._store.write_failed(self.number, self.frame, LabelError(FailureReason.CORRUPTED, message))
+        self._note_failure(frame.attempt, FailureReason.CORRUPTED, message)
+        self._store.suspect_path(self.number).unlink(missing_ok=True)
         self._suspect_attempt = 0
 
     def _drop_suspect(self, why: str) -> None:
-        """Give a label in doubt up that will not be computed again."""
-        first = self._store.read_suspect(self.request.label)
+        """Reject a suspicious label that will not be computed again."""
+        first = self._store.read_suspect(self.number)
         if first is not None:
-            self._reject(first, f"{first.info['doubt_message']}; {why}")
+            self._reject(first.frame, f"{first.message}; {why}")
 
     def _note_failure(self, attempt: int, reason: FailureReason, message: str) -> None:
         message = " ".join(message.split())
-        failure = Failure(self.request.label, attempt, reason.value, message)
+        failure = Failure(self.number, attempt, reason, message)
         if reason is not FailureReason.CORRUPTED or failure not in self._ledger.all(Failure):
             self._ledger.append(failure)
-        logger.warning("label %d, attempt %d of %d: %s", self.request.label, attempt, self._retries + 1, message)
-
-    def _confirms(self, first: Atoms, second: Atoms) -> bool:
-        keys, noise = self._store.keys, prediction_of(second)[1]
-        return settles(labels_of(first, keys), labels_of(second, keys), noise)
+        logger.warning("label %d, attempt %d of %d: %s", self.number, attempt, self._retries + 1, message)
 
     def _count(self) -> tuple[int, int]:
-        """Attempts made, and which of them is in doubt (0: none).
+        """Attempts made, and which of them gave a suspicious label (0: none).
 
-        A campaign that was stopped for its failures and started again tries anew.
+        A campaign that stopped because labels failed and was started again tries anew.
         """
         made = 0
         for event in self._ledger.events():
             if stopped_for_failures(event):
                 made = 0
-            elif isinstance(event, (Failure, Doubted)) and event.label == self.request.label:
+            elif isinstance(event, (Failure, Doubted)) and event.label == self.number:
                 made = max(made, event.attempt)
-        suspect = self._store.read_suspect(self.request.label)
-        return made, 0 if suspect is None else int(suspect.info["label_attempt"])
+        suspect = self._store.read_suspect(self.number)
+        return made, 0 if suspect is None else suspect.frame.attempt
 
 
-def _differs(first: Atoms) -> str:
-    return f"{first.info['doubt_message']}; a second one differs from it"
+def _differs(first: Suspect) -> str:
+    return f"{first.message}; a second one differs from it"
 
 
 def failures_in_row(ledger: Ledger, retries: int) -> int:
-    """Labels that failed for good since the last one that did not, or since the campaign was stopped for that."""
+    """Labels that failed for good since the last success, or since the campaign stopped for failures."""
     done: set[int] = set()
     failed: set[int] = set()
     for event in ledger.events():
@@ -264,4 +266,4 @@ def failures_in_row(ledger: Ledger, retries: int) -> int:
 
 def stopped_for_failures(event: Event) -> bool:
     """Whether the campaign ended here because labels failed."""
-    return isinstance(event, Stop) and event.reason == StopReason.FAILURES.value
+    return isinstance(event, Stop) and event.reason is StopReason.FAILURES

@@ -1,37 +1,36 @@
-"""Is a label what the reference means? Corrupted labels are caught before they are trained on. Pure functions.
+"""Consistency checks of new labels: corrupted ones are detected before they are trained on. Pure functions.
 
 Vocabulary
 ----------
-corrupted    a label that is not the answer of the reference for this frame: forces of another sign, in another unit, in
-             the order of other atoms, a file of another run, a bit of noise in transit
-surprise     a label far from what the model predicted; learning looks for surprises, so this alone condemns nothing
-doubt        the first ground found to mistrust a label
-suspect      a label in doubt: it is computed once more, and decided then (`settles`)
+corrupted    a label that is not the result of the reference for this frame: forces of another sign, in another unit, with
+             permuted atoms, from a file of another run, or damaged in transit
+outlier      a label far from the prediction. Active learning selects frames with large errors, so this alone is no reason
+             to reject a label
+doubt        the first inconsistency found
+suspect      a label with a doubt: it is computed a second time, and then accepted or rejected (`agree`)
 z            (label - prediction) / sqrt(uncertainty^2 + noise^2), of every force component
-net force    |sum of all forces| / sqrt(n_atoms), eV/A: as large as an error on each of them that is random
+net force    |sum of all forces| / sqrt(n_atoms), eV/A: as large as a random error of each force
 
-What a surprise cannot look like: forces that add up to something else than zero, or that are, all over the crystal,
-the predicted ones times -1, times a factor, or given to other atoms. The first is allowed when it is reproduced (grids
-do it); the others are not: a reference that gives them twice is not what it should be.
+Four inconsistencies cannot be outliers: forces that do not add up to zero, and forces that are, in the whole crystal, the
+predicted ones times -1, times a ratio of units, or with permuted atoms. The first is accepted if the second label has it
+too (real-space grids cause it); the others are not: if the reference reproduces them, its setup is wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trepid.data.frames import LabelKeys, Labels, labels_of
-from trepid.potentials.base import Noise, Prediction
+from trepid.potentials.base import FloatArray, Noise, Prediction
+from trepid.runs.label_files import LabelledFrame
+from trepid.runs.ledger import Doubt
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-FloatArray = NDArray[np.float64]
 
 UNITS = {
     "Hartree instead of eV": 1 / 27.211386,
@@ -42,36 +41,12 @@ UNITS = {
     "kcal/mol instead of eV": 23.060548,
     "kJ/mol instead of eV": 96.485332,
 }
-"""Factors by which forces are wrong when one unit is taken for another, or divided where it should be multiplied."""
-
-
-class Doubt(str, Enum):
-    """Why a label is mistrusted."""
-
-    NET_FORCE = "net_force"
-    """The forces do not add up to zero."""
-    SIGN = "sign"
-    """The forces are the predicted ones with the other sign."""
-    FACTOR = "factor"
-    """The forces are the predicted ones times the factor between two units."""
-    ORDER = "order"
-    """The forces are the predicted ones, of other atoms."""
-    FORCES = "forces"
-    """The forces are further from the predicted ones than the uncertainty allows: a surprise, or noise."""
-    ENERGY = "energy"
-    """The energy is further from the predicted one than the uncertainty allows, or far from those of other frames."""
-    STIFFNESS = "stiffness"
-    """The crystal pulls its displaced atoms back with a strength unlike that in the other frames of the start."""
-
-    @property
-    def believable(self) -> bool:
-        """Whether a reference that gives the same label again is believed."""
-        return self not in (Doubt.SIGN, Doubt.FACTOR, Doubt.ORDER)
+"""Factors by which forces are wrong when units are confused, or a conversion is inverted."""
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A doubt about a label, and what was measured, in one line."""
+    """A doubt about a label, and the measured values, in one line."""
 
     doubt: Doubt
     message: str
@@ -79,18 +54,18 @@ class Suspicion:
 
 @dataclass(frozen=True)
 class Limits:
-    """How far a label may be from what was expected.
+    """Largest deviations of a label that are accepted.
 
     Attributes
     ----------
     net_force : float
         eV/A; see the vocabulary. Where earlier labels have larger ones, ten times their median instead.
     rms_z, max_z : float
-        Root mean square and largest z of a frame, in multiples of the median rms z of the earlier labels (1 if that is
-        smaller, 3 if it is larger: a model that is often wrong does not excuse everything).
+        Root mean square and largest z of a frame, in multiples of the median rms z of the earlier labels, which is
+        limited to 1..3 so that an overconfident model does not hide corrupted labels.
     relative : float
-        Part of the rms predicted force; a smaller rms error, or an error on one atom below four times that, is no
-        doubt, however sure the model was: committees may be.
+        Part of the rms predicted force; a smaller rms error, or an error on one atom below four times that, raises no
+        doubt, however small the uncertainty: committees can be overconfident.
     energy_z : float
         As `rms_z`, for the energy.
     energy_per_atom : float
@@ -98,7 +73,7 @@ class Limits:
     correlation : float
         Between label and prediction, for the doubts sign, factor and order.
     stiffness : float
-        Factor between the stiffness in a frame of the start and the median of all.
+        Factor between the stiffness in an initial frame and the median of all.
     """
 
     net_force: float = 0.02
@@ -113,7 +88,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class LabelHistory:
-    """What the labels accepted so far looked like.
+    """Statistics of the labels accepted so far.
 
     Attributes
     ----------
@@ -132,24 +107,24 @@ class LabelHistory:
     energy_z: FloatArray = field(default_factory=lambda: np.empty(0))
 
     @classmethod
-    def of(cls, frames: Sequence[Atoms], keys: LabelKeys = LabelKeys()) -> LabelHistory:  # noqa: B008 (frozen)
-        """History of labelled frames that carry what the model had predicted (`labels.attach_prediction`)."""
+    def of(cls, frames: Sequence[LabelledFrame]) -> LabelHistory:
+        """History of labelled frames."""
         net: list[float] = []
         energies: dict[str, list[float]] = {}
         rms: list[float] = []
         errors: list[float] = []
         stds: list[float] = []
         for frame in frames:
-            labels = labels_of(frame, keys, require=("energy", "forces"))
+            labels, n = labels_of(frame.atoms, frame.keys, require=("energy", "forces")), len(frame.atoms)
             assert labels.forces is not None
             assert labels.energy is not None
             net.append(net_force(labels.forces))
-            energies.setdefault(frame.get_chemical_formula(), []).append(labels.energy / len(frame))
-            prediction, noise = prediction_of(frame)
+            energies.setdefault(_formula(frame.atoms), []).append(labels.energy / n)
+            prediction, noise = frame.prediction, frame.noise
             if prediction is not None:
                 rms.append(_rms(force_z(labels.forces, prediction, noise)))
-                errors.append((labels.energy - prediction.energy) / len(frame))
-                stds.append(_energy_std(prediction, noise) / len(frame))
+                errors.append((labels.energy - prediction.energy) / n)
+                stds.append(_energy_std(prediction, noise) / n)
         offset = float(np.median(errors)) if errors else 0.0
         z = [(error - offset) / std for error, std in zip(errors, stds, strict=True) if std > 0]
         return cls(
@@ -162,7 +137,7 @@ class LabelHistory:
 
     @property
     def force_scale(self) -> float:
-        """How much larger than announced the errors of forces have been, 1 to 3."""
+        """Ratio of the errors of forces to their error bars so far, 1 to 3."""
         return float(np.clip(np.median(self.rms_z), 1.0, 3.0)) if self.rms_z.size else 1.0
 
     @property
@@ -172,7 +147,7 @@ class LabelHistory:
 
     @property
     def energy_offset(self) -> float:
-        """Median error of the predicted energy per atom, eV: a shift of the zero is no reason for mistrust."""
+        """Median error of the predicted energy per atom, eV: a shift of the energy zero raises no doubt."""
         return float(np.median(self.energy_errors)) if self.energy_errors.size >= 3 else 0.0
 
 
@@ -181,39 +156,43 @@ _DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class LabelChecker:
-    """Looks labels over as they come, against what was known when they were asked for.
+    """Checks new labels against the model's predictions and the labels accepted before.
 
     Attributes
     ----------
     history : LabelHistory
     crystal : Atoms or None
-        The sites, for the labels a campaign starts from; None leaves `start` out.
-    keys : LabelKeys
+        The sites, for the initial labels; None leaves `start` out.
     limits : Limits
     """
 
     history: LabelHistory = field(default_factory=LabelHistory)
     crystal: Atoms | None = None
-    keys: LabelKeys = field(default_factory=LabelKeys)
     limits: Limits = _DEFAULT_LIMITS
 
-    def doubt(self, labelled: Atoms) -> Suspicion | None:
-        """Look a labelled frame over that carries its prediction; see `check_label`."""
-        labels = labels_of(labelled, self.keys, require=("energy", "forces"))
-        prediction, noise = prediction_of(labelled)
-        return check_label(labelled, labels, prediction, noise, self.history, limits=self.limits)
+    def doubt(self, frame: LabelledFrame) -> Suspicion | None:
+        """Check a labelled frame; see `check_label`."""
+        labels = labels_of(frame.atoms, frame.keys, require=("energy", "forces"))
+        return check_label(frame.atoms, labels, frame.prediction, frame.noise, self.history, limits=self.limits)
 
-    def start(self, frames: Sequence[Atoms]) -> list[Suspicion | None]:
-        """Look labelled frames over together; those that had been predicted, or confirmed, are let pass."""
-        fresh = [k for k, f in enumerate(frames) if "predicted_forces" not in f.arrays]
+    def start(self, frames: Sequence[LabelledFrame]) -> list[Suspicion | None]:
+        """Check initial labels together; those with a prediction, or confirmed, are skipped."""
+        fresh = [k for k, f in enumerate(frames) if f.prediction is None]
         if self.crystal is None:
             return [None] * len(frames)
         found = dict(
             zip(
-                fresh, check_start([frames[k] for k in fresh], self.crystal, self.keys, limits=self.limits), strict=True
+                fresh,
+                check_start(
+                    [frames[k].atoms for k in fresh],
+                    self.crystal,
+                    frames[0].keys if frames else LabelKeys(),
+                    limits=self.limits,
+                ),
+                strict=True,
             )
         )
-        return [None if "label_confirmed" in f.info else found.get(k) for k, f in enumerate(frames)]
+        return [None if f.confirmed is not None else found.get(k) for k, f in enumerate(frames)]
 
 
 def check_label(
@@ -225,7 +204,7 @@ def check_label(
     *,
     limits: Limits = _DEFAULT_LIMITS,
 ) -> Suspicion | None:
-    """Look one label over, with what the model said before it knew it.
+    """Check one label against the prediction made before training on it.
 
     Parameters
     ----------
@@ -234,7 +213,7 @@ def check_label(
     labels : Labels
         With energy and forces.
     prediction : Prediction or None
-        None where there was no model: only sums and energies are looked at then.
+        None where there was no model: then only net force and energy are checked.
     noise : Noise or None
         Of the model.
     history : LabelHistory
@@ -244,7 +223,7 @@ def check_label(
     Returns
     -------
     Suspicion or None
-        None for a label that may be trained on.
+        None for a label that passes.
     """
     assert labels.forces is not None
     assert labels.energy is not None
@@ -265,7 +244,7 @@ def check_label(
         somewhere = bool(((np.abs(z) > limits.max_z * scale) & (np.abs(error) > 4 * small)).any())
         if everywhere or somewhere:
             explained = _explanation(forces, prediction.forces, limits) if everywhere else None
-            return explained or summed or _surprise(forces, prediction, z)
+            return explained or summed or _outlier(forces, prediction, z)
     if summed is not None:
         return summed
     return _energy_doubt(atoms, labels, prediction, noise, history, limits)
@@ -274,11 +253,11 @@ def check_label(
 def check_start(
     frames: Sequence[Atoms], crystal: Atoms, keys: LabelKeys, *, limits: Limits = _DEFAULT_LIMITS
 ) -> list[Suspicion | None]:
-    """Look over the labels a campaign starts from, for which there was no model, all together.
+    """Check the initial labels, made before there was a model, all together.
 
-    A crystal pulls a displaced atom back. The strength of it over a frame, `-sum F u / sum u^2` with u the displacements
-    from the sites (less their mean), is much the same in all frames: of another sign, in another unit, for other atoms
-    it is not. Frames in which an atom is more than 1 A from its site, or with another order of atoms, are let pass.
+    Restoring forces act on displaced atoms. Their stiffness in a frame, `-sum F u / sum u^2` with u the displacements from
+    the sites (minus their mean), is similar in all frames, but not for forces of another sign, in another unit, or with
+    permuted atoms. Frames in which an atom is more than 1 A from its site, or with another order of atoms, are skipped.
 
     Parameters
     ----------
@@ -308,7 +287,7 @@ def check_start(
         )
         if np.isfinite(strength) and wrong:
             typical = f", {middle:.2g} in the other frames" if np.isfinite(middle) else "; it must be positive"
-            text = f"the crystal pulls displaced atoms back with {strength:.2g} eV/A^2{typical}"
+            text = f"the stiffness of the restoring forces is {strength:.2g} eV/A^2{typical}"
             doubts.append(Suspicion(Doubt.STIFFNESS, text))
         elif far > limits.energy_per_atom:
             text = f"the energy per atom is {far:.2g} eV from that of the other frames"
@@ -318,11 +297,10 @@ def check_start(
     return doubts
 
 
-def settles(first: Labels, second: Labels, noise: Noise | None) -> bool:
+def agree(first: Labels, second: Labels, noise: Noise | None) -> bool:
     """Whether two labels of one frame agree: within a tenth of the noise, or a thousandth of the forces.
 
-    References reproduce their labels far better than that, and what comes between them and the ledger does not strike
-    twice in the same way.
+    References reproduce their labels far better than that, and damage in transit does not repeat itself.
     """
     assert first.forces is not None
     assert second.forces is not None
@@ -340,9 +318,9 @@ def net_force(forces: FloatArray) -> float:
 
 
 def force_z(forces: FloatArray, prediction: Prediction, noise: Noise | None) -> FloatArray:
-    """Errors of the predicted forces in units of what was announced for them, (n_atoms, 3).
+    """Errors of the predicted forces over their error bars, (n_atoms, 3).
 
-    The noise is that of the predicted forces: a huge label must not excuse itself.
+    The noise is evaluated at the predicted, not the labelled force: otherwise a corrupted large force widens its own bar.
     """
     variance = np.full(forces.shape, 1e-12)
     if prediction.forces_uncertainty is not None:
@@ -352,26 +330,8 @@ def force_z(forces: FloatArray, prediction: Prediction, noise: Noise | None) -> 
     return (forces - prediction.forces) / np.sqrt(variance)
 
 
-def prediction_of(frame: Atoms) -> tuple[Prediction | None, Noise | None]:
-    """What a labelled frame carries of the prediction made before it was labelled; None where there was none."""
-    info, arrays = frame.info, frame.arrays
-    if "predicted_energy" not in info or "predicted_forces" not in arrays:
-        return None, None
-    uncertainty, stds = info.get("energy_uncertainty"), arrays.get("forces_uncertainty")
-    prediction = Prediction(
-        energy=float(info["predicted_energy"]),
-        forces=np.asarray(arrays["predicted_forces"], dtype=np.float64),
-        energy_uncertainty=None if uncertainty is None else float(uncertainty),
-        forces_uncertainty=None if stds is None else np.asarray(stds, dtype=np.float64),
-    )
-    if "noise_forces" not in info:
-        return prediction, None
-    large = float(info.get("noise_large_force", np.inf))
-    return prediction, Noise(float(info.get("noise_energy", 0.0)), float(info["noise_forces"]), 0.0, large)
-
-
 def _explanation(forces: FloatArray, expected: FloatArray, limits: Limits) -> Suspicion | None:
-    """Sign, factor or order, where one of them turns the label into what was predicted."""
+    """Sign, factor or permutation that maps the label to the prediction, if there is one."""
     cosine = float((forces * expected).sum() / (np.linalg.norm(forces) * np.linalg.norm(expected) + 1e-300))
     ratio = float(np.linalg.norm(forces) / (np.linalg.norm(expected) + 1e-300))
     if cosine < -limits.correlation and 0.7 < ratio < 1.4:
@@ -388,12 +348,12 @@ def _explanation(forces: FloatArray, expected: FloatArray, limits: Limits) -> Su
             ),
             None,
         )
-        # Any other factor may be the truth: a model of a few labels can be too soft all over.
+        # Any other factor can be real: a model of a few labels can be too soft everywhere.
         if named is not None:
             return Suspicion(Doubt.FACTOR, f"the forces are the predicted ones times {factor:.3g}: {named}")
     from scipy.optimize import linear_sum_assignment  # deferred: slow to import, and rarely needed
 
-    # The best assignment always comes closer; only one that comes all the way explains anything.
+    # The best assignment always reduces the error; only one that removes it explains the label.
     cost = np.linalg.norm(forces[:, None, :] - expected[None, :, :], axis=2) ** 2
     rows, columns = linear_sum_assignment(cost)
     moved = int((rows != columns).sum())
@@ -403,7 +363,7 @@ def _explanation(forces: FloatArray, expected: FloatArray, limits: Limits) -> Su
     return None
 
 
-def _surprise(forces: FloatArray, prediction: Prediction, z: FloatArray) -> Suspicion:
+def _outlier(forces: FloatArray, prediction: Prediction, z: FloatArray) -> Suspicion:
     atom = int(np.abs(z).max(axis=1).argmax())
     error = float(np.linalg.norm(forces[atom] - prediction.forces[atom]))
     return Suspicion(
@@ -426,15 +386,15 @@ def _energy_doubt(
     n = len(atoms)
     if prediction is not None:
         off = labels.energy - prediction.energy
-        # The zero may have been off in the labels before; a model trained since then may have put it right.
+        # The energy zero of earlier models can be shifted; a model trained since then can have corrected it.
         error = min(off, off - n * history.energy_offset, key=abs)
         std = _energy_std(prediction, noise)
         allowed = limits.energy_z * history.energy_scale * std
-        # Where nothing is known about its uncertainty, only what is out of all reason is told.
+        # Without an uncertainty, only gross outliers are flagged.
         if abs(error) > (allowed if std > 0 else limits.energy_per_atom * n):
             return Suspicion(
                 Doubt.ENERGY,
-                f"the energy is {error:.3g} eV from the predicted one, {1000 * std:.3g} meV were announced",
+                f"the energy is {error:.3g} eV from the predicted one, its error bar is {1000 * std:.3g} meV",
             )
     alike = history.energies_per_atom.get(_formula(atoms), np.empty(0))
     if alike.size and abs(labels.energy / n - float(np.median(alike))) > limits.energy_per_atom:
@@ -446,7 +406,7 @@ def _energy_doubt(
 
 
 def _energy_std(prediction: Prediction, noise: Noise | None) -> float:
-    """What was announced for the error of the energy, eV; 0 where nothing was."""
+    """Error bar of the predicted energy, eV; 0 where there is none."""
     if prediction.energy_uncertainty is None:
         return 0.0
     return float(np.hypot(prediction.energy_uncertainty, 0.0 if noise is None else noise.of_energy(prediction.forces)))

@@ -1,18 +1,19 @@
-"""What a campaign came to, in numbers, in one line and as an exit code."""
+"""The result of a campaign: figures, one line of text, and the exit code."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from trepid.runs.ledger import StopReason
 from trepid.errors import ExitCode, UntrustedError
+from trepid.potentials import Potential, load_potential
 from trepid.reference.base import LabelError
+from trepid.runs.ledger import StopReason
 
 
 @dataclass(frozen=True)
 class CampaignResult:
-    """What a campaign came to.
+    """The result of a campaign.
 
     Attributes
     ----------
@@ -44,23 +45,27 @@ class CampaignResult:
 
     @property
     def exit_code(self) -> int:
-        """What the command returns: 0 ended as planned, 4 MD left reality, 5 labels failed, 130 interrupted."""
+        """Exit code of the command: 0 ended as planned, 4 unstable MD, 5 labels failed, 130 interrupted."""
         if self.reason is StopReason.GUARD:
             return UntrustedError.exit_code
         if self.reason is StopReason.FAILURES:
             return LabelError.exit_code
         return ExitCode.INTERRUPTED if self.reason is StopReason.INTERRUPTED else 0
 
+    def load(self) -> Potential:
+        """The trained model; ModelFileError where there is none."""
+        return load_potential(self.model_file)
+
     def summary(self) -> str:
-        """The closing line."""
+        """One line of text."""
         story = {
             StopReason.FINISHED: f"finished: all {'stages' if self.n_rounds is None else 'rounds'} were run",
             StopReason.CONVERGED: "finished: converged",
-            StopReason.HOURS: "stopped: the budget of hours is spent",
-            StopReason.LABELS: "stopped: the labelling budget is spent",
-            StopReason.NO_CALLS: "finished: the model asked for nothing more",
+            StopReason.HOURS: "stopped: the time budget is used up",
+            StopReason.LABELS: "stopped: the labelling budget is used up",
+            StopReason.NO_CALLS: "finished: no frame needed a label for a long time",
             StopReason.FAILURES: "stopped: labels failed",
-            StopReason.GUARD: "stopped: MD left reality again and again",
+            StopReason.GUARD: "stopped: MD became unstable repeatedly",
             StopReason.INTERRUPTED: "interrupted: the same command resumes",
         }[self.reason]
         detail = f" ({self.message})" if self.message else ""

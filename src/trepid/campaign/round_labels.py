@@ -1,20 +1,16 @@
-"""The labels of a round: those to start from, and those that were chosen; many at once through the executor."""
+"""The labels of a round: the initial frames, and those that were selected."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from trepid.runs.checkpoint import Pending
+from trepid.campaign.context import CampaignEnded
+from trepid.campaign.label_case import LabelRequest
 from trepid.campaign.label_check import LabelChecker, LabelHistory
-from trepid.campaign.labels import Before, Labeller
-from trepid.runs.ledger import Failure, Reason, StopReason
-from trepid.campaign.parallel_labels import LabelRequest, label_batch
-from trepid.campaign.round_context import CampaignEnded, RoundContext
-from trepid.runs.round_files import Pick, RoundFiles
-from trepid.campaign.round_start import (
-    RememberedReference,
+from trepid.campaign.round_context import RoundContext
+from trepid.campaign.start import (
+    StoredReference,
     harmonic_reference_of,
     has_labels,
     quiet_phonopy,
@@ -24,7 +20,9 @@ from trepid.campaign.round_start import (
 from trepid.config import HarmonicStart
 from trepid.data.frames import read_frames, write_frames
 from trepid.potentials.base import Potential, Uncertainty
-from trepid.reference.base import FailureReason
+from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction
+from trepid.runs.ledger import Reason, StopReason
+from trepid.runs.round_files import Pick, RoundFiles
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -38,7 +36,7 @@ def label_frames(
     picks: Sequence[Pick],
     frames: Sequence[Atoms],
     potential: Potential | None,
-) -> list[Atoms]:
+) -> list[LabelledFrame]:
     """Label the frames of a round; those that failed are left out.
 
     Parameters
@@ -54,32 +52,28 @@ def label_frames(
     ------
     CampaignEnded
         Too many labels failed.
-    LabelInterrupted
+    Interrupted
         A signal came, and labels are missing.
     """
     settings = context.campaign.rounds
     requests = [
         LabelRequest(
-            Pending(pick.label, pick.step, Reason(pick.reason), pick.uncertainty),
+            pick.label,
             frame,
-            partial(_before, number, pick, frame, potential),
+            _origin(number, pick),
+            _prediction(potential, frame),
+            forces_uncertainty=pick.forces_uncertainty,
         )
         for pick, frame in zip(picks, frames, strict=True)
     ]
     checker = None
     if settings.check_labels and picks:
         known = context.labels_before(min(pick.label for pick in picks))
-        checker = LabelChecker(LabelHistory.of(known, context.keys), crystal=context.crystal, keys=context.keys)
-    found = label_batch(
+        checker = LabelChecker(LabelHistory.of(known), crystal=context.crystal)
+    found = context.labeller(retries=settings.retries).label(
         requests,
-        context.reference,
-        context.executor,
-        store=context.store,
-        ledger=context.ledger,
-        retries=settings.retries,
         checker=checker,
-        interrupted=context.interrupted,
-        on_label=partial(_tell, context, number),
+        on_label=lambda label: context.view.message(f"round {number}: label {label.number}, {label.seconds:.2f} s"),
     )
     labelled = [frame for frame in found if frame is not None]
     n_failed = len(picks) - len(labelled)
@@ -90,15 +84,15 @@ def label_frames(
     return labelled
 
 
-def label_start(context: RoundContext, files: RoundFiles) -> tuple[list[Pick], list[Atoms]]:
-    """Choose and label the frames a campaign starts from.
+def label_start(context: RoundContext, files: RoundFiles) -> tuple[list[Pick], list[LabelledFrame]]:
+    """Make and label the initial frames.
 
     Returns
     -------
     list of Pick
-        Of the frames, without the displaced crystals behind force constants.
-    list of Atoms
-        All labels of the start, those included, in the order of their numbers.
+        Of the frames, without the finite displacements of the force constants.
+    list of LabelledFrame
+        All initial labels, those included, in the order of their numbers.
 
     Raises
     ------
@@ -111,10 +105,7 @@ def label_start(context: RoundContext, files: RoundFiles) -> tuple[list[Pick], l
             frame.info["label_index"] = label
         write_frames(files.selected, frames)
     frames = read_frames(files.selected, require=(), keys=context.keys)
-    picks = [
-        Pick(int(frame.info["label_index"]), Reason.INITIAL.value, walker=0, step=0, time_fs=0.0, temperature_K=0.0)
-        for frame in frames
-    ]
+    picks = [_initial(int(frame.info["label_index"]), Reason.INITIAL) for frame in frames]
     theirs = {k for k, frame in enumerate(frames) if has_labels(frame, context.keys)}
     for k in sorted(theirs):
         _adopt(context, picks[k], frames[k])
@@ -122,59 +113,36 @@ def label_start(context: RoundContext, files: RoundFiles) -> tuple[list[Pick], l
     label_frames(context, files.number, [picks[k] for k in ours], [frames[k] for k in ours], None)
     labelled = context.labels_before(picks[-1].label + 1)
     if not labelled:
-        raise CampaignEnded(StopReason.FAILURES, "none of the frames to start from could be labelled")
+        raise CampaignEnded(StopReason.FAILURES, "none of the initial frames could be labelled")
     return picks, labelled
 
 
-def n_corrupted(context: RoundContext, picks: Sequence[Pick]) -> int:
-    """Answers of the reference for these frames that were rejected as corrupted."""
-    numbers = {pick.label for pick in picks}
-    reasons = [event.reason for event in context.ledger.all(Failure) if event.label in numbers]
-    return reasons.count(FailureReason.CORRUPTED.value)
+def _initial(label: int, reason: Reason) -> Pick:
+    return Pick(label, reason, walker=0, step=0, time_fs=0.0, temperature_K=0.0)
 
 
-def _tell(context: RoundContext, number: int, frame: Atoms) -> None:
-    context.view.message(f"round {number}: label {frame.info['label_index']}, {frame.info['label_seconds']:.2f} s")
+def _origin(number: int, pick: Pick) -> Origin:
+    return Origin(pick.reason, pick.step, pick.time_fs, pick.temperature_K, round=number)
 
 
-def _before(number: int, pick: Pick, frame: Atoms, potential: Potential | None) -> Before:
-    """What the model says about a frame before it learns it."""
-    return Before(
-        time_fs=pick.time_fs,
-        stage=number,
-        target_temperature_K=pick.temperature_K,
-        prediction=None if potential is None else potential.predict(frame, uncertainty=Uncertainty.EXACT),
-        noise=None if potential is None else potential.noise,
-    )
-
-
-def _labeller(context: RoundContext) -> Labeller:
-    return Labeller(
-        context.reference,
-        context.store,
-        context.ledger,
-        retries=context.campaign.rounds.retries,
-        interrupted=context.interrupted,
-    )
+def _prediction(potential: Potential | None, frame: Atoms) -> Callable[[], PriorPrediction]:
+    """Predicts a frame before it is labelled."""
+    if potential is None:
+        return PriorPrediction
+    return lambda: PriorPrediction(potential.predict(frame, uncertainty=Uncertainty.EXACT), potential.noise)
 
 
 def _adopt(context: RoundContext, pick: Pick, frame: Atoms) -> None:
-    """Make a frame that the user has labelled a label of the campaign."""
+    """Make a labelled frame of the user a label of the campaign."""
+    origin = _origin(0, pick)
     if not context.store.path(pick.label).exists():
-        labelled = frame.copy()
-        labelled.info.update(
-            {"label_index": pick.label, "step": 0, "time_fs": 0.0, "stage": 0, "target_temperature_K": 0.0}
-        )
-        labelled.info.update({"reason": pick.reason, "label_seconds": 0.0, "label_attempt": 0})
-        context.store.write(pick.label, labelled)
-    # Asks nobody, since the file is there, and makes the entries of the ledger.
-    _labeller(context).obtain(
-        Pending(pick.label, 0, Reason(pick.reason)), frame, partial(_before, 0, pick, frame, None)
-    )
+        context.store.write(LabelledFrame(pick.label, frame, context.keys, origin, seconds=0.0, attempt=0))
+    # Computes nothing, since the file exists, and writes the entries of the ledger.
+    context.labeller(retries=context.campaign.rounds.retries).label([LabelRequest(pick.label, frame, origin)])
 
 
 def _harmonic_start(context: RoundContext, files: RoundFiles) -> HarmonicReference:
-    """Force constants of the start: the user's, or from displaced crystals, which become the first labels."""
+    """Force constants of the start: the user's, or from finite displacements, which become the first labels."""
     start = context.campaign.start
     assert isinstance(start, HarmonicStart)
     if not files.harmonic.exists():
@@ -183,24 +151,26 @@ def _harmonic_start(context: RoundContext, files: RoundFiles) -> HarmonicReferen
         if start.force_constants is not None:
             harmonic = read_harmonic(start.force_constants, context.crystal)
         else:
-            source = RememberedReference(context.reference, _Displaced(context))
-            harmonic = harmonic_reference_of(context.campaign, source, displacement_A=start.displacement_A)
+            source = StoredReference(context.reference, _Displaced(context))
+            harmonic = harmonic_reference_of(
+                context.campaign, source, displacement_A=start.displacement_A, needed_by="start.kind harmonic"
+            )
         with quiet_phonopy():
             write_phonopy(harmonic, files.harmonic)
     return read_harmonic(files.harmonic, context.crystal)
 
 
 class _Displaced:
-    """Labels of displaced crystals, numbered as they are asked for: the same ones when they are asked for again."""
+    """Labels of finite displacements, numbered in the order of the calls: a repeated sequence gives the same labels."""
 
     def __init__(self, context: RoundContext) -> None:
-        self._context, self._labeller = context, _labeller(context)
+        self._context = context
+        self._labeller = context.labeller(retries=context.campaign.rounds.retries)
         self._number = 0
 
     def __call__(self, atoms: Atoms) -> Atoms | None:
-        self._context.stop_if_asked()
+        self._context.stop_if_interrupted()
         self._number += 1
-        pick = Pick(self._number, Reason.HARMONIC.value, walker=0, step=0, time_fs=0.0, temperature_K=0.0)
-        return self._labeller.obtain(
-            Pending(self._number, 0, Reason.HARMONIC), atoms, partial(_before, 0, pick, atoms, None)
-        )
+        origin = _origin(0, _initial(self._number, Reason.HARMONIC))
+        labelled = self._labeller.label([LabelRequest(self._number, atoms, origin)])[0]
+        return None if labelled is None else labelled.atoms

@@ -1,23 +1,23 @@
-"""Learning in rounds: walkers explore on the model, a batch is chosen and labelled, the model is trained again.
+"""Learning in rounds: walks explore on the model, a batch of frames is selected and labelled, the model is trained again.
 
 The loop
 --------
-Round 0 labels the frames the campaign starts from and trains the first model. Every further round
+Round 0 labels the initial frames and trains the first model. Each further round
 
-1. walks: molecular dynamics on the model of the round before, at all temperatures (`walkers`);
-2. selects: the candidates worth a label, and the frames of new classes of events (`selection`, `round_events`);
+1. walks: molecular dynamics on the model of the round before, at all temperatures (`walks`);
+2. selects: candidates by uncertainty and viability, and the frames of new classes of events (`selection`, `events`);
 3. labels them; those that fail are left out;
-4. calibrates: what the model had said of the new labels, against them (`assess`);
+4. calibrates: predictions made before training against the new labels (`assess`);
 5. trains, tests on the user's test frames, and writes the record of the round.
 
-It ends when nothing is worth a label for some rounds, when the tolerances are met, or when a budget is spent.
+The campaign ends when no candidate was selected for some rounds, when the tolerances are met, or when a budget is used up.
 
 Exact resume
 ------------
-A stage is a pure function of the settings, the seed and the files of earlier stages, and its file is complete or absent
-(`round_files`). After an interruption of any kind the same command reuses what is there and makes the rest: on one
-machine, with one thread, the resumed campaign equals an uninterrupted one to the last bit, but for times. Budgets,
-tolerances and workers may be changed on the way; nothing else may.
+A step is a pure function of the settings, the seed and the files of earlier steps, and its file is complete or absent
+(`trepid.runs.round_files`). After an interruption of any kind the same command uses the files that exist and makes the
+rest: on one machine, with one thread, the resumed campaign equals an uninterrupted one to the last bit, but for times.
+Budgets, tolerances and workers may be changed in between; nothing else may.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trepid.acquisition.choices import Strategy, Viability
 from trepid.acquisition.viability import Horizon
-from trepid.campaign.labels import LabelInterrupted, bare_copy
-from trepid.campaign.learner import PotentialFactory
-from trepid.runs.ledger import Label, Round, RoundEnd, Selected, Stop, StopReason
-from trepid.campaign.opening import open_campaign
+from trepid.campaign.assess import finish_round, verdict
+from trepid.campaign.context import CampaignEnded, open_campaign
+from trepid.campaign.events import events_seen
+from trepid.campaign.probes import probe_frames
 from trepid.campaign.result import CampaignResult
-from trepid.campaign.round_context import CampaignEnded, CampaignInterrupted, RoundContext
-from trepid.campaign.round_end import finish_round
-from trepid.campaign.round_events import events_seen
-from trepid.runs.round_files import RoundFiles, RoundRecord, Selection
+from trepid.campaign.round_context import RoundContext
 from trepid.campaign.round_labels import label_frames, label_start
-from trepid.campaign.round_probes import probe_frames
-from trepid.campaign.round_verdict import verdict
-from trepid.campaign.round_walks import make_walks
 from trepid.campaign.selection import EventFrame, RoundInput, select
-from trepid.campaign.walkers import Walk, WalkInterrupted
+from trepid.campaign.training import PotentialFactory
+from trepid.campaign.walks import make_walks
 from trepid.config import RoundsCampaign
 from trepid.data.atomic import write_bytes_atomic
-from trepid.data.frames import read_frames, write_frames
+from trepid.data.frames import bare_copy, read_frames, write_frames
+from trepid.dynamics.interrupt import Interrupted
 from trepid.dynamics.progress import ProgressView
 from trepid.execution import make_executor
 from trepid.potentials.base import Potential, Uncertainty
 from trepid.reference.base import Reference
+from trepid.runs.ledger import Label, Resume, Round, RoundEnd, Selected, Stop, StopReason
+from trepid.runs.round_files import RoundFiles, RoundRecord, Selection
+from trepid.runs.walk_files import Walk
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -66,16 +66,15 @@ def learn_in_rounds(
     potentials: PotentialFactory | None = None,
     progress: ProgressView | None = None,
 ) -> CampaignResult:
-    """Run a campaign in rounds, or go on with the one in its output directory.
+    """Run a campaign in rounds, or continue the one in its output directory.
 
     Parameters
     ----------
     campaign : RoundsCampaign
     reference : Reference or None
-        Who labels; None makes the one that the settings name.
+        None makes the one that the settings name.
     potentials : PotentialFactory or None
-        Where the potential comes from; None takes the one that the settings name. With more than one worker its `load`
-        must be picklable.
+        None takes the one that the settings name. With more than one worker its `load` must be picklable.
     progress : ProgressView or None
 
     Returns
@@ -90,12 +89,17 @@ def learn_in_rounds(
     DataError
         A file cannot be read, or another process uses the run directory.
     """
-    with open_campaign(campaign, reference=reference, potentials=potentials, progress=progress) as opened:
-        return _Rounds(RoundContext.of(opened)).run()
+    with open_campaign(
+        campaign, RoundContext, reference=reference, potentials=potentials, progress=progress
+    ) as context:
+        try:
+            return _Rounds(context).run()
+        finally:
+            context.unload()
 
 
 class _Rounds:
-    """The loop. `run` is the story; the rest are its sentences."""
+    """A campaign in rounds. Entry point `run`; methods below in call order."""
 
     def __init__(self, context: RoundContext) -> None:
         self.context, self.campaign, self.ledger = context, context.campaign, context.ledger
@@ -107,39 +111,39 @@ class _Rounds:
     def run(self) -> CampaignResult:
         """Start or resume, and make rounds to an end."""
         context = self.context
-        ended = self._begin()
-        if ended is not None:
-            return ended
+        last = self._begin()
+        if last is not None:
+            return self._result(last.reason, last.message)
         with context.interrupt:
             try:
-                # Left by an exception, the executor drops what it has not begun and ends its workers.
+                # On an exception, the executor drops tasks that have not begun and ends its workers.
                 with make_executor(self.campaign.execution, directory=context.directory.path) as context.executor:
                     reason, message = self._rounds()
-            except (CampaignInterrupted, LabelInterrupted, WalkInterrupted):
+            except Interrupted:
                 reason, message = StopReason.INTERRUPTED, ""
             except CampaignEnded as end:
                 reason, message = end.reason, end.message
         self.ledger.append(
-            Stop(reason=reason.value, step=len(context.records), n_labels=self._n_labels, message=message)
+            Stop(reason=reason, step=None, round=len(context.records), n_labels=self._n_labels, message=message)
         )
         return self._result(reason, message)
 
     @property
     def _n_labels(self) -> int:
-        """Labels on the disk, also those of a round that is not complete."""
+        """Labels on disk, also those of a round that is not complete."""
         return len(self.context.store.numbers())
 
-    def _begin(self) -> CampaignResult | None:
-        """Write who starts what into the ledger; gives the result of a campaign that has nothing left to do."""
-        context, ledger = self.context, self.ledger
+    def _begin(self) -> Stop | None:
+        """Claim the run directory; gives the last entry of a campaign that has nothing left to do."""
+        context = self.context
         changed = context.claim()
         if changed is None:
             return None
-        last = ledger.last
-        if isinstance(last, Stop) and StopReason(last.reason) in _ENDED and not changed:
-            return self._result(StopReason(last.reason), last.message)
-        reused = f"{len(context.records)} complete rounds, {self._n_labels} labels"
-        context.resume(step=len(context.records), n_labels=self._n_labels, reused=reused, changed=changed)
+        finished = context.finished(changed, _ENDED)
+        if finished is not None:
+            return finished
+        n, reused = len(context.records), f"{len(context.records)} complete rounds, {self._n_labels} labels"
+        context.resume(Resume(step=None, round=n, n_labels=self._n_labels, reused=reused, changed=changed))
         return None
 
     def _result(self, reason: StopReason, message: str) -> CampaignResult:
@@ -167,7 +171,7 @@ class _Rounds:
             stop = verdict(context.records, self.campaign.rounds, hours=self.ledger.wall_time_s / 3600)
             if stop is not None:
                 return stop
-            context.stop_if_asked()
+            context.stop_if_interrupted()
             files = context.files(len(context.records)).open()
             context.note_once(Round(round=files.number, n_labels=context.n_labels))
             began = time.perf_counter()
@@ -175,10 +179,10 @@ class _Rounds:
             record.write(files.record)
             context.records.append(record)
             self._settle(time.perf_counter() - began)
-            context.view.message(_story(record))
+            context.view.message(_line(record))
 
     def _settle(self, seconds: float = 0.0) -> None:
-        """After a round, or a kill right after it: publish its model, and note that it is complete."""
+        """After a round, or a kill right after it: copy its model to model.trepid, and write the entry `round_end`."""
         context = self.context
         if not context.records:
             return
@@ -198,17 +202,17 @@ class _Rounds:
             context.note_once(end)
 
     def _first_round(self, files: RoundFiles) -> RoundRecord:
-        """Label the frames to start from, and train the first model."""
+        """Label the initial frames, and train the first model."""
         picks, labelled = label_start(self.context, files)
         return finish_round(self.context, files, picks, labelled, test_frames=self.test_frames)
 
     def _round(self, files: RoundFiles) -> RoundRecord:
-        """Walk, select, label, and learn."""
+        """Walk, select, label, and train."""
         context = self.context
-        with context.loaded(context.model_before(files.number)) as potential:
-            walks = make_walks(context, files, potential)
-            selection, frames = self._select(files, potential, walks)
-            labelled = label_frames(context, files.number, selection.picks, frames, potential)
+        potential = context.loaded(context.model_before(files.number))
+        walks = make_walks(context, files, potential)
+        selection, frames = self._select(files, potential, walks)
+        labelled = label_frames(context, files.number, selection.picks, frames, potential)
         return finish_round(
             context,
             files,
@@ -220,10 +224,10 @@ class _Rounds:
         )
 
     def _select(self, files: RoundFiles, potential: Potential, walks: Sequence[Walk]) -> tuple[Selection, list[Atoms]]:
-        """Choose the frames of a round, unless they are chosen."""
+        """Select the frames of a round, unless that is done."""
         context, began = self.context, time.perf_counter()
         if not files.selection.exists():
-            context.stop_if_asked()
+            context.stop_if_interrupted()
             acquisition, max_labels = self.campaign.acquisition, self.campaign.rounds.max_labels
             n = acquisition.labels_per_round
             given = RoundInput(
@@ -237,7 +241,7 @@ class _Rounds:
                 equilibrate_ps=self.campaign.walkers.equilibrate_ps,
             )
             earlier = [Selection.read(context.files(k).selection) for k in range(1, files.number)]
-            label = acquisition.events and acquisition.kind == "uncertainty"
+            label = acquisition.events and acquisition.kind is Strategy.UNCERTAINTY
             quench = label and acquisition.event_quench
             events = events_seen(
                 walks,
@@ -247,13 +251,13 @@ class _Rounds:
                 label=label,
                 quencher=potential.calculator(uncertainty=Uncertainty.NONE) if quench else None,
             )
-            if acquisition.kind == "uncertainty" and acquisition.probes:
+            if acquisition.kind is Strategy.UNCERTAINTY and acquisition.probes:
                 events = replace(events, frames=(*events.frames, *self._probes(potential, given.n)))
             selection, frames = select(acquisition, given, events=events)
             if frames:
                 write_frames(files.selected, [bare_copy(frame) for frame in frames])
             selection.write(files.selection)
-        # What the file says, so that a resumed campaign goes on from the same numbers.
+        # Read back, so that a resumed campaign continues from the same numbers.
         selection = Selection.read(files.selection)
         statistics = selection.statistics
         fresh = context.note_once(
@@ -269,32 +273,32 @@ class _Rounds:
             )
         )
         if fresh:
-            context.view.message(_story_of_selection(selection))
+            context.view.message(_selection_line(selection))
         return selection, read_frames(files.selected, require=()) if selection.picks else []
 
     def _probes(self, potential: Potential, n: int) -> list[EventFrame]:
-        """Images on the way of atoms to empty sites."""
+        """Images on the paths of atoms to empty sites."""
         acquisition, walkers = self.campaign.acquisition, self.campaign.walkers
         hottest = max(walkers.temperatures_K)
         return probe_frames(
             potential,
             self.context.crystal,
             min(acquisition.probes, n),
-            horizon=None if acquisition.viability == "none" else Horizon(hottest, acquisition.horizon_ns),
+            horizon=None if acquisition.viability is Viability.NONE else Horizon(hottest, acquisition.horizon_ns),
             floor_eV_per_A=acquisition.floor_noise * potential.noise.forces,
             max_force_eV_per_A=walkers.max_force_eV_per_A,
         )
 
 
-def _story_of_selection(selection: Selection) -> str:
+def _selection_line(selection: Selection) -> str:
     new = f", {len(selection.new_classes)} new event classes" if selection.new_classes else ""
     return (
-        f"round {selection.round}: {len(selection.picks)} frames chosen of {len(selection.uncertainty)} candidates, "
-        f"{selection.n_worthy} of them worth a label{new}"
+        f"round {selection.round}: {len(selection.picks)} frames selected of {len(selection.uncertainty)} candidates, "
+        f"{selection.n_worthy} of them with sufficient P_U P_E{new}"
     )
 
 
-def _story(record: RoundRecord) -> str:
+def _line(record: RoundRecord) -> str:
     """A round in one line."""
     parts = [f"round {record.round}: {len(record.labels)} labels ({record.n_labels} in all)"]
     if record.n_failed:

@@ -1,54 +1,40 @@
-"""Which candidates of a round get a label: P_U and P_E of each, and a batch that does not repeat itself.
+"""Selection of the frames of a round: P_U and P_E of every candidate, and a batch without near-duplicates.
 
-The mathematics is in `trepid.acquisition`; here it meets the walks of a round:
+The mathematics is in `trepid.acquisition`, with a registry for each choice of the settings; here it is applied to the walks
+of a round:
 
-- *ordinary* uncertainty is that of the equilibrium walk at the lowest temperature on the present model, so that it adapts
-  from round to round; what is below the noise of the labels is never worth one, however still the crystal is;
-- viability is judged by the walks of the same temperature: an event that costs too much at 300 K may be common at 800 K;
-- walks that were pushed towards uncertainty give candidates, judged by the energies of the model without the push, and no
-  statistics: they are no equilibrium;
-- frames of new event classes are chosen first, and what the others teach is counted beyond them.
+- the reference statistics of the uncertainty are those of the equilibrium walk at the lowest temperature on the present
+  model, so that they adapt from round to round; an uncertainty below the noise of the labels is never labelled;
+- viability is judged by the walks of the same temperature: an event that is improbable at 300 K may be common at 800 K;
+- biased walks give candidates, judged by energies of the model without bias, and no statistics: they are no equilibrium;
+- frames of new event classes are selected first, and the information gain of the others is computed beyond them.
 
-The controls, random and hot, take as many frames from the same walks without asking the model.
+The controls, random and hot, take as many frames from the same walks without using the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.acquisition.batch import (
-    bernoulli,
-    greedy_batch,
-    localised,
-    random_selection,
-    rows_from_ensemble,
-    similarity_embedding,
-)
+from trepid.acquisition.batch import BATCHES, CONTROLS, ControlPool, Pool
+from trepid.acquisition.choices import Strategy
 from trepid.acquisition.neighbourhood import Neighbourhood
-from trepid.acquisition.uncertainty import MIN_POINTS, UncertaintyMeasure, WalkStatistics, uncertainty_probability
-from trepid.acquisition.viability import (
-    Horizon,
-    NeighbourhoodStatistics,
-    gaussian_viability,
-    horizon_viability,
-    neighbourhood_costs,
-)
+from trepid.acquisition.uncertainty import MEASURES, MIN_POINTS, WalkStatistics, uncertainty_probability
+from trepid.acquisition.viability import VIABILITIES, FrameEnergies, Horizon, ViabilityInput
+from trepid.arrays import FloatArray
+from trepid.config import AcquisitionSettings
+from trepid.potentials.base import Potential
 from trepid.runs.ledger import Reason
 from trepid.runs.round_files import EventCount, Pick, Selection, UncertaintyStatistics
-from trepid.campaign.walkers import Walk
-from trepid.config import AcquisitionSettings
-from trepid.errors import ConfigError
-from trepid.potentials.base import FloatArray, Potential, Uncertainty
+from trepid.runs.walk_files import Candidate, Walk
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-MOST_FOR_GAIN = 200
-"""Candidates whose information gain is compared at most, those of largest P first."""
 ROW_ATOMS = 16
 """Atoms of a candidate that enter its information gain: the most uncertain ones."""
 STILL = 1e-3
@@ -64,8 +50,10 @@ class EventFrame:
     atoms : Atoms
     walker, step : int
     time_fs, temperature_K : float
+    event_class : str
+        Class of the event, or path of the probe.
     note : str
-        The class of the event, and which of its frames this is.
+        The class, and which of its frames this is.
     reason : Reason
     """
 
@@ -74,13 +62,28 @@ class EventFrame:
     step: int
     time_fs: float
     temperature_K: float
+    event_class: str
     note: str
     reason: Reason = Reason.EVENT
+
+    def pick(self, label: int, *, gain: float | None) -> Pick:
+        """The entry of selection.json."""
+        return Pick(
+            label=label,
+            reason=self.reason,
+            walker=self.walker,
+            step=self.step,
+            time_fs=self.time_fs,
+            temperature_K=self.temperature_K,
+            gain=gain,
+            event_class=self.event_class,
+            note=self.note,
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class EventsSeen:
-    """What the walks of a round show of events.
+    """Events in the walks of a round.
 
     Attributes
     ----------
@@ -98,7 +101,7 @@ class EventsSeen:
 
 @dataclass(frozen=True, eq=False)
 class RoundInput:
-    """What a selection rests on.
+    """The input of a selection.
 
     Attributes
     ----------
@@ -106,9 +109,9 @@ class RoundInput:
     walks : sequence of Walk
     crystal : Atoms
     potential : Potential
-        The model that was walked on.
+        The model of the walks.
     n : int
-        Frames to choose at most.
+        Frames to select at most.
     first_label : int
         Number of the first label.
     seed : int
@@ -126,13 +129,29 @@ class RoundInput:
     equilibrate_ps: float
 
     @property
-    def candidates(self) -> list[Atoms]:
+    def candidates(self) -> list[Candidate]:
         """Candidates of all walks, walk by walk."""
-        return [frame for walk in self.walks for frame in walk.candidates]
+        return [candidate for walk in self.walks for candidate in walk.candidates]
 
     def draw(self, stream: int) -> int:
         """Seed of one kind of draw in this round."""
         return int(np.random.SeedSequence([self.seed, 3, self.round, stream]).generate_state(1)[0])
+
+    def unbiased(self, temperature_K: float) -> list[Walk]:
+        """The walks at a temperature that sample an equilibrium."""
+        return [w for w in self.walks if w.summary.temperature_K == temperature_K and not w.summary.biased]
+
+
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """What was selected, before it becomes a Selection."""
+
+    picks: tuple[Pick, ...]
+    frames: tuple[Atoms, ...]
+    p_uncertainty: FloatArray
+    p_viability: FloatArray
+    n_sufficient: int
+    statistics: UncertaintyStatistics | None = None
 
 
 def select(
@@ -141,7 +160,7 @@ def select(
     *,
     events: EventsSeen = EventsSeen(),
 ) -> tuple[Selection, list[Atoms]]:
-    """Choose the frames of a round.
+    """Select the frames of a round.
 
     Returns
     -------
@@ -154,77 +173,77 @@ def select(
     ConfigError
         The measure or the batch does not go with this potential.
     """
-    if settings.kind == "uncertainty":
-        return _by_uncertainty(settings, given, events)
+    control = settings.kind in CONTROLS
+    choice = _control(settings.kind, given) if control else _by_uncertainty(settings, given, events)
     candidates = given.candidates
-    if settings.kind == "random":
-        chosen, reason = random_selection(len(candidates), given.n, seed=given.draw(0)).tolist(), Reason.RANDOM
-    else:
-        chosen, reason = _hot(given), Reason.HOT
-    picks = [_pick(candidates[k], given.first_label + i, reason) for i, k in enumerate(chosen)]
-    empty = np.zeros(len(candidates))
-    selection = _selection(given, None, candidates, empty + 1, empty + 1, len(candidates), picks, events)
-    return selection, [candidates[k] for k in chosen]
+    selection = Selection(
+        round=given.round,
+        statistics=choice.statistics,
+        uncertainty=tuple(candidate.uncertainty for candidate in candidates),
+        p_uncertainty=tuple(choice.p_uncertainty.tolist()),
+        p_viability=tuple(choice.p_viability.tolist()),
+        temperature_K=tuple(candidate.target_temperature_K for candidate in candidates),
+        n_worthy=choice.n_sufficient,
+        picks=choice.picks,
+        events=events.counts,
+        new_classes=events.new_classes,
+    )
+    return selection, list(choice.frames)
 
 
-def _hot(given: RoundInput) -> list[int]:
-    """Equidistant frames of the hottest walks."""
+def _control(kind: Strategy, given: RoundInput) -> _Choice:
+    """A selection without the model."""
     candidates = given.candidates
-    hottest = max((walk.summary.temperature_K for walk in given.walks), default=0.0)
-    hot = [k for k, frame in enumerate(candidates) if frame.info["target_temperature_K"] == hottest]
-    if not hot:
-        return []
-    return sorted({hot[int(k)] for k in np.linspace(0, len(hot) - 1, min(given.n, len(hot))).round()})
+    pool = ControlPool(
+        temperatures_K=np.array([candidate.target_temperature_K for candidate in candidates], dtype=np.float64),
+        hottest_K=max((walk.summary.temperature_K for walk in given.walks), default=0.0),
+        n=given.n,
+        seed=given.draw(0),
+    )
+    chosen = [candidates[int(k)] for k in CONTROLS[kind](pool)]
+    ones = np.ones(len(candidates))
+    return _Choice(
+        picks=tuple(_pick(c, given.first_label + i, Reason(kind.value)) for i, c in enumerate(chosen)),
+        frames=tuple(c.atoms for c in chosen),
+        p_uncertainty=ones,
+        p_viability=ones,
+        n_sufficient=len(candidates),
+    )
 
 
-def _by_uncertainty(
-    settings: AcquisitionSettings, given: RoundInput, events: EventsSeen
-) -> tuple[Selection, list[Atoms]]:
-    candidates = given.candidates
-    forced = events.frames[: given.n]
-    values = np.array([frame.info["uncertainty"] for frame in candidates], dtype=np.float64)
+def _by_uncertainty(settings: AcquisitionSettings, given: RoundInput, events: EventsSeen) -> _Choice:
+    candidates, forced = given.candidates, events.frames[: given.n]
+    values = np.array([candidate.uncertainty for candidate in candidates], dtype=np.float64)
     statistics = uncertainty_statistics(settings, given)
-    ordinary = WalkStatistics(mean=statistics.mean, std=statistics.std, n_points=statistics.n_looks)
+    reference = WalkStatistics(mean=statistics.mean, std=statistics.std, n_points=statistics.n_looks)
     p_u = (
-        uncertainty_probability(values, ordinary, shift=settings.shift, width=settings.width) if len(values) else values
+        uncertainty_probability(values, reference, shift=settings.shift, width=settings.width)
+        if len(values)
+        else values
     )
     p_u = np.where(values < statistics.floor, 0.0, p_u)
     p_e = viability(settings, given)
     p = p_u * p_e
-    worthy = np.flatnonzero(p >= max(settings.least_probability, np.finfo(float).tiny))
-    gains: list[float | None]
-    if settings.batch == "bernoulli":
-        accepted = bernoulli(p[worthy], max(given.n - len(forced), 0), seed=given.draw(1))
-        chosen: list[int] = worthy[accepted].tolist()
-        gains = [None] * (len(forced) + len(chosen))
-    else:
-        compared = np.sort(worthy[np.argsort(-(p * values)[worthy], kind="stable")[:MOST_FOR_GAIN]])
-        frames = [*(frame.atoms for frame in forced), *(candidates[k] for k in compared)]
-        rows = information_rows(given.potential, frames, given.crystal) if frames else []
-        weights = np.concatenate([np.ones(len(forced)), p[compared]])
-        batch = greedy_batch(
-            rows,
-            max(given.n, len(forced)),
-            noise=max(given.potential.noise.forces, np.finfo(float).eps),
-            weights=weights,
-            first=range(len(forced)),
+
+    def rows(indices: np.ndarray) -> list[FloatArray]:
+        frames = [*(frame.atoms for frame in forced), *(candidates[int(k)].atoms for k in indices)]
+        return given.potential.information(frames, given.crystal, n_atoms=ROW_ATOMS)
+
+    sufficient = np.flatnonzero(p >= max(settings.least_probability, np.finfo(float).tiny))
+    chosen = BATCHES[settings.batch](
+        Pool(
+            probabilities=p,
+            uncertainties=values,
+            sufficient=sufficient,
+            n_forced=len(forced),
+            n=given.n,
+            rows=rows,
+            noise=given.potential.noise.forces,
+            seed=given.draw(1),
         )
-        chosen = [int(compared[k - len(forced)]) for k in batch.indices[len(forced) :]]
-        gains = [float(gain) for gain in batch.gains]
-    picks = [
-        Pick(
-            label=given.first_label + i,
-            reason=frame.reason.value,
-            walker=frame.walker,
-            step=frame.step,
-            time_fs=frame.time_fs,
-            temperature_K=frame.temperature_K,
-            gain=gains[i],
-            note=frame.note,
-        )
-        for i, frame in enumerate(forced)
-    ]
-    for i, k in enumerate(chosen, start=len(forced)):
+    )
+    picks = [frame.pick(given.first_label + i, gain=chosen.gains[i]) for i, frame in enumerate(forced)]
+    for i, k in enumerate(chosen.indices, start=len(forced)):
         picks.append(
             _pick(
                 candidates[k],
@@ -232,39 +251,21 @@ def _by_uncertainty(
                 Reason.UNCERTAINTY,
                 p_uncertainty=float(p_u[k]),
                 p_viability=float(p_e[k]),
-                gain=gains[i],
+                gain=chosen.gains[i],
             )
         )
-    selection = _selection(given, statistics, candidates, p_u, p_e, len(worthy), picks, events)
-    return selection, [*(frame.atoms for frame in forced), *(candidates[k] for k in chosen)]
-
-
-def _selection(
-    given: RoundInput,
-    statistics: UncertaintyStatistics | None,
-    candidates: Sequence[Atoms],
-    p_u: FloatArray,
-    p_e: FloatArray,
-    n_worthy: int,
-    picks: Sequence[Pick],
-    events: EventsSeen,
-) -> Selection:
-    return Selection(
-        round=given.round,
-        statistics=statistics,
-        uncertainty=tuple(float(frame.info["uncertainty"]) for frame in candidates),
-        p_uncertainty=tuple(p_u.tolist()),
-        p_viability=tuple(p_e.tolist()),
-        temperature_K=tuple(float(frame.info["target_temperature_K"]) for frame in candidates),
-        n_worthy=n_worthy,
+    return _Choice(
         picks=tuple(picks),
-        events=events.counts,
-        new_classes=events.new_classes,
+        frames=(*(frame.atoms for frame in forced), *(candidates[k].atoms for k in chosen.indices)),
+        p_uncertainty=p_u,
+        p_viability=p_e,
+        n_sufficient=len(sufficient),
+        statistics=statistics,
     )
 
 
 def _pick(
-    frame: Atoms,
+    candidate: Candidate,
     label: int,
     reason: Reason,
     *,
@@ -272,15 +273,15 @@ def _pick(
     p_viability: float | None = None,
     gain: float | None = None,
 ) -> Pick:
-    info = frame.info
     return Pick(
         label=label,
-        reason=reason.value,
-        walker=int(info["walker"]),
-        step=int(info["step"]),
-        time_fs=float(info["time_fs"]),
-        temperature_K=float(info["target_temperature_K"]),
-        uncertainty=float(info["uncertainty"]),
+        reason=reason,
+        walker=candidate.walker,
+        step=candidate.step,
+        time_fs=candidate.time_fs,
+        temperature_K=candidate.target_temperature_K,
+        uncertainty=candidate.uncertainty,
+        forces_uncertainty=candidate.prediction.frame_uncertainty,
         p_uncertainty=p_uncertainty,
         p_viability=p_viability,
         gain=gain,
@@ -288,25 +289,21 @@ def _pick(
 
 
 def uncertainty_statistics(settings: AcquisitionSettings, given: RoundInput) -> UncertaintyStatistics:
-    """What uncertainty is ordinary: in the equilibrium part of the walks at the lowest temperature.
+    """Reference statistics of the uncertainty: the equilibrium part of the walks at the lowest temperature.
 
-    Biased walks have no say. Walks that ended too soon for a statistics hand over to those of the next temperature; where
-    all did, the looks of all of them count, equilibrium or not.
+    Biased walks do not enter. Where the walks ended too early for statistics, those of the next temperature are added; where
+    all did, the checks of all of them count, equilibrium or not.
     """
     series = np.empty(0)
     for temperature in sorted({walk.summary.temperature_K for walk in given.walks}):
-        series = np.concatenate(
-            [
-                np.empty(0),
-                *(w.uncertainty[w.equilibrium(given.equilibrate_ps)] for w in _unbiased(given.walks, temperature)),
-            ]
-        )
+        walks = given.unbiased(temperature)
+        series = np.concatenate([np.empty(0), *(w.uncertainty[w.equilibrium(given.equilibrate_ps)] for w in walks)])
         if series.size >= MIN_POINTS:
             break
     if series.size < MIN_POINTS:
         unbiased = [walk.uncertainty for walk in given.walks if not walk.summary.biased]
         series = np.concatenate(unbiased) if unbiased else np.zeros(1)
-    forces = settings.measure in (UncertaintyMeasure.FORCE_MAX.value, UncertaintyMeasure.FORCE_MEAN.value)
+    forces = MEASURES[settings.measure].is_force
     floor = settings.floor_noise * given.potential.noise.forces if forces else 0.0
     mean = float(series.mean()) if series.size else 0.0
     spread = float(series.std(ddof=1)) if series.size > 1 else 0.0
@@ -315,80 +312,55 @@ def uncertainty_statistics(settings: AcquisitionSettings, given: RoundInput) -> 
     return UncertaintyStatistics(mean=mean, std=std, n_looks=series.size, half=half, floor=floor)
 
 
-def _unbiased(walks: Sequence[Walk], temperature_K: float) -> list[Walk]:
-    """The walks at a temperature that an equilibrium can be learnt from."""
-    return [walk for walk in walks if walk.summary.temperature_K == temperature_K and not walk.summary.biased]
-
-
 # ---------------------------------------------------------------------- viability
 
 
 def viability(settings: AcquisitionSettings, given: RoundInput) -> FloatArray:
     """P_E of every candidate, (n_candidates,).
 
-    Where the walks of a temperature ended too soon to say what is ordinary there, nothing is ruled out: P_E is 1.
+    Where the walks of a temperature ended too early for statistics, P_E is 1.
 
     Raises
     ------
     ConfigError
-        `horizon` with a potential that does not share its energy out among the atoms.
+        `horizon` with a potential without atomic energies.
     """
-    parts = []
-    for walk in given.walks:
-        n = len(walk.candidates)
-        if settings.viability == "none" or n == 0:
-            parts.append(np.ones(n))
-            continue
-        same = _unbiased(given.walks, walk.summary.temperature_K)
-        judge = _gaussian if settings.viability == "gaussian" else _horizon
-        parts.append(judge(settings, given, walk, same))
+    parts = [
+        VIABILITIES[settings.viability](_viability_input(settings, given, walk)) if walk.candidates else np.empty(0)
+        for walk in given.walks
+    ]
     return np.concatenate(parts) if parts else np.empty(0)
 
 
-def _gaussian(settings: AcquisitionSettings, given: RoundInput, walk: Walk, same: Sequence[Walk]) -> FloatArray:
-    series = np.concatenate([np.empty(0), *(other.energy[other.equilibrium(given.equilibrate_ps)] for other in same)])
-    if series.size < MIN_POINTS:
-        return np.ones(len(walk.candidates))
-    energies = np.array([frame.info["energy"] for frame in walk.candidates])
-    return gaussian_viability(energies, WalkStatistics.of(series))
-
-
-def _horizon(settings: AcquisitionSettings, given: RoundInput, walk: Walk, same: Sequence[Walk]) -> FloatArray:
-    groups = np.unique(given.crystal.numbers, return_inverse=True)[1]
-    cell, pbc = np.array(given.crystal.cell), given.crystal.pbc
-    energies, positions = [], []
-    for other in same:
-        if other.atom_energies is None:
-            raise ConfigError(
-                "acquisition.viability horizon needs the share of every atom in the energy, which this potential does not "
-                "give; take gaussian or none"
-            )
-        equilibrium = other.equilibrium(given.equilibrate_ps)
-        energies.append(other.atom_energies[equilibrium].astype(np.float64))
-        positions.append(other.positions[equilibrium].astype(np.float64))
-    if sum(len(part) for part in energies) < MIN_POINTS:
-        return np.ones(len(walk.candidates))
-    statistics = NeighbourhoodStatistics.of_walk(
-        np.concatenate(energies),
-        np.concatenate(positions),
-        cell,
-        pbc,
-        groups,
-        neighbourhood=neighbourhood_for(given.crystal),
+def _viability_input(settings: AcquisitionSettings, given: RoundInput, walk: Walk) -> ViabilityInput:
+    crystal, candidates, temperature = given.crystal, walk.candidates, walk.summary.temperature_K
+    same = [(other, other.equilibrium(given.equilibrate_ps)) for other in given.unbiased(temperature)]
+    shares = [w.atom_energies[mask].astype(np.float64) for w, mask in same if w.atom_energies is not None]
+    no_frames = np.empty((0, len(crystal), 3))
+    neighbourhood = neighbourhood_for(crystal)
+    judged = [c.prediction.atom_energies for c in candidates if c.prediction.atom_energies is not None]
+    return ViabilityInput(
+        candidates=FrameEnergies(
+            energies=np.array([c.prediction.energy for c in candidates]),
+            positions=np.array([c.atoms.positions for c in candidates]),
+            atom_energies=np.array(judged) if len(judged) == len(candidates) else None,
+        ),
+        equilibrium=FrameEnergies(
+            energies=np.concatenate([np.empty(0), *(w.energy[mask] for w, mask in same)]),
+            positions=np.concatenate([no_frames, *(w.positions[mask].astype(np.float64) for w, mask in same)]),
+            atom_energies=np.concatenate([no_frames[..., 0], *shares]) if len(shares) == len(same) else None,
+        ),
+        cell=np.array(crystal.cell),
+        pbc=crystal.pbc,
+        groups=np.unique(crystal.numbers, return_inverse=True)[1],
+        horizon=Horizon(temperature_K=temperature, time_ns=settings.horizon_ns),
+        neighbourhood=neighbourhood,
+        doubt=lambda k, atom: _cost_uncertainty(given, candidates[k].atoms, atom, neighbourhood),
     )
-    horizon = Horizon(temperature_K=walk.summary.temperature_K, time_ns=settings.horizon_ns)
-    costs, doubts = np.empty(len(walk.candidates)), np.zeros(len(walk.candidates))
-    for k, frame in enumerate(walk.candidates):
-        of_atoms = neighbourhood_costs(frame.arrays["atom_energies"], frame.positions, cell, pbc, groups, statistics)
-        atom = int(np.argmax(of_atoms))
-        costs[k] = of_atoms[atom]
-        if costs[k] > horizon.budget:
-            doubts[k] = _doubt(given, frame, atom, statistics.neighbourhood)
-    return horizon_viability(costs, horizon, energy_uncertainty=doubts)
 
 
 def neighbourhood_for(crystal: Atoms) -> Neighbourhood:
-    """The default neighbourhood, made smaller where the cell is less than twice as wide."""
+    """The default neighbourhood, reduced where the cell is less than twice as wide."""
     default = Neighbourhood()
     periodic = np.asarray(crystal.pbc, dtype=bool)
     if not periodic.any():
@@ -398,45 +370,11 @@ def neighbourhood_for(crystal: Atoms) -> Neighbourhood:
     return Neighbourhood(inner=min(default.inner, 0.5 * outer), outer=outer)
 
 
-def _doubt(given: RoundInput, frame: Atoms, atom: int, neighbourhood: Neighbourhood) -> float:
-    """Uncertainty of what the surroundings of an atom cost, eV: of the frame against the same with them put back."""
+def _cost_uncertainty(given: RoundInput, frame: Atoms, atom: int, neighbourhood: Neighbourhood) -> float:
+    """Uncertainty of the energy of an atom's neighbourhood, eV: of the frame relative to the same with it put back."""
     shift = frame.positions - given.crystal.positions
     drift = np.average(shift, axis=0, weights=frame.get_masses())
     near = frame.get_distances(atom, range(len(frame)), mic=True) <= neighbourhood.inner
     back = frame.copy()
     back.positions[near] = given.crystal.positions[near] + drift
     return given.potential.energy_difference_uncertainty(frame, back)
-
-
-# ---------------------------------------------------------------------- information
-
-
-def information_rows(potential: Potential, frames: Sequence[Atoms], crystal: Atoms) -> list[FloatArray]:
-    """Rows whose products are the covariances of the forces of these frames, for `greedy_batch`.
-
-    Of a Bayesian force field they are its own features; of a committee the deviations of its members, kept apart between
-    frames that are unlike (else a committee of M could tell M - 1 frames apart and no more).
-
-    Raises
-    ------
-    ConfigError
-        The potential gives neither.
-    """
-    bayesian: Any = getattr(potential, "information_rows", None)
-    if bayesian is not None:
-        return [bayesian(frame, n_atoms=min(ROW_ATOMS, len(frame))) for frame in frames]
-    rows = []
-    for frame in frames:
-        ensemble = potential.predict(frame, uncertainty=Uncertainty.EXACT).forces_ensemble
-        if ensemble is None:
-            raise ConfigError(
-                "acquisition.batch greedy needs a Bayesian force field or a committee; this potential gives neither feature "
-                "rows nor members: take bernoulli"
-            )
-        rows.append(rows_from_ensemble(ensemble, n_atoms=min(ROW_ATOMS, len(frame))))
-    descriptors = np.array([(frame.positions - crystal.positions).ravel() for frame in frames])
-    distances = np.linalg.norm(descriptors[:, None] - descriptors[None, :], axis=2)
-    apart = distances[np.triu_indices(len(frames), 1)]
-    length = float(np.median(apart)) if apart.size and np.median(apart) > 0 else 1.0
-    embeddings = similarity_embedding(descriptors, length=length)
-    return [localised(row, embedding) for row, embedding in zip(rows, embeddings, strict=True)]

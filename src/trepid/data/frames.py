@@ -3,16 +3,16 @@
 Vocabulary
 ----------
 frame        one configuration of atoms, an `ase.Atoms`
-label        what a reference method says about a frame: energy (eV), forces (eV/A), stress (eV/A^3, Voigt xx yy zz
+label        result of the reference method for a frame: energy (eV), forces (eV/A), stress (eV/A^3, Voigt xx yy zz
              yz xz xy, tension positive as in ASE)
 label key    the name a label has in the frame: energy and stress in `atoms.info`, forces in `atoms.arrays`
 
 Labels are read from `info` and `arrays` under their keys and from nowhere else: `atoms.get_forces()` would run a
-calculator, and zero the forces of atoms that a constraint holds. Frames read here carry no calculator; whatever a file
-says under the standard ASE names (`energy`, `forces`, `stress`, ...) is in `info` and `arrays` under that name, so that
+calculator, and zero the forces of atoms that a constraint fixes. Frames read here carry no calculator; what a file
+holds under the standard ASE names (`energy`, `forces`, `stress`, ...) is in `info` and `arrays` under that name, so that
 `LabelKeys("energy", "forces", "stress")` reads it.
 
-Writing is exact: every float comes back bit for bit.
+Writing is exact: every float is read back bit for bit.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class LabelKeys:
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """What a reference method says about one frame; None where it says nothing.
+    """Results of a reference method for one frame; None for a missing one.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class Labels:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The label kinds that are there, in the order energy, forces, stress."""
+        """The label kinds present, in the order energy, forces, stress."""
         return tuple(kind for kind in _KINDS if getattr(self, kind) is not None)
 
     @property
@@ -111,7 +111,7 @@ def labels_of(
     where: str = "frame",
     require: Sequence[str] = (),
 ) -> Labels:
-    """Labels of a frame, checked.
+    """Checked labels of a frame.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def labels_of(
     where : str
         How an error names the frame, such as "train.extxyz: frame 3 (counted from 0)".
     require : sequence of {"energy", "forces", "stress"}
-        Labels that must be there.
+        Labels that must be present.
 
     Returns
     -------
@@ -199,15 +199,15 @@ def read_frames(
 ) -> list[Atoms]:
     """Read labelled frames from extended XYZ, or any other format that ASE reads.
 
-    Nothing of the file is lost: what ASE would move into a calculator is put back into `info` and `arrays` under its
-    name; a file that is cut off or has something between its frames is an error, not a shorter list.
+    All data of the file are kept: what ASE moves into a calculator is put back into `info` and `arrays` under its name;
+    a truncated file, or other text between its frames, is an error.
 
     Parameters
     ----------
     path : str or Path
     keys : LabelKeys
     require : sequence of {"energy", "forces", "stress"}
-        Labels that every frame must have. The labels that are there are checked in any case.
+        Labels that every frame must have. Labels that are present are always checked.
     index : str, int or slice
         Which frames, counted from 0, as Python slices: ":", "::4", "-1".
 
@@ -236,7 +236,7 @@ def read_frames(
 def write_frames(path: str | Path, frames: Iterable[Atoms] | Atoms, *, append: bool = False) -> None:
     """Write frames as extended XYZ with all of their `info` and `arrays`; floats are exact.
 
-    Calculators are not asked for anything: labels must be attached (`attach_labels`). Constraints that the format knows
+    Calculators are not evaluated: labels must be attached (`attach_labels`). Constraints that the format knows
     (`FixAtoms`, `FixCartesian`) are written as `move_mask`; others are left out with a warning.
 
     Parameters
@@ -245,10 +245,10 @@ def write_frames(path: str | Path, frames: Iterable[Atoms] | Atoms, *, append: b
         Must end in .extxyz or .xyz.
     frames : iterable of Atoms, or one Atoms
     append : bool
-        False: the file is replaced atomically; there is the old one or the new one, never half of it. True: the frames
-        are added at the end and flushed to the disk, at a cost that does not grow with the file. An exception cuts the
-        file back to what it was; a *kill* while appending may leave a part of the last frame, which `read_frames` then
-        refuses, so note the size of the file before where that matters.
+        False: the file is replaced atomically. True: the frames are added at the end and flushed to the disk, at a cost
+        independent of the size of the file. After an exception the file is truncated to its old size; a *kill* while
+        appending may leave a part of the last frame, which `read_frames` refuses, so note the size of the file before
+        if that matters.
 
     Raises
     ------
@@ -259,7 +259,7 @@ def write_frames(path: str | Path, frames: Iterable[Atoms] | Atoms, *, append: b
     if Path(path).suffix.lower() not in _EXTXYZ_SUFFIXES:
         raise DataError(f"cannot write {path}: frames are written as extended XYZ; name the file *.extxyz")
     frames = [frames] if isinstance(frames, Atoms) else frames
-    # Formatted as a whole first: a frame that cannot be stored must not leave those before it behind.
+    # All frames are formatted first: if one cannot be stored, nothing is written.
     data = "".join(
         format_frame(atoms, where=f"frame {number} (counted from 0)") for number, atoms in enumerate(frames)
     ).encode()
@@ -314,8 +314,7 @@ def _iterate(path: str | Path) -> Iterator[Atoms]:
 def _extxyz_chunks(path: Path) -> Iterator[str]:
     """Text of every frame of an extended XYZ file.
 
-    The reader of ASE stops without a word at the first empty line, and accepts a last frame that is cut off inside a
-    number.
+    The reader of ASE stops silently at the first empty line, and accepts a last frame that is truncated inside a number.
     """
     with path.open(encoding="utf-8") as file:
         n_lines = n_frames = 0
@@ -363,7 +362,7 @@ def _read_any(path: Path) -> list[Atoms]:
         read = ase.io.read(str(path), index=":", do_not_split_by_at_sign=True)
     except OSError:
         raise
-    except Exception as error:  # a hundred parsers, each with exceptions of its own
+    except Exception as error:  # many parsers, each with its own exceptions
         raise DataError(f"cannot read {path}: {_one_line(error)}") from error
     return [read] if isinstance(read, Atoms) else list(read)
 
@@ -393,7 +392,7 @@ def _select(frames: list[tuple[int, Atoms]], index: str | int | slice, path: str
         chosen = None
     if isinstance(chosen, slice):
         selected = frames[chosen]
-    elif not isinstance(chosen, int):  # of a word, ASE thinks it names something in a database
+    elif not isinstance(chosen, int):  # ASE takes a word for the name of a database entry
         raise DataError(f"{path}: frame index {index!r} is not a number or a slice such as '::4'")
     elif -len(frames) <= chosen < len(frames):
         selected = [frames[chosen]]
@@ -405,7 +404,7 @@ def _select(frames: list[tuple[int, Atoms]], index: str | int | slice, path: str
 
 
 def _check_geometry(atoms: Atoms, where: str) -> None:
-    """Refuse a frame whose geometry means nothing."""
+    """Refuse a frame with an invalid geometry."""
     if len(atoms) == 0:
         raise DataError(f"{where}: no atoms")
     finite = np.isfinite(atoms.positions).all(axis=1)
@@ -418,7 +417,7 @@ def _check_geometry(atoms: Atoms, where: str) -> None:
         if atoms.pbc[axis] and not atoms.cell.array[axis].any():
             raise DataError(f"{where}: periodic along cell vector {'abc'[axis]}, but that vector is zero")
     lengths = atoms.cell.lengths()
-    # Relative to a box of these edges: the size of the cell does not matter, its flatness does.
+    # Relative to a box of these edges, so that only the shape of the cell matters.
     if atoms.pbc.all() and abs(atoms.cell.volume) < 1e-6 * float(np.prod(lengths)):
         raise DataError(f"{where}: periodic, but the cell vectors lie in one plane: {atoms.cell.array.tolist()}")
 
@@ -449,7 +448,7 @@ def _voigt(stress: FloatArray, key: str, where: str) -> FloatArray:
 
 
 def _missing(atoms: Atoms, kind: str, key: str) -> str:
-    """Say that a label is missing, and what in the frame looks like it."""
+    """Message for a missing label, with similar keys of the frame."""
     per_atom = kind == "forces"
     own, other = (atoms.arrays, atoms.info) if per_atom else (atoms.info, atoms.arrays)
     place = "arrays" if per_atom else "info"

@@ -1,55 +1,48 @@
-"""One door to the MD engines: the driver that a name asks for."""
+"""The registry of MD engines: from a name to a driver."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.dynamics.md import Engine, MDDriver, Thermostat, make_driver
-from trepid.potentials.base import Potential, Uncertainty
+from trepid.choices import Engine
+from trepid.dynamics.driver import MDDriver, MDParameters
+from trepid.potentials.base import Potential
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    _Start = Callable[[Atoms, Potential, MDParameters, np.random.Generator], MDDriver]
 
-def start_driver(
-    engine: Engine | str,
-    atoms: Atoms,
-    potential: Potential,
-    *,
-    temperature_K: float,
-    timestep_fs: float,
-    rng: np.random.Generator,
-    thermostat: Thermostat | str,
-    relaxation_time_fs: float,
-) -> MDDriver:
-    """Prepare molecular dynamics of a copy of `atoms` on `potential`; see `make_driver` and `make_lammps_driver`.
+
+def start_driver(atoms: Atoms, potential: Potential, parameters: MDParameters, *, rng: np.random.Generator) -> MDDriver:
+    """Prepare molecular dynamics of a copy of `atoms` on `potential` with the engine of `parameters`.
 
     Raises
     ------
     ConfigError
         A setting is out of range, or the engine is not installed.
+    NumericsError
+        LAMMPS rejects the model or the structure.
     """
-    walker = atoms.copy()
-    if Engine(engine) is Engine.LAMMPS:
-        from trepid.dynamics.lammps_engine import make_lammps_driver
+    return _ENGINES[Engine(parameters.engine)](atoms.copy(), potential, parameters, rng)
 
-        return make_lammps_driver(
-            walker,
-            potential,
-            temperature_K=temperature_K,
-            timestep_fs=timestep_fs,
-            rng=rng,
-            thermostat=thermostat,
-            relaxation_time_fs=relaxation_time_fs,
-        )
-    walker.calc = potential.calculator(uncertainty=Uncertainty.NONE)
-    return make_driver(
-        walker,
-        temperature_K=temperature_K,
-        timestep_fs=timestep_fs,
-        rng=rng,
-        thermostat=thermostat,
-        relaxation_time_fs=relaxation_time_fs,
-    )
+
+# Each engine is imported when it is used: LAMMPS is optional.
+
+
+def _ase(atoms: Atoms, potential: Potential, parameters: MDParameters, rng: np.random.Generator) -> MDDriver:
+    from trepid.dynamics.ase_engine import ASEDriver
+
+    return ASEDriver.of_potential(atoms, potential, parameters, rng=rng)
+
+
+def _lammps(atoms: Atoms, potential: Potential, parameters: MDParameters, rng: np.random.Generator) -> MDDriver:
+    from trepid.dynamics.lammps_engine import LammpsDriver
+
+    return LammpsDriver(atoms, potential, parameters, rng=rng)
+
+
+_ENGINES: Mapping[Engine, _Start] = {Engine.ASE: _ase, Engine.LAMMPS: _lammps}

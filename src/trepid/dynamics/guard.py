@@ -1,4 +1,4 @@
-"""The trust guard: watches the force uncertainty of a simulation and warns, or stops it, where it is too large."""
+"""The trust guard: warns about, or stops, a simulation whose force uncertainty exceeds a threshold."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import logging
 import os
 from collections import Counter
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trepid.choices import GuardAction
 from trepid.data.frames import write_frames
+from trepid.dynamics.sanity import SanityLimits, unphysical
 from trepid.errors import ConfigError, UntrustedError
 from trepid.potentials.base import FloatArray
 
@@ -21,22 +22,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_TEMPERATURE_FACTOR = 50.0
-"""A simulation hotter than this times its target has come apart, whatever its uncertainty says."""
-
-
-class GuardAction(str, Enum):
-    """What to do about an atom outside the trusted region."""
-
-    WARN = "warn"
-    """Log it, keep the frame, go on."""
-    STOP = "stop"
-    """Keep the frame and raise UntrustedError."""
+MD_LIMITS = SanityLimits(max_temperature_factor=50.0)
+"""Limits of a physical frame of `trepid md`. Wider than those of learning: a run may start far from equilibrium, and hot
+systems have large forces."""
+ADVICE = "the time step is too long, or the model extrapolates"
 
 
 @dataclass(frozen=True)
 class GuardReport:
-    """One look at a frame.
+    """One check of a frame.
 
     Attributes
     ----------
@@ -49,7 +43,7 @@ class GuardReport:
     trusted : bool
         It does not exceed the threshold.
     message : str
-        What was seen, in one line; empty when trusted.
+        The finding in one line; empty when trusted.
     """
 
     step: int
@@ -75,11 +69,11 @@ class TrustGuard:
     Attributes
     ----------
     n_checks, n_untrusted : int
-        Looks taken, and those that found the frame outside.
+        Checks made, and those with an untrusted frame.
     largest : float
         Largest force uncertainty seen, eV/A.
     outside : bool
-        The last look found the frame outside.
+        The last check found the frame untrusted.
     """
 
     def __init__(
@@ -97,7 +91,7 @@ class TrustGuard:
         self.outside = False
 
     def restore(self, *, n_checks: int, n_untrusted: int, largest: float, outside: bool) -> None:
-        """Go on from the counts of an earlier part of the same simulation."""
+        """Continue the counts of an earlier part of the same simulation."""
         self.n_checks, self.n_untrusted, self.largest, self.outside = n_checks, n_untrusted, largest, outside
 
     @property
@@ -106,7 +100,7 @@ class TrustGuard:
         return self.frame_file.stat().st_size if self.frame_file is not None and self.frame_file.exists() else 0
 
     def cut_back(self, length: int) -> None:
-        """Drop what the frame file holds beyond `length` bytes: the frames of steps that are made again."""
+        """Truncate the frame file to `length` bytes: it then lacks the frames of steps that are repeated."""
         if self.frame_file is None or self.kept_bytes <= length:
             return
         if length == 0:
@@ -124,7 +118,7 @@ class TrustGuard:
         target_temperature_K: float,
         forces_uncertainty: FloatArray | None = None,
     ) -> GuardReport:
-        """Look at the present frame.
+        """Check the present frame.
 
         Parameters
         ----------
@@ -144,8 +138,7 @@ class TrustGuard:
         Raises
         ------
         UntrustedError
-            The frame is outside and the action is stop; or, whatever the action, something in it is not finite or it is
-            hotter than 50 times the target.
+            The frame is untrusted and the action is stop; or, whatever the action, it is unphysical (`MD_LIMITS`).
         ConfigError
             The calculator gives no forces_uncertainty.
         """
@@ -156,10 +149,27 @@ class TrustGuard:
                     "the calculator gives no forces_uncertainty; make it with uncertainty='live' or 'exact'"
                 )
             forces_uncertainty = np.asarray(results["forces_uncertainty"], dtype=np.float64)
+        problem = unphysical(
+            MD_LIMITS,
+            temperature_K=temperature_K,
+            target_temperature_K=target_temperature_K,
+            atoms=atoms,
+            uncertainty=forces_uncertainty,
+        )
+        if problem:
+            raise self.unstable(problem, step=step, time_fs=time_fs)
+        return self.compare(atoms, forces_uncertainty, step=step, time_fs=time_fs)
+
+    def unstable(self, problem: str, *, step: int, time_fs: float) -> UntrustedError:
+        """Count an unphysical frame; gives the error to raise."""
+        self.n_checks += 1
+        self.n_untrusted += 1
+        return UntrustedError(f"{_where(step, time_fs)}: the simulation became unstable: {problem}; {ADVICE}")
+
+    def compare(self, atoms: Atoms, forces_uncertainty: FloatArray, *, step: int, time_fs: float) -> GuardReport:
+        """Compare the uncertainty of a physical frame with the threshold; see `check`."""
         self.n_checks += 1
         per_atom = np.linalg.norm(forces_uncertainty, axis=1)
-        where = f"step {step} ({time_fs / 1000:.3f} ps)"
-        self._stop_if_apart(atoms, per_atom, temperature_K, target_temperature_K, where)
         atom = int(per_atom.argmax())
         worst = float(per_atom[atom])
         self.largest = max(self.largest, worst)
@@ -167,29 +177,14 @@ class TrustGuard:
             self.outside = False
             return GuardReport(step, worst, atom, True)
         self.n_untrusted += 1
-        message = f"{where}: {self._describe(atoms, per_atom, atom)}"
+        message = f"{_where(step, time_fs)}: {self._describe(atoms, per_atom, atom)}"
         report = GuardReport(step, worst, atom, False, message)
         if self.action is GuardAction.STOP:
             raise UntrustedError(f"{message}; stopped{self._keep(atoms, forces_uncertainty, step, time_fs)}")
-        if not self.outside:  # one warning per excursion, not one per look
+        if not self.outside:  # one warning per excursion, not one per check
             logger.warning("%s%s", message, self._keep(atoms, forces_uncertainty, step, time_fs))
         self.outside = True
         return report
-
-    def _stop_if_apart(
-        self, atoms: Atoms, per_atom: FloatArray, temperature_K: float, target_temperature_K: float, where: str
-    ) -> None:
-        problem = ""
-        if not np.isfinite(atoms.positions).all():
-            problem = "positions are not finite"
-        elif not np.isfinite(per_atom).all():
-            problem = "the force uncertainty is not finite"
-        elif not temperature_K <= MAX_TEMPERATURE_FACTOR * target_temperature_K:
-            problem = f"temperature {temperature_K:.4g} K is over {MAX_TEMPERATURE_FACTOR:g} times the target"
-        if problem:
-            self.n_untrusted += 1
-            advice = "the time step is too long, or the model is used far from what it knows"
-            raise UntrustedError(f"{where}: the simulation came apart: {problem}; {advice}")
 
     def _describe(self, atoms: Atoms, per_atom: FloatArray, atom: int) -> str:
         symbols = atoms.get_chemical_symbols()
@@ -210,3 +205,7 @@ class TrustGuard:
         frame.arrays["forces_uncertainty"] = forces_uncertainty
         write_frames(self.frame_file, frame, append=True)
         return f"; frame in {self.frame_file}"
+
+
+def _where(step: int, time_fs: float) -> str:
+    return f"step {step} ({time_fs / 1000:.3f} ps)"

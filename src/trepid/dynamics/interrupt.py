@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish, not a blow: the run ends after the step it is in, with its files in order."""
+"""Graceful SIGINT and SIGTERM: the run ends after the present step, with all files complete."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 import signal
 import threading
 from types import FrameType, TracebackType
+
+
+class Interrupted(Exception):  # noqa: N818 not an error: the run ends as requested
+    """A signal came: the run ends here, and the same command resumes it."""
 
 
 class Interruptible:

@@ -1,13 +1,13 @@
-"""The driver that moves atoms with LAMMPS, inside this process, on one processor.
+"""The MD engine LAMMPS, inside this process, on one processor.
 
-The state of a run is a restart file of LAMMPS (positions, velocities, box, Nose-Hoover chain, random numbers of the
-stochastic rescaling), held as bytes. LAMMPS promises no exact continuation from such a file, for neighbour lists,
-wrapped positions and the noise of Langevin start anew. So they do here, in every run: at a checkpoint the driver loads
-the restart file that it has just taken, with a seed for the noise from its own random numbers. Interrupted or not, what
-follows a checkpoint is then the same computation, and equal to the last bit on one machine.
+The state of a run is a LAMMPS restart file (positions, velocities, box, Nose-Hoover chain, random numbers of the
+stochastic rescaling), held as bytes. LAMMPS does not guarantee an exact continuation from such a file: neighbour lists,
+wrapped positions and the Langevin noise are set up again. So every run sets them up again at each checkpoint: the driver
+loads the restart file that it has just written, with a noise seed from its own random numbers. Interrupted or not, what
+follows a checkpoint is then the same computation, equal to the last bit on one machine.
 
-Differences from the ASE engine: the noise of Langevin is freed of its mean force atom by atom, not by mass, which
-matters at a relative order of 1 / N where masses differ.
+Difference from the ASE engine: the mean Langevin force is removed atom by atom, not weighted by mass, a relative
+difference of order 1 / N where masses differ.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.dynamics.md import MDDriver, Thermostat, require_movable, thermal_momenta
+from trepid.choices import Thermostat
+from trepid.dynamics.driver import MDDriver, MDParameters, thermal_momenta
 from trepid.errors import DataError, NumericsError
 from trepid.lammps.session import NEIGHBOR, SETUP, Session, pair_commands
 from trepid.lammps.system import System
@@ -59,21 +60,32 @@ def motion_commands(thermostat: Thermostat, *, start: str, end: str, relaxation_
 
 
 class LammpsDriver(MDDriver):
-    """Molecular dynamics by LAMMPS; make it with `make_lammps_driver`. `atoms` needs no calculator."""
+    """Molecular dynamics by LAMMPS.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Moved in place; velocities are drawn.
+    potential : Potential
+        One whose model file `pair_style trepid` reads: a Bayesian force field.
+    parameters : MDParameters
+    rng : numpy.random.Generator
+        Source of the velocities and of the noise seeds.
+
+    Raises
+    ------
+    ConfigError
+        LAMMPS or its plugin is not installed, fewer than two atoms, or constraints.
+    NumericsError
+        LAMMPS rejects the model or the structure.
+    """
 
     def __init__(
-        self,
-        atoms: Atoms,
-        potential: Potential,
-        *,
-        temperature_K: float,
-        timestep_fs: float,
-        rng: np.random.Generator,
-        thermostat: Thermostat,
-        relaxation_time_fs: float,
+        self, atoms: Atoms, potential: Potential, parameters: MDParameters, *, rng: np.random.Generator
     ) -> None:
-        super().__init__(atoms, rng=rng, timestep_fs=timestep_fs, temperature_K=temperature_K)
-        self._kind, self._relaxation_time_fs = thermostat, relaxation_time_fs
+        super().__init__(atoms, parameters, rng=rng)
+        atoms.set_momenta(thermal_momenta(atoms, parameters.temperature_K, rng))
+        self._kind = Thermostat(parameters.thermostat)
         self._system = System.of(atoms)
         self._folder = TemporaryDirectory(prefix="trepid-lammps-")
         self._session: Session | None = None
@@ -96,11 +108,12 @@ class LammpsDriver(MDDriver):
             self._session.commands(pair_commands(self._path(MODEL_FILE), self._system, rank=0))
             self._ready = False
 
-    # ---- what the base class asks for
+    # ---- contract of MDDriver
 
-    def _step(self, n: int) -> None:
+    def step(self, n: int = 1) -> None:
+        """Make `n` steps."""
         if self._session is None:
-            raise NumericsError("LAMMPS has stopped; restart_from or set_state goes on")
+            raise NumericsError("LAMMPS has stopped; restart_from or set_state continues")
         session = self._session
         try:
             session.commands(f"run {n} post no" if not self._ready else f"run {n} pre no post no")
@@ -109,7 +122,7 @@ class LammpsDriver(MDDriver):
             if not np.isfinite(self.atoms.positions).all():
                 raise NumericsError("positions are not finite")
         except NumericsError:
-            # What is left in LAMMPS after an error is not to be relied on.
+            # The state of LAMMPS after an error is undefined.
             self.n_steps = max(self.n_steps, session.step)
             self._end()
             raise
@@ -128,7 +141,8 @@ class LammpsDriver(MDDriver):
         self._restart = None
         self._load()
 
-    def _forget_neighbors(self) -> None:
+    def forget_neighbors(self) -> None:
+        """Continue from a restart file: LAMMPS builds its lists again."""
         self._restart = self._take_restart()
         self._load(self._restart)
 
@@ -183,7 +197,7 @@ class LammpsDriver(MDDriver):
             self._kind,
             start=target if self._kind is Thermostat.NOSE_HOOVER else f"v_{TARGET}",
             end=target,
-            relaxation_time_fs=self._relaxation_time_fs,
+            relaxation_time_fs=self.parameters.relaxation_time_fs,
             seed=int(self._rng.integers(1, 900_000_000)),
         )
         pair = pair_commands(self._path(MODEL_FILE), self._system, rank=0)
@@ -191,48 +205,3 @@ class LammpsDriver(MDDriver):
             timestep {self.timestep_fs / 1000:.17g}
             variable {TARGET} internal {self._temperature_K:.17g}
             {motion}""")
-
-
-def make_lammps_driver(
-    atoms: Atoms,
-    potential: Potential,
-    *,
-    temperature_K: float,
-    timestep_fs: float,
-    rng: np.random.Generator,
-    thermostat: Thermostat | str = Thermostat.LANGEVIN,
-    relaxation_time_fs: float = 100.0,
-) -> LammpsDriver:
-    """Prepare molecular dynamics by LAMMPS.
-
-    Parameters
-    ----------
-    atoms : ase.Atoms
-        Moved in place; velocities are drawn.
-    potential : Potential
-        One whose model file `pair_style trepid` reads: a Bayesian force field.
-    temperature_K, timestep_fs, rng, thermostat, relaxation_time_fs
-        As for `trepid.dynamics.md.make_driver`.
-
-    Returns
-    -------
-    LammpsDriver
-
-    Raises
-    ------
-    ConfigError
-        LAMMPS or its plugin is not installed, or a setting is out of range.
-    NumericsError
-        LAMMPS refuses the model or the structure.
-    """
-    require_movable(atoms, temperature_K=temperature_K, timestep_fs=timestep_fs, relaxation_time_fs=relaxation_time_fs)
-    atoms.set_momenta(thermal_momenta(atoms, temperature_K, rng))
-    return LammpsDriver(
-        atoms,
-        potential,
-        temperature_K=temperature_K,
-        timestep_fs=timestep_fs,
-        rng=rng,
-        thermostat=Thermostat(thermostat),
-        relaxation_time_fs=relaxation_time_fs,
-    )

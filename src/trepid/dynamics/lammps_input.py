@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from trepid.choices import GuardAction, Thermostat
 from trepid.data.atomic import write_text_atomic
-from trepid.dynamics.guard import MAX_TEMPERATURE_FACTOR, GuardAction
+from trepid.dynamics.guard import MD_LIMITS
 from trepid.dynamics.lammps_engine import MODEL_FILE, motion_commands
-from trepid.dynamics.md import Thermostat
 from trepid.dynamics.record import TraceRow
 from trepid.dynamics.settings import MDSettings
 from trepid.lammps.session import NEIGHBOR, pair_commands
@@ -75,7 +75,7 @@ def write_input(
         target=_target(settings),
         timestep_fs=repr(settings.timestep_fs),
         elements=" ".join(system.elements),
-        hottest=f"{MAX_TEMPERATURE_FACTOR:g}",
+        hottest=f"{MD_LIMITS.max_temperature_factor:g}",
         header=TRACE_HEADER,
         n_labels=n_labels,
         trajectory=TRAJECTORY_FILE,

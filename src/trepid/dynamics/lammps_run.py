@@ -1,11 +1,11 @@
-"""`trepid md --engine lammps` as a function: LAMMPS runs an input file by itself, and trepid watches.
+"""`trepid md --engine lammps` as a function: LAMMPS runs an input file, trepid reads its output.
 
 Nothing of Python is in the loop, so a million atoms are no problem, and the input file in the run directory serves on a
 machine without trepid too. The run directory holds what LAMMPS reads (in.lammps, start.data, model.trepid) and writes
 (log.lammps, trace.csv, trajectory.lammpstrj, checkpoint.STEP.restart; untrusted.lammpstrj with the atoms that left the
 trusted region; stopped.lammpstrj and stopped.restart where the guard ended it).
 
-The same call goes on from the last checkpoint. On the same number of processes the files are then those of an
+The same call continues from the last checkpoint. On the same number of processes the files are then those of an
 uninterrupted run to the last bit, with one exception: the noise of Langevin, which LAMMPS does not keep, is another.
 """
 
@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trepid.choices import GuardAction
 from trepid.data.atomic import write_text_atomic
-from trepid.dynamics.guard import MAX_TEMPERATURE_FACTOR, GuardAction
+from trepid.dynamics.driver import require_movable, thermal_momenta
+from trepid.dynamics.guard import ADVICE, MD_LIMITS
 from trepid.dynamics.interrupt import Interruptible
 from trepid.dynamics.lammps_engine import MODEL_FILE
 from trepid.dynamics.lammps_input import (
@@ -39,8 +41,8 @@ from trepid.dynamics.lammps_input import (
     UNTRUSTED_FILE,
     write_input,
 )
-from trepid.dynamics.md import require_movable, thermal_momenta
 from trepid.dynamics.progress import Progress, ProgressView, SilentProgress
+from trepid.dynamics.sanity import unphysical
 from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claim_directory
 from trepid.errors import ConfigError, DataError, NumericsError, UntrustedError
 from trepid.lammps.installation import find_installation
@@ -55,7 +57,7 @@ logger = logging.getLogger(__name__)
 
 TRACE_FILE = "trace.csv"
 POLL_S = 0.2
-"""Time between two looks at what LAMMPS has written, s."""
+"""Interval at which the output of LAMMPS is read, s."""
 _SEED_STRIDE = 7919
 """A resumed run shifts the seed of the noise by this times its step over the checkpoint interval."""
 
@@ -71,13 +73,16 @@ class _Row:
     uncertainty: float
 
     @property
-    def came_apart(self) -> str:
-        """Why the dynamics is not one any more; empty if it is."""
-        if not np.isfinite([self.temperature_K, self.potential_energy_eV, self.uncertainty]).all():
-            return "energy, temperature or uncertainty is not finite"
-        if self.temperature_K > MAX_TEMPERATURE_FACTOR * self.target_temperature_K:
-            return f"temperature {self.temperature_K:.4g} K is over {MAX_TEMPERATURE_FACTOR:g} times the target"
-        return ""
+    def unphysical(self) -> str:
+        """Reason why the frame of this row is unphysical; an empty string for a physical one."""
+        if not np.isfinite(self.potential_energy_eV):
+            return "the energy is not finite"
+        return unphysical(
+            MD_LIMITS,
+            temperature_K=self.temperature_K,
+            target_temperature_K=self.target_temperature_K,
+            uncertainty=self.uncertainty,
+        )
 
 
 def prepare_lammps(
@@ -109,14 +114,14 @@ def prepare_lammps(
             f"LAMMPS needs sample_every ({settings.sample_every}) to be a multiple of check_every "
             f"({settings.check_every}): frames carry the uncertainty of a look"
         )
-    start, relaxation = settings.temperature_at(0), settings.relaxation_time_fs
-    require_movable(atoms, temperature_K=start, timestep_fs=settings.timestep_fs, relaxation_time_fs=relaxation)
+    parameters = settings.parameters
+    require_movable(atoms)
     system = System.of(atoms)
     claim_directory(directory, settings, atoms, model_file)
     rng = np.random.default_rng(settings.seed)
     if not (directory / DATA_FILE).exists():
         walker = atoms.copy()
-        walker.set_momenta(thermal_momenta(walker, start, rng))
+        walker.set_momenta(thermal_momenta(walker, parameters.temperature_K, rng))
         if model_file is None:
             potential.save(directory / MODEL_FILE)
         else:
@@ -286,12 +291,11 @@ class _Watch:
         )
 
     def reason_to_stop(self) -> str:
-        """What the guard saw, in one line."""
+        """Why the guard stopped the run, in one line."""
         last = self.rows[-1]
         where = f"step {last.step} ({last.step * self.settings.timestep_fs / 1000:.3f} ps)"
-        if last.came_apart:
-            advice = "the time step is too long, or the model is used far from what it knows"
-            return f"{where}: the simulation came apart: {last.came_apart}; {advice}"
+        if last.unphysical:
+            return f"{where}: the simulation became unstable: {last.unphysical}; {ADVICE}"
         atoms = _last_frame(self.directory / UNTRUSTED_FILE)
         worst = max(atoms, key=lambda atom: atom[2], default=(0, "an", last.uncertainty))
         kinds = Counter(element for _, element, _ in atoms)

@@ -1,8 +1,8 @@
-"""`trepid md` as a function: MD on a trained potential, watched by the trust guard, resumable at any moment.
+"""`trepid md` as a function: MD on a trained potential under the trust guard, resumable at any moment.
 
-The run directory holds settings.json (what is run), state.npz (the last checkpoint), trace.csv, trajectory.extxyz and,
-where the guard saw something, untrusted.extxyz. The same call goes on from the last checkpoint and gives, on the same
-machine, the files of an uninterrupted run; a call with other settings on the same directory is refused.
+The run directory holds settings.json, state.npz (the last checkpoint), trace.csv, trajectory.extxyz and, where frames
+were untrusted, untrusted.extxyz. The same call continues from the last checkpoint and gives, on the same machine, the
+files of an uninterrupted run; a call with other settings on the same directory is refused.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trepid.choices import Engine
 from trepid.data.arrays import load_arrays, save_arrays
-from trepid.dynamics.guard import TrustGuard
+from trepid.dynamics.driver import MDDriver, MDState
+from trepid.dynamics.engine import start_driver
+from trepid.dynamics.guard import MD_LIMITS, TrustGuard
 from trepid.dynamics.interrupt import Interruptible
-from trepid.dynamics.md import Engine, MDDriver, MDState, make_driver
-from trepid.dynamics.progress import Progress, ProgressView, SilentProgress, Speedometer
-from trepid.dynamics.record import Recorder, RecordLengths, TraceRow
+from trepid.dynamics.loop import Check, MDLoop, Policy
+from trepid.dynamics.progress import ProgressView, SilentProgress
+from trepid.dynamics.record import Recorder, RecordLengths
 from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claim_directory
-from trepid.errors import ConfigError, DataError
+from trepid.errors import ConfigError, DataError, TrepidError
 from trepid.potentials.base import Potential, Uncertainty
 
 if TYPE_CHECKING:
@@ -83,140 +86,92 @@ def run_md(
     directory = Path(directory)
     potential.predict(atoms, uncertainty=Uncertainty.NONE)  # an unknown element shows here, before anything is written
     threshold = settings.threshold(potential)
-    walker = atoms.copy()
-    walker.calc = potential.calculator(uncertainty=Uncertainty.NONE)
     rng = np.random.default_rng(settings.seed)
-    driver = make_driver(
-        walker,
-        temperature_K=settings.temperature_at(0),
-        timestep_fs=settings.timestep_fs,
-        rng=rng,
-        thermostat=settings.thermostat,
-        relaxation_time_fs=settings.relaxation_time_fs,
-    )
+    driver = start_driver(atoms, potential, settings.parameters, rng=rng)
     guard = TrustGuard(threshold, action=settings.guard, frame_file=directory / "untrusted.extxyz")
     claim_directory(directory, settings, atoms, model_file)
     view = progress or SilentProgress()
-    lengths = _restore(directory / "state.npz", driver, guard)
+    state_file = directory / "state.npz"
+    lengths = _restore(state_file, driver, guard)
     if driver.n_steps:
         view.message(f"resuming at {driver.time_fs / 1000:.3f} ps (step {driver.n_steps})")
-    run = _Run(potential, driver, guard, settings, Recorder(directory, keep=lengths), directory / "state.npz", view)
+    recorder = Recorder(directory, keep=lengths)
     try:
+        loop: MDLoop[MDEnd] = MDLoop(
+            driver,
+            potential,
+            program=settings,
+            schedule=settings.schedule,
+            limits=MD_LIMITS,
+            uncertainty=settings.uncertainty,
+            recorder=recorder,
+        )
         with Interruptible() as interrupt:
-            end = run.go(interrupt)
+            policy = _Guarded(loop, guard, settings, recorder, state_file, view, interrupt)
+            end = (None if state_file.exists() else loop.begin(policy)) or loop.run(policy)
     finally:
-        run.recorder.close()
+        recorder.close()
+        driver.close()
     return MDResult(
         end=end,
         n_steps=driver.n_steps,
         time_ps=driver.time_fs / 1000,
-        temperature_K=run.mean_temperature_K,
+        temperature_K=policy.mean_temperature_K,
         largest_uncertainty=guard.largest,
         n_checks=guard.n_checks,
         n_untrusted=guard.n_untrusted,
         threshold=threshold,
-        steps_per_second=run.speed.steps_per_second,
+        steps_per_second=loop.speed.steps_per_second,
         directory=directory,
     )
 
 
-class _Run:
-    """The loop of `run_md`."""
+class _Guarded(Policy[MDEnd]):
+    """Policy of `run_md`: the guard looks at every check, the state is written at every checkpoint."""
 
     def __init__(
         self,
-        potential: Potential,
-        driver: MDDriver,
+        loop: MDLoop[MDEnd],
         guard: TrustGuard,
         settings: MDSettings,
         recorder: Recorder,
         state_file: Path,
         view: ProgressView,
+        interrupt: Interruptible,
     ) -> None:
-        self.potential, self.driver, self.guard, self.settings = potential, driver, guard, settings
+        self.loop, self.guard, self.settings, self.interrupt = loop, guard, settings, interrupt
         self.recorder, self.state_file, self.view = recorder, state_file, view
-        self.speed = Speedometer()
         self._temperatures: list[float] = []
 
     @property
     def mean_temperature_K(self) -> float:
+        """Over the checks of this call; NaN where there was none."""
         return float(np.mean(self._temperatures)) if self._temperatures else float("nan")
 
-    def go(self, interrupt: Interruptible) -> MDEnd:
-        """Step to the end, or to the end of the step in which a signal came."""
-        s, driver = self.settings, self.driver
-        if not self.state_file.exists():
-            self._look()
-            self._checkpoint()
-        while driver.n_steps < s.n_steps:
-            if interrupt.requested:
-                # No checkpoint here: those lie on a fixed grid of steps, so that a resumed run repeats an uninterrupted
-                # one.
-                return MDEnd.INTERRUPTED
-            step = driver.n_steps
-            driver.set_temperature(s.temperature_at(step))
-            next_stop = min(
-                s.n_steps,
-                *((step // every + 1) * every for every in (s.check_every, s.sample_every, s.checkpoint_every)),
-            )
-            self.speed.start()
-            driver.step(next_stop - step)
-            self.speed.stop(next_stop - step)
-            self._look()
-            if next_stop % s.checkpoint_every == 0 or next_stop == s.n_steps:
-                self._checkpoint()
-        return MDEnd.FINISHED
+    def ready(self, step: int) -> MDEnd | None:
+        """End at the last step, or after a signal."""
+        if self.interrupt.requested and step < self.settings.n_steps:
+            return MDEnd.INTERRUPTED
+        return MDEnd.FINISHED if step >= self.settings.n_steps else None
 
-    def _look(self) -> None:
-        """Do what is due at this step: the guard and a row of the trace, a frame of the trajectory."""
-        s, driver, step = self.settings, self.driver, self.driver.n_steps
-        check, sample = step % s.check_every == 0 or step == s.n_steps, step % s.sample_every == 0 or step == s.n_steps
-        if not (check or sample):
-            return
-        prediction = self.potential.predict(driver.atoms, uncertainty=s.uncertainty)
-        temperature = driver.temperature_K
-        if check:
-            self._temperatures.append(temperature)
-            row = TraceRow(
-                step=step,
-                time_fs=driver.time_fs,
-                stage=0,
-                target_temperature_K=s.temperature_at(step),
-                temperature_K=temperature,
-                potential_energy_eV=prediction.energy,
-                total_energy_eV=prediction.energy + driver.kinetic_energy_eV,
-                forces_uncertainty_max_eV_per_A=prediction.frame_uncertainty,
-                n_labels=self.potential.n_frames,
-            )
-            self.recorder.row(row)
-        if sample:
-            self.recorder.frame(driver.atoms, prediction, step=step, time_fs=driver.time_fs)
-        if check:
-            report = self.guard.check(
-                driver.atoms,
-                step=step,
-                time_fs=driver.time_fs,
-                temperature_K=temperature,
-                target_temperature_K=s.temperature_at(step),
-                forces_uncertainty=prediction.forces_uncertainty,
-            )
-            self.view.update(
-                Progress(
-                    step=step,
-                    n_steps=s.n_steps,
-                    time_ps=driver.time_fs / 1000,
-                    temperature_K=temperature,
-                    forces_uncertainty=report.forces_uncertainty,
-                    threshold=self.guard.threshold_eV_per_A,
-                    steps_per_second=self.speed.steps_per_second,
-                    timestep_fs=s.timestep_fs,
-                )
-            )
+    def physical(self, check: Check) -> None:
+        """Compare the uncertainty with the threshold."""
+        self._temperatures.append(check.temperature_K)
+        assert check.prediction.forces_uncertainty is not None
+        self.guard.compare(check.atoms, check.prediction.forces_uncertainty, step=check.step, time_fs=check.time_fs)
+        self.view.update(self.loop.progress(check, threshold=self.guard.threshold_eV_per_A))
 
-    def _checkpoint(self) -> None:
-        lengths = self.recorder.sync()
-        guard = self.guard
-        arrays = self.driver.get_state().to_arrays() | {
+    def unstable(self, problem: str, *, check: Check | None, cause: TrepidError | None) -> None:
+        """Raise: an unstable run is never continued."""
+        if cause is not None:
+            raise cause
+        driver = self.loop.driver
+        raise self.guard.unstable(problem, step=driver.n_steps, time_fs=driver.time_fs)
+
+    def checkpoint(self, step: int) -> None:
+        """Write the state."""
+        lengths, guard, driver = self.recorder.sync(), self.guard, self.loop.driver
+        arrays = driver.get_state().to_arrays() | {
             "record_bytes": np.array([lengths.trace, lengths.trajectory, guard.kept_bytes]),
             "guard_counts": np.array([guard.n_checks, guard.n_untrusted]),
             "guard_largest_eV_per_A": np.array(guard.largest),
@@ -224,7 +179,7 @@ class _Run:
         }
         save_arrays(self.state_file, arrays)
         # The resumed run starts with a fresh neighbour list; so must this one, or the two differ in the last bit.
-        self.driver.forget_neighbors()
+        driver.forget_neighbors()
 
 
 def _restore(path: Path, driver: MDDriver, guard: TrustGuard) -> RecordLengths:

@@ -1,4 +1,4 @@
-"""What an MD run is told, what it tells, and who may use its directory; the same for every engine."""
+"""Settings and result of an MD run, and the claim on its directory; the same for every engine."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
+from trepid.choices import Engine, GuardAction, Thermostat
 from trepid.data.arrays import structure_digest
-from trepid.dynamics.guard import GuardAction
-from trepid.dynamics.md import Engine, Thermostat
+from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
+from trepid.dynamics.driver import MDParameters
+from trepid.dynamics.loop import Schedule
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import Potential, Uncertainty
 
@@ -38,12 +39,12 @@ class MDSettings:
     timestep_fs : float
         fs.
     engine : Engine
-        Who moves the atoms.
+        MD engine.
     thermostat : Thermostat
     relaxation_time_fs : float
         1/friction of langevin, tau of bussi, damping time of nose-hoover, fs.
     check_every : int
-        MD steps between two looks of the guard, and rows of the trace.
+        MD steps between two checks of the guard, and rows of the trace.
     sample_every : int
         MD steps between two frames of the trajectory.
     checkpoint_every : int
@@ -85,12 +86,32 @@ class MDSettings:
         if self.n_steps < 1:
             raise ConfigError(f"duration_ps {self.duration_ps:g} is shorter than one step of {self.timestep_fs:g} fs")
         if self.uncertainty is Uncertainty.NONE:
-            raise ConfigError("uncertainty 'none' leaves the guard blind; give live or exact")
+            raise ConfigError("the guard needs an uncertainty; give live or exact, not none")
 
     @property
     def n_steps(self) -> int:
         """Steps of the whole run."""
         return round(self.duration_ps * 1000 / self.timestep_fs)
+
+    @property
+    def parameters(self) -> MDParameters:
+        """How the atoms are moved, at the first target temperature."""
+        return MDParameters(
+            temperature_K=self.temperature_at(0),
+            timestep_fs=self.timestep_fs,
+            thermostat=self.thermostat,
+            relaxation_time_fs=self.relaxation_time_fs,
+            engine=self.engine,
+        )
+
+    @property
+    def schedule(self) -> Schedule:
+        """When something is due; everything is at the last step."""
+        return Schedule(self.check_every, self.sample_every, self.checkpoint_every, (self.n_steps,), complete=True)
+
+    def stage_at(self, step: int) -> int:
+        """0: a run has one stage."""
+        return 0
 
     def threshold(self, potential: Potential) -> float:
         """Largest trusted force uncertainty of an atom on this potential, eV/A."""
@@ -126,11 +147,11 @@ class MDResult:
     time_ps : float
         Simulated time, ps.
     temperature_K : float
-        Mean over the looks of this call, K; NaN where there was none.
+        Mean over the checks of this call, K; NaN where there was none.
     largest_uncertainty : float
         Largest force uncertainty seen, eV/A, since the start of the run.
     n_checks, n_untrusted : int
-        Looks taken since the start of the run, and those that found an atom outside the trusted region.
+        Checks since the start of the run, and those with an untrusted frame.
     threshold : float
         eV/A.
     steps_per_second : float
@@ -152,12 +173,12 @@ class MDResult:
 
 
 def claim_directory(directory: Path, settings: MDSettings, atoms: Atoms, model_file: str | Path | None) -> None:
-    """Write settings.json into a new run directory, or make sure that the one there describes this very run.
+    """Write settings.json into a new run directory, or check that the existing one describes the same run.
 
     Raises
     ------
     ConfigError
-        The directory holds another run, or files of somebody else.
+        The directory holds another run, or other files.
     DataError
         Its settings.json cannot be read.
     """

@@ -44,8 +44,9 @@ from trepid.data.atomic import atomic_write
 from trepid.errors import ConfigError
 from trepid.export.splines import DECIMALS, Grid
 from trepid.potentials.base import FloatArray
-from trepid.potentials.bayesian.basis import Basis, spline_values
+from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.spline_potential import SplinePotential
+from trepid.potentials.bayesian.splines import spline_values
 from trepid.potentials.bayesian.zbl import (
     COULOMB,
     SCREENING_DECAYS,

@@ -1,6 +1,6 @@
 // Feature rows: the derivative of every label with respect to every raw coefficient, in double precision.
 //
-// Layout of the raw coefficients (mirrored by trepid.potentials.bayesian.basis.Layout):
+// Layout of the raw coefficients (mirrored by trepid.potentials.bayesian.terms):
 //   offsets   [species]
 //   pairs     for species a <= b: [n_pair]
 //   triplets  for each centre, for neighbour species a <= b: [l_max + 1][p], where p counts (n, n') with n <= n' if a

@@ -19,13 +19,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from trepid.acquisition.batch import localised, rows_from_ensemble, similarity_embedding
-from trepid.errors import ConfigError
+from trepid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -292,3 +292,94 @@ class Potential(ABC):
         length = float(np.median(apart)) if apart.size and np.median(apart) > 0 else 1.0
         embeddings = similarity_embedding(descriptors, length=length)
         return [localised(row, embedding) for row, embedding in zip(rows, embeddings, strict=True)]
+
+    def bias_directions(self, reference: Atoms) -> BiasDirections:
+        """Directions in which the energy may be wrong, for a bias towards uncertain configurations (`biased`).
+
+        By default the deviations of the members from their mean; of a potential without members the first frame raises
+        ConfigError.
+
+        Parameters
+        ----------
+        reference : Atoms
+            Frame whose energy a Bayesian force field takes as certain. Members need none: they agree on the energy of the
+            training frames.
+        """
+        return EnsembleDirections(self)
+
+
+# ---- directions
+
+
+@dataclass(frozen=True)
+class Directions:
+    """One frame with the directions in which its energy may be wrong.
+
+    Attributes
+    ----------
+    prediction : Prediction
+    energies : (R,) array
+        e_r, eV; sqrt(sum_r e_r^2) is the energy uncertainty.
+    forces : (R, n_atoms, 3) array
+        -grad e_r, eV/A.
+    """
+
+    prediction: Prediction
+    energies: FloatArray
+    forces: FloatArray
+
+
+class BiasDirections(Protocol):
+    """Evaluates the directions of a potential, as it was when they were taken from it."""
+
+    def at(self, atoms: Atoms, *, uncertainty: Uncertainty = Uncertainty.NONE) -> Directions:
+        """Directions of one frame; the prediction has `uncertainty` at least."""
+        ...
+
+
+class EnsembleDirections:
+    """Directions of a potential whose predictions carry its members."""
+
+    def __init__(self, potential: Potential) -> None:
+        self._potential = potential
+
+    def at(self, atoms: Atoms, *, uncertainty: Uncertainty = Uncertainty.NONE) -> Directions:
+        """Directions of one frame; only exact predictions carry the members.
+
+        Raises
+        ------
+        ConfigError
+            The prediction carries no members.
+        """
+        prediction = self._potential.predict(atoms, uncertainty=Uncertainty.EXACT)
+        if prediction.energy_ensemble is None or prediction.forces_ensemble is None:
+            raise ConfigError(
+                "walkers.bias needs a Bayesian force field or a committee: this potential gives no members"
+            )
+        energies, forces = directions_of_ensemble(prediction.energy_ensemble, prediction.forces_ensemble)
+        return Directions(prediction, energies, forces)
+
+
+def directions_of_ensemble(energies: ArrayLike, forces: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Directions (e_r, F_r) of a committee, so that sqrt(sum_r e_r^2) is its standard deviation (ddof=1).
+
+    Parameters
+    ----------
+    energies : (n_members,) array
+        eV.
+    forces : (n_members, n_atoms, 3) array
+        eV/A.
+
+    Raises
+    ------
+    DataError
+        Fewer than two members, or not one energy and one set of forces of each.
+    """
+    e = np.asarray(energies, dtype=np.float64)
+    f = np.asarray(forces, dtype=np.float64)
+    if len(e) < 2 or len(e) != len(f):
+        raise DataError(
+            f"{len(e)} energies and {len(f)} forces: a committee has one of each per member, two members or more"
+        )
+    scale = 1.0 / np.sqrt(len(e) - 1)
+    return (e - e.mean()) * scale, (f - f.mean(axis=0)) * scale

@@ -20,7 +20,7 @@ _UNCERTAINTIES = ("forces_uncertainty", "energy_uncertainty", "stress_uncertaint
 
 
 class PotentialCalculator(Calculator):
-    """Calculator of whatever predicts.
+    """Calculator of a function that predicts.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class PotentialCalculator(Calculator):
     reset : callable
         Makes `predict` depend on the positions alone.
     every : int, optional
-        Uncertainty on every n-th new configuration; between them `results` has none. None: never wanted.
+        Uncertainty on every n-th new configuration; between them `results` has none. None: never.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""One self-contained HTML file that shows what a learning run did and how far its model can be believed."""
+"""One self-contained HTML file with the results of a learning run: accuracy, calibration, labels, physics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts the figures of a run on one page that needs nothing else: no network, no folder beside it, no script."""
+"""Renders the figures of a run as one self-contained page: no network, no other files, no script."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trepid.runs.ledger import StopReason
 from trepid.data.atomic import write_text_atomic
 from trepid.evaluation import Comparison, Evaluation, summarise
 from trepid.report.page import Headline, Picture, Section, draw
-from trepid.runs.reading import RunRecord, read_run
 from trepid.report.rounds import rounds_sections
+from trepid.runs.ledger import StopReason
+from trepid.runs.reading import RunRecord, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 _STOP_TEXT: Mapping[StopReason, str] = {
     StopReason.FINISHED: "all stages done",
-    StopReason.LABELS: "stopped: the budget of labels is used",
-    StopReason.NO_CALLS: "stopped: no call for as long as was asked for",
-    StopReason.FAILURES: "stopped: the reference failed too often",
-    StopReason.GUARD: "stopped: the dynamics left reality again and again",
+    StopReason.LABELS: "stopped: maximum number of labels reached",
+    StopReason.NO_CALLS: "stopped: no label needed for the time set",
+    StopReason.FAILURES: "stopped: too many failed labels",
+    StopReason.GUARD: "stopped: dynamics unstable repeatedly",
     StopReason.CONVERGED: "converged",
-    StopReason.HOURS: "stopped: the budget of hours is used",
+    StopReason.HOURS: "stopped: maximum wall time reached",
     StopReason.INTERRUPTED: "interrupted; the same command resumes it",
 }
 
@@ -103,7 +103,7 @@ def _subtitle(record: RunRecord) -> str:
         if names:
             parts.append("labels from " + " ".join(names))
     if record.stop is None:
-        parts.append("going on, or cut short")
+        parts.append("running or interrupted")
     else:
         told = _STOP_TEXT[StopReason(record.stop.reason)]
         parts.append(told.replace("stages", "rounds") if record.rounds else told)
@@ -117,8 +117,8 @@ def _headlines(record: RunRecord, figures: Evaluation | None) -> list[Headline]:
         Headline(
             str(len(record.labels)),
             "label" if len(record.labels) == 1 else "labels",
-            f"{n_first} to start from, {n_called} "
-            + (f"in {len(record.rounds) - 1} rounds" if record.rounds else "where it did not know"),
+            f"{n_first} initial, {n_called} "
+            + (f"in {len(record.rounds) - 1} rounds" if record.rounds else "above the threshold"),
         ),
         Headline(f"{record.time_ps:.3g}", "ps", "of molecular dynamics on the model"),
     ]
@@ -128,7 +128,7 @@ def _headlines(record: RunRecord, figures: Evaluation | None) -> list[Headline]:
         strip.append(Headline(value, unit, f"in the reference; {training} {training_unit} in training"))
     if figures is None:
         return strip
-    strip.append(Headline(f"{1000 * figures.forces_mae:.3g}", "meV/Å", "mean force error on frames before training"))
+    strip.append(Headline(f"{1000 * figures.forces_mae:.3g}", "meV/Å", "mean absolute force error before training"))
     if figures.forces_coverage_95 is not None:
         strip.append(Headline(f"{100 * figures.forces_coverage_95:.0f}", "%", "of forces inside the 95 % interval"))
     if figures.forces_uncertainty_spearman is not None:
@@ -162,17 +162,17 @@ def _sections(record: RunRecord) -> list[Section]:
 
 
 _UNSEEN_YET = Section(
-    "Frames it had never seen",
-    "None yet: a frame counts here when the model has predicted it before its label was made. The frames a run starts "
-    "from are labelled before there is a model.",
+    "Accuracy on unseen frames",
+    "None yet: this section shows frames that the model predicted before they were labelled. The initial frames are "
+    "labelled before there is a model.",
     (),
 )
 
 
 def _unseen(record: RunRecord, comparison: Comparison) -> Section:
     return Section(
-        "Frames it had never seen",
-        "What the model said about each frame before it was trained on it. These are the frames it was least sure of, "
+        "Accuracy on unseen frames",
+        "Predictions made before the model was trained on a frame. The frames were selected for their high uncertainty, "
         "so the errors are larger than on an average frame of the same simulation.",
         _pictures(
             (
@@ -183,7 +183,7 @@ def _unseen(record: RunRecord, comparison: Comparison) -> Section:
             (
                 "energy_parity",
                 lambda plots: plots.energy_parity(record, comparison),
-                "Every frame once; bars are one standard deviation, model and noise.",
+                "One point per frame; bars are one standard deviation, uncertainty and residual noise.",
             ),
         ),
     )
@@ -191,10 +191,10 @@ def _unseen(record: RunRecord, comparison: Comparison) -> Section:
 
 def _asked(record: RunRecord) -> Section:
     wide, narrow = 9.6, 4.6
-    labels_caption = "Labels used over the course of the simulation."
+    labels_caption = "Number of labels over MD time."
     traces_caption = (
         "Largest force uncertainty of an atom (threshold dashed), temperature (target dashed) and potential energy "
-        "above its lowest value. Lines keep the minimum and maximum of every stretch, so no peak is lost."
+        "above its lowest value. Long series are thinned so that every peak stays visible."
     )
     for_desk = _pictures(
         ("labels-wide", lambda plots: plots.labels_over_time(record, width=wide), labels_caption),
@@ -205,9 +205,9 @@ def _asked(record: RunRecord) -> Section:
         ("traces-narrow", lambda plots: plots.traces(record, width=narrow), traces_caption),
     )
     return Section(
-        "When it asked",
-        "Each vertical line is a call to the reference. Calls bunch where the simulation reaches something new, and "
-        "thin out as the model comes to know it.",
+        "Label requests",
+        "Each step of the curve and each vertical line is a frame whose force uncertainty exceeded the threshold; it was "
+        "labelled and the model trained again. Requests become rarer as the training set covers the simulation.",
         tuple(replace(desk, narrow=phone.svg) for desk, phone in zip(for_desk, for_phone, strict=True)),
         wide=True,
     )
@@ -215,20 +215,20 @@ def _asked(record: RunRecord) -> Section:
 
 def _knows(record: RunRecord, comparison: Comparison) -> Section:
     return Section(
-        "Does it know what it does not know?",
-        "An uncertainty is worth acting on when it ranks atoms by their true error, and announces errors of the size "
-        "that then occur. All shown here was predicted before training.",
+        "Uncertainty against error",
+        "A useful uncertainty ranks atoms by their true error and has the size of that error. All values were predicted "
+        "before training.",
         _pictures(
             (
                 "uncertainty",
                 lambda plots: plots.uncertainty_against_error(comparison),
-                "Uncertainty of the model alone, norm over x, y and z; dashed: error equal to uncertainty. Below the "
-                "noise of the labels, errors no longer follow it.",
+                "Force uncertainty of the model, norm over x, y and z; dashed: error equal to uncertainty. Below the "
+                "residual noise, errors are independent of it.",
             ),
             (
                 "error",
                 lambda plots: plots.error_over_labels(record),
-                "Mean force error of each frame at the moment it was labelled, and the mean announced.",
+                "Mean force error of each frame before training, and the mean error predicted for it.",
             ),
         ),
     )
@@ -239,16 +239,16 @@ def _calibrated(comparison: Comparison) -> list[Section]:
         (
             "reliability",
             lambda plots: plots.reliability(comparison),
-            "How many force components fall inside intervals of every width, model and noise together.",
+            "Fraction of force components inside intervals of every width, from uncertainty and residual noise.",
         ),
         (
             "z",
             lambda plots: plots.z_histogram(comparison),
-            "Errors divided by what was announced. The shaded curve is the normal distribution; what lies beyond is "
+            "Errors divided by their predicted standard deviation. Shaded: the normal distribution; values outside are "
             "counted in the outermost bins.",
         ),
     )
-    text = "The frames were chosen because the model was unsure of them, the hardest test of its intervals."
+    text = "Frames of high uncertainty were selected, so this is a harder test of the intervals than average frames."
     return [Section("Calibration", text, pictures)] if pictures else []
 
 
@@ -257,12 +257,12 @@ def _settled(record: RunRecord) -> list[Section]:
         (
             "hyperparameters",
             lambda plots: plots.hyperparameters(record),
-            "Relative to the last value, which the legend gives in eV and Å. They move when the evidence is maximised "
+            "Relative to the last value, which the legend gives in eV and Å. They change when the evidence is maximised "
             "again.",
         )
     )
-    text = "Noise and prior of the model, found by maximising the evidence of the labels."
-    return [Section("What training settled on", text, pictures)] if pictures else []
+    text = "Residual noise and prior of the model, from maximising the evidence of the labels."
+    return [Section("Hyperparameters", text, pictures)] if pictures else []
 
 
 def _pictures(*wanted: tuple[str, Callable[[ModuleType], Figure | None], str]) -> tuple[Picture, ...]:

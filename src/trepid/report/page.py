@@ -1,4 +1,4 @@
-"""The pieces of a page: headlines, sections, pictures, tables; and how pictures are drawn."""
+"""Parts of the report: headlines, sections, pictures, tables; and the drawing of pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Headline:
-    """One figure of the strip on top: a number, its unit and what it is."""
+    """One value of the summary on top: a number, its unit and its meaning."""
 
     value: str
     unit: str
@@ -24,7 +24,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure of the page. `narrow` is the version for a phone, where the wide one would be too small to read."""
+    """One figure of the page. `narrow` is the version for narrow screens, where the wide one would be too small."""
 
     svg: str
     caption: str
@@ -41,7 +41,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a sentence or two, pictures and a table; `wide` gives every picture a row of its own."""
+    """A heading, a short text, pictures and a table; `wide` puts every picture on a row by itself."""
 
     title: str
     text: str
@@ -51,7 +51,7 @@ class Section:
 
 
 def draw(*wanted: tuple[str, str, Callable[[ModuleType], Figure | None], str]) -> tuple[Picture, ...]:
-    """Draw figures in the style of the page; those that have nothing to show are left out.
+    """Draw figures in the style of the page; figures without data are left out.
 
     Parameters
     ----------

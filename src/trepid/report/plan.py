@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trepid.campaign.label_check import prediction_of
+from trepid.config import AnyCampaign, Campaign, RoundsCampaign, load_campaign
+from trepid.data.frames import LabelKeys, labels_of, read_frames
+from trepid.errors import DataError
 from trepid.report.forecast import (
     FURTHEST,
     CannotTell,
@@ -24,7 +28,6 @@ from trepid.report.forecast import (
     fit_learning_curve,
     forecast_calls,
 )
-from trepid.campaign.label_check import prediction_of
 from trepid.runs.ledger import (
     Entry,
     Failure,
@@ -40,9 +43,6 @@ from trepid.runs.ledger import (
     Walks,
     read_ledger,
 )
-from trepid.config import AnyCampaign, Campaign, RoundsCampaign, load_campaign
-from trepid.data.frames import LabelKeys, labels_of, read_frames
-from trepid.errors import DataError
 
 if TYPE_CHECKING:
     from ase import Atoms

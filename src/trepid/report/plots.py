@@ -32,7 +32,7 @@ SQUARE = (4.6, 4.3)
 
 
 def force_parity(comparison: Comparison, *, size: tuple[float, float] = SQUARE) -> Figure:
-    """Force components, predicted before training against the label, coloured by species."""
+    """Force components, prediction before training against label, coloured by species."""
     figure = new_figure(*size)
     axes = figure.add_subplot()
     colours = style.species_colours(comparison.symbols.tolist())
@@ -49,7 +49,7 @@ def force_parity(comparison: Comparison, *, size: tuple[float, float] = SQUARE) 
 
 
 def energy_parity(record: RunRecord, comparison: Comparison, *, size: tuple[float, float] = SQUARE) -> Figure | None:
-    """Energies per atom, predicted before training against the label, with error bars; None without energy labels."""
+    """Energies per atom, prediction before training against label, with error bars; None without energy labels."""
     n = comparison.atoms_per_frame
     known = np.isfinite(comparison.energies)
     if not known.any():
@@ -131,14 +131,14 @@ def reliability(comparison: Comparison, *, size: tuple[float, float] = SQUARE) -
     axes.set_aspect("equal")
     axes.set_xlabel("expected inside the interval (%)")
     axes.set_ylabel("observed inside (%)")
-    note(axes, "above the line: too modest", y=0.97)
+    note(axes, "above the line: underconfident", y=0.97)
     note(axes, "below: overconfident", x=0.97, y=0.03, ha="right", va="bottom")
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.08))
     return figure
 
 
 def z_histogram(comparison: Comparison, *, size: tuple[float, float] = SQUARE) -> Figure | None:
-    """Errors in units of their announced standard deviation against the normal distribution, per species."""
+    """Errors in units of their predicted standard deviation against the normal distribution, per species."""
     std = comparison.forces_std
     if std is None or not (std > 0.0).all():
         return None
@@ -152,7 +152,7 @@ def z_histogram(comparison: Comparison, *, size: tuple[float, float] = SQUARE) -
     for name, colour in style.species_colours(comparison.symbols.tolist()).items():
         mask = comparison.symbols == name
         z = z_scores(comparison.forces_error[mask], std[mask])
-        # What lies outside is counted in the outermost bins: a heavy tail must not vanish from the picture.
+        # Values outside are counted in the outermost bins, so that a heavy tail stays visible.
         density, _ = np.histogram(np.clip(z, edges[0], edges[-1]), bins=edges)
         height = density / (z.size * np.diff(edges))
         inside = coverage(comparison.forces_error[mask], std[mask], 0.95)
@@ -164,14 +164,14 @@ def z_histogram(comparison: Comparison, *, size: tuple[float, float] = SQUARE) -
     axes.margins(y=0.28)
     axes.autoscale(axis="y")
     axes.set_ylim(0, None)
-    axes.set_xlabel("error / announced standard deviation")
+    axes.set_xlabel("error / predicted standard deviation")
     axes.set_ylabel("density")
     axes.legend(loc="upper left", borderaxespad=0.2)
     return figure
 
 
 def labels_over_time(record: RunRecord, *, width: float) -> Figure:
-    """Labels used, over MD time, with the stages behind."""
+    """Number of labels over MD time; stages are shaded."""
     figure = new_figure(width, 2.7)
     axes = figure.add_subplot()
     end = max(record.time_ps, max((label.time_ps for label in record.labels), default=0.0), 1e-3)
@@ -190,7 +190,7 @@ def labels_over_time(record: RunRecord, *, width: float) -> Figure:
 
 
 def traces(record: RunRecord, *, width: float) -> Figure:
-    """Uncertainty, temperature and energy over MD time, with every call to the reference marked."""
+    """Uncertainty, temperature and energy over MD time; every label request is marked."""
     figure = new_figure(width, 6.0)
     top, middle, bottom = figure.subplots(3, 1, sharex=True)
     trace = record.trace
@@ -229,12 +229,12 @@ def traces(record: RunRecord, *, width: float) -> Figure:
 
 
 def error_over_labels(record: RunRecord, *, size: tuple[float, float] = SQUARE) -> Figure | None:
-    """Force error of every frame before it was trained on, beside what the model announced, over labels."""
+    """Force error of every frame before training and the error predicted for it, over labels."""
     known = [label for label in record.predicted if label.prediction is not None]
     if not known:
         return None
     index = np.array([label.index for label in known])
-    error, announced = [], []
+    error, expected = [], []
     for label in known:
         assert label.prediction is not None
         assert label.labels.forces is not None
@@ -242,15 +242,15 @@ def error_over_labels(record: RunRecord, *, size: tuple[float, float] = SQUARE) 
         if label.prediction.forces_uncertainty is not None and label.noise is not None:
             noise = label.noise.of_forces(label.prediction.forces)
             std = np.hypot(label.prediction.forces_uncertainty, noise[:, None])
-            announced.append(1000.0 * float(std.mean()) * np.sqrt(2.0 / np.pi))
+            expected.append(1000.0 * float(std.mean()) * np.sqrt(2.0 / np.pi))
     figure = new_figure(*size)
     axes = figure.add_subplot()
     axes.plot(index, error, marker="o", markersize=4.5, color=SERIES[0], linewidth=1.2, label="true error, MAE")
-    if len(announced) == len(known):
-        axes.plot(index, announced, color=SERIES[1], linewidth=1.6, linestyle=(0, (4, 2)), label="announced")
+    if len(expected) == len(known):
+        axes.plot(index, expected, color=SERIES[1], linewidth=1.6, linestyle=(0, (4, 2)), label="predicted")
     inferred = [(t.n_labels, 1000.0 * t.noise_forces) for t in record.trainings if t.noise_forces]
     if inferred:
-        axes.step(*zip(*inferred, strict=True), where="post", color=MUTED, linewidth=1.2, label="noise of the labels")
+        axes.step(*zip(*inferred, strict=True), where="post", color=MUTED, linewidth=1.2, label="residual noise")
     axes.set_yscale("log")
     _plain_log(axes, x=False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
@@ -261,7 +261,7 @@ def error_over_labels(record: RunRecord, *, size: tuple[float, float] = SQUARE) 
 
 
 def hyperparameters(record: RunRecord, *, size: tuple[float, float] = SQUARE) -> Figure | None:
-    """Hyperparameters and noises over the number of labels, each divided by its last value."""
+    """Hyperparameters and residual noise over the number of labels, each divided by its last value."""
     trainings = record.trainings
     if not trainings:
         return None
@@ -311,7 +311,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def _cloud(axes: Axes, x: FloatArray, y: FloatArray, colour: str) -> None:
-    """Scatter of any number of points, embedded as a picture; fainter the more there are."""
+    """Scatter plot, embedded as a picture; the more points, the more transparent."""
     alpha = float(np.clip(40.0 / np.sqrt(max(x.size, 1)), 0.28, 0.9))
     axes.scatter(x, y, s=9, color=colour, alpha=alpha, linewidths=0, rasterized=True, zorder=3)
 
@@ -335,7 +335,7 @@ def _diagonal(axes: Axes, values: FloatArray) -> None:
 
 
 def _binned_median(axes: Axes, stds: FloatArray, errors: FloatArray, bins: int = 10) -> None:
-    """Median error over equally filled bins of uncertainty: the trend through the cloud."""
+    """Median error over equally filled bins of uncertainty."""
     if stds.size < 10 * bins:
         return
     order = np.argsort(stds)
@@ -347,7 +347,7 @@ def _binned_median(axes: Axes, stds: FloatArray, errors: FloatArray, bins: int =
 
 
 def _stages(axes: Axes, record: RunRecord, *, named: bool) -> None:
-    """Shade every second stage, and name each by its temperature."""
+    """Shade every second stage, and label each with its temperature."""
     stage = record.trace["stage"].astype(int)
     if not stage.size:
         return
@@ -392,7 +392,7 @@ def _temperature_text(first: float, last: float) -> str:
 
 
 def _threshold_over_time(record: RunRecord, end: float) -> FloatArray:
-    """Steps (ps, meV/A) of the threshold, which follows the noise where it is set as a multiple of it."""
+    """Steps (ps, meV/A) of the threshold, which varies if it is set as a multiple of the residual noise."""
     times = {label.index: label.time_ps for label in record.labels}
     steps = [
         (times.get(request.label, end), 1000.0 * request.threshold)
@@ -420,7 +420,7 @@ def _plain_log(axes: Axes, *, x: bool = True) -> None:
 def _minor(axis: Axis) -> Callable[[float, object], str]:
     def text(value: float, _: object) -> str:
         low, high = axis.get_view_interval()
-        # Less than a decade and a half has too few powers of ten to read a value from.
+        # With less than a decade and a half there are too few powers of ten to read a value.
         leading = round(value / 10 ** np.floor(np.log10(value)))
         return f"{value:g}" if high < 30 * low and leading in (2, 5) else ""
 
@@ -428,7 +428,7 @@ def _minor(axis: Axis) -> Callable[[float, object], str]:
 
 
 def _energy_std(label: LabelRecord) -> float | None:
-    """Standard deviation to expect of the total energy error of a frame, model and noise together, eV."""
+    """Predicted standard deviation of the total energy error of a frame, uncertainty and residual noise, eV."""
     prediction, noise = label.prediction, label.noise
     if prediction is None or prediction.energy_uncertainty is None or noise is None:
         return None

@@ -1,4 +1,4 @@
-"""The figures of a campaign in rounds, one function each: data in, matplotlib figure out; None where there is nothing."""
+"""The figures of a campaign in rounds, one function each: data in, matplotlib figure out; None without data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 REASON_COLOURS = {"uncertainty": ACCENT, "event": SERIES[1], "probe": SERIES[1], "random": SERIES[2], "hot": SERIES[3]}
-"""Colour of a chosen frame by why it was chosen."""
+"""Colour of a selected frame by the reason of its selection."""
 
 
 def learning_curve(records: Sequence[RoundRecord], *, size: tuple[float, float] = SQUARE) -> Figure | None:
@@ -39,14 +39,14 @@ def learning_curve(records: Sequence[RoundRecord], *, size: tuple[float, float] 
             axes.plot(x, y, color=colour, marker="o", markersize=5, markeredgewidth=0, label=name)
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("labels the model was trained on")
+    axes.set_xlabel("number of training labels")
     axes.set_ylabel("mean force error (meV/Å)")
     axes.legend(loc="upper right")
     return figure
 
 
 def coverage_by_round(records: Sequence[RoundRecord], *, size: tuple[float, float] = SQUARE) -> Figure | None:
-    """Coverage of the 68 % and 95 % intervals on the new labels of every round, as announced and with the factor."""
+    """Coverage of the 68 % and 95 % intervals on the new labels of every round, as predicted and rescaled."""
     known = [record for record in records if ALL in record.calibration]
     if not known:
         return None
@@ -66,12 +66,12 @@ def coverage_by_round(records: Sequence[RoundRecord], *, size: tuple[float, floa
     _round_axis(axes)
     axes.set_ylabel("force components inside (%)")
     axes.legend(loc="lower right")
-    note(axes, "filled: as announced\nopen: with the factor of the round before", y=0.12, va="bottom")
+    note(axes, "filled: as predicted\nopen: rescaled by the factor of the previous round", y=0.12, va="bottom")
     return figure
 
 
 def uncertainty_by_round(selections: Sequence[Selection], *, size: tuple[float, float] = SQUARE) -> Figure | None:
-    """Uncertainty of the candidates of every round, where P_U is one half, and what was chosen."""
+    """Uncertainty of the candidates of every round, the value at which P_U is one half, and the selected frames."""
     known = [selection for selection in selections if selection.uncertainty]
     if not known:
         return None
@@ -107,7 +107,7 @@ def uncertainty_by_round(selections: Sequence[Selection], *, size: tuple[float, 
 
 
 def why_chosen(selections: Sequence[Selection], *, size: tuple[float, float] = SQUARE) -> Figure | None:
-    """P_U against P_E of the candidates of all rounds, the chosen ones marked."""
+    """P_U against P_E of the candidates of all rounds; selected frames are marked."""
     known = [selection for selection in selections if selection.statistics is not None and selection.uncertainty]
     if not known:
         return None
@@ -129,13 +129,13 @@ def why_chosen(selections: Sequence[Selection], *, size: tuple[float, float] = S
         axes.plot(x, y, linestyle="", marker="D", markersize=4.5, markeredgewidth=0, color=ACCENT)
     axes.set_xlim(-0.04, 1.04)
     axes.set_ylim(-0.04, 1.04)
-    axes.set_xlabel("$P_U$, of being unusually uncertain")
-    axes.set_ylabel("$P_E$, of being met in your simulation")
+    axes.set_xlabel("$P_U$: unusually uncertain")
+    axes.set_ylabel("$P_E$: energetically accessible")
     return figure
 
 
 def sigma_a_by_round(records: Sequence[RoundRecord], *, size: tuple[float, float] = SQUARE) -> Figure | None:
-    """sigma^A of the walks by temperature, on the model that was walked on."""
+    """sigma^A of the trajectories by temperature, with the model they ran on."""
     temperatures = sorted({value.temperature_K for record in records for value in record.sigma_a})
     if not temperatures:
         return None

@@ -1,4 +1,4 @@
-"""The sections of the report that only a campaign in rounds has."""
+"""The sections of the report for a campaign in rounds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def rounds_sections(record: RunRecord) -> list[Section]:
-    """What the rounds did, in the order in which one asks: did it learn, what did it choose, what is the physics."""
+    """Sections in the order of the page: learning curve, selection, calibration, anharmonicity, events, timing."""
     sections = [_learned(record)]
     if record.selections:
         sections.append(_chose(record))
@@ -23,15 +23,15 @@ def rounds_sections(record: RunRecord) -> list[Section]:
 
 def _learned(record: RunRecord) -> Section:
     return Section(
-        "Did it learn?",
-        "New labels are frames the model was least sure of, predicted before it was trained on them: harder than an "
-        "average frame. Test frames, where given, are never trained on.",
+        "Learning curve",
+        "New labels are frames selected for their high uncertainty, predicted before training: their errors are larger "
+        "than on an average frame. Test frames, if given, are never trained on.",
         draw(
             (
                 "learning-curve",
                 "trepid.report.round_plots",
                 lambda plots: plots.learning_curve(record.rounds),
-                "Mean force error over the labels the model had seen.",
+                "Mean absolute force error over the number of training labels.",
             ),
         ),
         table=_rounds_table(record),
@@ -54,37 +54,37 @@ def _rounds_table(record: RunRecord) -> Table:
                 f"{each.n_failed}" + (f" (+{each.n_corrupted} corrupted)" if each.n_corrupted else ""),
             )
         )
-    head = ("round", "labels", "new", "candidates", "worth a label", "error on new, meV/Å", "on test, meV/Å", "failed")
+    head = ("round", "labels", "new", "candidates", "eligible", "error on new, meV/Å", "on test, meV/Å", "failed")
     return Table(head, tuple(rows))
 
 
 def _chose(record: RunRecord) -> Section:
     reasons = Counter(pick.reason for selection in record.selections for pick in selection.picks)
     told = {
-        "uncertainty": "for their uncertainty",
-        "event": "because of a new class of events",
-        "probe": "as probes of the way to an empty site",
+        "uncertainty": "by uncertainty",
+        "event": "for a new class of events",
+        "probe": "on paths to empty sites (probes)",
         "random": "at random",
-        "hot": "from the hottest walks, evenly",
+        "hot": "evenly from the hottest trajectories",
     }
     counted = ", ".join(f"{n} {told.get(reason, reason)}" for reason, n in sorted(reasons.items()))
     measure = record.settings.get("acquisition", {}).get("measure", "force_max")
     return Section(
-        "What it chose, and why",
-        f"Chosen: {counted or 'nothing'}. The uncertainty of a frame is its {measure}; what is ordinary is what the "
-        "coldest walk on the present model shows.",
+        "Selected configurations",
+        f"Selected: {counted or 'none'}. The uncertainty of a frame is its {measure}; P_U compares it with the coldest "
+        "trajectory of the same round.",
         draw(
             (
                 "uncertainty-by-round",
                 "trepid.report.round_plots",
                 lambda plots: plots.uncertainty_by_round(record.selections),
-                "Every candidate once; the line is where half of the candidates would be chosen, diamonds were chosen.",
+                "One point per candidate; the line marks P_U = 1/2, diamonds are selected frames.",
             ),
             (
                 "why-chosen",
                 "trepid.report.round_plots",
                 lambda plots: plots.why_chosen(record.selections),
-                "Chosen for both: unusual (right) and possible (top). Diamonds were chosen.",
+                "Candidates at the top right are uncertain and energetically accessible. Diamonds are selected frames.",
             ),
         ),
     )
@@ -96,7 +96,7 @@ def _calibrated(record: RunRecord) -> list[Section]:
             "coverage-by-round",
             "trepid.report.round_plots",
             lambda plots: plots.coverage_by_round(record.rounds),
-            "Force components of new labels inside the announced intervals, model and noise together.",
+            "Force components of new labels inside the predicted intervals, from uncertainty and residual noise.",
         )
     )
     if not pictures:
@@ -120,10 +120,10 @@ def _calibrated(record: RunRecord) -> list[Section]:
             )
     head = ("round", "species", "components", "68 %", "95 %", "scale", "factor", "68 % scaled", "95 % scaled")
     text = (
-        "The factor is what the errors of the round before would have multiplied the announced ones with; it has seen none of "
-        "the labels it is judged on."
+        "The factor is the ratio of true to predicted errors in the previous round; it does not depend on the labels it is "
+        "tested on."
     )
-    return [Section("Calibration, round by round", text, pictures, table=Table(head, tuple(rows)))]
+    return [Section("Calibration by round", text, pictures, table=Table(head, tuple(rows)))]
 
 
 def _anharmonic(record: RunRecord) -> list[Section]:
@@ -132,10 +132,10 @@ def _anharmonic(record: RunRecord) -> list[Section]:
             "sigma-a",
             "trepid.report.round_plots",
             lambda plots: plots.sigma_a_by_round(record.rounds),
-            "From the equilibrium part of the walks, on the model that was walked on; bars are one standard deviation.",
+            "From the equilibrium part of the trajectories, with the model they ran on; bars are one standard deviation.",
         )
     )
-    text = "The part of the forces that a harmonic crystal does not explain. It is settled when it stays from round to round."
+    text = "σA: rms of the anharmonic part of the forces over rms of the forces. Converged when it is constant over rounds."
     return [Section("Anharmonicity", text, pictures)] if pictures else []
 
 
@@ -157,8 +157,8 @@ def _events(record: RunRecord) -> list[Section]:
         return []
     head = ("round", "K", "event", "count", "per 100 ps", "")
     text = (
-        "Atoms that left their sites in the walks on the model. Rates carry the central 68 % interval of a Poisson process; "
-        "the first event of a class is labelled on its way."
+        "Events in the trajectories on the model: atoms that left their sites. Rates with the central 68 % interval of a "
+        "Poisson process; the first event of a class is labelled along its path."
     )
     return [Section("Events", text, (), table=Table(head, tuple(rows)))]
 
@@ -167,14 +167,14 @@ def _time(record: RunRecord) -> Section:
     rows = [
         (name, f"{seconds:.1f}", f"{100 * seconds / max(record.seconds_accounted, 1e-12):.0f}")
         for name, seconds in (
-            ("labels, all workers together", record.seconds_labelling),
-            ("walks", record.seconds_walking),
+            ("labels, sum over workers", record.seconds_labelling),
+            ("trajectories", record.seconds_walking),
             ("training", record.seconds_training),
-            ("choosing", record.seconds_selecting),
+            ("selection", record.seconds_selecting),
         )
     ]
     return Section(
-        "Where the time went",
+        "Timing",
         f"{record.time_ps:.3g} ps of molecular dynamics on the model in {max(len(record.rounds) - 1, 0)} rounds.",
         (),
         table=Table(("", "s", "%"), tuple(rows)),

@@ -1,8 +1,8 @@
-"""How the figures look: one palette, one type size, and SVG that follows the light or dark mode of the page.
+"""Style of the figures: one palette, one type size, and SVG that follows the light or dark mode of the page.
 
-Text, axes and grids stay vectors in colours that the page decides: matplotlib draws them in placeholder colours, which
-`to_svg` replaces by CSS variables. Clouds of points are drawn as one embedded picture, so a file stays small however
-many atoms it shows; their colours read on light and dark paper alike and stay apart for colour-blind readers.
+Text, axes and grids are vectors in the colours of the page: matplotlib draws them in placeholder colours, which
+`to_svg` replaces by CSS variables. Scatter plots are embedded as pictures, so that the size of a file is independent of
+the number of atoms; their colours suit light and dark pages and colour-blind readers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RULE = "#010205"
 BAND = "#010206"
 """Placeholder of a barely visible filling: every second stage."""
 ACCENT = "#010207"
-"""Placeholder of the one strong colour: calls to the reference."""
+"""Placeholder of the accent colour: label requests."""
 _PLACEHOLDERS = {INK: "--ink", MUTED: "--muted", RULE: "--rule", BAND: "--band", ACCENT: "--accent"}
 
 SERIES = ("#3d7cc9", "#e08a2e", "#2aa07f", "#c168ad", "#8f7ae0", "#a58a1f", "#4fb0d8", "#d1605e")
@@ -138,7 +138,7 @@ def note(axes: Axes, text: str, *, x: float = 0.03, y: float = 0.97, ha: str = "
 def envelope(x: FloatArray, y: FloatArray, points: int = 1400) -> tuple[FloatArray, FloatArray]:
     """Thin out a long series to about `points` points, keeping the minimum and maximum of every stretch.
 
-    A peak of one step, the very thing an uncertainty trace is looked at for, survives.
+    A peak of one step, which is what matters in an uncertainty trace, is kept.
     """
     n = len(x)
     if n <= points:

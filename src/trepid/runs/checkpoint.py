@@ -1,4 +1,4 @@
-"""The checkpoint of a campaign: where its walker is, and whether it waits for a label."""
+"""The checkpoint of a campaign on the fly: the state of its MD, and the label it waits for."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from trepid.runs.ledger import Reason
 from trepid.data.arrays import load_arrays, save_arrays
-from trepid.dynamics.md import MDState
+from trepid.dynamics.driver import MDState
 from trepid.dynamics.record import RecordLengths
 from trepid.errors import DataError
 from trepid.potentials.base import FloatArray
+from trepid.runs.ledger import Reason
 
 
 @dataclass(frozen=True)
 class Pending:
-    """A label the walker waits for.
+    """A label that the MD waits for.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Pending:
 
 @dataclass(frozen=True)
 class WalkerState:
-    """Everything the loop needs to go on, but for the model and the labels.
+    """Everything a resumed campaign needs, but for the model and the labels.
 
     Attributes
     ----------
@@ -48,17 +48,17 @@ class WalkerState:
     anchor : (n_atoms, 3) array
         Positions of the last trusted frame, A.
     pending : Pending or None
-        The label asked for at this very step.
+        The label requested at this step.
     last_call_step : int
         MD step of the last label.
     careful_until : int
-        Up to this MD step every step is looked at.
+        Up to this MD step every step is checked.
     n_rewinds : int
-        Times MD went back.
+        Restarts of unstable MD.
     rewinds_in_row : int
-        Those without a calm stretch between them.
+        Those without a stable stretch in between.
     calm_after : int
-        MD step from which on the row counts as broken.
+        MD step from which on the next restart counts as the first.
     lengths : RecordLengths
         Of trace and trajectory.
     """

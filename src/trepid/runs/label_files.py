@@ -11,6 +11,7 @@ A number is used once. A label is on disk before anything else is done with it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ import numpy as np
 
 from trepid.data.atomic import remove_stale_temporaries
 from trepid.data.frames import LabelKeys, Labels, bare_copy, labels_of, read_frames, write_frames
+from trepid.evaluation import Comparison, collect
 from trepid.potentials.base import Noise, Prediction
 from trepid.reference.base import LabelError
 from trepid.runs.ledger import Doubt, Reason
@@ -288,6 +290,19 @@ def read_label(path: Path, keys: LabelKeys) -> LabelledFrame:
 def read_labels(directory: Path, keys: LabelKeys) -> list[LabelledFrame]:
     """All labelled frames in a folder, in the order of their numbers, without changing anything."""
     return [read_label(directory / f"label-{number:04d}.extxyz", keys) for number in label_numbers(directory)]
+
+
+def compare_before_training(labels: Sequence[LabelledFrame]) -> Comparison | None:
+    """Predictions made before training beside the labels; None where no frame was predicted."""
+    known = [(label, label.prediction) for label in labels if label.prediction is not None]
+    if not known:
+        return None
+    return collect(
+        [label.atoms for label, _ in known],
+        [label.labels for label, _ in known],
+        [prediction for _, prediction in known],
+        [label.noise for label, _ in known],
+    )
 
 
 def _attach(atoms: Atoms, before: PriorPrediction) -> None:

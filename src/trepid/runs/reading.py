@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from trepid.config import AnyCampaign, RoundsCampaign, load_campaign
 from trepid.data.frames import LabelKeys
 from trepid.dynamics.record import TRACE_COLUMNS
 from trepid.errors import DataError
-from trepid.evaluation import Comparison, collect
+from trepid.evaluation import Comparison
 from trepid.potentials.base import FloatArray
 from trepid.runs.directory import RunPaths
-from trepid.runs.label_files import LabelledFrame, read_labels
+from trepid.runs.label_files import LabelledFrame, compare_before_training, read_labels
 from trepid.runs.ledger import (
     Entry,
     Failure,
@@ -183,19 +183,6 @@ class RunRecord:
     def comparison(self) -> Comparison | None:
         """Predictions made before training beside the labels; None where there is none yet."""
         return compare_before_training(self.labels)
-
-
-def compare_before_training(labels: Sequence[LabelledFrame]) -> Comparison | None:
-    """Predictions made before training beside the labels; None where no frame was predicted."""
-    known = [(label, label.prediction) for label in labels if label.prediction is not None]
-    if not known:
-        return None
-    return collect(
-        [label.atoms for label, _ in known],
-        [label.labels for label, _ in known],
-        [prediction for _, prediction in known],
-        [label.noise for label, _ in known],
-    )
 
 
 def read_run(directory: str | Path, *, keys: LabelKeys = LabelKeys()) -> RunRecord:  # noqa: B008 (frozen)

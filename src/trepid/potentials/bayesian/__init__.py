@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from trepid.potentials.bayesian.force_field import BayesianForceField
-from trepid.potentials.bayesian.kernels import Hyperparameters
+from trepid.potentials.bayesian.terms import Hyperparameters
 
 __all__ = ["BayesianForceField", "Hyperparameters"]

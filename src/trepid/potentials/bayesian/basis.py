@@ -1,74 +1,29 @@
-"""The finite basis of the Bayesian force field: cubic B-splines in distance, Legendre polynomials in angle.
-
-Vocabulary
-----------
-raw coefficient   one number that multiplies one feature; the order is fixed by `Layout`
-feature           the derivative of a label with respect to a raw coefficient
-spline grid       `n` cells between r_min and the cutoff; the n-th spline is centred at r_min + h (n - 1), the three
-                  splines that would reach beyond the cutoff are left out, so value, slope and curvature vanish there
-
-The same definitions stand in native/model.h and native/features.h, which evaluate them.
-"""
+"""The settings of the basis: checked, with the start of the spline grids filled in from the elements."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations_with_replacement
 
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
-from numpy.typing import ArrayLike
 
 from trepid import _native
 from trepid.errors import ConfigError
-from trepid.potentials.base import FloatArray
+from trepid.potentials.bayesian.terms import Layout
+from trepid.potentials.bayesian.terms.base import BasisSettings
 
-# Where the spline grids start, as a fraction of the smallest sum of two covalent radii: closer than any thermal
-# approach, so that the straight continuation below it meets only the repulsive prior.
 GRID_START = 0.6
-# Closest distance of two atoms that is still worth asking the model about, as a fraction of the sum of covalent radii.
+"""Where the spline grids start, as a fraction of the smallest sum of two covalent radii: closer than any thermal approach,
+so that the straight continuation below it meets only the repulsive prior."""
 PLAUSIBLE_CONTACT = 0.8
-
-
-def spline_values(r: ArrayLike, *, r_min: float, cutoff: float, n: int) -> tuple[FloatArray, FloatArray]:
-    """Values and slopes (1/A) of all n splines at distances r (shape (m,), A); two arrays (m, n)."""
-    step = (cutoff - r_min) / n
-    t = (np.asarray(r, dtype=np.float64) - r_min) / step
-    inside = np.maximum(t, 0.0)
-    x = inside[:, None] - (np.arange(n) - 1)
-    outer, inner = np.maximum(2 - np.abs(x), 0), np.maximum(1 - np.abs(x), 0)
-    slope = -np.sign(x) * (outer**2 / 2 - 2 * inner**2)
-    value = (outer**3 - 4 * inner**3) / 6 + (t - inside)[:, None] * slope
-    return value, slope / step
+"""Closest distance of two atoms in a configuration that may occur, as a fraction of the sum of covalent radii."""
 
 
 @dataclass(frozen=True)
-class Basis:
-    """Species, cutoffs and sizes of the basis.
-
-    Attributes
-    ----------
-    species : tuple of str
-        Chemical symbols, sorted by atomic number.
-    pair_cutoff, triplet_cutoff : float
-        A.
-    n_pair, n_radial : int
-        Splines of a pair energy; radial splines of a three-body density.
-    l_max : int
-        Highest Legendre degree, 0 to 8.
-    r_min : float
-        Start of the spline grids, A.
-    """
-
-    species: tuple[str, ...]
-    pair_cutoff: float
-    triplet_cutoff: float
-    n_pair: int
-    n_radial: int
-    l_max: int
-    r_min: float
+class Basis(BasisSettings):
+    """The finite basis of a force field: its settings, and the terms they make."""
 
     @classmethod
     def create(
@@ -120,74 +75,10 @@ class Basis:
 
     @cached_property
     def layout(self) -> Layout:
-        """Where each raw coefficient stands."""
+        """The terms of this basis, with the order of all raw coefficients."""
         return Layout(self)
 
     def plausible_contact(self, a: str, b: str) -> float:
-        """Closest distance of elements a and b that is worth asking about, A."""
+        """Closest distance of elements a and b in a configuration that may occur, A."""
         radii = covalent_radii[[atomic_numbers[a], atomic_numbers[b]]]
         return max(PLAUSIBLE_CONTACT * float(radii.sum()), self.r_min)
-
-
-@dataclass(frozen=True)
-class PairBlock:
-    """Raw coefficients of one pair energy: splines [n_pair] from `start` on."""
-
-    a: int
-    b: int
-    start: int
-    size: int
-
-    @property
-    def columns(self) -> slice:
-        """Where they stand."""
-        return slice(self.start, self.start + self.size)
-
-
-@dataclass(frozen=True)
-class TripletBlock:
-    """Raw coefficients of one triplet energy: [l_max + 1][p]; p over (n, n'), with n <= n' when a == b."""
-
-    centre: int
-    a: int
-    b: int
-    start: int
-    n_products: int
-    n_degrees: int
-
-    @property
-    def columns(self) -> slice:
-        """Where they stand."""
-        return slice(self.start, self.start + self.n_products * self.n_degrees)
-
-    def degree(self, degree: int) -> slice:
-        """Where the coefficients of one Legendre degree stand."""
-        first = self.start + degree * self.n_products
-        return slice(first, first + self.n_products)
-
-    def products(self, n_radial: int) -> tuple[np.ndarray, np.ndarray]:
-        """Radial indices n and n' of every p."""
-        if self.a == self.b:
-            return np.triu_indices(n_radial)
-        n, m = np.divmod(np.arange(n_radial**2), n_radial)
-        return n, m
-
-
-class Layout:
-    """Order of the raw coefficients: offsets per species, pair blocks, triplet blocks."""
-
-    def __init__(self, basis: Basis) -> None:
-        n_species, k = len(basis.species), basis.n_radial
-        self.n_offsets = n_species
-        self.pairs: list[PairBlock] = []
-        self.triplets: list[TripletBlock] = []
-        start = n_species
-        for a, b in combinations_with_replacement(range(n_species), 2):
-            self.pairs.append(PairBlock(a, b, start, basis.n_pair))
-            start += basis.n_pair
-        for centre in range(n_species):
-            for a, b in combinations_with_replacement(range(n_species), 2):
-                block = TripletBlock(centre, a, b, start, k * (k + 1) // 2 if a == b else k * k, basis.l_max + 1)
-                self.triplets.append(block)
-                start = block.columns.stop
-        self.size = start

@@ -1,4 +1,4 @@
-"""Feature rows of a frame's labels, and what is left of the labels for the coefficients to explain."""
+"""Feature rows of the labels of a frame, and the residuals of its labels after the prior mean."""
 
 from __future__ import annotations
 
@@ -43,15 +43,7 @@ class FeatureBuilder:
     def __init__(self, basis: Basis) -> None:
         self.basis = basis
         self.index = SpeciesIndex(basis.species)
-        self._rows = _native.FeatureRows(
-            n_species=len(basis.species),
-            n_pair=basis.n_pair,
-            n_radial=basis.n_radial,
-            l_max=basis.l_max,
-            r_min=basis.r_min,
-            pair_cutoff=basis.pair_cutoff,
-            triplet_cutoff=basis.triplet_cutoff,
-        )
+        self._rows = _native.FeatureRows(**basis.native)
         if self._rows.size != basis.layout.size:
             raise AssertionError("the coefficient layouts of Python and C++ differ")
         empty = make_tables(basis, np.zeros(basis.layout.size), reference_energies=np.zeros(len(basis.species)))
@@ -89,7 +81,7 @@ class FeatureBuilder:
         return np.bincount(self.index(atoms), minlength=len(self.basis.species)).astype(np.float64)
 
     def residual(self, atoms: Atoms, labels: Labels, reference_energies: FloatArray) -> Labels:
-        """Labels without the repulsive prior and the reference energies."""
+        """Residuals of the labels after the prior mean, which is the repulsion and the reference energies."""
         prior = self._repulsion.evaluate(atoms)
         energy = None
         if labels.energy is not None:
@@ -109,12 +101,16 @@ class FeatureBuilder:
         keys: LabelKeys,
         reference_energies: FloatArray,
         noise: Noise,
-        sign: int = 1,
     ) -> None:
-        """Add a labelled frame to the statistics (sign 1), or take it out (sign -1).
+        """Add a labelled frame to the statistics.
 
-        Labels weigh less where forces are large (`Noise.large_force`), so that violent frames, which a sum of pairs and
-        triplets describes least well, do not spoil the rest.
+        Labels weigh less where forces are large (`Noise.large_force`), so that frames with large forces, which a sum of
+        pairs and triplets describes least well, do not impair the fit of the others.
+
+        Raises
+        ------
+        DataError
+            No label, a stress label without a cell, an element that is not in the basis.
         """
         labels = labels_of(atoms, keys)
         if not labels.kinds:
@@ -128,12 +124,12 @@ class FeatureBuilder:
             rows = self.frame_rows(atoms)
             if rest.energy is not None:
                 scale = np.array([worst * np.sqrt(len(atoms))])
-                statistics.kind(LabelKind.ENERGY).add(rows.energy, np.array([rest.energy]), scale, sign=sign)
+                statistics.kind(LabelKind.ENERGY).add(rows.energy, np.array([rest.energy]), scale)
             if rest.stress is not None and rows.stress is not None:
-                statistics.kind(LabelKind.STRESS).add(rows.stress, rest.stress, worst, sign=sign)
+                statistics.kind(LabelKind.STRESS).add(rows.stress, rest.stress, worst)
         if rest.forces is not None:
             for chunk, force_rows in self.force_rows(atoms):
                 statistics.kind(LabelKind.FORCES).add(
-                    force_rows, rest.forces[chunk].ravel(), np.repeat(multiplier[chunk], 3), sign=sign
+                    force_rows, rest.forces[chunk].ravel(), np.repeat(multiplier[chunk], 3)
                 )
-        statistics.n_frames += sign
+        statistics.n_frames += 1

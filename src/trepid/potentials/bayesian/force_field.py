@@ -1,10 +1,10 @@
-"""The Bayesian force field: a Gaussian process of pairs and triplets that lives on splines.
+"""The Bayesian force field: a Gaussian process of pairs and triplets in the weight space of splines.
 
 E = sum_i eps + sum_pairs f2(r_ij) + sum_i sum_jk f3(r_ij, r_ik, theta_jik) + E_prior, with Gaussian-process priors on
-f2 and f3 (`kernels`), represented by spline and Legendre coefficients (`basis`, `prior`). Training keeps sufficient
+f2 and f3 (`kernels`), represented by spline and Legendre coefficients (`splines`, `terms`). Training keeps sufficient
 statistics (`statistics`); mean, uncertainty and evidence follow from them exactly (`posterior`); molecular dynamics
-evaluates tables (`spline_potential`). Kernel and mapping follow the idea of Xie, Vandermause et al., npj Comput. Mater.
-7, 40 (2021), with the map made the model itself.
+evaluates tables (`spline_potential`). The kernels and their representation by splines follow Xie, Vandermause et al., npj
+Comput. Mater. 7, 40 (2021); here the fitted spline coefficients are the model, not an approximation made after the fit.
 """
 
 from __future__ import annotations
@@ -18,28 +18,33 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers
 
 from trepid import _native
 from trepid.acquisition.batch import most_uncertain_atoms
 from trepid.data import LabelKeys, labels_of
-from trepid.errors import ConfigError, DataError, ModelFileError
+from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
-from trepid.potentials.bayesian.kernels import Hyperparameters
 from trepid.potentials.bayesian.live import environment_rows, extend_templates, live_directions
-from trepid.potentials.bayesian.model_file import pack_symmetric, read_model, unpack_symmetric, write_model
+from trepid.potentials.bayesian.model_file import (
+    Training,
+    naming_damage,
+    read_model,
+    training_in_file,
+    write_force_field,
+)
 from trepid.potentials.bayesian.posterior import Posterior, optimize_hyperparameters
-from trepid.potentials.bayesian.spline_potential import SplineCalculator, SplinePotential, Tables, make_tables
-from trepid.potentials.bayesian.statistics import KindStatistics, LabelKind, SufficientStatistics
+from trepid.potentials.bayesian.spline_potential import LiveDirections, SplineCalculator, SplinePotential, make_tables
+from trepid.potentials.bayesian.statistics import SufficientStatistics
+from trepid.potentials.bayesian.terms import Hyperparameters
 
 LIVE_RANK = 16
 DEFAULT_KEYS = LabelKeys()
 
 
 class BayesianForceField(Potential):
-    """Pairs and triplets with exact uncertainty, at the cost of a classical potential.
+    """Force field of pairs and triplets with exact posterior uncertainty, at the cost of a classical potential.
 
     Parameters
     ----------
@@ -112,10 +117,18 @@ class BayesianForceField(Potential):
         self._posterior: Posterior | None = None
         self._mean: SplinePotential | None = None
 
+    def __repr__(self) -> str:
+        b = self.basis
+        state = f"{self.n_frames} frames, noise {self.noise.forces:.3g} eV/A" if self.n_frames else "untrained"
+        return (
+            f"<BayesianForceField of {', '.join(self.species)}: cutoffs {b.pair_cutoff:g} A (pairs), "
+            f"{b.triplet_cutoff:g} A (triplets), {b.layout.size} coefficients, {state}>"
+        )
+
     # ---- learning
 
     def fit(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> BayesianForceField:
-        """Train from nothing: reference energies, statistics, then hyperparameters by maximum evidence.
+        """Train on `frames` alone: reference energies, statistics, then hyperparameters by maximum evidence.
 
         Raises
         ------
@@ -144,7 +157,7 @@ class BayesianForceField(Potential):
         return self
 
     def optimize(self, *, max_iterations: int = 60) -> BayesianForceField:
-        """Maximise the evidence over the hyperparameters, starting from the present ones; the data are not touched."""
+        """Maximise the evidence over the hyperparameters, starting from the present ones; the statistics do not change."""
         self._require_data()
         posterior = optimize_hyperparameters(
             self.basis, self.hyperparameters, self.statistics, max_iterations=max_iterations
@@ -154,7 +167,7 @@ class BayesianForceField(Potential):
         return self
 
     def _statistics_of(self, frames: Sequence[Atoms], reference_energies: FloatArray) -> SufficientStatistics:
-        """Statistics of these frames alone, so that a bad one among them leaves what is known as it was."""
+        """Statistics of these frames alone, so that an error in one of them leaves the model unchanged."""
         statistics = SufficientStatistics(self.basis.layout.size)
         for k, atoms in enumerate(frames):
             with _naming_frame(k):
@@ -272,7 +285,7 @@ class BayesianForceField(Potential):
         """Force features of a frame in the coordinates of the posterior, for `trepid.acquisition.batch`.
 
         R R^T is the posterior (epistemic) covariance of the forces, (eV/A)^2, and R_a R_b^T that between two frames. Rows of
-        different frames belong together only as long as the model does not learn.
+        different frames may be combined only if they come from the same posterior: not across `fit`, `update` or `optimize`.
 
         Parameters
         ----------
@@ -291,7 +304,7 @@ class BayesianForceField(Potential):
             rows = self.posterior.rotated(force_rows).T.reshape(-1, 3, self.posterior.n_directions)
             variances[chunk] = np.einsum("icp,icp->i", rows, rows)
             kept.extend(enumerate(rows, start=chunk.start))
-            if n_atoms is not None:  # what is out already cannot come back
+            if n_atoms is not None:  # atoms dropped in an earlier chunk cannot be among the largest of all
                 best = set(most_uncertain_atoms(variances[: chunk.stop], n_atoms))
                 kept = [(i, r.copy()) for i, r in kept if i in best]
         return np.concatenate([r for _, r in kept])
@@ -305,12 +318,16 @@ class BayesianForceField(Potential):
     ) -> float:
         """One standard deviation (epistemic) of E(atoms) - E(other), eV.
 
-        What both frames share cancels: with `other` the same frame before an event, or with the atoms around it put back, this
-        is the uncertainty of the cost of the event alone, whatever the size of the cell. It is taken from the posterior;
-        `predictions` are of no use here.
+        Contributions that both frames share cancel: with `other` the same frame before an event, or with the atoms around it
+        put back, this is the uncertainty of the energy of the event alone, independent of the size of the cell. It is taken
+        from the posterior; `predictions` are not used.
         """
         difference = self.features.frame_rows(atoms).energy - self.features.frame_rows(other).energy
         return float(self.posterior.standard_deviation(difference)[0])
+
+    def bias_directions(self, reference: Atoms) -> LiveDirections:
+        """The live directions, relative to the energy of `reference`; ConfigError where there are none."""
+        return LiveDirections(self.mean, reference, complete=self._with_exact_uncertainty)
 
     def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE, every: int = 1) -> SplineCalculator:
         """ASE calculator of the model as it is now; `every`: live uncertainty on every n-th configuration only."""
@@ -355,30 +372,14 @@ class BayesianForceField(Potential):
 
     def save(self, path: str | Path) -> None:
         """Write one model file, atomically; by convention its name ends in .trepid."""
-        tables = self.mean.tables
-        tensors = {f"table.{name}": getattr(tables, name) for name in Tables.__dataclass_fields__}
-        b = self.basis
-        tensors["table.numbers"] = np.array([atomic_numbers[s] for s in b.species], dtype=np.int64)
-        tensors["table.sizes"] = np.array([b.n_pair, b.n_radial, b.l_max, tables.rank], dtype=np.int64)
-        tensors["table.grid"] = np.array([b.r_min, b.pair_cutoff, b.triplet_cutoff])
-        tensors["reference_energies"] = self.reference_energies
-        tensors["coefficients"] = self.posterior.mean
-        for k, template in enumerate(self.templates):
-            tensors[f"template.{k}.numbers"] = template.numbers.astype(np.int64)
-            tensors[f"template.{k}.positions"] = template.positions
-            tensors[f"template.{k}.cell"] = template.cell[:]
-            tensors[f"template.{k}.pbc"] = template.pbc
-        settings = self.settings_summary()
-        settings["statistics"] = {}
-        for kind, s in self.statistics.kinds.items():
-            tensors[f"statistics.{kind.value}.gram"] = pack_symmetric(s.gram)
-            tensors[f"statistics.{kind.value}.projection"] = s.projection
-            settings["statistics"][kind.value] = {
-                "squared": s.squared.hex(),
-                "count": s.count,
-                "log_multiplier": s.log_multiplier.hex(),
-            }
-        write_model(path, tensors, settings)
+        training = Training(
+            reference_energies=self.reference_energies,
+            statistics=self.statistics,
+            templates=self.templates,
+            coefficients=self.posterior.mean,
+            tables=self.mean.tables,
+        )
+        write_force_field(path, self.basis, training, self.settings_summary())
 
     @classmethod
     def load(cls, path: str | Path, *, n_threads: int | None = None) -> BayesianForceField:
@@ -390,7 +391,7 @@ class BayesianForceField(Potential):
             Missing, truncated, not a model of trepid, of another version, or inconsistent.
         """
         tensors, settings = read_model(path)
-        try:
+        with naming_damage(path):
             hyper = dict(settings["hyperparameters"])
             model = cls(
                 settings["species"],
@@ -405,32 +406,18 @@ class BayesianForceField(Potential):
                 seed=settings["seed"],
                 n_threads=n_threads,
             )
-            size = model.basis.layout.size
-            model.reference_energies = tensors["reference_energies"]
-            model.statistics = SufficientStatistics(size, n_frames=settings["n_frames"])
-            for name, scalars in settings["statistics"].items():
-                model.statistics.kinds[LabelKind(name)] = KindStatistics(
-                    unpack_symmetric(tensors[f"statistics.{name}.gram"], size),
-                    tensors[f"statistics.{name}.projection"],
-                    float.fromhex(scalars["squared"]),
-                    scalars["count"],
-                    float.fromhex(scalars["log_multiplier"]),
-                )
-            names = sorted({name.rsplit(".", 1)[0] for name in tensors if name.startswith("template.")})
-            parts = ("numbers", "positions", "cell", "pbc")
-            model.templates = [Atoms(**{part: tensors[f"{name}.{part}"] for part in parts}) for name in names]
-            tables = Tables(**{name: tensors[f"table.{name}"] for name in Tables.__dataclass_fields__})
-            if tables.rank != model.live_rank or model.reference_energies.shape != (len(model.species),):
+            training = training_in_file(tensors, settings, size=model.basis.layout.size)
+            if training.tables.rank != model.live_rank or training.reference_energies.shape != (len(model.species),):
                 raise ValueError("its arrays do not have the sizes that its settings name")
-            model._mean = SplinePotential(model.basis, tables, n_threads=n_threads)
-        except (KeyError, ValueError, TypeError, AttributeError, ConfigError) as error:
-            raise ModelFileError(f"{path} is damaged: {error}") from error
+            model.reference_energies, model.statistics = training.reference_energies, training.statistics
+            model.templates = training.templates
+            model._mean = SplinePotential(model.basis, training.tables, n_threads=n_threads)
         return model
 
 
 @contextmanager
 def _naming_frame(k: int) -> Iterator[None]:
-    """Say which frame an error is about."""
+    """Name the frame in the message of an error."""
     try:
         yield
     except DataError as error:

@@ -1,11 +1,11 @@
-"""Live directions: a low-rank root of the posterior covariance, chosen to matter where the model has not been.
+"""Live directions: a low-rank root of the posterior covariance, chosen for configurations outside the training set.
 
-A^-1 ~ G G^T with R columns. Ordered by the training distribution, the leading columns would describe what was seen.
-They are ordered instead by a measure over *environments that an event would make*: training structures, strained and
-rattled, with one atom pushed towards a random place; the measure's rows are the force features of that atom and its
-nearest neighbours. Coherent sums of many triplets are what such an environment changes, which a measure over single
-random pairs and triplets misses (on CuI with a displaced Cu, 16 directions capture 0.93 of the force std this way and
-0.70 that way). Truncation makes the live variance a lower bound of the exact one.
+A^-1 ~ G G^T with R columns. Ordered by the training distribution, the leading columns would describe the training frames.
+They are ordered instead by a measure over *environments as an event creates them*: training structures, strained and
+rattled, with one atom displaced towards a random place; the rows of the measure are the force features of that atom and its
+nearest neighbours. Such an environment changes coherent sums of many triplets, which a measure over single random pairs
+and triplets misses (on CuI with a displaced Cu, 16 directions capture 0.93 of the force standard deviation with
+environments and 0.70 with single pairs and triplets). Truncation makes the live variance a lower bound of the exact one.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from trepid.potentials.bayesian.posterior import Posterior, to_whitened
 SAMPLES = 40
 """Perturbed environments."""
 NEAREST = 8
-"""Neighbours of the pushed atom whose force rows count too."""
+"""Neighbours of the displaced atom whose force rows enter too."""
 PUSH = (0.5, 2.5)
-"""Range of the push, A."""
+"""Range of the displacement of this atom, A."""
 RATTLE = (0.02, 0.3)
 """Range of the standard deviation of the other displacements, A."""
 STRAIN = 0.02
@@ -63,7 +63,7 @@ def environment_rows(
 
 
 def perturbed(basis: Basis, template: Atoms, rng: np.random.Generator) -> tuple[Atoms, NDArray[np.intp]]:
-    """A strained, rattled template with one pushed atom, and that atom with its nearest neighbours."""
+    """A strained, rattled template with one displaced atom, and that atom with its nearest neighbours."""
     atoms = template.copy()
     if atoms.cell.rank > 0:
         atoms.set_cell(atoms.cell[:] * (1 + rng.uniform(-STRAIN, STRAIN)), scale_atoms=True)
@@ -99,7 +99,7 @@ def live_directions(posterior: Posterior, rows: FloatArray, rank: int) -> FloatA
     whitened = to_whitened(rows, posterior.factors).T
     rotated = solve_triangular(posterior.cholesky, whitened, lower=True, check_finite=False)  # (directions, rows)
     gram = rotated.T @ rotated
-    if rank + 1 < len(gram) and gram.any():  # without any neighbour there is nothing to be unsure of
+    if rank + 1 < len(gram) and gram.any():  # without any neighbour all force rows vanish
         start = np.random.default_rng(0).standard_normal(len(gram))
         values, vectors = eigsh(gram, k=rank, which="LA", v0=start)
     else:

@@ -1,7 +1,7 @@
-"""The model file: one safetensors container with everything a Bayesian force field is.
+"""The model file: one safetensors container with the whole state of a Bayesian force field.
 
 A safetensors file is a length, a JSON header and raw little-endian arrays: any language can read it, and a truncated
-one is seen at once. Tensors: the evaluation tables (`table.*`, all that molecular dynamics needs), the coefficients,
+one is detected on opening. Tensors: the evaluation tables (`table.*`, all that molecular dynamics needs), the coefficients,
 and the sufficient statistics (`statistics.KIND.*`, Gram matrices as packed upper triangles) from which the posterior is
 rebuilt. The settings are JSON in the header.
 """
@@ -9,18 +9,25 @@ rebuilt. The settings are JSON in the header.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from trepid.data.atomic import write_bytes_atomic
-from trepid.errors import ModelFileError
+from trepid.errors import ConfigError, ModelFileError
 from trepid.potentials.base import FloatArray
+from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.statistics import KindStatistics, LabelKind, SufficientStatistics
+from trepid.potentials.bayesian.terms import Tables
 
 FORMAT = "trepid-bayesian-force-field"
 VERSION = 1
@@ -65,6 +72,88 @@ def read_model(path: str | Path) -> tuple[Tensors, dict[str, Any]]:
         raise ModelFileError(f"{path} is not a model file of trepid, or it is cut off: {error}") from error
     except (KeyError, AttributeError, json.JSONDecodeError) as error:
         raise ModelFileError(f"{path} is damaged: its settings cannot be read ({error})") from error
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training makes of the data; the settings and hyperparameters stand in the header.
+
+    Attributes
+    ----------
+    reference_energies : (n_species,) array
+        eV per atom.
+    statistics : SufficientStatistics
+        Of all training frames.
+    templates : list of Atoms
+        Training structures behind the live directions, without labels.
+    coefficients : (raw,) array
+        Posterior mean; for other programs, since the posterior is rebuilt from the statistics.
+    tables : Tables
+        Of mean and live directions.
+    """
+
+    reference_energies: FloatArray
+    statistics: SufficientStatistics
+    templates: list[Atoms]
+    coefficients: FloatArray
+    tables: Tables
+
+
+def write_force_field(path: str | Path, basis: Basis, training: Training, settings: Mapping[str, Any]) -> None:
+    """Write a trained force field atomically; the scalars of the statistics are added to `settings`."""
+    tables = training.tables
+    tensors: Tensors = {f"table.{name}": array for name, array in tables.arrays.items()}
+    tensors["table.numbers"] = np.array([atomic_numbers[s] for s in basis.species], dtype=np.int64)
+    tensors["table.sizes"] = np.array([basis.n_pair, basis.n_radial, basis.l_max, tables.rank], dtype=np.int64)
+    tensors["table.grid"] = np.array([basis.r_min, basis.pair_cutoff, basis.triplet_cutoff])
+    tensors["reference_energies"] = training.reference_energies
+    tensors["coefficients"] = training.coefficients
+    for k, template in enumerate(training.templates):
+        tensors[f"template.{k}.numbers"] = template.numbers.astype(np.int64)
+        tensors[f"template.{k}.positions"] = template.positions
+        tensors[f"template.{k}.cell"] = template.cell[:]
+        tensors[f"template.{k}.pbc"] = template.pbc
+    scalars: dict[str, dict[str, Any]] = {}
+    for kind, s in training.statistics.kinds.items():
+        tensors[f"statistics.{kind.value}.gram"] = pack_symmetric(s.gram)
+        tensors[f"statistics.{kind.value}.projection"] = s.projection
+        scalars[kind.value] = {
+            "squared": s.squared.hex(),
+            "count": s.count,
+            "log_multiplier": s.log_multiplier.hex(),
+        }
+    write_model(path, tensors, {**settings, "statistics": scalars})
+
+
+def training_in_file(tensors: Tensors, settings: Mapping[str, Any], *, size: int) -> Training:
+    """What `write_force_field` wrote, for `size` raw coefficients; use it inside `naming_damage`."""
+    statistics = SufficientStatistics(size, n_frames=settings["n_frames"])
+    for name, scalars in settings["statistics"].items():
+        statistics.kinds[LabelKind(name)] = KindStatistics(
+            unpack_symmetric(tensors[f"statistics.{name}.gram"], size),
+            tensors[f"statistics.{name}.projection"],
+            float.fromhex(scalars["squared"]),
+            scalars["count"],
+            float.fromhex(scalars["log_multiplier"]),
+        )
+    names = sorted({name.rsplit(".", 1)[0] for name in tensors if name.startswith("template.")})
+    parts = ("numbers", "positions", "cell", "pbc")
+    return Training(
+        reference_energies=tensors["reference_energies"],
+        statistics=statistics,
+        templates=[Atoms(**{part: tensors[f"{name}.{part}"] for part in parts}) for name in names],
+        coefficients=tensors["coefficients"],
+        tables=Tables(**{f.name: tensors[f"table.{f.name}"] for f in fields(Tables)}),
+    )
+
+
+@contextmanager
+def naming_damage(path: str | Path) -> Iterator[None]:
+    """Turn what goes wrong with the contents of a model file into a ModelFileError that names the file."""
+    try:
+        yield
+    except (KeyError, ValueError, TypeError, AttributeError, ConfigError) as error:
+        raise ModelFileError(f"{path} is damaged: {error}") from error
 
 
 def pack_symmetric(matrix: FloatArray) -> FloatArray:

@@ -14,11 +14,11 @@ from trepid.errors import DataError
 SKIN = 0.5
 """Default skin, A."""
 CLOSEST = 1e-3
-"""Atoms closer than this, A, are the same atom twice: no bond has a direction there."""
+"""Distance, A, below which two atoms coincide: their bond has no defined direction."""
 
 
 class SkinNeighbors:
-    """Neighbours of one system that moves: the list is built anew only when an atom may have crossed the skin.
+    """Neighbour list of one moving system, rebuilt only when an atom may have crossed the skin.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class SkinNeighbors:
         self._identity: tuple[bytes, bytes] | None = None
 
     def reset(self) -> None:
-        """Forget the list: the next call builds it from the positions alone, whatever came before."""
+        """Discard the list: the next call builds it from the positions alone, independent of earlier calls."""
         self._list = None
 
     def update(self, atoms: Atoms, species: NDArray[np.int32]) -> _native.Neighbours:

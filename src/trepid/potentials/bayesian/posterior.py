@@ -15,33 +15,53 @@ With the prior factor U (C = U U^T), G = sum_kind G_kind / noise_kind^2 and b li
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_solve, cholesky, lapack, solve_triangular
 from scipy.optimize import minimize
 
-from trepid.errors import NumericsError
+from trepid.errors import ConfigError, NumericsError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
-from trepid.potentials.bayesian.kernels import Hyperparameters
-from trepid.potentials.bayesian.prior import Factor, PriorGradient, gradient_blocks, prior_factors
 from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics
+from trepid.potentials.bayesian.terms import TERMS, Hyperparameters
+from trepid.potentials.bayesian.terms.base import Factor, Parameter
+
+NOISES = (
+    Parameter("noise_energy", 1e-5, 1.0),
+    Parameter("noise_forces", 1e-4, 5.0),
+    Parameter("noise_stress", 1e-6, 0.1),
+)
+"""The noises of `Hyperparameters.noise` as they are named in gradients and bounds."""
 
 
-@dataclass(frozen=True)
 class Bounds:
-    """Range (low, high) in which each hyperparameter is searched; units as in `Hyperparameters`."""
+    """Range (low, high) in which each hyperparameter is searched, in its unit.
 
-    pair_amplitude: tuple[float, float] = (1e-2, 1e3)
-    pair_length: tuple[float, float] = (0.25, 4.0)
-    triplet_amplitude: tuple[float, float] = (1e-3, 1e2)
-    triplet_length: tuple[float, float] = (0.4, 4.0)
-    angular_length: tuple[float, float] = (0.3, 3.0)
-    noise_energy: tuple[float, float] = (1e-5, 1.0)
-    noise_forces: tuple[float, float] = (1e-4, 5.0)
-    noise_stress: tuple[float, float] = (1e-6, 0.1)
+    Parameters
+    ----------
+    **ranges : (float, float)
+        Ranges other than those of the terms and of `NOISES`, by the name of the hyperparameter.
+
+    Raises
+    ------
+    ConfigError
+        A name of no hyperparameter that is found by maximum evidence.
+    """
+
+    def __init__(self, **ranges: tuple[float, float]) -> None:
+        parameters = [*(parameter for term in TERMS for parameter in term.parameters), *NOISES]
+        self._ranges = {parameter.name: (parameter.low, parameter.high) for parameter in parameters}
+        for name in ranges:
+            if name not in self._ranges:
+                raise ConfigError(f"{name!r} is no hyperparameter of the search: {', '.join(self._ranges)}")
+        self._ranges |= ranges
+
+    def of(self, name: str) -> tuple[float, float]:
+        """Range of one hyperparameter."""
+        return self._ranges[name]
 
 
 def to_whitened(rows: FloatArray, factors: list[Factor]) -> FloatArray:
@@ -78,12 +98,14 @@ class Posterior:
 
     def __init__(self, basis: Basis, hyper: Hyperparameters, statistics: SufficientStatistics) -> None:
         self.basis, self.hyper, self.statistics = basis, hyper, statistics
-        self.factors = prior_factors(basis, hyper)
+        self.factors = basis.layout.prior_factors(hyper)
         size = basis.layout.size
         self._gram = np.zeros((size, size))
         self._projection = np.zeros(size)
         evidence = 0.0
-        for kind, s in sorted(statistics.kinds.items()):  # the sum must not depend on which kind was seen first
+        for kind, s in sorted(
+            statistics.kinds.items()
+        ):  # the sum must not depend on the order in which kinds were added
             precision = kind.noise(hyper.noise) ** -2
             self._gram += precision * s.gram
             self._projection += precision * s.projection
@@ -108,9 +130,15 @@ class Posterior:
         self.mean = from_whitened(whitened, self.factors, size)
         self.log_evidence = float(evidence + 0.5 * projected @ whitened - np.log(np.diagonal(self.cholesky)).sum())
 
+    def __repr__(self) -> str:
+        return (
+            f"<Posterior of {len(self.mean)} coefficients in {self.n_directions} directions from "
+            f"{self.statistics.n_frames} frames: log evidence {self.log_evidence:.1f}>"
+        )
+
     @property
     def n_directions(self) -> int:
-        """Directions of coefficient space with a prior variance worth keeping."""
+        """Directions of coefficient space that the prior factors keep."""
         return len(self.cholesky)
 
     def standard_deviation(self, rows: FloatArray) -> FloatArray:
@@ -152,11 +180,11 @@ class Posterior:
         hyper, mean = self.hyper, self.mean
         residual = self._projection - self._gram @ mean
         rotated = solve_triangular(self.cholesky, self._half.T, lower=True, check_finite=False)  # L^-1 U^T G
-        blocks = {}
-        for columns in gradient_blocks(self.basis):
+        blocks = []
+        for columns in self.basis.layout.gradient_blocks():
             v, r = residual[columns], rotated[:, columns]
-            blocks[columns.start, columns.stop] = 0.5 * (np.outer(v, v) - self._gram[columns, columns] + r.T @ r)
-        gradient = PriorGradient(self.basis, hyper).contract(blocks)
+            blocks.append(0.5 * (np.outer(v, v) - self._gram[columns, columns] + r.T @ r))
+        gradient = self.basis.layout.evidence_slopes(hyper, blocks)
         covariance = self._raw_covariance()
         for kind, s in self.statistics.kinds.items():
             precision = kind.noise(hyper.noise) ** -2
@@ -177,13 +205,19 @@ def optimize_hyperparameters(
 ) -> Posterior:
     """Maximise the evidence over amplitudes, length scales and noises, from `start`; gives the best posterior.
 
-    The data are not touched: each evaluation costs a few products of matrices of the number of coefficients.
+    L-BFGS-B in the logarithms of the hyperparameters. Only the statistics are used: an evaluation costs a few products of
+    matrices of the size of the coefficients, independent of the number of frames. Noises of kinds without labels stay.
+
+    Raises
+    ------
+    NumericsError
+        No hyperparameters in the allowed range give a finite evidence.
     """
     limits = bounds or Bounds()
     seen = [kind for kind in LabelKind if kind in statistics.kinds and statistics.kinds[kind].count > 0]
-    names = ["pair_amplitude", "pair_length", "triplet_amplitude", "triplet_length", "angular_length"]
+    names = [parameter.name for term in TERMS for parameter in term.parameters]
     names += [f"noise_{kind.value}" for kind in seen]
-    box = np.log([getattr(limits, name) for name in names])
+    box = np.log([limits.of(name) for name in names])
     total = sum(statistics.kinds[kind].count for kind in seen)
     best: list[Posterior] = []
 
@@ -191,7 +225,7 @@ def optimize_hyperparameters(
         try:
             posterior = Posterior(basis, _with(start, names, np.exp(x)), statistics)
             gradient = posterior.log_evidence_gradient()
-        except NumericsError:  # the line search went where numbers end; a worse value sends it back
+        except NumericsError:  # out of floating-point range; a worse value shortens the step of the line search
             return 1e6, np.zeros(len(x))
         if not best or posterior.log_evidence > best[0].log_evidence:
             best[:] = [posterior]

@@ -1,13 +1,13 @@
-"""A set of coefficients, ready to be evaluated: energy, forces and stress at the speed of the C++ core.
+"""A potential with one set of coefficients: energy, forces and stress, evaluated by the C++ core.
 
-This is what a Bayesian force field predicts with, what a posterior sample is, and what runs inside a molecular dynamics
-step.
+The posterior mean of a Bayesian force field and each of its posterior samples are such potentials; molecular dynamics
+evaluates them at every step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from ase import Atoms
@@ -16,76 +16,21 @@ from numpy.typing import NDArray
 
 from trepid import _native
 from trepid.errors import ConfigError, DataError
-from trepid.potentials.base import FloatArray, Prediction, Uncertainty
+from trepid.potentials.base import Directions, FloatArray, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.neighbors import SKIN, SkinNeighbors
+from trepid.potentials.bayesian.terms import Tables
 from trepid.potentials.bayesian.zbl import COULOMB, SCREENING_EXPONENT, SCREENING_LENGTH, zbl_range
 from trepid.potentials.calculator import PotentialCalculator
-
-
-@dataclass(frozen=True)
-class Tables:
-    """Coefficients in the layout of native/model.h.
-
-    Attributes
-    ----------
-    offset : (n_species,) array
-        Energy per atom of each species, eV.
-    pair : (n_species, n_species, n_pair + 3) array
-        Spline coefficients of the pair energies, eV; the last three are zero.
-    triplet : (n_species, l_max + 1, n_channels, n_channels) array
-        C_l, eV; symmetric over channels (species, n), n padded with zeros.
-    zbl : (n_species, n_species, 4) array
-        Prefactor (eV A), inverse screening length (1/A), inner and outer radius (A) of the repulsion.
-    pair_live, triplet_live : float32 arrays
-        The same for the live directions, which are the last axis.
-    """
-
-    offset: FloatArray
-    pair: FloatArray
-    triplet: FloatArray
-    zbl: FloatArray
-    pair_live: NDArray[np.float32]
-    triplet_live: NDArray[np.float32]
-
-    @property
-    def rank(self) -> int:
-        """Number of live directions."""
-        return int(self.pair_live.shape[-1])
-
-
-def expand(basis: Basis, coefficients: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Raw coefficients (raw, ...) as full offset, pair and triplet tables; trailing axes are carried along."""
-    layout, n_species, k = basis.layout, len(basis.species), basis.n_radial
-    padded = -(-k // _native.channel_block) * _native.channel_block
-    extra = coefficients.shape[1:]
-    pair = np.zeros((n_species, n_species, basis.n_pair + 3, *extra))
-    for p in layout.pairs:
-        pair[p.a, p.b, : basis.n_pair] = pair[p.b, p.a, : basis.n_pair] = coefficients[p.columns]
-    triplet = np.zeros((n_species, basis.l_max + 1, n_species * padded, n_species * padded, *extra))
-    for t in layout.triplets:
-        n, m = t.products(k)
-        values = coefficients[t.columns].reshape(t.n_degrees, t.n_products, *extra)
-        triplet[t.centre][:, t.a * padded + n, t.b * padded + m] = values
-        triplet[t.centre][:, t.b * padded + m, t.a * padded + n] = values
-    return coefficients[: layout.n_offsets].copy(), pair, triplet
 
 
 def make_tables(
     basis: Basis, coefficients: FloatArray, *, reference_energies: FloatArray, live: FloatArray | None = None
 ) -> Tables:
     """Tables of a coefficient vector (raw,) with live directions (raw, rank)."""
-    offset, pair, triplet = expand(basis, coefficients)
     directions = np.zeros((basis.layout.size, 0)) if live is None else live
-    _, pair_live, triplet_live = expand(basis, directions)
-    return Tables(
-        offset=offset + reference_energies,
-        pair=pair,
-        triplet=triplet,
-        zbl=zbl_table(basis),
-        pair_live=pair_live.astype(np.float32),
-        triplet_live=triplet_live.astype(np.float32),
-    )
+    tables = basis.layout.tables(coefficients, directions, zbl=zbl_table(basis))
+    return replace(tables, offset=tables.offset + reference_energies)
 
 
 def zbl_table(basis: Basis) -> FloatArray:
@@ -114,7 +59,7 @@ class SpeciesIndex:
         Raises
         ------
         DataError
-            No atoms, or an element the model does not know.
+            No atoms, or an element that is not among the species of the model.
         """
         if len(atoms) == 0:
             raise DataError("the structure has no atoms")
@@ -128,7 +73,7 @@ class SpeciesIndex:
 
 
 class SplinePotential:
-    """Mean-only potential from tables; several can share a basis.
+    """Potential of one set of coefficients, given as tables; several can share a basis.
 
     Parameters
     ----------
@@ -141,25 +86,17 @@ class SplinePotential:
         self.species = basis.species
         self.index = SpeciesIndex(basis.species)
         self.n_threads = n_threads or _native.max_threads()
-        self._evaluator = _native.Evaluator(
-            n_species=len(basis.species),
-            n_pair=basis.n_pair,
-            n_radial=basis.n_radial,
-            l_max=basis.l_max,
-            rank=tables.rank,
-            r_min=basis.r_min,
-            pair_cutoff=basis.pair_cutoff,
-            triplet_cutoff=basis.triplet_cutoff,
-            offset=tables.offset,
-            pair=tables.pair,
-            triplet=tables.triplet,
-            zbl=tables.zbl,
-            pair_live=tables.pair_live,
-            triplet_live=tables.triplet_live,
+        self._evaluator = _native.Evaluator(**basis.native, rank=tables.rank, **tables.arrays)
+
+    def __repr__(self) -> str:
+        b = self.basis
+        return (
+            f"<SplinePotential of {', '.join(self.species)}: cutoffs {b.pair_cutoff:g} A (pairs), "
+            f"{b.triplet_cutoff:g} A (triplets), {self.tables.rank} live directions>"
         )
 
     def neighbors(self, *, skin: float = 0.0) -> SkinNeighbors:
-        """A neighbour list that suits this potential."""
+        """A neighbour list with the cutoff of this potential."""
         return SkinNeighbors(self.basis.cutoff, skin=skin)
 
     def evaluate(self, atoms: Atoms, neighbors: SkinNeighbors | None = None, *, live: bool = False) -> Prediction:
@@ -180,7 +117,7 @@ class SplinePotential:
         """Predict one frame; a single set of coefficients offers at most the live uncertainty."""
         level = Uncertainty(uncertainty)
         if level is Uncertainty.EXACT:
-            raise ConfigError("a single set of coefficients has no exact uncertainty; ask the BayesianForceField")
+            raise ConfigError("a single set of coefficients has no exact uncertainty; use the BayesianForceField")
         return self.evaluate(atoms, live=level is Uncertainty.LIVE)
 
     def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.NONE, every: int = 1) -> SplineCalculator:
@@ -215,3 +152,55 @@ class SplineCalculator(PotentialCalculator):
 
         super().__init__(predict, reset=neighbors.reset, every=every)
         self.neighbors = neighbors
+
+
+class LiveDirections:
+    """The live directions of a force field as potentials of their own: directions in which its energy may be wrong.
+
+    Parameters
+    ----------
+    mean : SplinePotential
+        With live directions.
+    reference : Atoms
+        Frame whose energy is taken as certain; same atoms in the same order as those evaluated.
+    complete : callable
+        Adds the exact uncertainty to a prediction.
+
+    Raises
+    ------
+    ConfigError
+        There are no live directions.
+    """
+
+    def __init__(
+        self, mean: SplinePotential, reference: Atoms, *, complete: Callable[[Atoms, Prediction], Prediction]
+    ) -> None:
+        if mean.tables.rank == 0:
+            raise ConfigError("live_rank of the model is 0: a bias towards its uncertainty needs live directions")
+        layout = mean.basis.layout
+        self._mean, self._complete = mean, complete
+        self._directions = [
+            SplinePotential(mean.basis, layout.direction(mean.tables, r), n_threads=mean.n_threads)
+            for r in range(mean.tables.rank)
+        ]
+        self._neighbors = mean.neighbors(skin=SKIN)
+        self._numbers = reference.numbers.copy()
+        self._reference = np.array([d.evaluate(reference).energy for d in self._directions])
+
+    def at(self, atoms: Atoms, *, uncertainty: Uncertainty = Uncertainty.NONE) -> Directions:
+        """Directions of one frame, their energies relative to the reference frame.
+
+        Raises
+        ------
+        DataError
+            Other atoms than those of the reference frame.
+        """
+        if not np.array_equal(atoms.numbers, self._numbers):
+            raise DataError("the biased trajectory has other atoms than its reference frame")
+        mean = self._mean.evaluate(atoms, self._neighbors, live=uncertainty is Uncertainty.LIVE)
+        along = [d.evaluate(atoms, self._neighbors) for d in self._directions]
+        return Directions(
+            self._complete(atoms, mean) if uncertainty is Uncertainty.EXACT else mean,
+            np.array([p.energy for p in along]) - self._reference,
+            np.array([p.forces for p in along]),
+        )

@@ -2,7 +2,7 @@ r"""Sufficient statistics: all that training keeps of the data.
 
 For labels y with feature rows phi and noise sigma, the posterior and the evidence depend on the data only through
 G = sum phi^T phi, b = sum phi^T y, sum y^2 and the count, per label kind. They add up over frames, processes and
-machines, and a frame can be taken out again. Their size does not grow with the number of frames.
+machines. Their size does not grow with the number of frames.
 
 A label can carry a noise multiplier m (its noise is m sigma): row and label are divided by m, and sum log m is kept for
 the evidence.
@@ -19,7 +19,7 @@ from trepid.potentials.base import FloatArray, Noise
 
 
 class LabelKind(str, Enum):
-    """What a label is a value of."""
+    """Kind of a label: the quantity that it is a value of."""
 
     ENERGY = "energy"
     FORCES = "forces"
@@ -54,22 +54,23 @@ class KindStatistics:
     count: int = 0
     log_multiplier: float = 0.0
 
+    def __repr__(self) -> str:
+        return f"<KindStatistics of {self.count} labels for {len(self.projection)} coefficients>"
+
     @classmethod
     def empty(cls, size: int) -> KindStatistics:
         """Statistics of no label for `size` raw coefficients."""
         return cls(np.zeros((size, size)), np.zeros(size))
 
-    def add(
-        self, rows: FloatArray, labels: FloatArray, multipliers: FloatArray | float = 1.0, *, sign: int = 1
-    ) -> None:
-        """Add (sign 1) or take out (sign -1) labels (m,) with feature rows (m, size) and noise multipliers (m,)."""
+    def add(self, rows: FloatArray, labels: FloatArray, multipliers: FloatArray | float = 1.0) -> None:
+        """Add labels (m,) with feature rows (m, size) and noise multipliers (m,)."""
         scale = np.broadcast_to(np.asarray(multipliers, dtype=np.float64), labels.shape)
         weighted, target = rows / scale[:, None], labels / scale
-        self.gram += sign * (weighted.T @ weighted)
-        self.projection += sign * (weighted.T @ target)
-        self.squared += sign * float(target @ target)
-        self.count += sign * len(labels)
-        self.log_multiplier += sign * float(np.log(scale).sum())
+        self.gram += weighted.T @ weighted
+        self.projection += weighted.T @ target
+        self.squared += float(target @ target)
+        self.count += len(labels)
+        self.log_multiplier += float(np.log(scale).sum())
 
     def merge(self, other: KindStatistics) -> None:
         """Add the statistics of other labels."""
@@ -88,8 +89,12 @@ class SufficientStatistics:
     n_frames: int = 0
     kinds: dict[LabelKind, KindStatistics] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{s.count} {kind.value}" for kind, s in sorted(self.kinds.items()) if s.count)
+        return f"<SufficientStatistics of {self.n_frames} frames for {self.size} coefficients: {counts or 'no'} labels>"
+
     def kind(self, kind: LabelKind) -> KindStatistics:
-        """Statistics of a kind, empty when it was never seen."""
+        """Statistics of a kind, empty where no label of this kind was added."""
         if kind not in self.kinds:
             self.kinds[kind] = KindStatistics.empty(self.size)
         return self.kinds[kind]

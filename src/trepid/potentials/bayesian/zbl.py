@@ -5,9 +5,9 @@ r"""The fixed short-range repulsion E_prior: the universal screened nuclear repu
     V(r) = \frac{e^2}{4 \pi \epsilon_0} \frac{Z_i Z_j}{r}\, \phi(r / a)\, S(r), \qquad
     a = \frac{0.46850\,\mathrm{Å}}{Z_i^{0.23} + Z_j^{0.23}}
 
-It keeps atoms apart at distances no training frame reaches. The switch S falls from one to zero between `r_inner` and
-`r_outer` with value, slope and curvature continuous, well inside the shortest bonds, so that the Gaussian process alone
-describes everything there is data for.
+It keeps atoms apart at distances that no training frame reaches. The switch S falls from one to zero between `r_inner`
+and `r_outer` with value, slope and curvature continuous, well inside the shortest bonds, so that the Gaussian process
+alone describes the range of distances in the training frames.
 
 J. F. Ziegler, J. P. Biersack, U. Littmark, The Stopping and Range of Ions in Solids, Pergamon (1985).
 """

@@ -1,4 +1,4 @@
-r"""The kernels of `kernels` with their derivatives, as the exact GP needs them.
+r"""The kernels of `trepid.potentials.bayesian.kernels` with their derivatives, as the exact GP needs them.
 
 A *jet* of a one-dimensional kernel k(x, x') holds k, dk/dx', dk/dx and d2k/dx dx' between two sets of points, as an
 array of shape (2, 2, n, m): the first index is the order of the derivative in x, the second the order in x'.
@@ -23,7 +23,8 @@ from numpy.typing import ArrayLike
 from scipy.special import i0e, i1e
 
 from trepid.potentials.base import FloatArray
-from trepid.potentials.bayesian.kernels import Hyperparameters, envelope, envelope_derivative
+from trepid.potentials.bayesian.kernels import envelope, envelope_derivative
+from trepid.potentials.bayesian.terms import Hyperparameters
 
 
 def radial_jet(r: ArrayLike, other: ArrayLike, *, length: float, cutoff: float) -> FloatArray:

@@ -1,13 +1,13 @@
-"""Probes of a round: one atom on its way to a neighbouring empty site, asked of the model before any walk goes there.
+"""Probes of a round: images on the path of an atom to a neighbouring empty site, before any walk visits it.
 
-Walks on a model find what that model makes likely. Where it overlooks an event, they never will, and its force uncertainty along
-the walks says nothing about the barrier. So every kind of site is probed: one atom is moved step by step towards an empty site
-of each kind around it, the rest relaxed on the model, and the least certain image of each path is labelled, as long as the
-model is less sure of it than its labels are noisy, and as long as the event could happen within the horizon.
+Walks on a model sample what that model makes probable. They miss an event that it overlooks, and the force uncertainty
+along the walks does not contain the barrier. So every kind of site is probed: one atom is moved step by step towards an
+empty site of each kind around it, the rest is relaxed with the model, and the image of largest uncertainty on each path is
+labelled, if that uncertainty exceeds the noise and the event is possible within the horizon.
 
 Vocabulary
 ----------
-path     from an atom's site to the nearest empty site of one kind; one atom stands for all of its species and kind of site
+path     from an atom's site to the nearest empty site of one kind; one atom represents all of its species and kind of site
 image    a frame on it: the atom held in its place, and one atom far away, everything else relaxed
 cost     the highest energy above the crystal's on the way to an image, each less its uncertainty
 """
@@ -22,12 +22,12 @@ import numpy as np
 from ase.constraints import FixAtoms
 
 from trepid.acquisition.viability import Horizon
-from trepid.runs.ledger import Reason
-from trepid.campaign.round_events import find_sites
+from trepid.campaign.events import find_sites
 from trepid.campaign.selection import EventFrame
 from trepid.events.paths import neighbouring_sites, quench, site_path
 from trepid.events.sites import Sites
 from trepid.potentials.base import Potential, Uncertainty
+from trepid.runs.ledger import Reason
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -37,14 +37,14 @@ N_IMAGES = 9
 FARTHEST = 1.6
 """Empty sites up to this times the distance of the nearest are probed."""
 RELAX_FORCE_EV_PER_A, RELAX_STEPS = 0.05, 60
-"""An image needs no perfect relaxation: it is to be labelled, not to be a barrier."""
+"""Loose convergence: an image is to be labelled, it need not be on the minimum-energy path."""
 NO_WALKER = -1
-"""Walker of a frame that no walk has seen."""
+"""Walker of a frame that comes from no walk."""
 
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """An image of a path, as the model sees it.
+    """An image of a path, relaxed with the model.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ def probe_frames(
     floor_eV_per_A: float,
     max_force_eV_per_A: float,
 ) -> list[EventFrame]:
-    """The images worth a label, the least certain first.
+    """The images to be labelled, those of largest uncertainty first.
 
     Parameters
     ----------
@@ -111,10 +111,11 @@ def probe_frames(
             step=0,
             time_fs=0.0,
             temperature_K=temperature,
+            event_class=probe.path,
             note=f"{probe.path} | image {probe.place} of {N_IMAGES - 1}",
             reason=Reason.PROBE,
         )
-        for probe in _least_certain(probes, n)
+        for probe in _most_uncertain(probes, n)
     ]
 
 
@@ -143,7 +144,7 @@ def _paths(crystal: Atoms, sites: Sites) -> list[tuple[str, int, np.ndarray]]:
 def _images(
     potential: Potential, crystal: Atoms, name: str, atom: int, target: np.ndarray, *, max_force_eV_per_A: float
 ) -> list[Probe]:
-    """Images of a path, relaxed on the model one after the other; the path ends where the model does."""
+    """Images of a path, relaxed with the model one after the other; the path ends at a force that is too large."""
     calculator = potential.calculator(uncertainty=Uncertainty.NONE)
     far = int(np.argmax(crystal.get_distances(atom, range(len(crystal)), mic=bool(crystal.pbc.any()))))
     ideal = site_path(crystal, atom, target, N_IMAGES)
@@ -176,8 +177,8 @@ def _images(
     return probes
 
 
-def _least_certain(probes: Sequence[Probe], n: int) -> list[Probe]:
-    """Up to n probes: the least certain of every path first, then others that are not their neighbours."""
+def _most_uncertain(probes: Sequence[Probe], n: int) -> list[Probe]:
+    """Up to n probes: that of largest uncertainty on every path first, then others that are not their neighbours."""
     ranked = sorted(probes, key=lambda probe: -probe.uncertainty)
     chosen: list[Probe] = []
     for again in (False, True):

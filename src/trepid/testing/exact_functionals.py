@@ -395,7 +395,7 @@ def contract(left: Functionals, right: Functionals, kernel: Kernel) -> FloatArra
     result = np.zeros((left.n_rows, right.n_rows))
     for block in left.blocks.keys() & right.blocks.keys():
         for n, a in enumerate(left.blocks[block]):
-            # A set with itself: half of the chunk pairs say it all.
+            # A set with itself: half of the chunk pairs determine the other half.
             partners = right.blocks[block][n:] if left is right else right.blocks[block]
             for b in partners:
                 half = a.jacobian @ kernel(block, a.coordinates, b.coordinates)

@@ -1,4 +1,4 @@
-"""The frames a campaign in rounds starts from: displaced crystals, a harmonic sample, or frames of the user's."""
+"""The initial frames of a campaign: displaced and strained crystals, a harmonic sample, or frames of the user."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase.build import make_supercell
 
-from trepid.campaign.initial import initial_frames
-from trepid.campaign.labels import bare_copy
 from trepid.config import DisplacedStart, FramesStart, HarmonicStart, RoundsCampaign
-from trepid.data.frames import LabelKeys, Labels, labels_of, read_frames, read_structure
+from trepid.data.frames import LabelKeys, Labels, bare_copy, labels_of, read_frames, read_structure
 from trepid.errors import ConfigError, DataError
 from trepid.reference.base import Reference
 
@@ -24,22 +23,75 @@ if TYPE_CHECKING:
 
     from trepid.anharmonicity.force_source import ForceSource
     from trepid.anharmonicity.harmonic import HarmonicReference
+    from trepid.config import StructureSettings
+
+
+def build_crystal(structure: StructureSettings) -> Atoms:
+    """Read the structure and repeat it, without calculator, constraints and other data of the file.
+
+    Raises
+    ------
+    DataError
+        The file is unreadable or holds no structure.
+    """
+    atoms = bare_copy(read_structure(structure.file))
+    supercell = np.array(structure.supercell)
+    if supercell.ndim == 2:
+        return make_supercell(atoms, supercell)
+    return atoms.repeat(structure.supercell)
+
+
+def initial_frames(crystal: Atoms, n: int, *, displacement_A: float, strain: float, seed: int) -> list[Atoms]:
+    """Displaced copies of a crystal, every second one strained too; the same seed gives the same frames.
+
+    Parameters
+    ----------
+    crystal : Atoms
+        Not changed.
+    n : int
+        Number of frames.
+    displacement_A : float
+        Standard deviation of every coordinate's displacement, A.
+    strain : float
+        Largest component of the symmetric strain of frames 2, 4, ...; along directions without periodicity there is
+        none.
+    seed : int
+        Non-negative.
+
+    Returns
+    -------
+    list of Atoms
+    """
+    rng = np.random.default_rng([seed, 0])
+    periodic = np.asarray(crystal.pbc, dtype=float)
+    frames = []
+    for k in range(n):
+        frame = crystal.copy()
+        components = rng.uniform(-strain, strain, size=(3, 3))
+        shift = rng.normal(scale=displacement_A, size=(len(frame), 3))
+        if k % 2 == 1 and crystal.cell.rank == 3:
+            # Strain acts on Cartesian directions; a sheet or a wire is expected to lie along them, as ASE builds it.
+            symmetric = 0.5 * (components + components.T) * np.outer(periodic, periodic)
+            frame.set_cell(np.array(frame.cell) @ (np.eye(3) + symmetric), scale_atoms=True)
+        frame.positions += shift
+        frames.append(frame)
+    return frames
 
 
 def start_frames(campaign: RoundsCampaign, crystal: Atoms, harmonic: Callable[[], HarmonicReference]) -> list[Atoms]:
-    """Frames to start from; those of the user's may carry labels, the others do not.
+    """Initial frames of a campaign in rounds; those of the user may have labels, the others do not.
 
     Parameters
     ----------
     campaign : RoundsCampaign
     crystal : Atoms
     harmonic : callable
-        Gives the harmonic reference; called for a harmonic start only.
+        Gives the harmonic model of the crystal; called for a harmonic start only.
 
     Raises
     ------
     DataError
-        The user's frames cannot be read, or are of other elements than the crystal.
+        The user's frames cannot be read, or contain other elements than the crystal.
     NumericsError
         The harmonic crystal has imaginary modes.
     """
@@ -53,10 +105,10 @@ def start_frames(campaign: RoundsCampaign, crystal: Atoms, harmonic: Callable[[]
 
         frames = harmonic_sample(harmonic(), start.temperature_K, start.n, campaign.seed)
         return [bare_copy(frame) for frame in frames]
-    return _frames_of_the_user(start, crystal)
+    return _user_frames(start, crystal)
 
 
-def _frames_of_the_user(start: FramesStart, crystal: Atoms) -> list[Atoms]:
+def _user_frames(start: FramesStart, crystal: Atoms) -> list[Atoms]:
     frames = read_frames(start.file, require=())
     known = set(crystal.get_chemical_symbols())
     for k, frame in enumerate(frames):
@@ -71,19 +123,19 @@ def _frames_of_the_user(start: FramesStart, crystal: Atoms) -> list[Atoms]:
 
 
 def has_labels(frame: Atoms, keys: LabelKeys) -> bool:
-    """Whether a frame of the user's is labelled: energy and forces."""
+    """Whether a frame of the user has energy and forces."""
     return keys.energy in frame.info and keys.forces in frame.arrays
 
 
-class RememberedReference(Reference):
-    """Labels in the order they are asked for, through the label store of a campaign, so that none is computed twice.
+class StoredReference(Reference):
+    """A reference whose labels go through the label store of a campaign, so that none is computed twice.
 
     Parameters
     ----------
     reference : Reference
         For its name, limits and description.
     obtain : callable
-        Gives the label of a frame by the store; None where it failed for good.
+        Gives the labelled frame from the store; None where it failed for good.
     """
 
     def __init__(self, reference: Reference, obtain: Callable[[Atoms], Atoms | None]) -> None:
@@ -98,21 +150,32 @@ class RememberedReference(Reference):
         labelled = self._obtain(atoms)
         if labelled is None:
             raise DataError(
-                f"{self.name}: a displaced crystal behind the force constants could not be labelled; give start.kind "
+                f"{self.name}: a finite displacement for the force constants could not be labelled; give start.kind "
                 "displaced, or start.force_constants"
             )
         return labels_of(labelled)
 
 
-def harmonic_reference_of(campaign: RoundsCampaign, source: ForceSource, *, displacement_A: float) -> HarmonicReference:
+def harmonic_reference_of(
+    campaign: RoundsCampaign, source: ForceSource, *, displacement_A: float, needed_by: str
+) -> HarmonicReference:
     """Force constants of the campaign's crystal on a source of forces, in the order of the crystal's atoms.
+
+    Parameters
+    ----------
+    campaign : RoundsCampaign
+    source : ForceSource
+    displacement_A : float
+        Of the finite differences.
+    needed_by : str
+        The setting that needs them, for the error message.
 
     Raises
     ------
     ConfigError
         phonopy is not installed.
     """
-    require_phonopy("start.kind harmonic")
+    require_phonopy(needed_by)
     from trepid.anharmonicity.finite_displacements import harmonic_reference
 
     unit = bare_copy(read_structure(campaign.structure.file))
@@ -136,7 +199,7 @@ def read_harmonic(path: Path, crystal: Atoms) -> HarmonicReference:
 
 @contextmanager
 def quiet_phonopy() -> Iterator[None]:
-    """Without the remark of phonopy on supercells of lower symmetry than their crystal."""
+    """Without the warning of phonopy about supercells of lower symmetry than their crystal."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Point group symmetries")
         yield

@@ -1,8 +1,9 @@
-r"""The exact Gaussian process with the kernels of `kernels`: no basis, no truncation, no sufficient statistics.
+r"""The exact Gaussian process with the kernels of the Bayesian force field: no basis, no truncation, no sufficient statistics.
 
-It is the yardstick of the fast `BayesianForceField`, which must agree with it in mean and uncertainty as its basis
-grows, and the baseline of its speed: training costs the square of the number of triplets and the cube of the number of
-labels, and a prediction meets all of the training data again.
+The fast `BayesianForceField` must agree with it in mean and uncertainty as its basis grows, and its speed is measured
+against it. Training costs the square of the number of triplets and the cube of the number of labels; a prediction evaluates
+the kernels between its frame and all training frames (Rasmussen and Williams, Gaussian Processes for Machine Learning,
+eqs. 2.23, 2.24 and 2.30).
 
 .. math::
 
@@ -29,7 +30,9 @@ from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 from trepid.data.frames import LabelKeys, Labels, labels_of
 from trepid.errors import ConfigError, DataError, NumericsError
 from trepid.potentials.base import FloatArray, Prediction, Uncertainty
-from trepid.potentials.bayesian.exact_functionals import (
+from trepid.potentials.bayesian.statistics import LabelKind
+from trepid.potentials.bayesian.terms import Hyperparameters
+from trepid.testing.exact_functionals import (
     Block,
     FunctionalBuilder,
     Functionals,
@@ -38,16 +41,14 @@ from trepid.potentials.bayesian.exact_functionals import (
     contract,
     contract_mean,
 )
-from trepid.potentials.bayesian.exact_kernels import pair_covariance, triplet_covariance
-from trepid.potentials.bayesian.kernels import Hyperparameters
-from trepid.potentials.bayesian.statistics import LabelKind
+from trepid.testing.exact_kernels import pair_covariance, triplet_covariance
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Training:
-    """What training leaves behind: the labels' functionals, the reference energies and the solved system."""
+    """Result of the training: the labels as functionals, the reference energies and the solved system."""
 
     functionals: Functionals
     reference_energies: FloatArray
@@ -110,6 +111,13 @@ class ExactGP:
         self._given_references = None if reference_energies is None else dict(reference_energies)
         self._builder = FunctionalBuilder(self.species, pair_cutoff=pair_cutoff, triplet_cutoff=triplet_cutoff)
         self._training: _Training | None = None
+
+    def __repr__(self) -> str:
+        state = f"{self.n_frames} frames, {self.n_labels} labels" if self.n_frames else "untrained"
+        return (
+            f"<ExactGP of {', '.join(self.species)}: cutoffs {self.pair_cutoff:g} A (pairs), {self.triplet_cutoff:g} A "
+            f"(triplets), {state}, noise {self.hyperparameters.noise.forces:.3g} eV/A>"
+        )
 
     @property
     def n_frames(self) -> int:

@@ -1,11 +1,12 @@
-"""Events in the walks of a round: how many of which class, and the frames of new classes that are always labelled.
+"""Events in the walks of a round: counts by class, and the frames of new classes, which are always labelled.
 
-Force uncertainty alone does not flag a wrong barrier, so the first event of a class is labelled on its whole way: the
-frame before it, images between, the frame after it, and what the model makes of its end at rest: the defect it leaves behind,
-without the heat that would hide an error of its energy.
+Force uncertainty alone does not detect a wrong barrier, so the first event of a class is labelled along its path: the frame
+before it, images in between, the frame after it, and the final state relaxed with the model (its inherent structure),
+whose energy error is not hidden by thermal motion.
 
-What follows a new event in the same walk waits. It began where no label has been yet, and a crystal that falls apart on a
-wrong model would fill the batch with its pieces; what is real will be seen again in the next round.
+Events that follow a new one in the same walk are not labelled in this round. They started from a configuration without
+labels, and a crystal that disintegrates on a wrong model would fill the batch with fragments; real events occur again in
+the next round.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.runs.ledger import Reason
-from trepid.runs.round_files import EventCount, Selection
 from trepid.campaign.selection import EventFrame, EventsSeen
-from trepid.campaign.walkers import Walk, fused_atoms
+from trepid.dynamics.sanity import MIN_DISTANCE_FACTOR, fused_atoms
 from trepid.errors import DataError, TrepidError
 from trepid.events.classes import event_class
 from trepid.events.detection import Event, EventDetector, EventKind
 from trepid.events.paths import quench
 from trepid.events.sites import Sites
+from trepid.runs.ledger import Reason
+from trepid.runs.round_files import EventCount, Selection
+from trepid.runs.walk_files import Walk
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -35,13 +37,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 QUENCH_FORCE_EV_PER_A, QUENCH_STEPS = 0.03, 200
-"""Largest force of a quenched end state, and steps it may take there: it is to be labelled, and need not be a perfect minimum."""
-FUSED = 0.5
-"""Two atoms closer than this times the sum of their covalent radii: no frame of a crystal."""
+"""Convergence of a relaxed final state, and most steps: it is to be labelled, and need not be a perfect minimum."""
 
 
 def find_sites(crystal: Atoms) -> Sites:
-    """Sites of the crystal; lattice sites only where it is too small to tell its empty ones, which is logged."""
+    """Sites of the crystal; lattice sites only where it is too small to identify empty ones, which is logged."""
     try:
         return Sites.of(crystal)
     except DataError as error:
@@ -50,7 +50,7 @@ def find_sites(crystal: Atoms) -> Sites:
 
 
 def events_of(walk: Walk, sites: Sites) -> list[Event]:
-    """Events of one walk, in order; its looks are the frames."""
+    """Events of one walk, in order; its checks are the frames."""
     detector = EventDetector(sites)
     events: list[Event] = []
     cell = sites.cell
@@ -68,9 +68,9 @@ def events_seen(
     label: bool = True,
     quencher: Calculator | None = None,
 ) -> EventsSeen:
-    """What the walks of a round show, given what earlier rounds have seen and labelled.
+    """Events in the walks of a round, given those that earlier rounds have seen and labelled.
 
-    Events of biased walks are labelled like others, but not counted: their rates mean nothing.
+    Events of biased walks are labelled like others, but not counted: their rates are not those of an equilibrium.
 
     Parameters
     ----------
@@ -83,17 +83,12 @@ def events_seen(
     label : bool
         Whether new classes are to be labelled; False counts only.
     quencher : Calculator or None
-        Of the model: the end state of a new class is quenched on it and labelled too, where it differs from what was before
-        the event; None quenches nothing.
+        Of the model: the final state of a new class is relaxed with it and labelled too, where it differs from the state
+        before the event; None relaxes nothing.
     """
     sites = find_sites(crystal)
     seen = {count.event_class for selection in earlier for count in selection.events}
-    labelled = {
-        pick.note.split(" | ")[0]
-        for selection in earlier
-        for pick in selection.picks
-        if pick.reason == Reason.EVENT.value
-    }
+    labelled = {pick.event_class for selection in earlier for pick in selection.picks if pick.reason is Reason.EVENT}
     counts: Counter[tuple[str, str, float]] = Counter()
     firsts: dict[str, tuple[Walk, Event]] = {}
     for walk in walks:
@@ -110,7 +105,7 @@ def events_seen(
     for walk in walks:
         if not walk.summary.biased:
             time_ps[walk.summary.temperature_K] += walk.summary.time_ps  # type: ignore[assignment] # a sum of times
-    # Excursions last: an atom that came back teaches less than one that stayed.
+    # Excursions last: an atom that returned to its site carries less information than one that stayed.
     wanted = sorted(
         (name for name in firsts if label and name not in labelled),
         key=lambda name: firsts[name][1].kind is EventKind.EXCURSION,
@@ -121,7 +116,7 @@ def events_seen(
             for name in wanted
             for frame in (
                 *_frames(name, *firsts[name], crystal, n_images),
-                *(() if quencher is None else _quenched(name, *firsts[name], crystal, sites, quencher)),
+                *(() if quencher is None else _relaxed(name, *firsts[name], crystal, sites, quencher)),
             )
         ),
         counts=tuple(
@@ -134,18 +129,18 @@ def events_seen(
 
 def _frames(name: str, walk: Walk, event: Event, crystal: Atoms, n_images: int) -> list[EventFrame]:
     """The frame before an event, images on the way, the frame after it."""
-    looks = sorted({int(k) for k in np.linspace(event.start_frame, event.end_frame, n_images + 2).round()})
+    checks = sorted({int(k) for k in np.linspace(event.start_frame, event.end_frame, n_images + 2).round()})
     frames = []
-    for number, look in enumerate(looks):
-        where = "before" if number == 0 else "after" if number == len(looks) - 1 else "on the way"
-        frames.append(_event_frame(_atoms_at(walk, look, crystal), walk, look, f"{name} | {where}"))
+    for number, check in enumerate(checks):
+        where = "before" if number == 0 else "after" if number == len(checks) - 1 else "on the way"
+        frames.append(_event_frame(_atoms_at(walk, check, crystal), walk, check, name, where))
     return frames
 
 
-def _quenched(
+def _relaxed(
     name: str, walk: Walk, event: Event, crystal: Atoms, sites: Sites, quencher: Calculator
 ) -> list[EventFrame]:
-    """The end of an event at rest on the model; nothing where that is the crystal again, or no frame of a crystal."""
+    """The inherent structure of a final state; nothing where it is the initial state again, or unphysical."""
     if event.kind is EventKind.EXCURSION:
         return []
     try:
@@ -154,32 +149,33 @@ def _quenched(
         )
         if not (np.isfinite(rest.atoms.positions).all() and np.isfinite(rest.max_force)):
             raise DataError("positions or forces are not finite")
-        if fused := fused_atoms(rest.atoms, factor=FUSED):
+        if fused := fused_atoms(rest.atoms, factor=MIN_DISTANCE_FACTOR):
             raise DataError(fused)
     except TrepidError as error:
-        logger.warning("events: the end of %s cannot be quenched: %s", name, error)
+        logger.warning("events: the final state of %s cannot be relaxed: %s", name, error)
         return []
     before = sites.assign(_atoms_at(walk, event.start_frame, crystal)).sites[list(event.atoms)]
     if np.array_equal(sites.assign(rest.atoms).sites[list(event.atoms)], before):
-        logger.info("events: on the model the end of %s is no minimum: its quench went back", name)
+        logger.info("events: the final state of %s is no minimum of the model: it relaxes to the initial state", name)
         return []
-    return [_event_frame(rest.atoms, walk, event.end_frame, f"{name} | quenched")]
+    return [_event_frame(rest.atoms, walk, event.end_frame, name, "quenched")]
 
 
-def _atoms_at(walk: Walk, look: int, crystal: Atoms) -> Atoms:
+def _atoms_at(walk: Walk, check: int, crystal: Atoms) -> Atoms:
     atoms = crystal.copy()
     atoms.calc = None
-    atoms.set_positions(walk.positions[look].astype(np.float64))
+    atoms.set_positions(walk.positions[check].astype(np.float64))
     return atoms
 
 
-def _event_frame(atoms: Atoms, walk: Walk, look: int, note: str) -> EventFrame:
-    step = int(walk.steps[look])
+def _event_frame(atoms: Atoms, walk: Walk, check: int, event_class: str, where: str) -> EventFrame:
+    step = int(walk.steps[check])
     return EventFrame(
         atoms=atoms,
         walker=walk.summary.walker,
         step=step,
         time_fs=step * walk.summary.timestep_fs,
         temperature_K=walk.summary.temperature_K,
-        note=note,
+        event_class=event_class,
+        note=f"{event_class} | {where}",
     )

@@ -1,28 +1,35 @@
-"""Opening a campaign: what it runs with, made from its settings, and the claim on its run directory.
+"""What a campaign runs with, made from its settings, and the claim on its run directory.
 
-A campaign is opened in two steps. `open_campaign` makes or takes what it runs with: whatever is wrong with the settings shows
-there, before anything is written but the directory. `OpenCampaign.claim` then writes settings and the first entry of the ledger,
-or makes sure that the run there is of the same campaign.
+A campaign is opened in two steps. `open_campaign` makes what it runs with: an error in the settings is raised here, before
+anything is written but the directory. `CampaignContext.claim` then writes settings and the first entry of the ledger, or
+checks that the existing run is of the same campaign.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from trepid.campaign.initial import build_crystal
-from trepid.campaign.learner import PotentialFactory
-from trepid.runs.ledger import Ledger, Resume, Stage, Start
-from trepid.runs.directory import RunDirectory
+from trepid.campaign.labelling import Labeller
+from trepid.campaign.start import build_crystal
+from trepid.campaign.training import PotentialFactory, Trainer
 from trepid.config import AnyCampaign, CommitteeSettings, PotentialSettings
 from trepid.data.arrays import structure_digest
+from trepid.data.frames import LabelKeys
+from trepid.dynamics.interrupt import Interrupted, Interruptible
 from trepid.dynamics.progress import ProgressView, SilentProgress
 from trepid.errors import ConfigError
+from trepid.execution import InlineExecutor
 from trepid.reference import make_reference
 from trepid.reference.base import Reference
+from trepid.runs.directory import RunDirectory
+from trepid.runs.label_files import LabelStore
+from trepid.runs.ledger import Ledger, Resume, Stage, Start, Stop, StopReason
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -33,8 +40,22 @@ if TYPE_CHECKING:
 SomeCampaign = TypeVar("SomeCampaign", bound=AnyCampaign)
 
 
+class CampaignEnded(Exception):  # noqa: N818 not an error
+    """The campaign ends before its next step.
+
+    Attributes
+    ----------
+    reason : StopReason
+    message : str
+    """
+
+    def __init__(self, reason: StopReason, message: str) -> None:
+        super().__init__(message)
+        self.reason, self.message = reason, message
+
+
 @dataclass
-class OpenCampaign(Generic[SomeCampaign]):
+class CampaignContext(Generic[SomeCampaign]):
     """What a campaign runs with.
 
     Attributes
@@ -46,6 +67,10 @@ class OpenCampaign(Generic[SomeCampaign]):
     directory : RunDirectory
     ledger : Ledger
     view : ProgressView
+    interrupt : Interruptible
+    executor : Executor
+        Computes labels, trainings and walks.
+    keys : LabelKeys
     """
 
     campaign: SomeCampaign
@@ -55,9 +80,35 @@ class OpenCampaign(Generic[SomeCampaign]):
     directory: RunDirectory
     ledger: Ledger
     view: ProgressView
+    interrupt: Interruptible = field(default_factory=Interruptible)
+    executor: Executor = field(default_factory=InlineExecutor)
+    keys: LabelKeys = field(default_factory=LabelKeys)
+
+    @cached_property
+    def store(self) -> LabelStore:
+        """The label files."""
+        return LabelStore(self.directory.labels, keys=self.keys)
+
+    def labeller(self, *, retries: int) -> Labeller:
+        """Labels frames with the reference, through the executor."""
+        return Labeller(self.reference, self.executor, self.store, self.ledger, retries, self.interrupted)
+
+    @property
+    def trainer(self) -> Trainer:
+        """Trains potentials, through the executor."""
+        return Trainer(self.potentials, self.ledger, self.executor)
+
+    def interrupted(self) -> bool:
+        """Whether a signal has come."""
+        return self.interrupt.requested
+
+    def stop_if_interrupted(self) -> None:
+        """Raise Interrupted once a signal has come."""
+        if self.interrupt.requested:
+            raise Interrupted
 
     def claim(self) -> list[str] | None:
-        """Write who starts what into a new run, or make sure that the one there may go on with these settings.
+        """Write settings and first entry of a new run, or check that the existing one can continue with these settings.
 
         Returns
         -------
@@ -67,10 +118,10 @@ class OpenCampaign(Generic[SomeCampaign]):
         Raises
         ------
         ConfigError
-            The run there is of another structure, or a setting differs that the labels or the MD so far rest on.
+            The existing run is of another structure, or a setting differs on which the labels or the MD so far depend.
         """
         ledger, crystal, digest = self.ledger, self.crystal, structure_digest(self.crystal)
-        started = next(ledger.all(Start), None)
+        started = next(iter(ledger.all(Start)), None)
         if started is not None and started.structure_sha256 != digest:
             raise ConfigError(
                 f"structure: {self.directory.path} holds a run of another structure ({started.formula}, "
@@ -92,29 +143,42 @@ class OpenCampaign(Generic[SomeCampaign]):
         )
         return None
 
-    def resume(self, *, step: int, n_labels: int, reused: str, changed: list[str]) -> None:
-        """Note and tell that the campaign goes on: from where, with what, and with which settings changed."""
-        self.ledger.append(Resume(step=step, n_labels=n_labels, reused=reused, changed=changed))
-        self.view.message(f"resuming: {reused}" + (f"; changed: {'; '.join(changed)}" if changed else ""))
+    def finished(self, changed: list[str], ended: tuple[StopReason, ...]) -> Stop | None:
+        """The last entry, where the campaign has nothing left to do: it ended for one of these reasons, unchanged."""
+        last = self.ledger.last
+        return last if isinstance(last, Stop) and last.reason in ended and not changed else None
+
+    def resume(self, entry: Resume) -> None:
+        """Write the entry `resume`, and show it."""
+        self.ledger.append(entry)
+        self.view.message(
+            f"resuming: {entry.reused}" + (f"; changed: {'; '.join(entry.changed)}" if entry.changed else "")
+        )
+
+
+SomeContext = TypeVar("SomeContext", bound=CampaignContext[Any])
 
 
 @contextmanager
 def open_campaign(
-    campaign: SomeCampaign,
+    campaign: AnyCampaign,
+    kind: type[SomeContext],
     *,
     reference: Reference | None = None,
     potentials: PotentialFactory | None = None,
     progress: ProgressView | None = None,
-) -> Iterator[OpenCampaign[SomeCampaign]]:
+) -> Iterator[SomeContext]:
     """Make what a campaign runs with; run directory and ledger are closed with the block, as is a reference made here.
 
     Parameters
     ----------
     campaign : Campaign or RoundsCampaign
+    kind : type
+        Of the context.
     reference : Reference or None
-        Who labels; None makes the one that the settings name.
+        None makes the one that the settings name.
     potentials : PotentialFactory or None
-        Where the potential comes from; None takes the one that the settings name.
+        None takes the one that the settings name.
     progress : ProgressView or None
 
     Raises
@@ -137,7 +201,7 @@ def open_campaign(
         closing.callback(directory.release)
         ledger = Ledger(directory.ledger)
         closing.callback(ledger.close)
-        yield OpenCampaign(
+        yield kind(
             campaign=campaign,
             crystal=crystal,
             reference=reference,
@@ -178,7 +242,7 @@ def potentials_of(campaign: AnyCampaign, crystal: Atoms) -> PotentialFactory:
     return PotentialFactory(create=lambda: _force_field(settings, species, seed), load=BayesianForceField.load)
 
 
-def _force_field(settings: PotentialSettings, species: Sequence[str], seed: int) -> BayesianForceField:
+def _force_field(settings: PotentialSettings, species: list[str], seed: int) -> BayesianForceField:
     from trepid.potentials.bayesian.force_field import BayesianForceField
 
     return BayesianForceField(
@@ -192,7 +256,7 @@ def _force_field(settings: PotentialSettings, species: Sequence[str], seed: int)
     )
 
 
-def _committee(settings: CommitteeSettings, species: Sequence[str], seed: int) -> Committee:
+def _committee(settings: CommitteeSettings, species: list[str], seed: int) -> Committee:
     from trepid.potentials.committee import Committee
     from trepid.potentials.committee import CommitteeSettings as Members
 

@@ -1,0 +1,164 @@
+"""Training the model of a campaign: where it comes from, fit or update, file, and entry in the ledger.
+
+On the fly the model is trained label by label in their order (`Trainer.catch_up`); in rounds, on the labels of a round at
+a time (`Trainer.train`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trepid.errors import DataError
+from trepid.potentials.base import Potential
+from trepid.runs.label_files import LabelledFrame
+from trepid.runs.ledger import Ledger, Train
+
+
+@dataclass(frozen=True)
+class PotentialFactory:
+    """Where a campaign gets its potential from.
+
+    Attributes
+    ----------
+    create : callable
+        Gives an untrained one.
+    load : callable
+        Reads one from a model file; raises ModelFileError or DataError if it is none.
+    """
+
+    create: Callable[[], Potential]
+    load: Callable[[Path], Potential]
+
+
+@dataclass(frozen=True, eq=False)
+class Trainer:
+    """Trains potentials, writes their files and the entries `train` of the ledger.
+
+    Attributes
+    ----------
+    factory : PotentialFactory
+    ledger : Ledger
+    executor : Executor
+        Trains the members of a committee.
+    """
+
+    factory: PotentialFactory
+    ledger: Ledger
+    executor: Executor
+
+    def train(
+        self, potential: Potential, labels: Sequence[LabelledFrame], file: Path, *, fresh: bool, optimize: bool
+    ) -> Potential:
+        """Train a potential, write its file, and read it back.
+
+        The file is what a resumed run continues with. What was computed on the way (a posterior found by the optimiser, sums
+        in another order) may differ from it in the last bit, and so would everything after it.
+
+        Parameters
+        ----------
+        potential : Potential
+            Closed afterwards.
+        labels : sequence of LabelledFrame
+            Those to train on, without what the potential was trained on before.
+        file : Path
+            Written atomically.
+        fresh : bool
+            Train from nothing; else on top of the previous training.
+        optimize : bool
+            Optimise the hyperparameters after an update, if there are any; a fit always does.
+
+        Returns
+        -------
+        Potential
+            As read from the file.
+        """
+        began = time.perf_counter()
+        frames = [label.atoms for label in labels]
+        if fresh:
+            potential.fit(frames, executor=self.executor)
+        else:
+            potential.update(frames, executor=self.executor)
+            if optimize:
+                potential.optimize()
+        optimized = potential.tunable and (fresh or optimize)
+        potential.save(file)
+        potential.close()
+        trained = self.factory.load(file)
+        self._note(trained, optimized=optimized, seconds=time.perf_counter() - began)
+        return trained
+
+    def catch_up(
+        self,
+        potential: Potential,
+        labels: Sequence[LabelledFrame],
+        file: Path,
+        *,
+        n_initial: int,
+        optimize_at: frozenset[int],
+    ) -> Potential:
+        """Train a potential on all labels that it was not trained on, one by one.
+
+        Parameters
+        ----------
+        potential : Potential
+            Trained on the first `potential.n_frames` of the labels.
+        labels : sequence of LabelledFrame
+            All labels so far, in their order.
+        file : Path
+        n_initial : int
+            How many of them make up the first fit.
+        optimize_at : set of int
+            Numbers of labels at which the hyperparameters are optimised.
+
+        Raises
+        ------
+        DataError
+            The model was trained on more labels than there are: a label file was removed.
+        """
+        known = potential.n_frames
+        if known > len(labels):
+            raise DataError(
+                f"{file} was trained on {known} labels, only {len(labels)} are left in the run directory; "
+                "put them back, or remove the model file to train it anew"
+            )
+        if known == len(labels):
+            self.note_missing(potential)
+            return potential
+        if known == 0:
+            potential = self.train(potential, labels[:n_initial], file, fresh=True, optimize=True)
+            known = n_initial
+        for number in range(known, len(labels)):
+            optimize = number + 1 in optimize_at
+            potential = self.train(potential, [labels[number]], file, fresh=False, optimize=optimize)
+        return potential
+
+    def note_missing(self, potential: Potential) -> None:
+        """Write the entry of a training whose file was written before a kill, and whose entry was not."""
+        n = potential.n_frames
+        if n and n not in {event.n_labels for event in self.ledger.all(Train)}:
+            self._note(potential, optimized=False, seconds=0.0)
+
+    def _note(self, potential: Potential, *, optimized: bool, seconds: float) -> None:
+        noise = potential.noise
+        self.ledger.append(
+            Train(
+                n_labels=potential.n_frames,
+                optimized=optimized,
+                noise_energy=_finite(noise.energy),
+                noise_forces=_finite(noise.forces),
+                noise_stress=_finite(noise.stress),
+                log_evidence=_finite(potential.log_evidence),
+                seconds=round(seconds, 3),
+                hyperparameters=dict(potential.hyperparameter_values),
+            )
+        )
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and np.isfinite(value) else None

@@ -1,0 +1,39 @@
+"""Options with a fixed set of names: the same enums for campaign files, command line and code.
+
+This module imports nothing, so that the command line can show the choices without loading what implements them.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Engine(str, Enum):
+    """MD engine."""
+
+    ASE = "ase"
+    """ASE, with the calculator of the potential."""
+    LAMMPS = "lammps"
+    """LAMMPS, with `pair_style trepid`."""
+
+
+class Thermostat(str, Enum):
+    """How the temperature is controlled."""
+
+    LANGEVIN = "langevin"
+    """Friction and noise on every atom; robust far from equilibrium. Not part of the forces of the calculator."""
+    BUSSI = "bussi"
+    """Stochastic velocity rescaling: canonical, with little effect on the dynamics."""
+    NOSE_HOOVER = "nose-hoover"
+    """Deterministic Nose-Hoover chain."""
+    NVE = "nve"
+    """None: constant energy."""
+
+
+class GuardAction(str, Enum):
+    """What the guard of an MD run does about an untrusted frame."""
+
+    WARN = "warn"
+    """Log it, keep the frame, continue."""
+    STOP = "stop"
+    """Keep the frame and raise UntrustedError."""

@@ -1,0 +1,97 @@
+"""Is a frame of an MD trajectory physical? One check and one set of limits for every simulation.
+
+A frame is unphysical when something in it is not finite, it is far hotter than its target, a force is far too large, or
+two atoms are much closer than a bond. None of this needs the uncertainty of the model: a trajectory whose frames are
+unphysical has become unstable, whatever the model says.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.data import covalent_radii
+from ase.geometry import complete_cell
+from vesin import NeighborList
+
+from trepid.potentials.base import FloatArray
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+MIN_DISTANCE_FACTOR = 0.5
+"""Default shortest distance of two atoms, over the sum of their covalent radii."""
+
+
+@dataclass(frozen=True)
+class SanityLimits:
+    """Limits of a physical frame.
+
+    Attributes
+    ----------
+    max_temperature_factor : float
+        Largest instantaneous temperature, over the target.
+    max_force_eV_per_A : float
+        Largest force on an atom, eV/A; infinite for no limit.
+    min_distance_factor : float
+        Shortest distance of two atoms, over the sum of their covalent radii.
+    """
+
+    max_temperature_factor: float
+    max_force_eV_per_A: float = math.inf
+    min_distance_factor: float = MIN_DISTANCE_FACTOR
+
+
+def unphysical(
+    limits: SanityLimits,
+    *,
+    temperature_K: float,
+    target_temperature_K: float,
+    atoms: Atoms | None = None,
+    forces: FloatArray | None = None,
+    uncertainty: FloatArray | float | None = None,
+) -> str:
+    """Reason why a frame is unphysical; an empty string for a physical one.
+
+    Parameters
+    ----------
+    limits : SanityLimits
+    temperature_K, target_temperature_K : float
+        Instantaneous temperature, and that of the thermostat.
+    atoms : Atoms, optional
+        Its positions are checked for being finite and for atoms that are too close.
+    forces : (n_atoms, 3) array, optional
+        eV/A.
+    uncertainty : float or array, optional
+        Force uncertainty, eV/A: must be finite.
+    """
+    if atoms is not None and not np.isfinite(atoms.positions).all():
+        return "positions are not finite"
+    if forces is not None and not np.isfinite(forces).all():
+        return "forces are not finite"
+    if uncertainty is not None and not np.isfinite(uncertainty).all():
+        return "the force uncertainty is not finite"
+    if not temperature_K <= limits.max_temperature_factor * target_temperature_K:
+        return f"temperature {temperature_K:.4g} K is over {limits.max_temperature_factor:g} times the target"
+    if forces is not None and len(forces):
+        largest = float(np.linalg.norm(forces, axis=1).max())
+        if largest > limits.max_force_eV_per_A:
+            return f"predicted force {largest:.1f} eV/A is over {limits.max_force_eV_per_A:g} eV/A"
+    return "" if atoms is None else fused_atoms(atoms, factor=limits.min_distance_factor)
+
+
+def fused_atoms(atoms: Atoms, *, factor: float) -> str:
+    """Two atoms closer than `factor` times the sum of their covalent radii, named; an empty string if there are none."""
+    radii = factor * covalent_radii[atoms.numbers]
+    neighbors = NeighborList(cutoff=2 * float(radii.max()), full_list=False, n_threads=1)
+    box = np.asarray(atoms.cell[:] if atoms.cell.rank == 3 else complete_cell(atoms.cell[:]), dtype=np.float64)
+    i, j, d = neighbors.compute(points=atoms.positions, box=box, periodic=atoms.pbc.tolist(), quantities="ijd")
+    close = d < radii[i] + radii[j]
+    if not close.any():
+        return ""
+    worst = int(np.argmin(np.where(close, d, np.inf)))
+    symbols = atoms.get_chemical_symbols()
+    a, b = sorted((int(i[worst]), int(j[worst])))
+    return f"atoms {a} ({symbols[a]}) and {b} ({symbols[b]}) have fused: {d[worst]:.2f} A apart"

@@ -1,0 +1,91 @@
+"""The contract of a term of the force field, and the classes composed from all terms."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from potential_systems import random_potential, small_basis, triclinic
+
+from trepid.errors import ConfigError
+from trepid.potentials.bayesian.posterior import NOISES, Bounds
+from trepid.potentials.bayesian.spline_potential import SplinePotential
+from trepid.potentials.bayesian.terms import TERMS, Hyperparameters, Tables
+from trepid.potentials.bayesian.terms.base import Term
+from trepid.potentials.bayesian.terms.pair import PairTerm
+
+KINDS = pytest.mark.parametrize("kind", TERMS, ids=lambda kind: kind.__name__)
+
+
+@pytest.mark.parametrize("n_species", [1, 2, 3])
+def test_terms_follow_each_other_without_gap(n_species: int) -> None:
+    layout = small_basis(n_species).layout
+    assert [type(term) for term in layout.terms] == list(TERMS)
+    stops = [0, *(term.columns.stop for term in layout.terms)]
+    assert [term.columns.start for term in layout.terms] == stops[:-1]
+    assert layout.size == stops[-1]
+    assert layout.term(PairTerm) is layout.terms[TERMS.index(PairTerm)]
+
+
+@KINDS
+@pytest.mark.parametrize("n_species", [1, 2, 3])
+def test_prior_factors_cover_every_coefficient_of_the_term_once(kind: type[Term], n_species: int) -> None:
+    term = kind(small_basis(n_species), 11)
+    factors = term.prior_factors(Hyperparameters())
+    covered = np.concatenate([np.arange(f.columns.start, f.columns.stop) for f in factors])
+    np.testing.assert_array_equal(covered, np.arange(term.columns.start, term.columns.stop))
+    for factor in factors:
+        assert factor.u.shape[0] == factor.columns.stop - factor.columns.start
+        assert 0 < factor.u.shape[1] <= factor.u.shape[0]
+
+
+@KINDS
+def test_gradient_blocks_hold_whole_prior_blocks(kind: type[Term]) -> None:
+    """The prior covariance outside the blocks must not depend on what the evidence is maximised over."""
+    term = kind(small_basis(2), 5)
+    blocks = [range(b.start, b.stop) for b in term.gradient_blocks()]
+    assert len(blocks) == len({b.start for b in blocks})
+    for factor in term.prior_factors(Hyperparameters()) if term.parameters else []:
+        assert any(factor.columns.start in b and factor.columns.stop - 1 in b for b in blocks)
+    slopes = term.evidence_slopes(Hyperparameters(), [np.eye(len(b)) for b in blocks])
+    assert len(slopes) == len(term.parameters)
+
+
+@KINDS
+def test_searched_parameters_are_hyperparameters_whose_defaults_lie_within_their_ranges(kind: type[Term]) -> None:
+    defaults = {f.name: f.default for f in fields(Hyperparameters)}
+    for parameter in kind.parameters:
+        assert parameter.low < defaults[parameter.name] < parameter.high
+        assert Bounds().of(parameter.name) == (parameter.low, parameter.high)
+
+
+def test_no_name_is_used_by_two_terms() -> None:
+    names = [parameter.name for kind in TERMS for parameter in kind.parameters] + [noise.name for noise in NOISES]
+    assert len(names) == len(set(names))
+    basis = small_basis(2)
+    potential = random_potential(basis, rank=16)
+    tables = [f.name for term in basis.layout.terms for f in fields(term.direction(potential.tables, 0))]
+    assert sorted([*tables, "zbl"]) == sorted(f.name for f in fields(Tables))
+
+
+def test_bounds_can_be_changed_one_by_one_and_only_for_what_is_searched() -> None:
+    bounds = Bounds(pair_length=(0.5, 0.6))
+    assert bounds.of("pair_length") == (0.5, 0.6)
+    assert bounds.of("noise_forces") == Bounds().of("noise_forces")
+    with pytest.raises(ConfigError, match="'pair_lenght' is no hyperparameter of the search: pair_amplitude, pair_len"):
+        Bounds(pair_lenght=(0.5, 0.6))
+
+
+def test_a_live_direction_as_a_potential_of_its_own() -> None:
+    """Its forces are those that the live variance sums up, without offsets and repulsion."""
+    basis, atoms = small_basis(2), triclinic()
+    potential = random_potential(basis, rank=16)
+    directions = [SplinePotential(basis, basis.layout.direction(potential.tables, r)) for r in range(16)]
+    assert all(d.tables.rank == 0 for d in directions)
+    forces = np.array([d.evaluate(atoms).forces for d in directions])
+    expected = potential.evaluate(atoms, live=True).forces_uncertainty
+    np.testing.assert_allclose(np.sqrt((forces**2).sum(axis=0)), expected, rtol=1e-4)
+    alone = triclinic(n=1)
+    alone.set_cell(20 * np.eye(3))
+    assert directions[3].evaluate(alone).energy == 0.0
