@@ -10,8 +10,15 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trepid.anharmonicity.harmonic import HarmonicReference as HarmonicReference
     from trepid.anharmonicity.measure import sigma_a as sigma_a
+    from trepid.api import evaluate as evaluate
+    from trepid.api import fit as fit
+    from trepid.api import learn as learn
+    from trepid.api import load as load
+    from trepid.api import md as md
     from trepid.potentials.base import Noise as Noise
+    from trepid.potentials.base import Potential as Potential
     from trepid.potentials.base import Prediction as Prediction
     from trepid.potentials.base import Uncertainty as Uncertainty
     from trepid.potentials.bayesian.force_field import BayesianForceField as BayesianForceField
@@ -23,10 +30,17 @@ _PUBLIC = {
     "BayesianForceField": "trepid.potentials.bayesian.force_field",
     "Committee": "trepid.potentials.committee",
     "ExactGP": "trepid.testing",
+    "HarmonicReference": "trepid.anharmonicity.harmonic",
     "Hyperparameters": "trepid.potentials.bayesian.terms",
     "Noise": "trepid.potentials.base",
+    "Potential": "trepid.potentials.base",
     "Prediction": "trepid.potentials.base",
     "Uncertainty": "trepid.potentials.base",
+    "evaluate": "trepid.api",
+    "fit": "trepid.api",
+    "learn": "trepid.api",
+    "load": "trepid.api",
+    "md": "trepid.api",
     "sigma_a": "trepid.anharmonicity.measure",
 }
 
@@ -34,10 +48,17 @@ __all__ = [
     "BayesianForceField",
     "Committee",
     "ExactGP",
+    "HarmonicReference",
     "Hyperparameters",
     "Noise",
+    "Potential",
     "Prediction",
     "Uncertainty",
+    "evaluate",
+    "fit",
+    "learn",
+    "load",
+    "md",
     "sigma_a",
 ]
 

@@ -1,4 +1,4 @@
-"""Options with a fixed set of names: the same enums for campaign files, command line and code.
+"""Options with a fixed set of names, and defaults that stand in several places: one source for files, command line and code.
 
 This module imports nothing, so that the command line can show the choices without loading what implements them.
 """
@@ -6,6 +6,9 @@ This module imports nothing, so that the command line can show the choices witho
 from __future__ import annotations
 
 from enum import Enum
+
+PAIR_CUTOFF_A, TRIPLET_CUTOFF_A = 6.0, 5.0
+"""Default ranges of the pair and triplet energies of the Bayesian force field, A."""
 
 
 class Engine(str, Enum):

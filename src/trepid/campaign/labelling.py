@@ -21,7 +21,7 @@ from trepid.campaign.label_check import LabelChecker
 from trepid.data.frames import LabelKeys
 from trepid.dynamics.interrupt import Interrupted
 from trepid.errors import ConfigError
-from trepid.execution import InlineExecutor, WorkerDied
+from trepid.execution import InlineExecutor, TaskCrashed
 from trepid.reference.base import FailureReason, LabelError, Reference
 from trepid.runs.label_files import LabelledFrame, LabelStore
 from trepid.runs.ledger import Ledger
@@ -220,7 +220,7 @@ class _Batch:
     def _receive(self, case: LabelCase, future: Future[LabelAnswer]) -> None:
         try:
             answer = future.result()
-        except WorkerDied as error:
+        except TaskCrashed as error:
             answer = LabelAnswer(None, LabelError(FailureReason.CRASHED, str(error)), 0.0)
         if isinstance(answer.error, ConfigError):
             raise answer.error

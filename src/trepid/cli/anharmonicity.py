@@ -197,7 +197,7 @@ def _open(source: Path | None) -> tuple[Any, Any]:
     if source is None:
         return None, None
     if source.suffix in CAMPAIGN_SUFFIXES:
-        from trepid.campaign.opening import reference_of
+        from trepid.campaign.context import reference_of
         from trepid.config import load_campaign
 
         campaign = load_campaign(source)

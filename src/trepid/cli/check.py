@@ -87,8 +87,8 @@ def command(
 
 def look_over_campaign(path: Path) -> Verdict:
     """Read a campaign, build its crystal, and test whether the reference can label it."""
-    from trepid.campaign.initial import build_crystal
-    from trepid.campaign.opening import reference_of
+    from trepid.campaign.context import reference_of
+    from trepid.campaign.start import build_crystal
     from trepid.config import RoundsCampaign, load_campaign
 
     campaign = load_campaign(path)
@@ -144,8 +144,8 @@ def _rounds(campaign: RoundsCampaign) -> dict[str, object]:
 
 def _look_over_rounds(campaign: RoundsCampaign, crystal: Atoms, verdict: Verdict) -> None:
     """Find what would fail only after hours: a missing backend, test frames without labels, no phonopy."""
-    from trepid.campaign.opening import potentials_of
-    from trepid.campaign.round_start import require_phonopy
+    from trepid.campaign.context import potentials_of
+    from trepid.campaign.start import require_phonopy
     from trepid.data.frames import read_frames
 
     try:

@@ -17,8 +17,8 @@ def command(
         list[Path], typer.Argument(metavar="TRAIN...", help="Labelled frames (extxyz).", show_default=False)
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="Model file to write.")],
-    pair_cutoff: Annotated[float, typer.Option(help="Range of the pair energy, A.")] = 6.0,
-    triplet_cutoff: Annotated[float, typer.Option(help="Range of both legs of a triplet, A.")] = 5.0,
+    pair_cutoff: Annotated[float, typer.Option(help="Range of the pair energy, A.")] = PAIR_CUTOFF_A,
+    triplet_cutoff: Annotated[float, typer.Option(help="Range of both legs of a triplet, A.")] = TRIPLET_CUTOFF_A,
     energy_key: options.EnergyKey = options.ENERGY_KEY,
     forces_key: options.ForcesKey = options.FORCES_KEY,
     stress_key: options.StressKey = options.STRESS_KEY,

@@ -41,19 +41,12 @@ def command(
         verdict.raise_problem()
         return
 
-    from trepid.config import RoundsCampaign
+    from trepid.campaign.learn import learn
     from trepid.dynamics.progress import SilentProgress, make_progress
 
     settings = load_campaign(campaign)
     with SilentProgress() if quiet else make_progress(title="learning") as progress:
-        if isinstance(settings, RoundsCampaign):
-            from trepid.campaign.rounds import learn_in_rounds
-
-            result = learn_in_rounds(settings, progress=progress)
-        else:
-            from trepid.campaign.on_the_fly import learn
-
-            result = learn(settings, progress=progress)
+        result = learn(settings, progress=progress)
     if json:
         emit_json(
             {

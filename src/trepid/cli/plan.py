@@ -112,8 +112,8 @@ def _measure(source: Path) -> float:
     """Label one displaced crystal of a campaign and return the time it took, s."""
     import time
 
-    from trepid.campaign.initial import build_crystal, initial_frames
-    from trepid.campaign.opening import reference_of
+    from trepid.campaign.context import reference_of
+    from trepid.campaign.start import build_crystal, initial_frames
     from trepid.config import load_campaign
 
     campaign = load_campaign(source / "campaign.yaml" if source.is_dir() else source)

@@ -16,10 +16,10 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
     record = read_run(run)
     comparison = record.comparison()
     figures = None if comparison is None else summarise(comparison)
-    stop_reason = None if record.stop is None else record.stop.reason
+    stop_reason = None if record.stop is None else record.stop.reason.value
     training = record.trainings[-1] if record.trainings else None
     uncertainty = record.trace["forces_uncertainty_max_eV_per_A"]
-    mode = str(record.settings.get("mode", "on-the-fly"))
+    mode = record.mode
     last = record.rounds[-1] if record.rounds else None
     rounds: dict[str, Any] = {}
     if mode == "rounds":
@@ -47,7 +47,7 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
         "forces_coverage_95_before_training": None if figures is None else figures.forces_coverage_95,
         "seconds_labelling": record.seconds_labelling,
         "seconds_training": record.seconds_training,
-        "model": str(record.directory / "model.trepid") if (record.directory / "model.trepid").is_file() else None,
+        "model": str(record.paths.model) if record.paths.model.is_file() else None,
     }
     if json:
         emit_json(facts)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias, Union
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
 from trepid.config.base import Count, Number, Positive, Settings, is_missing, resolve
 
 
@@ -16,9 +17,9 @@ class PotentialSettings(Settings):
     kind: Literal["bayesian"] = Field(
         default="bayesian", description="bayesian: the Bayesian force field; in mode rounds also committee."
     )
-    pair_cutoff_A: Positive = Field(default=6.0, description="Range of the pair energy, A.")
+    pair_cutoff_A: Positive = Field(default=PAIR_CUTOFF_A, description="Range of the pair energy, A.")
     triplet_cutoff_A: Positive = Field(
-        default=5.0, description="Range of both legs of a triplet, A; not above pair_cutoff_A."
+        default=TRIPLET_CUTOFF_A, description="Range of both legs of a triplet, A; not above pair_cutoff_A."
     )
     n_pair: Annotated[int, Number, Field(ge=4)] = Field(default=20, description="Number of splines of a pair energy.")
     n_radial: Annotated[int, Number, Field(ge=4)] = Field(

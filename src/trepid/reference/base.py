@@ -32,7 +32,10 @@ class FailureReason(str, Enum):
     TIMEOUT = "timeout"
     """The label took longer than allowed."""
     CORRUPTED = "corrupted"
-    """A label came, and is not the answer of the reference for this frame."""
+    """The label is not the result of the reference for this frame."""
+
+    def __str__(self) -> str:
+        return str(self.value)
 
 
 class LabelError(TrepidError):

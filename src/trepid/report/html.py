@@ -56,7 +56,7 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
         `run` is not a run directory, or a file in it is damaged.
     """
     record = read_run(run)
-    path = Path(output) if output is not None else record.directory / "report.html"
+    path = Path(output) if output is not None else record.paths.report
     write_text_atomic(path, render(record))
     return path
 
@@ -97,15 +97,13 @@ def _subtitle(record: RunRecord) -> str:
     if known.size:
         low, high = known.min(), known.max()
         parts.append(f"{low:.0f} K" if high - low < 2.0 else f"{low:.0f}–{high:.0f} K")
-    reference = record.settings.get("reference")
-    if isinstance(reference, Mapping):
-        names = [str(reference[k]) for k in ("engine", "method", "calculator") if reference.get(k)]
-        if names:
-            parts.append("labels from " + " ".join(names))
+    names = [str(record.reference[k]) for k in ("engine", "method", "calculator") if record.reference.get(k)]
+    if names:
+        parts.append("labels from " + " ".join(names))
     if record.stop is None:
         parts.append("running or interrupted")
     else:
-        told = _STOP_TEXT[StopReason(record.stop.reason)]
+        told = _STOP_TEXT[record.stop.reason]
         parts.append(told.replace("stages", "rounds") if record.rounds else told)
     return " · ".join(parts)
 

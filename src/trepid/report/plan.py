@@ -1,24 +1,20 @@
-"""What a campaign will still cost: labels, core-hours and days, before it begins and while it goes on.
+"""The remaining cost of a campaign: labels, core-hours and days, before it begins and during it.
 
-Every figure says where it comes from. Measured: the seconds of a label, the calls of the walker, the errors on new
-labels, the time spent on the rest. Expected: what campaigns of this kind have taken, as long as nothing is measured. And
-where the data do not support a forecast, that is the answer.
+Every figure states its source. Measured: the time of a label, the label requests on the fly, the errors on new labels, the
+time of everything else. Expected: what comparable campaigns took, as long as nothing is measured. Where the data do not
+support a forecast, the result is `CannotTell` with the reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.campaign.label_check import prediction_of
 from trepid.config import AnyCampaign, Campaign, RoundsCampaign, load_campaign
-from trepid.data.frames import LabelKeys, labels_of, read_frames
 from trepid.errors import DataError
 from trepid.report.forecast import (
     FURTHEST,
@@ -28,24 +24,9 @@ from trepid.report.forecast import (
     fit_learning_curve,
     forecast_calls,
 )
-from trepid.runs.ledger import (
-    Entry,
-    Failure,
-    Label,
-    Reason,
-    Request,
-    Resume,
-    RoundEnd,
-    SomeEvent,
-    Stage,
-    Stop,
-    Train,
-    Walks,
-    read_ledger,
-)
-
-if TYPE_CHECKING:
-    from ase import Atoms
+from trepid.runs.directory import RunPaths
+from trepid.runs.ledger import Failure, Label, Reason, Request, RoundEnd, Stage, Train, Walks
+from trepid.runs.reading import RunRecord, read_run
 
 EXPECTED = {
     "on-the-fly": Interval(30, 15, 120),
@@ -153,32 +134,6 @@ class Plan:
         return Interval((hours.expected + other) / 24, (hours.low + other) / 24, (hours.high + other) / 24)
 
 
-@dataclass(frozen=True)
-class _Progress:
-    """What was read of a run."""
-
-    entries: Sequence[Entry]
-    labelled: Sequence[Atoms]
-    time_ps: float
-    keys: LabelKeys = field(default_factory=LabelKeys)
-
-    def all(self, kind: type[SomeEvent]) -> list[SomeEvent]:
-        return [entry.event for entry in self.entries if isinstance(entry.event, kind)]
-
-    @property
-    def wall_s(self) -> float:
-        """Time between the first and the last entry of every start, summed, s."""
-        total, began, latest = 0.0, None, None
-        for entry in self.entries:
-            now = datetime.fromisoformat(entry.time)
-            if began is None or latest is None or isinstance(entry.event, Resume):
-                began = now
-            else:
-                total += (now - latest).total_seconds()
-            latest = now
-        return total
-
-
 def plan_campaign(
     source: str | Path,
     *,
@@ -211,11 +166,11 @@ def plan_campaign(
         The file is no campaign, or the directory no run.
     """
     path = Path(source)
-    campaign = load_campaign(path / "campaign.yaml" if path.is_dir() else path)
-    run = path if path.is_dir() else campaign.output.directory
-    begun = (run / "ledger.jsonl").is_file()
-    if path.is_dir() and not begun:
+    given_run = RunPaths(path) if path.is_dir() else None
+    if given_run is not None and not given_run.begun:
         raise DataError(f"{path}: not a learning run (no ledger.jsonl in it); give a run directory or a campaign file")
+    campaign = load_campaign(path) if given_run is None else load_campaign(given_run.settings, require_files=False)
+    run = given_run or RunPaths(campaign.output.directory)
     # The walker on the fly waits for every label: there is never a second one to compute beside it.
     at_a_time = 1 if isinstance(campaign, Campaign) else workers or campaign.execution.workers
     if target_eV_per_A is None and isinstance(campaign, RoundsCampaign):
@@ -224,9 +179,9 @@ def plan_campaign(
     given = None
     if label_seconds is not None:
         given = LabelTime(Interval(label_seconds, label_seconds, label_seconds), 1.0, 0, label_source)
-    if not begun:
+    if not run.begun:
         return _before(campaign, target_eV_per_A, given, at_a_time, cores)
-    return _during(campaign, _read(run), target_eV_per_A, given, at_a_time, cores)
+    return _during(campaign, read_run(run.path), target_eV_per_A, given, at_a_time, cores)
 
 
 # ---------------------------------------------------------------------- before
@@ -268,15 +223,14 @@ def _before(campaign: AnyCampaign, target: float | None, time: LabelTime | None,
 
 def _during(
     campaign: AnyCampaign,
-    run: _Progress,
+    run: RunRecord,
     target: float | None,
     given: LabelTime | None,
     workers: int,
     cores: int,
 ) -> Plan:
-    n_labels, budget = len(run.labelled), _budget(campaign)
-    last = run.entries[-1].event if run.entries else None
-    stop = last if isinstance(last, Stop) else None
+    n_labels, budget = len(run.labels), _budget(campaign)
+    stop = run.stop
     notes: list[str] = []
     time = _label_time(run) or given
     if isinstance(campaign, Campaign):
@@ -326,16 +280,16 @@ def _to_target(curve: LearningCurve | CannotTell, target: float, n_labels: int) 
     return Interval(*(max(value - n_labels, 0.0) for value in (needed.expected, needed.low, needed.high)))
 
 
-def _calls_ahead(campaign: Campaign, run: _Progress, notes: list[str]) -> tuple[Interval | CannotTell, str]:
+def _calls_ahead(campaign: Campaign, run: RunRecord, notes: list[str]) -> tuple[Interval | CannotTell, str]:
     """Calls of the rest of the present stage, and of the stages to come."""
     dynamics, step_ps = campaign.dynamics, campaign.dynamics.timestep_fs / 1000
     ends = np.cumsum(dynamics.stage_steps) * step_ps
     total, now = float(ends[-1]), min(run.time_ps, float(ends[-1]))
     progress = f"{now:.3g} of {total:.3g} ps"
-    entered = [event.stage for event in run.all(Stage)]
+    entered = [event.stage for event in run.events(Stage)]
     if not entered:
         return CannotTell("molecular dynamics has not begun"), progress
-    calls = np.array([event.step for event in run.all(Request) if event.reason != Reason.INITIAL.value]) * step_ps
+    calls = np.array([event.step for event in run.events(Request) if event.reason is not Reason.INITIAL]) * step_ps
     stage = max(entered)
     begin = float(ends[stage] - dynamics.stage_steps[stage] * step_ps)
     inside = calls[(calls > begin) & (calls <= now)] - begin
@@ -358,9 +312,9 @@ def _calls_ahead(campaign: Campaign, run: _Progress, notes: list[str]) -> tuple[
     return Interval(here.expected + most * later, here.low, here.high + 2 * most * later), progress
 
 
-def _rounds_ahead(campaign: RoundsCampaign, run: _Progress, notes: list[str]) -> tuple[Interval | CannotTell, str]:
+def _rounds_ahead(campaign: RoundsCampaign, run: RunRecord, notes: list[str]) -> tuple[Interval | CannotTell, str]:
     """Labels of the rounds that the settings leave."""
-    done = run.all(RoundEnd)
+    done = run.events(RoundEnd)
     complete = max((event.round for event in done), default=-1)
     progress = f"{max(complete, 0)} of {campaign.rounds.max_rounds} rounds"
     left = max(campaign.rounds.max_rounds - max(complete, 0), 0)
@@ -377,27 +331,25 @@ def _per_round(done: Sequence[RoundEnd]) -> np.ndarray:
     return np.diff([event.n_labels for event in ordered]).astype(np.float64)
 
 
-def _curve_of_calls(run: _Progress, notes: list[str]) -> LearningCurve | CannotTell:
-    """Errors on the frames called for in the present stage: those of a cooler one were easier."""
-    stages = [int(frame.info.get("stage", 0)) for frame in run.labelled]
+def _curve_of_calls(run: RunRecord, notes: list[str]) -> LearningCurve | CannotTell:
+    """Errors on the frames labelled in the present stage: those of a cooler one are smaller."""
+    stages = [label.origin.stage or 0 for label in run.labels]
     last = max(stages, default=0)
     n, errors = [], []
-    for known, (frame, stage) in enumerate(zip(run.labelled, stages, strict=True)):
-        prediction, _ = prediction_of(frame)
-        forces = labels_of(frame, run.keys).forces
-        if stage == last and prediction is not None and forces is not None:
+    for known, (frame, stage) in enumerate(zip(run.labels, stages, strict=True)):
+        if stage == last and frame.prediction is not None:
             n.append(known)
-            errors.append(float(np.abs(forces - prediction.forces).mean()))
+            errors.append(float(np.abs(frame.forces - frame.prediction.forces).mean()))
     notes.append(
-        "errors are those on frames called for because the model was unsure, before it learned them: harder than the "
-        "average frame of the walk"
+        "errors are those on frames above the uncertainty threshold, before training on them: larger than on the average "
+        "frame of the trajectory"
     )
     return fit_learning_curve(n, errors)
 
 
-def _curve_of_rounds(run: _Progress) -> LearningCurve | CannotTell:
-    """Mean errors on the labels newly chosen in each round; with few rounds, those of the single labels."""
-    done = sorted(run.all(RoundEnd), key=lambda event: event.round)
+def _curve_of_rounds(run: RunRecord) -> LearningCurve | CannotTell:
+    """Mean errors on the new labels of each round; with few rounds, those of the single labels."""
+    done = sorted(run.events(RoundEnd), key=lambda event: event.round)
     if len(done) > FEWEST_ROUND_POINTS:
         pairs = [
             (before.n_labels, after.forces_mae_new)
@@ -406,78 +358,47 @@ def _curve_of_rounds(run: _Progress) -> LearningCurve | CannotTell:
         ]
         return fit_learning_curve([n for n, _ in pairs], [error for _, error in pairs])
     n, errors, known, present = [], [], 0, -1
-    for count, frame in enumerate(run.labelled):
-        number = int(frame.info.get("stage", 0))  # of the round
+    for count, frame in enumerate(run.labels):
+        number = frame.origin.round or 0
         if number != present:
             present, known = number, count
-        prediction, _ = prediction_of(frame)
-        forces = labels_of(frame, run.keys).forces
-        if prediction is not None and forces is not None:
+        if frame.prediction is not None:
             n.append(known)
-            errors.append(float(np.abs(forces - prediction.forces).mean()))
+            errors.append(float(np.abs(frame.forces - frame.prediction.forces).mean()))
     return fit_learning_curve(n, errors)
 
 
 # ---------------------------------------------------------------------- time
 
 
-def _label_time(run: _Progress) -> LabelTime | None:
-    seconds = np.array([event.seconds for event in run.all(Label)])
+def _label_time(run: RunRecord) -> LabelTime | None:
+    seconds = np.array([event.seconds for event in run.events(Label)])
     if not seconds.size:
         return None
-    attempts = (len(seconds) + len(run.all(Failure))) / len(seconds)
+    attempts = (len(seconds) + len(run.events(Failure))) / len(seconds)
     low, middle, high = np.quantile(seconds, [0.05, 0.5, 0.95])
     return LabelTime(Interval(float(middle), float(low), float(high)), attempts, len(seconds), "measured in this run")
 
 
-def _other_hours_on_the_fly(campaign: Campaign, run: _Progress) -> float | None:
-    """Everything but labels, for the time still to be walked at the pace so far."""
-    labelling = sum(event.seconds for event in run.all(Label))
+def _other_hours_on_the_fly(campaign: Campaign, run: RunRecord) -> float | None:
+    """Everything but labels, for the remaining MD at the speed so far."""
+    labelling = sum(event.seconds for event in run.events(Label))
     total = float(campaign.dynamics.n_steps * campaign.dynamics.timestep_fs / 1000)
     if run.time_ps <= 0:
         return None
-    spent = max(run.wall_s - labelling, 0.0)
+    spent = max(run.wall_time_s - labelling, 0.0)
     return spent / run.time_ps * max(total - run.time_ps, 0.0) / 3600
 
 
-def _other_hours_rounds(campaign: RoundsCampaign, run: _Progress, to_end: Interval | CannotTell) -> float | None:
+def _other_hours_rounds(campaign: RoundsCampaign, run: RunRecord, to_end: Interval | CannotTell) -> float | None:
     """Walks and training of the rounds that are expected."""
-    done = [event for event in run.all(RoundEnd) if event.round > 0]
+    done = [event for event in run.events(RoundEnd) if event.round > 0]
     if not done or isinstance(to_end, CannotTell):
         return None
-    spent = sum(walks.seconds for walks in run.all(Walks)) + sum(train.seconds for train in run.all(Train))
+    spent = sum(walks.seconds for walks in run.events(Walks)) + sum(train.seconds for train in run.events(Train))
     left = campaign.rounds.max_rounds - max(event.round for event in done)
     return spent / len(done) * max(left, 0) / 3600
 
 
-# ---------------------------------------------------------------------- reading
-
-
 def _budget(campaign: AnyCampaign) -> int | None:
     return campaign.learning.max_labels if isinstance(campaign, Campaign) else campaign.rounds.max_labels
-
-
-def _read(run: Path) -> _Progress:
-    """What a run has on the disk; nothing is written, and it need not have ended."""
-    entries, keys = read_ledger(run / "ledger.jsonl"), LabelKeys()
-    # Failed, suspect and corrupted ones have a point in their name.
-    paths = sorted(path for path in (run / "labels").glob("label-*.extxyz") if path.stem.count(".") == 0)
-    return _Progress(
-        entries=entries,
-        labelled=[read_frames(path, keys=keys)[0] for path in paths],
-        time_ps=_time_ps(run / "trace.csv"),
-        keys=keys,
-    )
-
-
-def _time_ps(trace: Path) -> float:
-    """MD time of the last whole row of a trace, ps; 0 without one."""
-    if not trace.is_file():
-        return 0.0
-    rows = trace.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
-    if len(rows) < 2 or "time_fs" not in rows[0].split(","):
-        return 0.0
-    try:
-        return float(rows[-1].split(",")[rows[0].split(",").index("time_fs")]) / 1000
-    except (ValueError, IndexError) as error:
-        raise DataError(f"{trace}: the last row is damaged") from error

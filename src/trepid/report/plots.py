@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-    from trepid.runs.reading import LabelRecord, RunRecord
+    from trepid.config import Campaign
+from trepid.runs.label_files import LabelledFrame
+from trepid.runs.reading import RunRecord
 
 FloatArray = NDArray[np.float64]
 
@@ -61,7 +63,7 @@ def energy_parity(record: RunRecord, comparison: Comparison, *, size: tuple[floa
     figure = new_figure(*size)
     axes = figure.add_subplot()
     stds = [_energy_std(label) for label in record.predicted]
-    order = np.array([label.index for label in record.predicted])[known]
+    order = np.array([label.number for label in record.predicted])[known]
     if all(std is not None for std in stds):
         bars = 1000.0 * np.array(stds, dtype=np.float64)[known] / n[known]
         axes.errorbar(x, y, yerr=bars, fmt="none", ecolor=MUTED, elinewidth=0.8, zorder=2)
@@ -233,7 +235,7 @@ def error_over_labels(record: RunRecord, *, size: tuple[float, float] = SQUARE) 
     known = [label for label in record.predicted if label.prediction is not None]
     if not known:
         return None
-    index = np.array([label.index for label in known])
+    index = np.array([label.number for label in known])
     error, expected = [], []
     for label in known:
         assert label.prediction is not None
@@ -377,12 +379,10 @@ def _stages(axes: Axes, record: RunRecord, *, named: bool) -> None:
 
 def _planned_temperatures(record: RunRecord) -> dict[int, tuple[float, float]]:
     """Temperatures, K, at which the stages of the campaign begin and end."""
-    stages = (record.settings.get("dynamics") or {}).get("stages") or []
-    planned = {}
-    for k, stage in enumerate(stages):
-        value = stage["temperature_K"]
-        planned[k] = (float(value[0]), float(value[1])) if isinstance(value, list) else (float(value), float(value))
-    return planned
+    if not isinstance(record.campaign, Campaign):
+        return {}
+    stages = record.campaign.dynamics.stages
+    return {k: (stage.temperature_at(0.0), stage.temperature_at(1.0)) for k, stage in enumerate(stages)}
 
 
 def _temperature_text(first: float, last: float) -> str:
@@ -393,7 +393,7 @@ def _temperature_text(first: float, last: float) -> str:
 
 def _threshold_over_time(record: RunRecord, end: float) -> FloatArray:
     """Steps (ps, meV/A) of the threshold, which varies if it is set as a multiple of the residual noise."""
-    times = {label.index: label.time_ps for label in record.labels}
+    times = {label.number: label.time_ps for label in record.labels}
     steps = [
         (times.get(request.label, end), 1000.0 * request.threshold)
         for request in record.requests
@@ -427,7 +427,7 @@ def _minor(axis: Axis) -> Callable[[float, object], str]:
     return text
 
 
-def _energy_std(label: LabelRecord) -> float | None:
+def _energy_std(label: LabelledFrame) -> float | None:
     """Predicted standard deviation of the total energy error of a frame, uncertainty and residual noise, eV."""
     prediction, noise = label.prediction, label.noise
     if prediction is None or prediction.energy_uncertainty is None or noise is None:

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from trepid.campaign.assess import ALL
 from trepid.report.plots import SQUARE
 from trepid.report.style import ACCENT, INK, MUTED, SERIES, new_figure, note
+from trepid.runs.round_files import ALL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from trepid.config import RoundsCampaign
 from trepid.events.classes import event_rate
 from trepid.report.page import Section, Table, draw
+from trepid.runs.ledger import Reason
 
 if TYPE_CHECKING:
     from trepid.runs.reading import RunRecord
@@ -61,14 +63,15 @@ def _rounds_table(record: RunRecord) -> Table:
 def _chose(record: RunRecord) -> Section:
     reasons = Counter(pick.reason for selection in record.selections for pick in selection.picks)
     told = {
-        "uncertainty": "by uncertainty",
-        "event": "for a new class of events",
-        "probe": "on paths to empty sites (probes)",
-        "random": "at random",
-        "hot": "evenly from the hottest trajectories",
+        Reason.UNCERTAINTY: "by uncertainty",
+        Reason.EVENT: "for a new class of events",
+        Reason.PROBE: "on paths to empty sites (probes)",
+        Reason.RANDOM: "at random",
+        Reason.HOT: "evenly from the hottest trajectories",
     }
-    counted = ", ".join(f"{n} {told.get(reason, reason)}" for reason, n in sorted(reasons.items()))
-    measure = record.settings.get("acquisition", {}).get("measure", "force_max")
+    counted = ", ".join(f"{n} {told.get(reason, reason.value)}" for reason, n in sorted(reasons.items()))
+    assert isinstance(record.campaign, RoundsCampaign)
+    measure = record.campaign.acquisition.measure.value
     return Section(
         "Selected configurations",
         f"Selected: {counted or 'none'}. The uncertainty of a frame is its {measure}; P_U compares it with the coldest "

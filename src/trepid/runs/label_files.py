@@ -117,6 +117,11 @@ class LabelledFrame:
         return self.before.noise
 
     @property
+    def time_ps(self) -> float:
+        """MD time, ps."""
+        return self.origin.time_fs / 1000.0
+
+    @property
     def labels(self) -> Labels:
         """The labels: energy (eV), forces (eV/A), stress (eV/A^3)."""
         return labels_of(self.atoms, self.keys, where=f"label {self.number}")

@@ -21,7 +21,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
-from functools import cache
 from pathlib import Path
 from typing import IO, Any, ClassVar, TypeVar, get_args, get_type_hints
 
@@ -34,7 +33,14 @@ FORMAT = 2
 logger = logging.getLogger(__name__)
 
 
-class Reason(str, Enum):
+class Named(str, Enum):
+    """An enum that is written as its value."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class Reason(Named):
     """Why a frame is labelled."""
 
     INITIAL = "initial"
@@ -53,7 +59,7 @@ class Reason(str, Enum):
     """Rounds: a finite displacement behind the force constants of the start."""
 
 
-class StopReason(str, Enum):
+class StopReason(Named):
     """Why a campaign ended."""
 
     FINISHED = "finished"
@@ -74,7 +80,7 @@ class StopReason(str, Enum):
     """SIGINT or SIGTERM; the same command resumes."""
 
 
-class Doubt(str, Enum):
+class Doubt(Named):
     """Why a label is computed a second time; see `trepid.campaign.label_check`."""
 
     NET_FORCE = "net_force"
@@ -483,7 +489,6 @@ def _upgraded(record: dict[str, Any], *, in_rounds: bool) -> dict[str, Any]:
     return record
 
 
-@cache
 def _enums(kind: type[Event]) -> dict[str, type[Enum]]:
     """Fields of an event that hold an enum."""
     hints = get_type_hints(kind)
@@ -495,12 +500,15 @@ def _enums(kind: type[Event]) -> dict[str, type[Enum]]:
     return found
 
 
+_ENUMS = {name: _enums(kind) for name, kind in EVENTS.items()}
+
+
 def _entry(record: dict[str, Any]) -> Entry:
     record = dict(record)
     seq, when, name = record.pop("seq"), record.pop("time"), record.pop("event")
     if name not in EVENTS:
         raise ValueError(f"event {name!r} is unknown to this version of trepid")
     kind = EVENTS[name]
-    for field, choices in _enums(kind).items():
+    for field, choices in _ENUMS[name].items():
         record[field] = choices(record[field])
     return Entry(int(seq), str(when), kind(**record))

@@ -32,6 +32,7 @@ from trepid.runs.ledger import (
     Rewind,
     Selected,
     SomeEvent,
+    Start,
     Stop,
     Train,
     Walks,
@@ -98,6 +99,12 @@ class RunRecord:
         """How it ended; None while it is under way or after a kill."""
         last = self.entries[-1].event if self.entries else None
         return last if isinstance(last, Stop) else None
+
+    @property
+    def reference(self) -> Mapping[str, Any]:
+        """Description of the reference; empty before the first entry."""
+        started = self.events(Start)
+        return started[0].reference if started else {}
 
     @property
     def attempts(self) -> tuple[Label, ...]:

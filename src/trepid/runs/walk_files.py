@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +20,13 @@ from trepid.data.frames import bare_copy, read_frames, write_frames
 from trepid.dynamics.record import predicted_frame
 from trepid.errors import DataError
 from trepid.potentials.base import FloatArray, Prediction
+from trepid.runs.ledger import Named
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 
-class WalkEnd(str, Enum):
+class WalkEnd(Named):
     """Why a walk ended."""
 
     FINISHED = "finished"

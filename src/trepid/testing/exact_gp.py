@@ -27,6 +27,7 @@ from ase.data import atomic_numbers
 from numpy.typing import ArrayLike
 from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 
+from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
 from trepid.data.frames import LabelKeys, Labels, labels_of
 from trepid.errors import ConfigError, DataError, NumericsError
 from trepid.potentials.base import FloatArray, Prediction, Uncertainty
@@ -85,8 +86,8 @@ class ExactGP:
         self,
         species: Sequence[str],
         *,
-        pair_cutoff: float = 6.0,
-        triplet_cutoff: float = 5.0,
+        pair_cutoff: float = PAIR_CUTOFF_A,
+        triplet_cutoff: float = TRIPLET_CUTOFF_A,
         hyperparameters: Hyperparameters = Hyperparameters(),  # noqa: B008 - frozen
         reference_energies: Mapping[str, float] | None = None,
         keys: LabelKeys = LabelKeys(),  # noqa: B008 - frozen

@@ -10,6 +10,7 @@ import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 
 from trepid import _native
+from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
 from trepid.errors import ConfigError
 from trepid.potentials.bayesian.terms import Layout
 from trepid.potentials.bayesian.terms.base import BasisSettings
@@ -30,8 +31,8 @@ class Basis(BasisSettings):
         cls,
         species: Sequence[str],
         *,
-        pair_cutoff: float = 6.0,
-        triplet_cutoff: float = 5.0,
+        pair_cutoff: float = PAIR_CUTOFF_A,
+        triplet_cutoff: float = TRIPLET_CUTOFF_A,
         n_pair: int = 20,
         n_radial: int = 8,
         l_max: int = 4,

@@ -21,6 +21,7 @@ from ase import Atoms
 
 from trepid import _native
 from trepid.acquisition.batch import most_uncertain_atoms
+from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
 from trepid.data import LabelKeys, labels_of
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
@@ -81,8 +82,8 @@ class BayesianForceField(Potential):
         self,
         species: Sequence[str],
         *,
-        pair_cutoff: float = 6.0,
-        triplet_cutoff: float = 5.0,
+        pair_cutoff: float = PAIR_CUTOFF_A,
+        triplet_cutoff: float = TRIPLET_CUTOFF_A,
         n_pair: int = 20,
         n_radial: int = 8,
         l_max: int = 4,

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from typing import Any, ClassVar, TypeAlias
 
+from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
 from trepid.errors import ConfigError
 
 
@@ -72,8 +73,8 @@ class BayesianSettings:
     backend: ClassVar[Backend] = Backend.BAYESIAN
     package: ClassVar[Package | None] = None
 
-    pair_cutoff_A: float = 6.0
-    triplet_cutoff_A: float = 5.0
+    pair_cutoff_A: float = PAIR_CUTOFF_A
+    triplet_cutoff_A: float = TRIPLET_CUTOFF_A
     n_pair: int = 20
     n_radial: int = 8
     l_max: int = 4
