@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from trepid.data import read_frames
 from trepid.errors import DataError
+from trepid.events.detection import EventDetector
 from trepid.events.sites import Sites
 from trepid.events.voids import empty_sites
 
@@ -289,3 +290,9 @@ def test_labelled_frames_with_a_displaced_atom_are_told_from_the_others():
         off = sites.off_site(frame)
         assert (len(off) == 1) == displaced
         assert all(frame.symbols[int(k)] == "Cu" for k in off)
+
+
+def test_what_a_session_prints_of_sites() -> None:
+    sites = Sites.of(bulk("CuI", "zincblende", a=6.19, cubic=True))
+    assert repr(sites) == "Sites(Cu4I4: 8 lattice sites, 8 empty sites (4 empty 4Cu6I, 4 empty 6Cu4I))"
+    assert repr(EventDetector(sites)) == "EventDetector(0 frames, 0 atoms outside the core of their site)"

@@ -301,3 +301,12 @@ def test_the_example_for_gpaw_is_accepted() -> None:
     assert settings.example is not None
     values = settings.model_validate(yaml.safe_load(settings.example[1]))
     make_reference("gpaw", **values.arguments()).check(bulk("Cu", cubic=True))
+
+
+def test_what_a_session_prints_of_a_reference() -> None:
+    told = repr(make_reference("ase", calculator="lj", parameters={"sigma": 3.4}, timeout_s=5.0))
+    assert told.startswith("IsolatedReference(calculator=lj, version=ase ")
+    assert told.endswith("parameters.sigma=3.4, timeout_s=5.0)")
+    long = repr(make_reference("ase", calculator="lj", parameters={"sigma": 3.4, "epsilon": float("1" * 300)}))
+    assert len(long) < 200
+    assert "\n" not in long

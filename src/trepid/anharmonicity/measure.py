@@ -130,6 +130,12 @@ class Anharmonicity:
     symbols: tuple[str, ...]
     times_ps: FloatArray | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"Anharmonicity(sigma^A {self.sigma_a:.4f} +- {self.error.error:.4f}, {self.n_frames} frames of "
+            f"{len(self.symbols)} atoms)"
+        )
+
     @property
     def n_frames(self) -> int:
         """Number of frames."""

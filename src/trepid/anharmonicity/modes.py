@@ -56,6 +56,13 @@ class Modes:
     vectors: FloatArray
     masses: FloatArray
 
+    def __repr__(self) -> str:
+        frequencies = self.frequencies_THz
+        return (
+            f"Modes({len(frequencies)} modes of {len(self.masses)} atoms, {frequencies.min():.3g} to "
+            f"{frequencies.max():.3g} THz, {self.n_imaginary} imaginary)"
+        )
+
     @property
     def frequencies_THz(self) -> FloatArray:
         """Frequencies (not angular), (n_modes,), THz; imaginary ones as negative numbers, as phonopy gives them."""

@@ -185,6 +185,9 @@ class EventDetector:
         """Number of frames seen."""
         return self._frame + 1
 
+    def __repr__(self) -> str:
+        return f"EventDetector({self.n_frames} frames, {len(self.away)} atoms outside the core of their site)"
+
     @property
     def away(self) -> IntArray:
         """Atoms outside the core of their site in the last frame: an event may be under way, or it is hot."""

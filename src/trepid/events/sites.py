@@ -120,6 +120,13 @@ class Sites:
     _reach_A: float = field(repr=False)
     _distances: dict[tuple[int, int], float] = field(default_factory=dict, repr=False)
 
+    def __repr__(self) -> str:
+        n_lattice = len(self.species)
+        formula = Atoms(self.species).get_chemical_formula()
+        empty = Counter(self.kinds[n_lattice:])
+        kinds = f" ({', '.join(f'{count} {kind}' for kind, count in sorted(empty.items()))})" if empty else ""
+        return f"Sites({formula}: {n_lattice} lattice sites, {len(self.kinds) - n_lattice} empty sites{kinds})"
+
     @classmethod
     def of(
         cls,

@@ -113,6 +113,11 @@ class UF3Potential:
     zbl_outer: float
     offsets: tuple[float, ...]
 
+    def __repr__(self) -> str:
+        return (
+            f"UF3Potential({' '.join(self.species)}, knots: {self.pair.n} pair, {self.leg.n} leg, {self.side.n} side)"
+        )
+
 
 def resample(potential: SplinePotential, *, knots: int = DEFAULT_KNOTS) -> UF3Potential:
     """Put a force field on the splines of `pair_style uf3`.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from enum import Enum
+from textwrap import shorten
 
 import numpy as np
 from ase import Atoms
@@ -16,6 +17,8 @@ from trepid.data.frames import LabelKeys, Labels, attach_labels
 from trepid.errors import ConfigError, ExitCode, TrepidError
 
 _DEFAULT_KEYS = LabelKeys()
+REPR_WIDTH = 160
+"""Characters of the facts that a reference prints about itself."""
 
 
 class FailureReason(str, Enum):
@@ -62,6 +65,10 @@ class Reference(ABC):
 
     name: str
     """How messages call it."""
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{key}={value}" for key, value in self.describe().items() if key != "engine")
+        return f"{type(self).__name__}({shorten(facts, REPR_WIDTH, placeholder=' ...')})"
 
     def check(self, atoms: Atoms) -> None:
         """Say before anything is computed whether frames like this one can be labelled.
