@@ -16,6 +16,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
+from trepid.choices import Engine, Thermostat
+from trepid.dynamics.driver import MDParameters
 from trepid.dynamics.engine import start_driver
 from trepid.errors import TrepidError
 from trepid.events.classes import event_rate
@@ -165,16 +167,14 @@ def simulate(
     BlewUp
     """
     engine, walked = ("ase", potential.member(0)) if isinstance(potential, Committee) else ("lammps", potential)
-    driver = start_driver(
-        engine,
-        crystal,
-        walked,
-        temperature_K=temperature_K,
-        timestep_fs=timestep_fs,
-        rng=np.random.default_rng(seed),
-        thermostat="nose-hoover",
+    parameters = MDParameters(
+        temperature_K,
+        timestep_fs,
+        thermostat=Thermostat.NOSE_HOOVER,
         relaxation_time_fs=100 * timestep_fs,
+        engine=Engine(engine),
     )
+    driver = start_driver(crystal, walked, parameters, rng=np.random.default_rng(seed))
     positions = []
     try:
         driver.step(round(1000 * equilibration_ps / timestep_fs))

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from trepid.dynamics.md import make_driver
 
 from trepid.config import load_campaign
 from trepid.data.frames import read_structure, write_frames
+from trepid.dynamics.ase_engine import ASEDriver
+from trepid.dynamics.driver import MDParameters
 from trepid.errors import TrepidError
 from trepid.evaluation import evaluate
 from trepid.potentials import load_potential
@@ -34,14 +35,8 @@ def main() -> int:
     run = campaign.output.directory
     model = load_potential(run / "model.trepid")
     atoms = read_structure(campaign.structure.file).repeat((2, 2, 2))
-    atoms.calc = model.calculator(uncertainty="none")
-    driver = make_driver(
-        atoms,
-        temperature_K=TEMPERATURE_K,
-        timestep_fs=TIMESTEP_FS,
-        rng=np.random.default_rng(SEED),
-        thermostat="langevin",
-    )
+    parameters = MDParameters(TEMPERATURE_K, TIMESTEP_FS)
+    driver = ASEDriver.of_potential(atoms, model, parameters, rng=np.random.default_rng(SEED))
     reference = make_reference(campaign.reference.engine, **campaign.reference.arguments())
     driver.step(round(EQUILIBRATION_PS * 1000 / TIMESTEP_FS))
     frames = []

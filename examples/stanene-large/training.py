@@ -22,7 +22,7 @@ from lmp import read_dump, run_lammps, write_data
 from numpy.typing import NDArray
 from sheet import Cells, sheet, sheet_with_overlap
 
-from trepid.campaign.on_the_fly import learn
+from trepid.campaign.learn import learn
 from trepid.config import load_campaign
 from trepid.data import read_frames, write_frames
 from trepid.data.atomic import write_text_atomic

@@ -18,9 +18,9 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.io import read
-from trepid.campaign.learner import PotentialFactory
 
-from trepid.campaign.on_the_fly import learn
+from trepid.campaign.learn import learn
+from trepid.campaign.training import PotentialFactory
 from trepid.config import Campaign
 from trepid.data.atomic import write_bytes_atomic
 from trepid.data.frames import Labels, labels_of

@@ -15,7 +15,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.io import read
 from campaign_doubles import LoggedReference, crystal
 
-from trepid.campaign.rounds import learn_in_rounds
+from trepid.campaign.learn import learn
 from trepid.config import RoundsCampaign
 from trepid.dynamics.progress import PlainProgress
 from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
@@ -170,7 +170,7 @@ class PredictingCalculator(Calculator):
 
 def main(folder: Path) -> None:
     """What the kill test starts, kills, and starts again."""
-    learn_in_rounds(
+    learn(
         rounds_campaign(folder),
         reference=LoggedReference(folder / "calls.jsonl", delay_s=0.02),
         progress=PlainProgress(lambda line: print(line, flush=True)),  # noqa: T201 the log of a process

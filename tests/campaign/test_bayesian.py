@@ -9,9 +9,11 @@ import pytest
 from ase.io import read
 from campaign_doubles import LoggedReference, assert_same_run, calls, campaign
 from trepid.campaign.labels import Labeller
-from trepid.dynamics.md import MDDriver
 
-from trepid.campaign.on_the_fly import CampaignResult, _OnTheFly, learn
+from trepid.campaign.learn import learn
+from trepid.campaign.on_the_fly import _OnTheFly
+from trepid.campaign.result import CampaignResult
+from trepid.dynamics.driver import MDDriver
 from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.runs.ledger import StopReason, Train, read_ledger
 

@@ -8,8 +8,8 @@ from ase import Atoms
 from ase.build import bulk, graphene
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
-from trepid.campaign.initial import build_crystal, initial_frames
 
+from trepid.campaign.start import build_crystal, initial_frames
 from trepid.config import StructureSettings
 
 AMOUNTS = {"displacement_A": 0.05, "strain": 0.02}

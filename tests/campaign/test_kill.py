@@ -12,9 +12,9 @@ from pathlib import Path
 import campaign_doubles
 import pytest
 from campaign_doubles import LoggedReference, assert_same_run, calls, frame_hash, kill_campaign
-from trepid.campaign.labels import LabelStore
 
-from trepid.campaign.on_the_fly import learn
+from trepid.campaign.learn import learn
+from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger import Label, Request, Resume, Stop, read_ledger
 
 

@@ -12,7 +12,6 @@ from ase.calculators.emt import EMT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from label_doubles import corrupted
-from trepid.campaign.initial import initial_frames
 
 from trepid.campaign.label_check import (
     Doubt,
@@ -25,6 +24,7 @@ from trepid.campaign.label_check import (
     prediction_of,
     settles,
 )
+from trepid.campaign.start import initial_frames
 from trepid.data.frames import LabelKeys, Labels, attach_labels, labels_of, read_frames
 from trepid.potentials.base import Noise, Prediction
 from trepid.potentials.bayesian import BayesianForceField

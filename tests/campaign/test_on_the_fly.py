@@ -21,12 +21,14 @@ from campaign_doubles import (
     springs,
 )
 from trepid.campaign.labels import Labeller, LabelStore
-from trepid.campaign.learner import Learner, PotentialFactory
-from trepid.dynamics.md import MDDriver
 
 from trepid.campaign.label_case import LabelCase
-from trepid.campaign.on_the_fly import CampaignResult, _OnTheFly, learn
+from trepid.campaign.learn import learn
+from trepid.campaign.on_the_fly import _OnTheFly
+from trepid.campaign.result import CampaignResult
+from trepid.campaign.training import PotentialFactory
 from trepid.data.frames import LabelKeys, labels_of
+from trepid.dynamics.driver import MDDriver
 from trepid.dynamics.progress import PlainProgress
 from trepid.errors import ConfigError, DataError, ModelFileError, NumericsError
 from trepid.runs.ledger import Failure, Label, Request, Resume, Rewind, Stage, StopReason, Train, read_ledger

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from trepid.campaign.round_probes import N_IMAGES, probe_frames
 
 from trepid import BayesianForceField
 from trepid.acquisition.viability import Horizon
+from trepid.campaign.probes import N_IMAGES, probe_frames
 from trepid.data import read_frames
 from trepid.potentials.base import Prediction
 from trepid.runs.ledger import Reason

@@ -7,19 +7,19 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
-from trepid.campaign.round_events import events_of, events_seen, find_sites
-from trepid.campaign.round_verdict import tolerances_met, verdict
-from trepid.campaign.walkers import Walk, WalkSummary
 
 from trepid.acquisition.calibration import Calibration
-from trepid.campaign.assess import calibrate, compare_before_training, latest_scale, typical_force
+from trepid.campaign.assess import calibrate, latest_scale, tolerances_met, typical_force, verdict
+from trepid.campaign.events import events_of, events_seen, find_sites
 from trepid.config import RoundSettings
 from trepid.data.frames import LabelKeys
 from trepid.errors import NumericsError
 from trepid.evaluation import Evaluation
 from trepid.events.sites import Sites
+from trepid.runs.label_files import compare_before_training
 from trepid.runs.ledger import Reason, StopReason
 from trepid.runs.round_files import Calibrated, Pick, RoundRecord, Selection, SigmaA
+from trepid.runs.walk_files import Walk, WalkSummary
 
 
 def record(

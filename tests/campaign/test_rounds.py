@@ -8,8 +8,8 @@ from ase.io import read, write
 from campaign_doubles import LoggedReference, calls, crystal, springs
 from rounds_doubles import assert_same_rounds, entries_without_times, rounds_campaign
 
+from trepid.campaign.learn import learn
 from trepid.campaign.result import CampaignResult
-from trepid.campaign.rounds import learn_in_rounds
 from trepid.data.frames import Labels, read_frames
 from trepid.errors import ConfigError, DataError
 from trepid.potentials import load_potential
@@ -34,15 +34,13 @@ CHEAP = {"batch": "bernoulli", "viability": "none", "events": False}
 
 
 def run(folder: Path, reference: LoggedReference | None = None, **sections: object) -> CampaignResult:
-    return learn_in_rounds(
-        rounds_campaign(folder, **sections), reference=reference or LoggedReference(folder / "calls.jsonl")
-    )
+    return learn(rounds_campaign(folder, **sections), reference=reference or LoggedReference(folder / "calls.jsonl"))
 
 
 def run_springs(folder: Path, reference: LoggedReference | None = None, **sections: object) -> CampaignResult:
     """With the stand-in potential: a campaign of a tenth of a second."""
     sections["acquisition"] = {**CHEAP, **sections.get("acquisition", {})}  # type: ignore[dict-item]
-    return learn_in_rounds(
+    return learn(
         rounds_campaign(folder, **sections),
         reference=reference or LoggedReference(folder / "calls.jsonl"),
         potentials=springs(crystal()),

@@ -18,11 +18,11 @@ import trepid.campaign.round_end
 import trepid.campaign.walkers
 from campaign_doubles import LoggedReference, calls, crystal, springs
 from rounds_doubles import assert_same_rounds, entries_without_times, rounds_campaign
-from trepid.dynamics.md import MDDriver
 
 import trepid.data.atomic
 import trepid.runs.ledger
-from trepid.campaign.rounds import learn_in_rounds
+from trepid.campaign.learn import learn
+from trepid.dynamics.driver import MDDriver
 from trepid.runs.ledger import Ledger, Resume, StopReason, read_ledger
 
 SHORT: dict[str, Any] = {
@@ -55,7 +55,7 @@ class Countdown:
 
 def start(folder: Path, sections: dict[str, Any], *, cheap: bool) -> StopReason:
     folder.mkdir(exist_ok=True)
-    return learn_in_rounds(
+    return learn(
         rounds_campaign(folder, **sections),
         reference=LoggedReference(folder / "calls.jsonl"),
         potentials=springs(crystal()) if cheap else None,

@@ -14,15 +14,15 @@ from ase import Atoms
 from campaign_doubles import LoggedReference, crystal, frame_hash, springs
 from label_doubles import CORRUPTIONS, corrupted
 from rounds_doubles import SMALL, content, files_of, rounds_campaign
-from trepid.campaign.walkers import read_walk
 
-from trepid.campaign.rounds import learn_in_rounds
+from trepid.campaign.learn import learn
 from trepid.data.frames import Labels, read_frames
 from trepid.errors import ConfigError
 from trepid.potentials import load_potential
 from trepid.reference.base import FailureReason, LabelError
 from trepid.runs.ledger import Doubted, Failure, Label, StopReason, read_ledger
 from trepid.runs.round_files import RoundFiles, Selection, complete_rounds
+from trepid.runs.walk_files import read_walk
 
 SHORT = {"duration_ps": 0.4, "temperatures_K": [300]}
 
@@ -37,7 +37,7 @@ def test_pushed_walkers_give_candidates_beside_an_equilibrium_walk(tmp_path: Pat
         acquisition={"labels_per_round": 2},
         rounds={"max_rounds": 1},
     )
-    assert learn_in_rounds(campaign).reason is StopReason.FINISHED
+    assert learn(campaign).reason is StopReason.FINISHED
     record = complete_rounds(tmp_path / "run")[1]
     assert [walk.biased for walk in record.walks] == [False, True]
     files = RoundFiles(tmp_path / "run", 1)
@@ -50,7 +50,7 @@ def test_pushed_walkers_give_candidates_beside_an_equilibrium_walk(tmp_path: Pat
 
 
 def test_controls_walk_without_a_push(tmp_path: Path) -> None:
-    learn_in_rounds(
+    learn(
         rounds_campaign(
             tmp_path,
             walkers={**SHORT, "per_temperature": 2, "bias": {"strength": 20.0}},
@@ -77,7 +77,7 @@ def test_sigma_a_as_the_measure_of_a_committee(tmp_path: Path) -> None:
         acquisition={"measure": "sigma_a", "labels_per_round": 2, "least_probability": 0.0, "shift": 0.0},
         rounds={"max_rounds": 2},
     )
-    assert learn_in_rounds(campaign).reason is StopReason.FINISHED
+    assert learn(campaign).reason is StopReason.FINISHED
     run = tmp_path / "run"
     harmonic = read_phonopy(run / "rounds" / "00" / "phonopy.yaml")
     model = load_potential(run / "rounds" / "00" / "model.trepid")
@@ -146,7 +146,7 @@ def test_five_percent_fail_and_five_percent_lie_over_a_long_campaign(tmp_path: P
         acquisition={"labels_per_round": 14, "viability": "none", "floor_noise": 0.0, "least_probability": 0.0},
         rounds={"max_rounds": 5},
     )
-    result = learn_in_rounds(campaign, reference=reference)
+    result = learn(campaign, reference=reference)
     assert result.reason is StopReason.FINISHED
     lied, gone, failed = reference.of(*CORRUPTIONS), reference.of("gone"), reference.of("fails")
     assert len(lied) >= 4
@@ -211,9 +211,9 @@ def test_parsl_makes_the_same_campaign_as_one_process(
     for name in ("serial", "parsl"):
         (tmp_path / name).mkdir()
     (tmp_path / "config.py").write_text(config)
-    assert learn_in_rounds(rounds_campaign(tmp_path / "serial", **sections)).reason is StopReason.FINISHED
+    assert learn(rounds_campaign(tmp_path / "serial", **sections)).reason is StopReason.FINISHED
     execution = {"parsl": str(tmp_path / "config.py")}
-    parallel = learn_in_rounds(rounds_campaign(tmp_path / "parsl", execution=execution, **sections))
+    parallel = learn(rounds_campaign(tmp_path / "parsl", execution=execution, **sections))
     assert parallel.reason is StopReason.FINISHED
     one, other = files_of(tmp_path / "serial" / "run"), files_of(tmp_path / "parsl" / "run")
     assert one.keys() == other.keys()
@@ -233,13 +233,13 @@ def test_parsl_makes_the_same_campaign_as_one_process(
 
 def test_a_run_from_before_a_setting_existed_goes_on(tmp_path: Path) -> None:
     sections = {"walkers": SHORT, "acquisition": {"labels_per_round": 1, "viability": "none"}}
-    assert learn_in_rounds(rounds_campaign(tmp_path, **sections, rounds={"max_rounds": 1})).n_rounds == 1
+    assert learn(rounds_campaign(tmp_path, **sections, rounds={"max_rounds": 1})).n_rounds == 1
     file = tmp_path / "run" / "campaign.yaml"
     settings = yaml.safe_load(file.read_text())
     del settings["acquisition"]["event_quench"]
     file.write_text(yaml.safe_dump(settings))
     other = {**sections, "acquisition": {**sections["acquisition"], "event_quench": False}}
     with pytest.raises(ConfigError, match=r"another acquisition\.event_quench"):
-        learn_in_rounds(rounds_campaign(tmp_path, **other))
-    assert learn_in_rounds(rounds_campaign(tmp_path, **sections, rounds={"max_rounds": 2})).n_rounds == 2
+        learn(rounds_campaign(tmp_path, **other))
+    assert learn(rounds_campaign(tmp_path, **sections, rounds={"max_rounds": 2})).n_rounds == 2
     assert "event_quench" in file.read_text()

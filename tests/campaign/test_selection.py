@@ -8,7 +8,6 @@ import pytest
 from ase import Atoms
 from campaign_doubles import SpringPotential, crystal
 from rounds_doubles import EnsembleSprings
-from trepid.campaign.walkers import Walk, WalkSummary
 
 from trepid.acquisition.uncertainty import WIDTH, uncertainty_probability
 from trepid.campaign.selection import (
@@ -26,6 +25,7 @@ from trepid.errors import ConfigError
 from trepid.potentials.base import Potential
 from trepid.runs.ledger import Reason
 from trepid.runs.round_files import EventCount
+from trepid.runs.walk_files import Walk, WalkSummary
 
 N_LOOKS = 60
 

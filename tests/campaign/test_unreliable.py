@@ -11,7 +11,7 @@ from ase.io import read
 from campaign_doubles import LoggedReference, campaign, frame_hash
 from label_doubles import CORRUPTIONS, corrupted
 
-from trepid.campaign.on_the_fly import learn
+from trepid.campaign.learn import learn
 from trepid.data.frames import Labels
 from trepid.reference.base import FailureReason, LabelError
 from trepid.runs.ledger import Doubted, Failure, Label, StopReason, read_ledger

@@ -8,8 +8,10 @@ from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
-from trepid.dynamics.md import MDState, Thermostat, make_driver
 
+from trepid.choices import Thermostat
+from trepid.dynamics.ase_engine import ASEDriver
+from trepid.dynamics.driver import MDParameters, MDState
 from trepid.errors import ConfigError, DataError
 
 
@@ -42,14 +44,12 @@ def system(calculator: str = "emt") -> Atoms:
 
 
 def driver(thermostat: str, *, seed: int = 1, calculator: str = "emt", temperature_K: float = 400.0, **more: float):  # type: ignore[no-untyped-def]
-    return make_driver(
-        system(calculator),
-        temperature_K=temperature_K,
-        timestep_fs=more.pop("timestep_fs", 3.0),
-        rng=np.random.default_rng(seed),
-        thermostat=thermostat,
-        **more,
-    )
+    parameters = MDParameters(temperature_K, more.pop("timestep_fs", 3.0), thermostat=Thermostat(thermostat), **more)
+    return ASEDriver(system(calculator), parameters, rng=np.random.default_rng(seed))
+
+
+def at_300_K(thermostat: Thermostat = Thermostat.LANGEVIN) -> MDParameters:
+    return MDParameters(300.0, 1.0, thermostat=thermostat)
 
 
 ALL = [kind.value for kind in Thermostat]
@@ -145,10 +145,10 @@ def test_velocities_may_be_kept() -> None:
     rng = np.random.default_rng(0)
     momenta = rng.normal(size=(8, 3))
     atoms.set_momenta(momenta)
-    d = make_driver(atoms, temperature_K=300, timestep_fs=1.0, rng=rng, thermostat=Thermostat.NVE, keep_velocities=True)
+    d = ASEDriver(atoms, at_300_K(Thermostat.NVE), rng=rng, keep_velocities=True)
     assert np.allclose(d.atoms.get_momenta(), momenta - momenta.mean(axis=0))
     with pytest.raises(ConfigError, match="no velocities to keep"):
-        make_driver(system(), temperature_K=300, timestep_fs=1.0, rng=rng, keep_velocities=True)
+        ASEDriver(system(), at_300_K(), rng=rng, keep_velocities=True)
 
 
 @pytest.mark.parametrize("thermostat", ALL)
@@ -190,20 +190,18 @@ def test_constraints_and_single_atoms_are_refused() -> None:
     atoms = system()
     atoms.set_constraint(FixAtoms([0]))
     with pytest.raises(ConfigError, match="constraints \\(FixAtoms\\)"):
-        make_driver(atoms, temperature_K=300, timestep_fs=1, rng=np.random.default_rng(0))
+        ASEDriver(atoms, at_300_K(), rng=np.random.default_rng(0))
     with pytest.raises(ConfigError, match="two atoms or more"):
-        make_driver(Atoms("Cu"), temperature_K=300, timestep_fs=1, rng=np.random.default_rng(0))
+        ASEDriver(Atoms("Cu"), at_300_K(), rng=np.random.default_rng(0))
 
 
 def test_states_of_other_runs_are_refused() -> None:
     state = driver("langevin").get_state()
-    other = make_driver(
-        bulk("Cu", cubic=True), temperature_K=300, timestep_fs=1, rng=np.random.default_rng(0), thermostat="langevin"
-    )
+    other = ASEDriver(bulk("Cu", cubic=True), at_300_K(), rng=np.random.default_rng(0))
     with pytest.raises(DataError, match="8 atoms, the structure 4"):
         other.set_state(state)
     with pytest.raises(DataError, match="another thermostat"):
         driver("nose-hoover").set_state(state)
-    different = make_driver(system(), temperature_K=300, timestep_fs=1, rng=np.random.Generator(np.random.MT19937(0)))
+    different = ASEDriver(system(), at_300_K(), rng=np.random.Generator(np.random.MT19937(0)))
     with pytest.raises(DataError, match="random numbers of kind PCG64"):
         different.set_state(state)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from ase.io import read
 from campaign_doubles import LoggedReference, SpringPotential, crystal
-from trepid.campaign.initial import initial_frames
-from trepid.dynamics.md import MDDriver, Thermostat
 
-from trepid.dynamics.guard import GuardAction
+from trepid.campaign.start import initial_frames
+from trepid.choices import GuardAction, Thermostat
+from trepid.dynamics.driver import MDDriver
 from trepid.dynamics.progress import PlainProgress
 from trepid.dynamics.run import run_md
 from trepid.dynamics.settings import MDEnd, MDSettings
@@ -208,7 +208,7 @@ def test_damaged_checkpoint_is_told(potential: SpringPotential, tmp_path: Path) 
         ({"duration_ps": float("nan")}, "duration_ps must be a positive time, not nan"),
         ({"duration_ps": 1e-4}, "duration_ps 0.0001 is shorter than one step"),
         ({"check_every": 0}, "check_every must be 1 step or more, not 0"),
-        ({"uncertainty": Uncertainty.NONE}, "leaves the guard blind"),
+        ({"uncertainty": Uncertainty.NONE}, "the guard needs an uncertainty"),
     ],
 )
 def test_bad_settings(change: dict[str, float], message: str) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from campaign_doubles import LoggedReference, assert_same_run, calls, campaign
 from trepid.campaign.labels import Labeller
-from trepid.dynamics.md import MDDriver
 
-from trepid.campaign.on_the_fly import CampaignResult, _OnTheFly, learn
+from trepid.campaign.learn import learn
+from trepid.campaign.on_the_fly import _OnTheFly
+from trepid.campaign.result import CampaignResult
+from trepid.dynamics.driver import MDDriver
 from trepid.errors import ConfigError
 from trepid.runs.ledger import Request, Rewind, StopReason, read_ledger
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from lammps_inputs import Model
-from trepid.dynamics.md import MDDriver, MDState, Thermostat
 
+from trepid.choices import Engine, Thermostat
+from trepid.dynamics.driver import MDDriver, MDParameters, MDState
 from trepid.dynamics.engine import start_driver
-from trepid.dynamics.lammps_engine import LammpsDriver, make_lammps_driver
+from trepid.dynamics.lammps_engine import LammpsDriver
 from trepid.errors import ConfigError, DataError, NumericsError
 
 ALL = [kind.value for kind in Thermostat]
@@ -30,7 +31,8 @@ class Drivers:
         settings = {"temperature_K": 400.0, "timestep_fs": 1.0, "relaxation_time_fs": 50.0} | change
         atoms = settings.pop("atoms", self.crystal)
         rng = np.random.default_rng(seed)
-        driver = start_driver(engine, atoms, self.model.field, rng=rng, thermostat=thermostat, **settings)  # type: ignore[arg-type]
+        parameters = MDParameters(thermostat=Thermostat(thermostat), engine=Engine(engine), **settings)  # type: ignore[arg-type]
+        driver = start_driver(atoms, self.model.field, parameters, rng=rng)  # type: ignore[arg-type]
         self.made.append(driver)
         return driver
 
@@ -218,8 +220,8 @@ def test_states_of_other_runs_are_refused(drivers: Drivers) -> None:
 def test_settings_out_of_range(silicon: Model, silicon_crystal: Atoms) -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(ConfigError, match="temperature_K must be above 0 K"):
-        make_lammps_driver(silicon_crystal.copy(), silicon.field, temperature_K=-1.0, timestep_fs=1.0, rng=rng)
+        LammpsDriver(silicon_crystal.copy(), silicon.field, MDParameters(-1.0, 1.0), rng=rng)
     foreign = silicon_crystal.copy()
     foreign.symbols[0] = "Ge"
     with pytest.raises(NumericsError, match=r"element Ge is unknown .* which knows Si"):
-        make_lammps_driver(foreign, silicon.field, temperature_K=300.0, timestep_fs=1.0, rng=rng)
+        LammpsDriver(foreign, silicon.field, MDParameters(300.0, 1.0), rng=rng)

@@ -11,7 +11,7 @@ import pytest
 from ase.build import bulk
 from campaign_doubles import LoggedReference, campaign, crystal, springs
 
-from trepid.campaign.on_the_fly import learn
+from trepid.campaign.learn import learn
 from trepid.cli.main import run as trepid
 from trepid.data.frames import write_frames
 from trepid.errors import ConfigError, DataError

@@ -117,7 +117,7 @@ def look_over_campaign(path: Path) -> Verdict:
 
 def _on_the_fly(campaign: Campaign) -> dict[str, object]:
     dynamics = campaign.dynamics
-    return {"dynamics": f"{dynamics.n_steps} steps of {dynamics.timestep_fs:g} fs, {dynamics.thermostat}"}
+    return {"dynamics": f"{dynamics.n_steps} steps of {dynamics.timestep_fs:g} fs, {dynamics.thermostat.value}"}
 
 
 def _rounds(campaign: RoundsCampaign) -> dict[str, object]:

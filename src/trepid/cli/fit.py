@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
 from trepid.cli import options
 from trepid.cli.output import emit_json, emit_table, free_path, say
 

@@ -29,7 +29,7 @@ def command(
     trained on.
 
     The same command resumes a campaign after any interruption, and ends at once when the campaign is complete.
-    Exit code 4: the dynamics became unstable repeatedly. 5: labels or a backend failed. 130: interrupted.
+    Exit code 4: the dynamics became unstable repeatedly. 5: labels failed. 6: a backend is missing or ended. 130: interrupted.
     """
     from trepid.cli.check import look_over_campaign
     from trepid.config import load_campaign

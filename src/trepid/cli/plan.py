@@ -102,7 +102,7 @@ def command(
         rows.append((f"to {1000 * plan.target_eV_per_A:g} meV/A", _words(plan.labels_to_target, whole=True)))
     if isinstance(plan.core_hours, Interval) and isinstance(plan.days, Interval):
         rows.append(("core-hours of labels", f"{_words(plan.core_hours)}, {plan.cores} core(s) per label"))
-        rows.append(("time", f"{_duration(plan.days)}, {plan.workers} label(s) in parallel"))
+        rows.append(("time", f"{_duration(plan.days)}, {plan.workers} label(s) at a time"))
     emit_table(rows)
     for note in plan.notes:
         emit(f"  {note}")
