@@ -255,9 +255,9 @@ def test_commands_that_lammps_refuses_are_told_before_the_first_label(commands: 
 
 
 def test_elements_nobody_described_are_told(agi: Atoms) -> None:
-    with pytest.raises(ConfigError, match="no type for Cu; it knows Ag, I"):
+    with pytest.raises(ConfigError, match="no type for Cu; it has Ag, I"):
         make_reference("lammps", **AGI).check(bulk("CuI", "zincblende", a=6.2))
-    with pytest.raises(ConfigError, match="charges has none for I; it knows Ag"):
+    with pytest.raises(ConfigError, match="charges has none for I; it has Ag"):
         make_reference("lammps", commands=AGI["commands"], charges={"Ag": 1.0}).check(agi)
 
 
