@@ -1,17 +1,11 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from anharmonic_springs import Springs
-
 from trepid.anharmonicity import HarmonicReference, harmonic_reference
 
 A_CUI = 6.19

@@ -4,11 +4,11 @@ import logging
 
 import numpy as np
 import pytest
-from anharmonic_springs import Springs
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+from anharmonic_springs import Springs
 from trepid.anharmonicity import HarmonicReference, Imaginary, harmonic_reference, harmonic_sample
 from trepid.errors import ConfigError, DataError, NumericsError
 

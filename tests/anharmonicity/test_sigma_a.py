@@ -3,7 +3,6 @@ from __future__ import annotations
 import ase.units
 import numpy as np
 import pytest
-from anharmonic_springs import Springs
 from ase import Atoms
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import trepid
+from anharmonic_springs import Springs
 from trepid.anharmonicity import (
     HarmonicReference,
     block_error,

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.io import read
-from campaign_doubles import LoggedReference, assert_same_run, calls, campaign
-from trepid.campaign.labels import Labeller
 
+from campaign_fakes import LoggedReference, assert_same_run, calls, campaign
+from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
 from trepid.campaign.on_the_fly import _OnTheFly
 from trepid.campaign.result import CampaignResult
-from trepid.dynamics.driver import MDDriver
+from trepid.dynamics.ase_engine import ASEDriver
 from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.runs.ledger import StopReason, Train, read_ledger
 
@@ -51,7 +51,7 @@ def test_it_learns_and_its_model_file_is_the_model(finished: Path) -> None:
 
 @pytest.mark.parametrize(
     ("owner", "name", "count"),
-    [(Labeller, "settle", 4), (BayesianForceField, "save", 2), (MDDriver, "step", 23), (_OnTheFly, "_answer", 1)],
+    [(LabelCase, "answer", 4), (BayesianForceField, "save", 2), (ASEDriver, "step", 23), (_OnTheFly, "_answer", 1)],
 )
 def test_resume_is_exact_with_the_bayesian_force_field(
     tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, count: int

@@ -9,10 +9,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import campaign_doubles
 import pytest
-from campaign_doubles import LoggedReference, assert_same_run, calls, frame_hash, kill_campaign
 
+import campaign_fakes
+from campaign_fakes import LoggedReference, assert_same_run, calls, frame_hash, kill_campaign
 from trepid.campaign.learn import learn
 from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger import Label, Request, Resume, Stop, read_ledger
@@ -28,7 +28,7 @@ def start(folder: Path, kind: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (folder / "output.txt").open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, campaign_doubles.__file__, str(folder), kind],
+            [sys.executable, campaign_fakes.__file__, str(folder), kind],
             stdout=output,
             stderr=output,
             env=environment,

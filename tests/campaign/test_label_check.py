@@ -11,8 +11,8 @@ from ase import Atoms
 from ase.calculators.emt import EMT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from label_doubles import corrupted
 
+from label_fakes import corrupted
 from trepid.campaign.label_check import (
     Doubt,
     LabelChecker,

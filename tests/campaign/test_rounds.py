@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.io import read, write
-from campaign_doubles import LoggedReference, calls, crystal, springs
-from rounds_doubles import assert_same_rounds, entries_without_times, rounds_campaign
 
+from campaign_fakes import LoggedReference, calls, crystal, springs
+from rounds_fakes import assert_same_rounds, entries_without_times, rounds_campaign
 from trepid.campaign.learn import learn
 from trepid.campaign.result import CampaignResult
 from trepid.data.frames import Labels, read_frames

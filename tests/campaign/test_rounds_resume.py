@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rounds_doubles
 import trepid.campaign.round_end
 import trepid.campaign.walkers
-from campaign_doubles import LoggedReference, calls, crystal, springs
-from rounds_doubles import assert_same_rounds, entries_without_times, rounds_campaign
 
+import rounds_fakes
 import trepid.data.atomic
 import trepid.runs.ledger
+from campaign_fakes import LoggedReference, calls, crystal, springs
+from rounds_fakes import assert_same_rounds, entries_without_times, rounds_campaign
 from trepid.campaign.learn import learn
 from trepid.dynamics.driver import MDDriver
 from trepid.runs.ledger import Ledger, Resume, StopReason, read_ledger
@@ -237,7 +237,7 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
     for folder in (killed, untouched):
         folder.mkdir()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, rounds_doubles.__file__]
+    command = [sys.executable, rounds_fakes.__file__]
     assert subprocess.run([*command, str(untouched)], env=environment, check=False, timeout=300).returncode == 0
     rng, n_kills = random.Random(7), 0
     while True:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import yaml
 from ase import Atoms
-from campaign_doubles import LoggedReference, crystal, frame_hash, springs
-from label_doubles import CORRUPTIONS, corrupted
-from rounds_doubles import SMALL, content, files_of, rounds_campaign
 
+from campaign_fakes import LoggedReference, crystal, frame_hash, springs
+from label_fakes import CORRUPTIONS, corrupted
+from rounds_fakes import SMALL, content, files_of, rounds_campaign
 from trepid.campaign.learn import learn
 from trepid.data.frames import Labels, read_frames
 from trepid.errors import ConfigError

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase import Atoms
-from campaign_doubles import SpringPotential, crystal
-from rounds_doubles import EnsembleSprings
 
+from campaign_fakes import SpringPotential, crystal
+from rounds_fakes import EnsembleSprings
 from trepid.acquisition.uncertainty import WIDTH, uncertainty_probability
 from trepid.campaign.selection import (
     EventFrame,

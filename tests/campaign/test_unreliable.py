@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import read
-from campaign_doubles import LoggedReference, campaign, frame_hash
-from label_doubles import CORRUPTIONS, corrupted
 
+from campaign_fakes import LoggedReference, campaign, frame_hash
+from label_fakes import CORRUPTIONS, corrupted
 from trepid.campaign.learn import learn
 from trepid.data.frames import Labels
 from trepid.reference.base import FailureReason, LabelError

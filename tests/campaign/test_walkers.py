@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from campaign_doubles import LoggedReference, SpringPotential, crystal
 from hypothesis import given
 from hypothesis import strategies as st
-from rounds_doubles import SMALL, EnsembleSprings
 from trepid.campaign.walkers import (
     Keep,
     Walk,
@@ -25,6 +23,8 @@ from trepid.campaign.walkers import (
     run_walk,
 )
 
+from campaign_fakes import LoggedReference, SpringPotential, crystal
+from rounds_fakes import SMALL, EnsembleSprings
 from trepid.acquisition.uncertainty import UncertaintyMeasure
 from trepid.data.frames import write_frames
 from trepid.errors import ConfigError, DataError

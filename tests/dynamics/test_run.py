@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.io import read
-from campaign_doubles import LoggedReference, SpringPotential, crystal
 
+from campaign_fakes import LoggedReference, SpringPotential, crystal
 from trepid.campaign.start import initial_frames
 from trepid.choices import GuardAction, Thermostat
-from trepid.dynamics.driver import MDDriver
+from trepid.dynamics.ase_engine import ASEDriver
 from trepid.dynamics.progress import PlainProgress
 from trepid.dynamics.run import run_md
 from trepid.dynamics.settings import MDEnd, MDSettings
@@ -107,9 +107,9 @@ def test_resumed_run_equals_uninterrupted_one(
     potential: SpringPotential, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thermostat: Thermostat, count: int
 ) -> None:
     settings = replace(SETTINGS, thermostat=thermostat, temperature_K=(200.0, 400.0))
-    real, made = MDDriver.step, [0]
+    real, made = ASEDriver.step, [0]
 
-    def step(self: MDDriver, n: int = 1) -> None:
+    def step(self: ASEDriver, n: int = 1) -> None:
         made[0] += 1
         if made[0] == count:
             raise Killed
@@ -117,7 +117,7 @@ def test_resumed_run_equals_uninterrupted_one(
 
     run_md(potential, crystal(), settings, directory=tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(MDDriver, "step", step)
+        patch.setattr(ASEDriver, "step", step)
         try:
             run_md(potential, crystal(), settings, directory=tmp_path / "cut")
         except Killed:
@@ -129,15 +129,15 @@ def test_resumed_run_equals_uninterrupted_one(
 def test_signal_ends_the_run_after_the_step(
     potential: SpringPotential, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, made = MDDriver.step, [0]
+    real, made = ASEDriver.step, [0]
 
-    def step(self: MDDriver, n: int = 1) -> None:
+    def step(self: ASEDriver, n: int = 1) -> None:
         made[0] += 1
         if made[0] == 9:
             os.kill(os.getpid(), signal.SIGINT)
         real(self, n)
 
-    monkeypatch.setattr(MDDriver, "step", step)
+    monkeypatch.setattr(ASEDriver, "step", step)
     first = run_md(potential, crystal(), SETTINGS, directory=tmp_path / "run")
     assert first.end is MDEnd.INTERRUPTED
     assert first.n_steps < 250

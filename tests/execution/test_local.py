@@ -10,9 +10,9 @@ import time
 from concurrent.futures import wait
 from pathlib import Path
 
-import execution_tasks as tasks
 import pytest
 
+import execution_tasks as tasks
 from trepid.config import ExecutionSettings
 from trepid.errors import ConfigError
 from trepid.execution import InlineExecutor, LocalExecutor, TaskCrashed, make_executor

@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-import execution_tasks as tasks
 import pytest
 
+import execution_tasks as tasks
 from trepid.config import ExecutionSettings
 from trepid.errors import ConfigError
 from trepid.execution import TaskCrashed, make_executor

@@ -1,20 +1,16 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
 from ase import Atoms
 from ase.build import bulk
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "campaign")]
-
-from lammps_inputs import Model  # noqa: E402
-
-from trepid.data import read_frames  # noqa: E402
-from trepid.lammps.installation import Installation, find_installation  # noqa: E402
-from trepid.potentials.bayesian import BayesianForceField  # noqa: E402
+from lammps_inputs import Model
+from trepid.data import read_frames
+from trepid.lammps.installation import Installation, find_installation
+from trepid.potentials.bayesian import BayesianForceField
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from lammps_inputs import Model
 
+from lammps_inputs import Model
 from trepid.data import read_frames
 from trepid.lammps.installation import Installation
 from trepid.lammps.session import NEIGHBOR, SETUP, Session, pair_commands

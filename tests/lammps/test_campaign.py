@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from campaign_doubles import LoggedReference, assert_same_run, calls, campaign
 from trepid.campaign.labels import Labeller
 
+from campaign_fakes import LoggedReference, assert_same_run, calls, campaign
 from trepid.campaign.learn import learn
 from trepid.campaign.on_the_fly import _OnTheFly
 from trepid.campaign.result import CampaignResult

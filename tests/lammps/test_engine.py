@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from ase import Atoms
-from lammps_inputs import Model
 
+from lammps_inputs import Model
 from trepid.choices import Engine, Thermostat
 from trepid.dynamics.driver import MDDriver, MDParameters, MDState
 from trepid.dynamics.engine import start_driver

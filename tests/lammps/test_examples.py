@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lammps_inputs import Model, read_dump
 
+from lammps_inputs import Model, read_dump
 from trepid.lammps.installation import Installation
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "lammps"

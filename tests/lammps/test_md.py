@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import write
-from lammps_inputs import Model, read_dump, run
 
+from lammps_inputs import Model, read_dump, run
 from trepid.choices import Engine, GuardAction, Thermostat
 from trepid.cli.main import run as trepid
 from trepid.dynamics import lammps_run

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from lammps_inputs import Model, read_dump, run, thermal, write_input
 
+from lammps_inputs import Model, read_dump, run, thermal, write_input
 from trepid.lammps.installation import Installation
 
 DYNAMICS = """

@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 from ase import Atoms
-
-# Structures and the brute-force evaluation are shared by the test modules and by processes that they start.
-sys.path.insert(0, str(Path(__file__).parent))
 
 from trepid.data import read_frames
 from trepid.potentials.bayesian import BayesianForceField

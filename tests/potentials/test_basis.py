@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from potential_systems import SPECIES, scipy_splines, small_basis
 
+from potential_systems import SPECIES, scipy_splines, small_basis
 from trepid.errors import ConfigError
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder

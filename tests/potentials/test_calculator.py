@@ -10,6 +10,7 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 from ase.filters import FrechetCellFilter
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
+
 from potential_systems import (
     labelled,
     molecule,
@@ -19,7 +20,6 @@ from potential_systems import (
     triclinic,
     zincblende,
 )
-
 from trepid.errors import ConfigError
 from trepid.potentials.base import Prediction
 from trepid.potentials.bayesian import BayesianForceField

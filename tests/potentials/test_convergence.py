@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.morse import MorsePotential
-from potential_systems import zincblende
 
+from potential_systems import zincblende
 from trepid.data import Labels, attach_labels
 from trepid.potentials.base import FloatArray, Prediction
 from trepid.potentials.bayesian import BayesianForceField

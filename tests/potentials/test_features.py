@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 from ase import Atoms
-from potential_systems import labelled, molecule, random_potential, small_basis, triclinic
 
+from potential_systems import labelled, molecule, random_potential, small_basis, triclinic
 from trepid.data import LabelKeys, Labels, attach_labels, labels_of
 from trepid.errors import DataError
 from trepid.potentials.base import Noise

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from ase import Atoms
-from potential_systems import labelled, molecule, random_potential, small_basis, triclinic, zincblende
 
+from potential_systems import labelled, molecule, random_potential, small_basis, triclinic, zincblende
 from trepid.data import LabelKeys, Labels, attach_labels, labels_of
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty

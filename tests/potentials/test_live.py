@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.geometry import get_distances
-from potential_systems import labelled, molecule, small_basis, triclinic, zincblende
 
+from potential_systems import labelled, molecule, small_basis, triclinic, zincblende
 from trepid.data import LabelKeys
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian import BayesianForceField

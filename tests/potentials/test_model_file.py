@@ -10,9 +10,9 @@ import pytest
 from ase import Atoms
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from potential_systems import labelled, molecule, triclinic
 from safetensors.numpy import load_file, save_file
 
+from potential_systems import labelled, molecule, triclinic
 from trepid.errors import DataError, ModelFileError
 from trepid.potentials import load_potential
 from trepid.potentials.bayesian import BayesianForceField

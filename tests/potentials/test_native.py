@@ -15,6 +15,8 @@ from ase import Atoms
 from ase.build import bulk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
 from potential_systems import (
     SPECIES,
     brute_force,
@@ -27,8 +29,6 @@ from potential_systems import (
     triclinic,
     zincblende,
 )
-from scipy.spatial.transform import Rotation
-
 from trepid import _native
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import Prediction
@@ -434,7 +434,7 @@ def evaluate_all() -> dict[str, list[float]]:
 def test_instruction_sets_agree(isa: str) -> None:
     environment = os.environ | {"TREPID_ISA": isa}
     script = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import json, test_native; "
+        f"import sys; sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}; import json, test_native; "
         "print(json.dumps(test_native.evaluate_all()))"
     )
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)

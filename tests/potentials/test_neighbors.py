@@ -9,6 +9,7 @@ import pytest
 from ase import Atoms
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from potential_systems import (
     molecule,
     pairs_within,
@@ -19,7 +20,6 @@ from potential_systems import (
     triclinic,
     zincblende,
 )
-
 from trepid.errors import DataError
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.neighbors import SkinNeighbors

@@ -9,8 +9,8 @@ import pytest
 from ase import Atoms, units
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import FIRE
-from potential_systems import set_temperature, zincblende
 
+from potential_systems import set_temperature, zincblende
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.spline_potential import SplinePotential, make_tables

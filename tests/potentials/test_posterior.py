@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from potential_systems import labelled, molecule, small_basis, triclinic
 from scipy.stats import multivariate_normal
 
+from potential_systems import labelled, molecule, small_basis, triclinic
 from trepid.data import LabelKeys
 from trepid.errors import NumericsError
 from trepid.potentials.base import FloatArray, Noise
@@ -22,7 +22,7 @@ from trepid.potentials.bayesian.posterior import (
     to_whitened,
 )
 from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics
-from trepid.potentials.bayesian.terms import Hyperparameters
+from trepid.potentials.bayesian.terms import TERMS, Hyperparameters
 
 HYPER = Hyperparameters(
     pair_amplitude=1.1,
@@ -32,7 +32,7 @@ HYPER = Hyperparameters(
     angular_length=0.7,
     noise=Noise(energy=0.05, forces=0.2, stress=0.01),
 )
-NAMES = ["pair_amplitude", "pair_length", "triplet_amplitude", "triplet_length", "angular_length"]
+NAMES = [parameter.name for term in TERMS for parameter in term.parameters]
 NOISES = ["noise_energy", "noise_forces", "noise_stress"]
 
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from potential_systems import small_basis
 
+from potential_systems import small_basis
 from trepid.errors import ConfigError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.kernels import angular_eigenvalues, envelope, radial_kernel
 from trepid.potentials.bayesian.splines import spline_covariance, spline_covariance_derivative, spline_values
-from trepid.potentials.bayesian.terms import Hyperparameters
+from trepid.potentials.bayesian.terms import TERMS, Hyperparameters
 from trepid.potentials.bayesian.terms.offset import OffsetTerm
 from trepid.potentials.bayesian.terms.pair import PairTerm
 from trepid.potentials.bayesian.terms.triplet import TripletTerm
@@ -21,7 +21,7 @@ from trepid.potentials.bayesian.terms.triplet import TripletTerm
 HYPER = Hyperparameters(
     pair_amplitude=1.3, pair_length=0.6, triplet_amplitude=0.4, triplet_length=0.8, angular_length=0.6
 )
-KERNEL_NAMES = ["pair_amplitude", "pair_length", "triplet_amplitude", "triplet_length", "angular_length"]
+KERNEL_NAMES = [parameter.name for term in TERMS for parameter in term.parameters]
 
 
 def covariance(basis: Basis, hyper: Hyperparameters) -> FloatArray:

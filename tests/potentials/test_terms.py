@@ -6,8 +6,8 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from potential_systems import random_potential, small_basis, triclinic
 
+from potential_systems import random_potential, small_basis, triclinic
 from trepid.errors import ConfigError
 from trepid.potentials.bayesian.posterior import NOISES, Bounds
 from trepid.potentials.bayesian.spline_potential import SplinePotential
@@ -58,6 +58,11 @@ def test_searched_parameters_are_hyperparameters_whose_defaults_lie_within_their
     for parameter in kind.parameters:
         assert parameter.low < defaults[parameter.name] < parameter.high
         assert Bounds().of(parameter.name) == (parameter.low, parameter.high)
+
+
+def test_every_parameter_of_the_prior_is_searched_except_the_offset_amplitude() -> None:
+    searched = {parameter.name for kind in TERMS for parameter in kind.parameters}
+    assert {f.name for f in fields(Hyperparameters)} - searched == {"noise", "offset_amplitude"}
 
 
 def test_no_name_is_used_by_two_terms() -> None:

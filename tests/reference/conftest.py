@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from ase import Atoms
 from ase.build import bulk
@@ -26,7 +24,6 @@ def cui() -> Atoms:
 
 
 @pytest.fixture
-def misbehaving(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Name of the module of calculators that fail, importable."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+def misbehaving() -> str:
+    """Name of the module of calculators that fail; tests/fakes is on the path."""
     return "misbehaving"

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import bulk
-from campaign_doubles import LoggedReference, campaign, crystal, springs
 
+from campaign_fakes import LoggedReference, campaign, crystal, springs
 from trepid.campaign.learn import learn
 from trepid.cli.main import run as trepid
 from trepid.data.frames import write_frames

@@ -6,10 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from trepid.errors import DataError
-from trepid.runs.ledger import Label, Ledger, Request, RunLock, Stop, read_ledger
+from trepid.errors import ConfigError, DataError
+from trepid.reference.base import FailureReason
+from trepid.runs.directory import RunLock
+from trepid.runs.ledger import (
+    Doubt,
+    Doubted,
+    Failure,
+    Label,
+    Ledger,
+    Reason,
+    Request,
+    Resume,
+    Start,
+    Stop,
+    StopReason,
+    Walks,
+    read_ledger,
+)
 
-REQUEST = Request(label=1, step=40, reason="uncertainty", forces_uncertainty=0.3, threshold=0.2)
+REQUEST = Request(label=1, step=40, reason=Reason.UNCERTAINTY, forces_uncertainty=0.3, threshold=0.2)
 LABEL = Label(label=1, file="labels/label-0001.extxyz", seconds=0.25, attempt=1)
 
 
@@ -32,7 +48,7 @@ def test_lines_are_plain_json(path: Path) -> None:
 def test_events_come_back(path: Path) -> None:
     assert [entry.event for entry in read_ledger(path)] == [REQUEST, LABEL]
     ledger = Ledger(path)
-    ledger.append(Stop(reason="finished", step=50, n_labels=1))
+    ledger.append(Stop(reason=StopReason.FINISHED, step=50, round=None, n_labels=1))
     ledger.close()
     assert [entry.seq for entry in read_ledger(path)] == [0, 1, 2]
     assert list(ledger.all(Label)) == [LABEL]
@@ -90,7 +106,9 @@ def test_missing_ledger(tmp_path: Path) -> None:
 def test_not_finite_numbers_do_not_reach_the_file(path: Path) -> None:
     ledger = Ledger(path)
     with pytest.raises(ValueError, match="not JSON compliant"):
-        ledger.append(Request(label=2, step=1, reason="uncertainty", forces_uncertainty=float("nan"), threshold=0.1))
+        ledger.append(
+            Request(label=2, step=1, reason=Reason.UNCERTAINTY, forces_uncertainty=float("nan"), threshold=0.1)
+        )
     ledger.close()
     assert len(read_ledger(path)) == 2
 
@@ -111,3 +129,86 @@ def test_entries_are_on_the_disk_when_append_returns(tmp_path: Path, monkeypatch
     ledger.append(REQUEST)
     assert synced[-1] == (tmp_path / "ledger.jsonl").stat().st_size > 0
     ledger.close()
+
+
+def test_enums_come_back_as_enums(path: Path) -> None:
+    ledger = Ledger(path)
+    events = [Failure(2, 1, FailureReason.CRASHED, "m"), Doubted(2, 1, Doubt.SIGN, "m")]
+    for event in events:
+        ledger.append(event)
+    ledger.close()
+    assert [entry.event for entry in read_ledger(path)][2:] == events
+    assert [line["reason"] for line in map(json.loads, path.read_text().splitlines()[2:])] == ["crashed", "sign"]
+
+
+START_1 = {"event": "start", "n_atoms": 8, "formula": "Cu8", "structure_sha256": "0", "reference": {"engine": "emt"}}
+
+
+def of_format_1(path: Path, *events: dict[str, object]) -> Path:
+    with path.open("w") as file:
+        for seq, event in enumerate([START_1, *events]):
+            file.write(json.dumps({"seq": seq, "time": "2026-01-01T00:00:00+00:00", **event}) + "\n")
+    return path
+
+
+def test_a_run_on_the_fly_of_format_1_is_read(tmp_path: Path) -> None:
+    path = of_format_1(
+        tmp_path / "ledger.jsonl",
+        {
+            "event": "request",
+            "label": 1,
+            "step": 40,
+            "reason": "uncertainty",
+            "forces_uncertainty": 0.3,
+            "threshold": 0.2,
+        },
+        {"event": "resume", "step": 50, "n_labels": 1, "reused": "", "changed": []},
+        {"event": "stop", "reason": "finished", "step": 90, "n_labels": 1, "message": ""},
+    )
+    start, request, resume, stop = (entry.event for entry in read_ledger(path))
+    assert isinstance(start, Start)
+    assert start.format == 1
+    assert request == Request(1, 40, Reason.UNCERTAINTY, 0.3, 0.2)
+    assert resume == Resume(step=50, round=None, n_labels=1, reused="", changed=[])
+    assert stop == Stop(StopReason.FINISHED, step=90, round=None, n_labels=1)
+
+
+def test_a_run_in_rounds_of_format_1_is_read_with_the_meanings_of_today(tmp_path: Path) -> None:
+    path = of_format_1(
+        tmp_path / "ledger.jsonl",
+        {"event": "round", "round": 0, "n_labels": 0},
+        # In the unit of the measure of the campaign, whatever that was: it is not in eV/A, so it is not kept.
+        {
+            "event": "request",
+            "label": 1,
+            "step": 40,
+            "reason": "uncertainty",
+            "forces_uncertainty": 0.005,
+            "threshold": None,
+        },
+        {
+            "event": "walks",
+            "round": 1,
+            "n_walks": 3,
+            "n_candidates": 9,
+            "time_ps": 2.0,
+            "untrusted": 1,
+            "left_reality": 2,
+            "seconds": 1.0,
+        },
+        {"event": "stop", "reason": "finished", "step": 2, "n_labels": 1, "message": ""},
+    )
+    _, _, request, walks, stop = (entry.event for entry in read_ledger(path))
+    assert isinstance(request, Request)
+    assert request.forces_uncertainty is None
+    assert isinstance(walks, Walks)
+    assert (walks.untrusted, walks.unstable) == (1, 2)
+    assert stop == Stop(StopReason.FINISHED, step=None, round=2, n_labels=1)
+
+
+def test_a_run_of_format_1_is_not_continued(tmp_path: Path) -> None:
+    path = of_format_1(tmp_path / "ledger.jsonl")
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=r"format 1, .* cannot continue it .* give another output.directory"):
+        Ledger(path)
+    assert path.read_bytes() == before

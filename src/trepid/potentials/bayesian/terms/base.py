@@ -2,7 +2,8 @@
 
 The energy of the Bayesian force field is a sum of terms, each linear in coefficients of its own: energy offsets, pairs,
 triplets. Everything that belongs to one term alone is in one file of this folder; the rest of the package (posterior,
-evidence, live directions, model file) uses only the interface `Term` and iterates over the terms of `trepid.potentials.bayesian.terms`.
+evidence, live directions, model file) uses only the interface `Term` and iterates over the terms of the list `TERMS`
+(terms/__init__.py).
 
 Vocabulary
 ----------

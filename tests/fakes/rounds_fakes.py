@@ -1,4 +1,4 @@
-"""Stand-ins and helpers for the tests of campaigns in rounds."""
+"""Fakes and helpers for the tests of campaigns in rounds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.io import read
-from campaign_doubles import LoggedReference, crystal
 
+from campaign_fakes import LoggedReference, crystal
 from trepid.campaign.learn import learn
 from trepid.config import RoundsCampaign
 from trepid.dynamics.progress import PlainProgress
@@ -104,7 +105,6 @@ class EnsembleSprings(Potential):
     def __init__(self, stiffness: Sequence[float], *, own: int | None = None) -> None:
         self.stiffness, self.own = np.asarray(stiffness, dtype=float), own
         self.species = ("Cu",)
-        self.n_members = len(self.stiffness)
         self.closed = 0
 
     @property
@@ -115,10 +115,14 @@ class EnsembleSprings(Potential):
     def noise(self) -> Noise:
         return Noise(energy=0.001, forces=0.01, stress=0.001)
 
-    def fit(self, frames: Sequence[Atoms]) -> EnsembleSprings:
+    @property
+    def n_members(self) -> int:
+        return len(self.stiffness)
+
+    def fit(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> EnsembleSprings:
         raise NotImplementedError
 
-    def update(self, frames: Sequence[Atoms]) -> EnsembleSprings:
+    def update(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> EnsembleSprings:
         raise NotImplementedError
 
     def member(self, k: int) -> EnsembleSprings:

@@ -1,4 +1,4 @@
-"""Stand-ins for the campaign tests: a reference that logs its calls, and a small potential with an uncertainty."""
+"""Fakes for the campaign tests: a reference that logs its calls, and a small potential with an uncertainty."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from io import BytesIO
 from pathlib import Path
 
@@ -106,6 +107,8 @@ class SpringPotential(Potential):
     training)`.
     """
 
+    tunable = True
+
     def __init__(self, sites: Atoms) -> None:
         self.sites = sites
         self.species = tuple(sorted(set(sites.get_chemical_symbols())))
@@ -127,13 +130,13 @@ class SpringPotential(Potential):
         shift = atoms.positions - sites
         return shift - shift.mean(axis=0)
 
-    def fit(self, frames: Sequence[Atoms]) -> SpringPotential:
+    def fit(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> SpringPotential:
         self.seen, self._n_frames, self._sums = np.empty(0), 0, np.zeros(3)
         self.update(frames)
         self.optimize()
         return self
 
-    def update(self, frames: Sequence[Atoms]) -> SpringPotential:
+    def update(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> SpringPotential:
         for atoms in frames:
             u, forces = self._displacements(atoms), labels_of(atoms).forces
             assert forces is not None

@@ -1,4 +1,4 @@
-"""Labels through an executor: the same record as one by one, whatever fails, lies, dies or is interrupted."""
+"""Labels through an executor: the same record as one by one, whatever fails, is corrupted, dies or is interrupted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.util
 import os
 import pickle
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,20 +15,20 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from label_doubles import Unreliable, digest, number_of, numbered
-from trepid.campaign.labels import Before, LabelInterrupted, Labeller, LabelStore
-from trepid.campaign.parallel_labels import LabelRequest, LabelTask, _kept, compute_label, label_batch
 
-from trepid.campaign.label_case import LabelCase, failures_in_row
+from label_fakes import Unreliable, digest, number_of, numbered
+from trepid.campaign.label_case import LabelCase, LabelRequest, failures_in_row
 from trepid.campaign.label_check import LabelChecker, LabelHistory
+from trepid.campaign.labelling import Labeller, LabelTask, _kept, compute_label
 from trepid.config import ExecutionSettings
-from trepid.data.frames import LabelKeys, labels_of, read_frames
+from trepid.data.frames import LabelKeys, read_frames
+from trepid.dynamics.interrupt import Interrupted
 from trepid.errors import ConfigError
 from trepid.execution import InlineExecutor, LocalExecutor, make_executor
 from trepid.potentials.base import Noise, Prediction
 from trepid.reference import IsolatedReference, Reference, make_reference
-from trepid.runs.checkpoint import Pending
-from trepid.runs.ledger import Doubted, Failure, Label, Ledger, Reason, Request, SomeEvent
+from trepid.runs.label_files import LabelledFrame, LabelStore, Origin, PriorPrediction
+from trepid.runs.ledger import Doubt, Doubted, Failure, Label, Ledger, Reason, Request, SomeEvent
 
 NOISE = Noise(energy=1e-3, forces=0.01, stress=1e-3)
 
@@ -44,15 +44,29 @@ class Desk:
     def reference(self, plan: dict[tuple[int, int], str] | None = None, *, delay_s: float = 0.0) -> Unreliable:
         return Unreliable(self.folder / "calls", plan, delay_s=delay_s)
 
+    def labeller(
+        self,
+        reference: Reference,
+        executor: Executor,
+        *,
+        retries: int = 1,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> Labeller:
+        return Labeller(reference, executor, self.store, self.ledger, retries, interrupted)
+
     def batch(
-        self, frames: Sequence[Atoms], reference: Reference, executor: Executor, *, retries: int = 1, **options: object
-    ) -> list[Atoms | None]:
-        checker = LabelChecker(LabelHistory())
+        self,
+        frames: Sequence[Atoms],
+        reference: Reference,
+        executor: Executor,
+        *,
+        retries: int = 1,
+        interrupted: Callable[[], bool] = lambda: False,
+        on_label: Callable[[LabelledFrame], None] | None = None,
+    ) -> list[LabelledFrame | None]:
         requests = [request(k, atoms) for k, atoms in enumerate(frames, start=1)]
-        settings = {"checker": checker, **options}
-        return label_batch(
-            requests, reference, executor, store=self.store, ledger=self.ledger, retries=retries, **settings
-        )
+        labeller = self.labeller(reference, executor, retries=retries, interrupted=interrupted)
+        return labeller.label(requests, checker=LabelChecker(LabelHistory()), on_label=on_label)
 
     def events(self, kind: type[SomeEvent]) -> list[SomeEvent]:
         return list(self.ledger.all(kind))
@@ -67,18 +81,19 @@ def truth(atoms: Atoms) -> tuple[float, np.ndarray]:
     return float(calculator.results["free_energy"]), np.array(calculator.results["forces"])
 
 
-def before(atoms: Atoms) -> Before:
-    """What a model with errors as it announces them says."""
+def before(atoms: Atoms) -> PriorPrediction:
+    """Prediction of a model whose errors agree with its error bars."""
     energy, forces = truth(atoms)
     error = np.random.default_rng(number_of(atoms)).normal(scale=0.02, size=forces.shape)
     prediction = Prediction(
         energy + 0.002, forces + error, energy_uncertainty=0.002, forces_uncertainty=np.full(forces.shape, 0.02)
     )
-    return Before(10.0, 0, 300.0, prediction, NOISE, details={"round": 2})
+    return PriorPrediction(prediction, NOISE)
 
 
 def request(label: int, atoms: Atoms) -> LabelRequest:
-    return LabelRequest(Pending(label, 7, Reason.UNCERTAINTY, 0.2, 0.1), atoms, lambda: before(atoms))
+    origin = Origin(Reason.UNCERTAINTY, 7, 10.0, 300.0, round=2)
+    return LabelRequest(label, atoms, origin, lambda: before(atoms), forces_uncertainty=0.2, threshold=0.1)
 
 
 def some_frames(n: int) -> list[Atoms]:
@@ -108,15 +123,10 @@ def test_many_at_once_are_the_same_as_one_by_one(tmp_path: Path, workers: Execut
     parallel, serial, inline = (Desk(tmp_path / name) for name in ("parallel", "serial", "inline"))
     found = parallel.batch(frames, parallel.reference(plan), workers)
     here = inline.batch(frames, inline.reference(plan), InlineExecutor())
-    labeller = Labeller(
-        serial.reference(plan),
-        serial.store,
-        serial.ledger,
-        retries=1,
-        checker=lambda: LabelChecker(LabelHistory()),
-    )
+    labeller = serial.labeller(serial.reference(plan), InlineExecutor())
     one_by_one = [
-        labeller.obtain(ask.pending, ask.atoms, ask.before) for ask in (request(k + 1, f) for k, f in enumerate(frames))
+        labeller.label([request(k, atoms)], checker=LabelChecker(LabelHistory()))[0]
+        for k, atoms in enumerate(frames, start=1)
     ]
     assert [atoms is None for atoms in found] == [k == 3 for k in range(6)]
     for others in (one_by_one, here):
@@ -124,12 +134,13 @@ def test_many_at_once_are_the_same_as_one_by_one(tmp_path: Path, workers: Execut
             assert (first is None) == (second is None)
             if first is None or second is None:
                 continue
-            assert first.info.keys() == second.info.keys()
-            assert first.info["round"] == 2
-            for key in first.info.keys() - {"label_seconds"}:
-                assert np.array_equal(first.info[key], second.info[key]), key
-            for key in first.arrays:
-                np.testing.assert_array_equal(first.arrays[key], second.arrays[key])
+            mine, theirs = first.to_atoms(), second.to_atoms()
+            assert mine.info.keys() == theirs.info.keys()
+            assert mine.info["round"] == 2
+            for key in mine.info.keys() - {"label_seconds"}:
+                assert np.array_equal(mine.info[key], theirs.info[key]), key
+            for key in mine.arrays:
+                np.testing.assert_array_equal(mine.arrays[key], theirs.arrays[key])
     for other in (serial, inline):
         assert sorted(p.name for p in parallel.store.directory.iterdir()) == sorted(
             p.name for p in other.store.directory.iterdir()
@@ -143,18 +154,18 @@ def test_many_at_once_are_the_same_as_one_by_one(tmp_path: Path, workers: Execut
     assert {failures_in_row(other.ledger, 1) for other in (parallel, serial, inline)} <= {0, 1}  # by the order of ends
 
 
-def test_five_percent_fail_and_five_percent_lie(desk: Desk, workers: Executor) -> None:
+def test_five_percent_fail_and_five_percent_are_corrupted(desk: Desk, workers: Executor) -> None:
     frames = some_frames(100)
     rng = np.random.default_rng(7)
     chosen = [int(k) for k in rng.choice(100, size=10, replace=False)]
-    lies = ["sign", "order", "unit", "noise", "huge"]
-    plan = {(k, 0): "fail" for k in chosen[:5]} | {(k, 0): how for k, how in zip(chosen[5:], lies, strict=True)}
+    corruptions = ["sign", "order", "unit", "noise", "huge"]
+    plan = {(k, 0): "fail" for k in chosen[:5]} | {(k, 0): how for k, how in zip(chosen[5:], corruptions, strict=True)}
     found = desk.batch(frames, desk.reference(plan), workers)
     # Every frame has its label in the end, and it is the right one.
     for atoms, labelled in zip(frames, found, strict=True):
         assert labelled is not None
         energy, forces = truth(atoms)
-        labels = labels_of(labelled)
+        labels = labelled.labels
         assert labels.energy == pytest.approx(energy, abs=1e-9)
         np.testing.assert_allclose(labels.forces, forces, atol=1e-9)
     failures = desk.events(Failure)
@@ -171,11 +182,11 @@ def test_five_percent_fail_and_five_percent_lie(desk: Desk, workers: Executor) -
     assert not list(desk.store.directory.glob("*.suspect.extxyz"))
 
 
-def test_a_surprise_that_is_reproduced_is_the_truth(desk: Desk, workers: Executor) -> None:
+def test_an_outlier_that_is_reproduced_is_accepted(desk: Desk, workers: Executor) -> None:
     frames = some_frames(3)
     labelled = desk.batch(frames, desk.reference({(0, -1): "axes"}), workers)[0]
     assert labelled is not None
-    assert labelled.info["label_confirmed"] == "forces"
+    assert labelled.confirmed is Doubt.FORCES
     assert [e.label for e in desk.events(Doubted)] == [1]
     assert desk.events(Failure) == []
     assert desk.calls(frames[0]) == 2
@@ -183,14 +194,14 @@ def test_a_surprise_that_is_reproduced_is_the_truth(desk: Desk, workers: Executo
 
 
 @pytest.mark.parametrize("how", ["sign", "unit"])
-def test_what_no_truth_can_be_is_rejected_twice(desk: Desk, how: str) -> None:
+def test_what_no_correct_label_can_be_is_rejected_twice(desk: Desk, how: str) -> None:
     frames = some_frames(2)
     found = desk.batch(frames, desk.reference({(0, -1): how}), InlineExecutor())
     assert found[0] is None
     assert found[1] is not None
     rejected = [e for e in desk.events(Failure) if e.reason == "corrupted"]
     assert [e.attempt for e in rejected] == [1, 2]
-    assert all("twice the same: examine the reference" in e.message for e in rejected)
+    assert all("twice the same: check the setup of the reference" in e.message for e in rejected)
     failed = read_frames(desk.store.failed_path(1), require=())[0]
     assert failed.info["failure_reason"] == "corrupted"
     assert desk.store.numbers() == [2]
@@ -198,7 +209,7 @@ def test_what_no_truth_can_be_is_rejected_twice(desk: Desk, how: str) -> None:
 
 
 @pytest.mark.parametrize("retries", [0, 1, 2])
-def test_lies_that_differ_are_rejected_and_have_an_end(desk: Desk, retries: int) -> None:
+def test_corrupted_labels_that_differ_are_rejected_and_not_retried_for_ever(desk: Desk, retries: int) -> None:
     frames = some_frames(1)
     plan = {(0, 0): "noise", (0, 1): "sign", (0, 2): "huge", (0, 3): "unit", (0, 4): "noise"}
     (found,) = desk.batch(frames, desk.reference(plan), InlineExecutor(), retries=retries)
@@ -207,13 +218,13 @@ def test_lies_that_differ_are_rejected_and_have_an_end(desk: Desk, retries: int)
     assert len([e for e in desk.events(Failure) if e.reason == "corrupted"]) == retries + 2
     assert desk.store.numbers() == []
     assert failures_in_row(desk.ledger, retries) == 1
-    # Nobody comes back to it.
+    # It is not retried.
     (found,) = desk.batch(frames, desk.reference(plan), InlineExecutor(), retries=retries)
     assert found is None
     assert desk.calls(frames[0]) == retries + 2
 
 
-def test_a_lie_without_retries_still_gets_its_second_chance(desk: Desk) -> None:
+def test_a_suspicious_label_is_recomputed_once_without_retries(desk: Desk) -> None:
     frames = some_frames(1)
     (found,) = desk.batch(frames, desk.reference({(0, 0): "noise"}), InlineExecutor(), retries=0)
     assert found is not None
@@ -239,11 +250,12 @@ def test_a_frame_that_cannot_be_labelled_at_all_is_an_error(desk: Desk, workers:
 
 def test_an_interrupted_batch_keeps_what_it_has(desk: Desk) -> None:
     frames = some_frames(12)
-    seen: list[Atoms] = []
-    options = {"interrupted": lambda: len(seen) >= 3, "on_label": seen.append}
+    seen: list[LabelledFrame] = []
     with LocalExecutor(2) as executor:
-        with pytest.raises(LabelInterrupted):
-            desk.batch(frames, desk.reference(delay_s=0.05), executor, **options)
+        with pytest.raises(Interrupted):
+            desk.batch(
+                frames, desk.reference(delay_s=0.05), executor, interrupted=lambda: len(seen) >= 3, on_label=seen.append
+            )
         kept = desk.store.numbers()
         assert 3 <= len(kept) <= 6  # those under way were awaited
         assert sorted(e.label for e in desk.events(Label)) == kept
@@ -306,31 +318,24 @@ def test_a_kill_at_any_moment_loses_nothing(
     for k, labelled in enumerate(found):
         assert labelled is not None
         if k != 3:
-            np.testing.assert_allclose(labels_of(labelled).forces, truth(frames[k])[1], atol=1e-9)
+            np.testing.assert_allclose(labelled.forces, truth(frames[k])[1], atol=1e-9)
     assert found[3] is not None
-    assert found[3].info["label_confirmed"] == "forces"
+    assert found[3].confirmed is Doubt.FORCES
     assert not list(again.store.directory.glob("*.suspect.extxyz"))
 
 
-def test_first_labels_are_held_against_each_other(desk: Desk, workers: Executor) -> None:
+def test_initial_labels_are_compared_with_each_other(desk: Desk, workers: Executor) -> None:
     frames = some_frames(5)
     crystal = bulk("Cu", cubic=True) * (2, 1, 1)
-    bare = [
-        LabelRequest(Pending(k, 0, Reason.INITIAL), atoms, lambda: Before(0.0, 0, 300.0))
-        for k, atoms in enumerate(frames, start=1)
-    ]
-    found = label_batch(
-        bare,
-        desk.reference({(0, 0): "sign", (3, 0): "order"}),
-        workers,
-        store=desk.store,
-        ledger=desk.ledger,
-        retries=1,
+    origin = Origin(Reason.INITIAL, 0, 0.0, 300.0, round=0)
+    labeller = desk.labeller(desk.reference({(0, 0): "sign", (3, 0): "order"}), workers)
+    found = labeller.label(
+        [LabelRequest(k, atoms, origin) for k, atoms in enumerate(frames, start=1)],
         checker=LabelChecker(LabelHistory(), crystal=crystal),
     )
     for atoms, labelled in zip(frames, found, strict=True):
         assert labelled is not None
-        np.testing.assert_allclose(labels_of(labelled).forces, truth(atoms)[1], atol=1e-9)
+        np.testing.assert_allclose(labelled.forces, truth(atoms)[1], atol=1e-9)
     assert sorted(e.label for e in desk.events(Doubted)) == [1, 4]
     assert {e.reason for e in desk.events(Doubted)} == {"stiffness"}
     assert desk.store.numbers() == [1, 2, 3, 4, 5]
@@ -358,7 +363,7 @@ def test_workers_that_are_threads_have_references_of_their_own(desk: Desk) -> No
         found = desk.batch(frames, reference, threads)
     for atoms, labelled in zip(frames, found, strict=True):
         assert labelled is not None
-        np.testing.assert_allclose(labels_of(labelled).forces, truth(atoms)[1], atol=1e-9)
+        np.testing.assert_allclose(labelled.forces, truth(atoms)[1], atol=1e-9)
     assert not desk.events(Failure)
     assert not desk.events(Doubted)
 
@@ -391,6 +396,21 @@ def test_a_worker_of_parsl_killed_in_mid_label(desk: Desk, monkeypatch: pytest.M
         found = desk.batch(frames, desk.reference(plan), executor)
     for atoms, labelled in zip(frames, found, strict=True):
         assert labelled is not None
-        np.testing.assert_allclose(labels_of(labelled).forces, truth(atoms)[1], atol=1e-9)
+        np.testing.assert_allclose(labelled.forces, truth(atoms)[1], atol=1e-9)
     assert [desk.calls(atoms) for atoms in frames] == [1, 2, 1, 2, 2]
     assert sorted(e.reason for e in desk.events(Failure)) == ["corrupted", "not_converged"]
+
+
+def test_a_batch_may_be_ended_by_a_failure(desk: Desk) -> None:
+    class Ended(Exception):  # noqa: N818
+        pass
+
+    def end(case: LabelCase) -> None:
+        raise Ended(str(case.number))
+
+    frames = some_frames(5)
+    labeller = desk.labeller(desk.reference({(1, -1): "fail"}), InlineExecutor(), retries=0)
+    with pytest.raises(Ended, match="2"):
+        labeller.label([request(k, atoms) for k, atoms in enumerate(frames, start=1)], on_failure=end)
+    assert desk.store.numbers() == [1]
+    assert [desk.calls(atoms) for atoms in frames] == [1, 1, 0, 0, 0]
