@@ -34,7 +34,7 @@ def test_half_width_refuses_what_is_no_probability(level: float) -> None:
         interval_half_width(level)
 
 
-def test_a_calibrated_model_covers_what_it_says(rng: np.random.Generator) -> None:
+def test_a_calibrated_model_has_the_nominal_coverage(rng: np.random.Generator) -> None:
     stds = rng.lognormal(-3.0, 1.0, 200_000)
     errors = stds * rng.normal(size=stds.size)
     for level in (0.5, 0.68, 0.95):
@@ -95,7 +95,7 @@ def test_spearman_agrees_with_scipy_ties_included(pairs: list[tuple[int, int]]) 
         assert ours == pytest.approx(spearmanr(a, b).statistic, abs=1e-12)
 
 
-def test_spearman_knows_its_limits() -> None:
+def test_spearman_where_it_is_undefined() -> None:
     assert spearman([1.0, 2.0, 3.0], [10.0, 100.0, 1000.0]) == pytest.approx(1.0)
     assert spearman([1.0], [2.0]) is None
     with pytest.raises(ValueError, match="2 and 3 points"):

@@ -195,7 +195,7 @@ def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]
         (["cu.trepid", "--structure", "cell.extxyz", "--trajectory", "md.extxyz", "--labels", "--forces-key", "F"], "'F'"),
     ],
 )  # fmt: skip
-def test_mistakes_are_told_in_one_line(
+def test_user_errors_are_one_line(
     folder: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["anharmonicity", *arguments]) == 2

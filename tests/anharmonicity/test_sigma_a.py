@@ -179,7 +179,7 @@ def test_error_bar_of_a_ratio() -> None:
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.25)
 
 
-def test_short_series_say_so() -> None:
+def test_short_series_are_not_converged() -> None:
     assert np.isnan(block_error([1.0]).error)
     assert not block_error([1.0]).converged
     assert not block_error(correlated(64, 30.0, 0)).converged

@@ -253,7 +253,7 @@ def test_frames_of_another_crystal_are_refused():
 # --- occupancy
 
 
-def test_occupancy_names_what_is_not_at_home():
+def test_occupancy_lists_atoms_off_their_sites():
     crystal = cui(2)
     sites = Sites.of(crystal)
     assert sites.occupancy(sites.assign(crystal)).pristine
@@ -281,7 +281,7 @@ def test_two_atoms_at_one_site_are_one_interstitial_and_the_owner_keeps_it():
     assert found.vacancies == (0,)
 
 
-def test_labelled_frames_with_a_displaced_atom_are_told_from_the_others():
+def test_labelled_frames_with_a_displaced_atom_are_recognised():
     frames = read_frames(DATA / "cui_gfn1_64.extxyz")
     sites = Sites.of(cui(2))
     marked = [bool(frame.info["displaced_cu"]) for frame in frames]
