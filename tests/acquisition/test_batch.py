@@ -181,7 +181,7 @@ def test_a_committee_prefers_disagreement_and_refuses_near_copies() -> None:
     assert conditioned < 0.25 * alone
 
 
-def test_localisation_gives_a_small_committee_more_to_say() -> None:
+def test_localisation_raises_the_rank_of_a_small_committee() -> None:
     """Three members span two dimensions: without localisation two frames say it all."""
     rng = np.random.default_rng(1)
     rows = [rows_from_ensemble(rng.normal(size=(3, 6, 3))) for _ in range(6)]

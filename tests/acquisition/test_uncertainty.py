@@ -68,7 +68,7 @@ def test_statistics_follow_the_walk_they_are_given() -> None:
         ([*np.arange(20.0), np.inf], "must be finite"),
     ],
 )
-def test_a_walk_that_says_nothing_is_refused(series: list[float], message: str) -> None:
+def test_a_trajectory_without_statistics_is_refused(series: list[float], message: str) -> None:
     with pytest.raises(DataError, match=message):
         WalkStatistics.of(series)
 
@@ -104,7 +104,7 @@ def test_spread_of_sigma_a_by_hand() -> None:
 
 
 @pytest.mark.parametrize("measure", list(UncertaintyMeasure))
-def test_a_measure_says_what_it_misses(measure: UncertaintyMeasure) -> None:
+def test_a_measure_names_what_is_missing(measure: UncertaintyMeasure) -> None:
     with pytest.raises(DataError, match=measure.value):
         frame_uncertainty(measure)
 

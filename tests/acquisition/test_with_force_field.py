@@ -88,7 +88,7 @@ def test_the_gain_is_what_the_posterior_really_loses(clean: list[Atoms], hops: l
     assert batch.gains[1] == pytest.approx(after, rel=1e-6)
 
 
-def test_greedy_wants_what_was_never_seen(model: BayesianForceField, clean: list[Atoms], hops: list[Atoms]) -> None:
+def test_greedy_prefers_unseen_configurations(model: BayesianForceField, clean: list[Atoms], hops: list[Atoms]) -> None:
     """Among clean frames and frames with a displaced Cu the latter teach most, and a copy does not get in twice."""
     candidates = [*clean[10:20], hops[0], hops[0], hops[1], hops[2]]
     rows = [model.information_rows(a, n_atoms=16) for a in candidates]

@@ -20,7 +20,6 @@ from trepid.anharmonicity import (
     HarmonicReference,
     harmonic_reference,
     harmonic_sample,
-    measure_anharmonicity,
     sigma_a,
     write_phonopy,
 )
@@ -29,7 +28,6 @@ from trepid.cli.main import run
 from trepid.data.frames import Labels, attach_labels, read_frames, write_frames
 from trepid.errors import ConfigError
 from trepid.potentials.bayesian import BayesianForceField
-from trepid.report.anharmonicity import anharmonicity_section
 
 CELLS = (2, 2, 2)
 CAMPAIGN = """\
@@ -197,7 +195,7 @@ def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]
         (["cu.trepid", "--structure", "cell.extxyz", "--trajectory", "md.extxyz", "--labels", "--forces-key", "F"], "'F'"),
     ],
 )  # fmt: skip
-def test_mistakes_are_told_in_one_line(
+def test_user_errors_are_one_line(
     folder: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["anharmonicity", *arguments]) == 2
@@ -220,26 +218,3 @@ def test_error_bar_of_the_model_covers_the_truth(
     with pytest.raises(ConfigError, match="two force fields"):
         ensemble_sigma_a(ensemble_of(model, 1, 0), emt, frames)
     assert ensemble_of(EMT(), 5, 0) == []
-
-
-def test_section_of_the_report(emt: HarmonicReference, trajectory: list[Atoms]) -> None:
-    forces = np.array([frame.arrays["REF_forces"] for frame in trajectory])
-    harmonic = np.array([emt.forces(frame) for frame in trajectory])
-    times = [frame.info["time_fs"] / 1000 for frame in trajectory]
-    result = measure_anharmonicity(forces, harmonic, emt.supercell.get_chemical_symbols(), times_ps=times)
-    marked = np.arange(40) % 10 < 3
-    section = anharmonicity_section(result, marked=marked)
-    assert f"{result.sigma_a:.4f} ± {result.error.error:.4f}" in section.text
-    assert len(section.pictures) == 2
-    for picture in section.pictures:
-        assert picture.narrow is not None
-        for svg in (picture.svg, picture.narrow):
-            assert svg.startswith("<svg")
-            assert "#0102" not in svg
-    # Identifiers stay apart on one page.
-    ids = [i for p in section.pictures for svg in (p.svg, p.narrow) for i in re.findall(r'\bid="([^"]+)"', svg or "")]
-    assert len(ids) == len(set(ids))
-    with pytest.raises(ValueError, match="marks"):
-        anharmonicity_section(result, marked=marked[:3])
-    single = measure_anharmonicity(forces[0], harmonic[0], emt.supercell.get_chemical_symbols())
-    assert "1 frame " in anharmonicity_section(single).text

@@ -179,7 +179,7 @@ def test_error_bar_of_a_ratio() -> None:
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.25)
 
 
-def test_short_series_say_so() -> None:
+def test_short_series_are_not_converged() -> None:
     assert np.isnan(block_error([1.0]).error)
     assert not block_error([1.0]).converged
     assert not block_error(correlated(64, 30.0, 0)).converged
@@ -187,3 +187,13 @@ def test_short_series_say_so() -> None:
         block_error([1.0, 2.0, 3.0, 4.0], block_length=3)
     with pytest.raises(DataError, match="finite"):
         block_error([1.0, np.nan])
+
+
+def test_what_a_session_prints(reference: HarmonicReference) -> None:
+    f = np.random.default_rng(0).normal(size=(2, 20, 3, 3))
+    result = measure_anharmonicity(f[0], f[1], SYMBOLS)
+    assert repr(result).startswith(f"Anharmonicity(sigma^A {result.sigma_a:.4f} +- ")
+    assert repr(result).endswith(", 20 frames of 3 atoms)")
+    frequencies = reference.frequencies_THz
+    span = f"{frequencies.min():.3g} to {frequencies.max():.3g} THz"
+    assert repr(reference.modes) == f"Modes(189 modes of 64 atoms, {span}, 0 imaginary)"

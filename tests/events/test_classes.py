@@ -95,7 +95,7 @@ def test_the_interval_of_a_rate_has_the_tails_it_claims(n, level):
 
 
 @pytest.mark.parametrize("level", [0.68, 0.95])
-def test_the_interval_covers_the_truth_as_often_as_it_says(level):
+def test_the_interval_has_its_nominal_coverage(level):
     counts = np.arange(0, 120)
     intervals = np.array([event_rate(int(n), 1.0, level=level)[1:] for n in counts])
     for truth in np.linspace(0.05, 40.0, 200):

@@ -101,7 +101,7 @@ def test_the_first_of_each_class_is_the_earliest():
 # --- quench
 
 
-def test_a_quench_falls_into_the_minimum_and_says_whether_it_got_there():
+def test_a_quench_reaches_the_minimum_or_reports_that_it_did_not():
     crystal = bulk("Cu", a=3.59, cubic=True).repeat(2)
     hot = crystal.copy()
     hot.positions += np.random.default_rng(0).normal(0, 0.15, hot.positions.shape)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from trepid.data import read_frames
 from trepid.errors import DataError
+from trepid.events.detection import EventDetector
 from trepid.events.sites import Sites
 from trepid.events.voids import empty_sites
 
@@ -252,7 +253,7 @@ def test_frames_of_another_crystal_are_refused():
 # --- occupancy
 
 
-def test_occupancy_names_what_is_not_at_home():
+def test_occupancy_lists_atoms_off_their_sites():
     crystal = cui(2)
     sites = Sites.of(crystal)
     assert sites.occupancy(sites.assign(crystal)).pristine
@@ -280,7 +281,7 @@ def test_two_atoms_at_one_site_are_one_interstitial_and_the_owner_keeps_it():
     assert found.vacancies == (0,)
 
 
-def test_labelled_frames_with_a_displaced_atom_are_told_from_the_others():
+def test_labelled_frames_with_a_displaced_atom_are_recognised():
     frames = read_frames(DATA / "cui_gfn1_64.extxyz")
     sites = Sites.of(cui(2))
     marked = [bool(frame.info["displaced_cu"]) for frame in frames]
@@ -289,3 +290,9 @@ def test_labelled_frames_with_a_displaced_atom_are_told_from_the_others():
         off = sites.off_site(frame)
         assert (len(off) == 1) == displaced
         assert all(frame.symbols[int(k)] == "Cu" for k in off)
+
+
+def test_what_a_session_prints_of_sites() -> None:
+    sites = Sites.of(bulk("CuI", "zincblende", a=6.19, cubic=True))
+    assert repr(sites) == "Sites(Cu4I4: 8 lattice sites, 8 empty sites (4 empty 4Cu6I, 4 empty 6Cu4I))"
+    assert repr(EventDetector(sites)) == "EventDetector(0 frames, 0 atoms outside the core of their site)"

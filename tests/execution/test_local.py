@@ -46,7 +46,7 @@ def test_settings_choose_the_executor(tmp_path: Path) -> None:
         LocalExecutor(0)
 
 
-def test_tasks_are_computed_by_as_many_processes_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_are_computed_by_as_many_processes_as_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with LocalExecutor(2) as executor:
         jobs = [tasks.Job(k, str(tmp_path), seconds=0.05) for k in range(12)]

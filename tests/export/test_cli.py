@@ -54,7 +54,7 @@ def test_export_for_people(model_file: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("existing", ["si.uf3", "si.uf3.in"])
-def test_export_overwrites_only_when_told(
+def test_export_overwrites_only_with_force(
     model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], existing: str
 ) -> None:
     (tmp_path / existing).write_text("precious")

@@ -152,7 +152,7 @@ def test_both_repulsions_have_the_same_core() -> None:
     assert lammps_zbl(r, 29, 53, inner=inner, outer=outer)[1] == pytest.approx(zbl_derivative(r, 29, 53), rel=1e-12)
 
 
-def test_splines_end_as_the_file_format_says(exported: UF3Potential) -> None:
+def test_splines_end_as_the_file_format_requires(exported: UF3Potential) -> None:
     for splines in (exported.pairs, exported.foldings):
         for coefficients in splines.values():
             assert (coefficients[-3:] == 0).all()

@@ -69,7 +69,7 @@ def test_guard_stops_and_the_run_goes_on(installation: Installation, folder: Pat
     assert float(first[1]) == pytest.approx(2 * kinetic / ((3 * 64 - 3) * 8.617333e-5), rel=1e-3)
 
 
-def test_guard_that_sees_nothing_says_so(installation: Installation, folder: Path) -> None:
+def test_a_guard_that_finds_nothing_reports_it(installation: Installation, folder: Path) -> None:
     text = lmp(installation, folder, "in.guard", size=2, steps=200, threshold=10)
     assert "stayed inside the trusted region" in text
     assert not (folder / "run" / "guard.restart").exists()

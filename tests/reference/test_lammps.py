@@ -227,7 +227,7 @@ def test_a_copy_in_another_process_is_the_same(agi: Atoms) -> None:
         ({}, "needs the parameter 'commands'"),
     ],
 )
-def test_settings_that_cannot_be_right_are_told(settings: dict, message: str) -> None:
+def test_impossible_settings_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         make_reference("lammps", **settings)
     assert "\n" not in str(caught.value)
@@ -243,7 +243,7 @@ def test_settings_that_cannot_be_right_are_told(settings: dict, message: str) ->
         (["pair_style coul/dsf 0.2 9.5", "pair_coeff * *"], "atom attribute q|charge"),
     ],
 )
-def test_commands_that_lammps_refuses_are_told_before_the_first_label(commands: list[str], message: str) -> None:
+def test_commands_that_lammps_refuses_are_reported_before_the_first_label(commands: list[str], message: str) -> None:
     reference = make_reference("lammps", commands=commands)
     atoms = bulk("Ar", cubic=True)
     for _ in range(2):  # the instance that failed is not asked again
@@ -254,10 +254,10 @@ def test_commands_that_lammps_refuses_are_told_before_the_first_label(commands: 
     good.check(atoms)
 
 
-def test_elements_nobody_described_are_told(agi: Atoms) -> None:
-    with pytest.raises(ConfigError, match="no type for Cu; it knows Ag, I"):
+def test_elements_without_a_type_or_charge_are_refused(agi: Atoms) -> None:
+    with pytest.raises(ConfigError, match="no type for Cu; it has Ag, I"):
         make_reference("lammps", **AGI).check(bulk("CuI", "zincblende", a=6.2))
-    with pytest.raises(ConfigError, match="charges has none for I; it knows Ag"):
+    with pytest.raises(ConfigError, match="charges has none for I; it has Ag"):
         make_reference("lammps", commands=AGI["commands"], charges={"Ag": 1.0}).check(agi)
 
 

@@ -140,7 +140,7 @@ def test_stress_that_is_missing_is_not_a_failure(misbehaving: str, copper: Atoms
     assert labels_of(reference.label(copper)).kinds == ("energy", "forces")
 
 
-def test_stress_is_not_asked_for_when_switched_off(copper: Atoms) -> None:
+def test_stress_is_not_computed_when_switched_off(copper: Atoms) -> None:
     reference = make_reference("ase", calculator="emt", stress=False)
     assert labels_of(reference.label(copper)).kinds == ("energy", "forces")
 
@@ -197,7 +197,7 @@ def test_settings_that_are_wrong(misbehaving: str, settings: dict, message: str)
 
 
 @pytest.mark.skipif(find_spec("gpaw") is not None, reason="GPAW is installed")
-def test_gpaw_that_is_not_installed_says_how_to() -> None:
+def test_missing_gpaw_is_an_error_with_the_remedy() -> None:
     with pytest.raises(ConfigError, match=r"pip install 'trepid\[gpaw\]'.*siteconfig\.py.*GPAW_CONFIG"):
         make_reference("gpaw")
 
@@ -301,3 +301,12 @@ def test_the_example_for_gpaw_is_accepted() -> None:
     assert settings.example is not None
     values = settings.model_validate(yaml.safe_load(settings.example[1]))
     make_reference("gpaw", **values.arguments()).check(bulk("Cu", cubic=True))
+
+
+def test_what_a_session_prints_of_a_reference() -> None:
+    told = repr(make_reference("ase", calculator="lj", parameters={"sigma": 3.4}, timeout_s=5.0))
+    assert told.startswith("IsolatedReference(calculator=lj, version=ase ")
+    assert told.endswith("parameters.sigma=3.4, timeout_s=5.0)")
+    long = repr(make_reference("ase", calculator="lj", parameters={"sigma": 3.4, "epsilon": float("1" * 300)}))
+    assert len(long) < 200
+    assert "\n" not in long

@@ -1,1 +1,1 @@
-"""Which frames deserve a label, and whether the uncertainty that says so can be believed: pure functions."""
+"""Selection of frames for labels, and calibration of the uncertainty that it rests on: pure functions."""

@@ -2,21 +2,21 @@ r"""Which of the candidates to label together: pure functions, seeded.
 
 Vocabulary
 ----------
-candidate    a frame that may be labelled, numbered 0, 1, ... in the order of the walk
+candidate    a frame that may be labelled, numbered 0, 1, ... in the order of the trajectory
 rows         R, (n_labels, p): feature rows of a candidate whose products are the predictive (epistemic) covariance:
              R_a R_b^T is the covariance between the force components of candidates a and b, (eV/A)^2. The space of p
              dimensions is common to all candidates: coefficients of a Bayesian force field, or members of a committee
 gain         log det(1 + R Sigma R^T / noise^2), nats: twice the information that labels of these components would bring,
              Sigma the covariance (1 at first) left by what was already chosen
-weight       how much a candidate is worth labelling at all, such as its viability
+weight       factor of the gain of a candidate, such as its viability
 
-Labels do not enter: what a label teaches a linear model depends on where it is, not on its value. The gain of a set is
-submodular, so greedy choice reaches at least 1 - 1/e of the best set's gain (Krause, Singh and Guestrin, JMLR 9, 235 (2008)),
-and gains only fall as others are chosen, so most need not be recomputed (lazy evaluation, Minoux 1978).
+Labels do not enter: the information of a label for a linear model depends on its configuration, not on its value. The gain
+of a set is submodular, so greedy choice reaches at least 1 - 1/e of the best set's gain (Krause, Singh and Guestrin, JMLR 9,
+235 (2008)), and gains only fall as others are chosen, so most need not be recomputed (lazy evaluation, Minoux 1978).
 
 **Weights.** The score is weight times gain: the expected gain where the weight is the probability that the frame is ever met
 in the simulation the model is for, which is P_E. Uncertainty is in the gain already, in units that add up, so P_U does not
-have to be in the weight; P_U P_E confines the choice to what stands out from the equilibrium walk.
+have to be in the weight; P_U P_E confines the choice to what stands out from the equilibrium trajectory.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def bernoulli(probabilities: ArrayLike, n: int, *, seed: int) -> IndexArray:
     Parameters
     ----------
     probabilities : (n_candidates,) array
-        P_U P_E of every candidate, 0 to 1, in the order of the walk.
+        P_U P_E of every candidate, 0 to 1, in the order of the trajectory.
     n : int
         Most to accept.
     seed : int
@@ -97,9 +97,9 @@ def greedy_batch(
     first: Sequence[int] = (),
     min_score: float = 0.0,
 ) -> Batch:
-    """Choose the frame of largest weight x gain, learn from it as if labelled, and repeat.
+    """Choose the frame of largest weight x gain, update the covariance as if it were labelled, and repeat.
 
-    A copy of a chosen frame keeps little gain, so near-copies from one walk do not fill the batch. Cost: one product of
+    A copy of a chosen frame keeps little gain, so near-copies from one trajectory do not fill the batch. Cost: one product of
     (n_labels, p) matrices per candidate whose score is still in the running, and the Gram matrix of every candidate once. Ten
     of 200 candidates with p = 1400 take 1 s on one core when the rows are thinned to the 16 most uncertain atoms of each
     (`n_atoms` of `BayesianForceField.information_rows`), 16 s with all 64.
@@ -165,7 +165,7 @@ class _Conditioned:
 
     With S the chosen rows and 1 + S S^T = L L^T, candidate k keeps T_k = L^-1 S R_k^T and has the covariance
     R_k R_k^T - T_k^T T_k. A newly chosen block appends rows to L and to every T_k; candidates are brought up to date only when
-    they are looked at.
+    they are needed.
     """
 
     def __init__(self, rows: list[FloatArray], noises: list[FloatArray]) -> None:
@@ -217,8 +217,8 @@ def rows_from_ensemble(forces_ensemble: ArrayLike, *, n_atoms: int | None = None
     """Rows of one candidate from the forces of a committee: deviations from the mean, over sqrt(n_members - 1).
 
     R R^T is the sample covariance (ddof=1) of the forces across members, and so between candidates, as long as the members are
-    the same and in the same order. The rank is n_members - 1: after as many well-chosen frames a small committee has nothing
-    left to say and gains fall to almost nothing; `localised` keeps distant candidates apart.
+    the same and in the same order. The rank is n_members - 1: after as many well-chosen frames the gains of a small committee
+    fall to almost zero; `localised` keeps distant candidates apart.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ def most_uncertain_atoms(variances: ArrayLike, n_atoms: int | None) -> IndexArra
     if n_atoms is None:
         return np.arange(len(values))
     if n_atoms < 1:
-        raise ConfigError(f"rows of {n_atoms} atoms are asked for; at least 1 is needed")
+        raise ConfigError(f"rows of {n_atoms} atoms: at least 1 is needed")
     return np.sort(np.argsort(-values, kind="stable")[:n_atoms])
 
 
@@ -268,7 +268,7 @@ def localised(rows: ArrayLike, embedding: ArrayLike) -> FloatArray:
 
     Every row is multiplied with the unit vector e that describes its candidate, so that R_a R_b^T becomes
     (R_a R_b^T) (e_a . e_b): covariance localisation, known from ensemble Kalman filters. The covariance within a candidate stays,
-    the rank grows to (n_members - 1) x d, and a label says less about candidates that resemble its frame less.
+    the rank grows to (n_members - 1) x d, and a label carries less information about candidates that resemble its frame less.
 
     Parameters
     ----------
@@ -460,7 +460,7 @@ CONTROLS: Mapping[Strategy, Callable[[ControlPool], IndexArray]] = {
 
 def _check_n(n: int) -> None:
     if n < 0:
-        raise ConfigError(f"a batch of {n} frames is asked for; it must not be negative")
+        raise ConfigError(f"a batch of {n} frames: the number must not be negative")
 
 
 def _noises(noise: float | Sequence[ArrayLike], rows: list[FloatArray]) -> list[FloatArray]:

@@ -1,9 +1,9 @@
-"""Is a predicted standard deviation as large as the errors it announces? Pure functions on arrays.
+"""Calibration: predicted standard deviations against the errors found. Pure functions on arrays.
 
 Vocabulary
 ----------
 error          prediction minus label
-std            the standard deviation announced for that error: sqrt(uncertainty^2 + noise^2) where errors are taken
+std            the standard deviation predicted for that error: sqrt(uncertainty^2 + noise^2) where errors are taken
                against labels, since a label scatters around the best model by its noise
 z              error / std; of a calibrated model it is drawn from N(0, 1)
 level          probability of a central interval of the normal distribution, 0 < level < 1
@@ -37,7 +37,7 @@ def interval_half_width(level: float) -> float:
 
 
 def z_scores(errors: ArrayLike, stds: ArrayLike) -> FloatArray:
-    """Errors in units of the standard deviation announced for them, flattened.
+    """Errors in units of the standard deviation predicted for them, flattened.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def coverage(errors: ArrayLike, stds: ArrayLike, level: float = 0.95) -> float:
 def calibration_scale(errors: ArrayLike, stds: ArrayLike) -> float:
     """Factor by which `stds` would have to be multiplied to fit the errors best.
 
-    The maximum-likelihood value for normal errors, sqrt(<z^2>): above 1 the model is overconfident, below 1 too modest.
+    The maximum-likelihood value for normal errors, sqrt(<z^2>): above 1 the model is overconfident, below 1 underconfident.
     """
     z = _some(z_scores(errors, stds))
     return float(np.sqrt(np.mean(z * z)))
@@ -78,7 +78,7 @@ def calibration_scale(errors: ArrayLike, stds: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class ReliabilityCurve:
-    """Observed coverage against the level asked for.
+    """Observed coverage against the nominal level.
 
     Attributes
     ----------
@@ -90,13 +90,6 @@ class ReliabilityCurve:
 
     expected: FloatArray
     observed: FloatArray
-
-    @property
-    def miscalibration_area(self) -> float:
-        """Area between the curve and the diagonal: 0 for a calibrated model, at most 0.5."""
-        x = np.concatenate([[0.0], self.expected, [1.0]])
-        gap = np.abs(np.concatenate([[0.0], self.observed, [1.0]]) - x)
-        return float(np.sum(0.5 * (gap[1:] + gap[:-1]) * np.diff(x)))
 
 
 def reliability_curve(errors: ArrayLike, stds: ArrayLike, levels: Sequence[float] | None = None) -> ReliabilityCurve:
@@ -126,7 +119,7 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float | None:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well a set of standard deviations announces a set of errors.
+    """How well a set of standard deviations predicts the size of a set of errors.
 
     Attributes
     ----------
@@ -161,32 +154,14 @@ def scaled_calibration(errors: ArrayLike, stds: ArrayLike, scale: float | None) 
     return calibration(errors, scale * np.asarray(stds, dtype=np.float64))
 
 
-def calibration_by_species(errors: ArrayLike, stds: ArrayLike, symbols: Sequence[str]) -> dict[str, Calibration]:
-    """Calibration of every species by itself, in alphabetical order.
-
-    Parameters
-    ----------
-    errors, stds : (n_atoms, ...) arrays
-        One row per atom.
-    symbols : sequence of n_atoms strings
-        Chemical symbol of every row.
-    """
-    e = np.asarray(errors, dtype=np.float64)
-    s = np.asarray(stds, dtype=np.float64)
-    names = np.asarray(symbols, dtype=str)
-    if names.shape != e.shape[:1]:
-        raise ValueError(f"{names.size} symbols for {e.shape[0]} rows of errors: they must agree")
-    return {str(name): calibration(e[names == name], s[names == name]) for name in np.unique(names)}
-
-
 @dataclass(frozen=True)
 class RoundCalibration:
-    """Calibration of the labels of one round, as announced and after the scale of the round before.
+    """Calibration of the labels of one round, as predicted and after the scale of the round before.
 
     Attributes
     ----------
     before : Calibration
-        Of the standard deviations as announced.
+        Of the standard deviations as predicted.
     scale : float or None
         Factor fitted to the round before; None in the first, which has none.
     after : Calibration or None
@@ -199,10 +174,10 @@ class RoundCalibration:
 
 
 def calibration_of_rounds(errors: Sequence[ArrayLike], stds: Sequence[ArrayLike]) -> list[RoundCalibration]:
-    """Calibration round by round; no round is scaled by what its own errors say, but by the round before.
+    """Calibration round by round; no round is scaled by its own errors, but by those of the round before.
 
-    Not by all earlier rounds together: the model changes, and the errors of the first one, which is wrong where it is
-    surest, would be remembered for good.
+    Not by all earlier rounds together: the model changes, and the first one is overconfident, and its errors would
+    dominate the scale of all later rounds.
 
     Parameters
     ----------
@@ -220,5 +195,5 @@ def calibration_of_rounds(errors: Sequence[ArrayLike], stds: Sequence[ArrayLike]
 
 def _some(z: FloatArray) -> FloatArray:
     if z.size == 0:
-        raise ValueError("there is no error to judge the stds by")
+        raise ValueError("there is no error to compare the stds with")
     return z

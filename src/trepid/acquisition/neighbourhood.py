@@ -11,7 +11,7 @@ another, with slopes that cancel in the sum but not at the rim of a neighbourhoo
 neighbourhood energies that scatter by 4.6, 9.9 and 13.7 kT, where harmonic atoms would by 3.8 kT.
 
 A transfer between unlike atoms, E_i' = E_i + sum_j t(r_ij), with t of the other sign for the partner, undoes this. t is a
-spline per pair of groups; its coefficients minimise the scatter of the neighbourhood energies over an equilibrium walk
+spline per pair of groups; its coefficients minimise the scatter of the neighbourhood energies over an equilibrium trajectory
 (linear least squares). The same three models then give 3.2 to 3.6 kT, and the
 same cost of an event of up to 1 eV within 0.01 eV (two of them compared).
 """

@@ -3,15 +3,15 @@ r"""How unusual the uncertainty of a frame is: the probability P_U, and what may
 Vocabulary
 ----------
 measure      one number U >= 0 per frame that stands for the uncertainty of the model: see `UncertaintyMeasure`
-walk         molecular dynamics of the present model in equilibrium; its frames say which U is ordinary
-z            (U - mean) / std with mean and std over the walk
+trajectory         molecular dynamics of the present model in equilibrium; the reference statistics of U
+z            (U - mean) / std with mean and std over the trajectory
 P_U          probability of choosing a frame for its uncertainty, 0 to 1
 
 .. math:: P_U = \tfrac12 \left[ 1 + \mathrm{erf} \frac{U - \bar U - s\,\sigma_U}{w\,\sigma_U} \right]
 
 (Kang, Purcell, Carbogno, Scheffler, arXiv 2409.11808: shift s = 2; P_U(z = 1.5) = 0.057 and P_U(z = 3) = 0.999.) The
-statistics belong to one model: what was unusual before a round of learning is not so after it, so take them anew from the
-walk of the model that measures U.
+statistics belong to one model: what was unusual before a training is not after it, so take them anew from the
+trajectory of the model that measures U.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from trepid.arrays import FloatArray
 from trepid.errors import ConfigError, DataError
 
 SHIFT = 2.0
-"""Published shift: a frame two standard deviations above the mean of the walk is chosen with probability 1/2."""
+"""Published shift: a frame two standard deviations above the mean of the trajectory is chosen with probability 1/2."""
 WIDTH = float((1.5 - SHIFT) / erfinv(2 * 0.057 - 1))
 """0.4474: solves P_U(z = 1.5) = 0.057; it gives P_U(z = 3) = 0.9992, the published 0.999, so one width serves both."""
 MIN_POINTS = 10
-"""Points of a walk below which a standard deviation says nothing (its own relative error is 1 / sqrt(2 n))."""
+"""Points of a trajectory below which a standard deviation is too uncertain (relative error 1 / sqrt(2 n))."""
 
 
 @dataclass(frozen=True)
 class WalkStatistics:
-    """Mean and standard deviation of one quantity over an equilibrium walk.
+    """Mean and standard deviation of one quantity over an equilibrium trajectory.
 
     Attributes
     ----------
@@ -58,11 +58,11 @@ class WalkStatistics:
 
     def __post_init__(self) -> None:
         if not np.isfinite([self.mean, self.std]).all():
-            raise DataError(f"the walk has mean {self.mean} and std {self.std}: both must be finite")
+            raise DataError(f"the trajectory has mean {self.mean} and std {self.std}: both must be finite")
         if self.std <= 0.0:
             raise DataError(
-                f"the walk has std {self.std}: a quantity that does not fluctuate gives no scale to judge a frame by; "
-                "sample a longer walk, or at a temperature above zero"
+                f"the trajectory has std {self.std}: a quantity that does not fluctuate gives no scale for a frame; "
+                "sample a longer trajectory, or at a temperature above zero"
             )
 
     @classmethod
@@ -76,10 +76,10 @@ class WalkStatistics:
         """
         values = np.asarray(series, dtype=np.float64).ravel()
         if values.size < MIN_POINTS:
-            raise DataError(f"the walk has {values.size} points: its statistics need at least {MIN_POINTS}")
+            raise DataError(f"the trajectory has {values.size} points: its statistics need at least {MIN_POINTS}")
         if not np.isfinite(values).all():
             first = int(np.flatnonzero(~np.isfinite(values))[0])
-            raise DataError(f"point {first} of the walk (counted from 0) is {values[first]}: it must be finite")
+            raise DataError(f"point {first} of the trajectory (counted from 0) is {values[first]}: it must be finite")
         # A series of equal numbers may have a std of round-off.
         std = 0.0 if np.ptp(values) == 0.0 else float(values.std(ddof=1))
         return cls(mean=float(values.mean()), std=std, n_points=values.size)
@@ -99,7 +99,7 @@ def uncertainty_probability(
     values : array
         U of the frames, in the unit of the statistics.
     statistics : WalkStatistics
-        Of the same measure over the current equilibrium walk.
+        Of the same measure over the current equilibrium trajectory.
     shift : float
         z at which P_U is 1/2.
     width : float
@@ -122,7 +122,7 @@ def uncertainty_probability(
 
 @dataclass(frozen=True, eq=False)
 class FrameSpread:
-    """What a potential says about its uncertainty of one frame; measures take what they need of it.
+    """Uncertainty of a potential in one frame; a measure uses a part of it.
 
     Attributes
     ----------

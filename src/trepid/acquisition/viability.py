@@ -1,25 +1,25 @@
-r"""Whether what a frame shows can happen at all in the simulation that the model is for: P_E. Pure functions.
+r"""P_E: whether the event that a frame shows is probable in the simulations that the model is made for. Pure functions.
 
 Vocabulary
 ----------
 horizon          the temperature T and the time t that the user wants to simulate, and the rate nu0 at which a crystal
                  attempts things
 budget           kT ln(nu0 t), eV: an event that costs more is not expected once within t
-excess           energy of an atom minus the mean energy of its group (species, or site) in the equilibrium walk, eV
+excess           energy of an atom minus the mean energy of its group (species, or site) in the equilibrium trajectory, eV
 neighbourhood    the atoms around one atom, with smooth weights; see `neighbourhood`, also for how energy is shared among atoms
 cost             what a frame's most expensive neighbourhood needs beyond what thermal fluctuation explains, eV
 viability, P_E   1 inside the budget, exp(-(cost - budget) / kT) beyond it
 
 **What is subtracted, and why.** A neighbourhood of n harmonic atoms carries 3/2 n kT of potential energy on average:
-subtracting the mean *of the walk* from every atom removes it, anharmonicity included. What is left scatters with a std of
-kT sqrt(3/2 sum w^2), 3.8 kT for CuI with the default radii; the std is measured over the walk (3.1 to 3.6 kT), and `allowance` (2)
-times it is granted to chance: an event as expensive as the budget passes in all but 2 % of its thermal surroundings. The price is
-that events up to allowance x std above the budget pass sometimes. Where that is too lenient, average the energies over a few
-vibrations, or quench.
+subtracting the mean *of the trajectory* from every atom removes it, anharmonicity included. The remainder scatters with a std
+of kT sqrt(3/2 sum w^2), 3.8 kT for CuI with the default radii; the std is measured over the trajectory (3.1 to 3.6 kT), and
+`allowance` (2) times it is subtracted as thermal scatter: an event as expensive as the budget passes in all but 2 % of its
+thermal surroundings. The price is that events up to allowance x std above the budget pass sometimes. Where that is too lenient,
+average the energies over a few vibrations, or quench.
 
 The inner radius should hold the first shell, where an event has its energy. For a Cu of CuI pushed half the way to an empty site a
 neighbourhood holds 0.94 to 0.98 of the energy by three models; pushed all the way, unrelaxed, 0.7 to 1.4, since bonds that no
-equilibrium walk shows are shared as each model likes.
+equilibrium trajectory shows are shared differently by each model.
 
 **Sizes.** mean and std belong to one neighbourhood, not to the cell, so the same event costs the same in any cell. The maximum
 over the neighbourhoods of an event-free cell does grow, like std sqrt(2 ln N), but it reaches the viability only above
@@ -27,8 +27,8 @@ allowance + budget / std: 5.3 std for 10 ns, while the maxima of frames of CuI a
 atoms) to 3.2 std (512) on average, and 4.5 to 5.6 std in 100 frames.
 Raising the allowance with N instead would make the same event cheaper in a larger cell, so it is constant.
 
-An event within the walk from which the statistics are taken widens std; take them from an event-free stretch, at the temperature
-of the walker whose frames are judged. The horizon's temperature is that of the simulation to come.
+An event within the trajectory from which the statistics are taken widens std; take them from an event-free stretch,
+at the temperature of the trajectory whose frames are judged. The horizon's temperature is that of the simulation to come.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from trepid.errors import ConfigError, DataError
 ATTEMPT_FREQUENCY_HZ = 1e13
 """Default nu0: a typical optical phonon."""
 ALLOWANCE = 2.0
-"""Thermal scatter granted to a neighbourhood, in standard deviations of the walk."""
+"""Thermal scatter granted to a neighbourhood, in standard deviations of the trajectory."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ def horizon_viability(costs: ArrayLike, horizon: Horizon, *, energy_uncertainty:
         eV; see `frame_cost` and `quench_costs`.
     horizon : Horizon
     energy_uncertainty : array or float
-        One standard deviation of the cost, epistemic, eV: added to the budget, so that a model in doubt does not rule out what
-        it has not learnt. Meant is that of the event; the uncertainty of the total energy of a frame grows with its size.
+        One standard deviation of the cost, epistemic, eV: added to the budget, so that an uncertain model does not exclude what
+        it was not trained on. Meant is that of the event; the uncertainty of the total energy of a frame grows with its size.
 
     Returns
     -------
@@ -141,15 +141,15 @@ def horizon_viability(costs: ArrayLike, horizon: Horizon, *, energy_uncertainty:
 def gaussian_viability(energies: ArrayLike, statistics: WalkStatistics) -> FloatArray:
     """Published P_E = min(1, 0.2^((z_E - 1) / 0.8)) of total potential energies.
 
-    z_E is the total energy in standard deviations above its mean in the equilibrium walk (arXiv 2409.11808). The standard
-    deviation grows like sqrt(N), so the same event is refused in a small cell and welcome in a large one: kept for comparison.
+    z_E is the total energy in standard deviations above its mean in the equilibrium trajectory (arXiv 2409.11808). The standard
+    deviation grows like sqrt(N), so the same event is refused in a small cell and accepted in a large one: kept for comparison.
 
     Parameters
     ----------
     energies : array
         Potential energies of the frames, eV.
     statistics : WalkStatistics
-        Of the potential energy in the current equilibrium walk of the same cell.
+        Of the potential energy in the current equilibrium trajectory of the same cell.
 
     Raises
     ------
@@ -200,7 +200,7 @@ class NeighbourhoodStatistics:
     transfer : EnergyTransfer or None
         What is moved between the shares of the atoms before they are summed; mean and std are those after it.
     largest_z : float
-        Largest summed excess met in the walk, in std; 4.5 to 5.6 in event-free walks of 100 frames of 64 to 512 atoms.
+        Largest summed excess met in the trajectory, in std; 4.5 to 5.6 in event-free trajectories of 100 frames of 64 to 512 atoms.
 
     Raises
     ------
@@ -233,7 +233,7 @@ class NeighbourhoodStatistics:
         *,
         neighbourhood: Neighbourhood = DEFAULT_NEIGHBOURHOOD,
     ) -> NeighbourhoodStatistics:
-        """Statistics of an equilibrium walk of the current model, at the temperature of the walker that is judged by them.
+        """Statistics of an equilibrium trajectory of the current model, at the temperature of the candidates.
 
         Parameters
         ----------
@@ -259,13 +259,13 @@ class NeighbourhoodStatistics:
         group = _groups(groups, energies.shape[-1:])
         if energies.ndim != 2 or points.shape != (*energies.shape, 3):
             raise DataError(
-                f"atom energies of the walk have shape {energies.shape}, positions {points.shape}: (n_points, n_atoms) and "
+                f"atom energies of the trajectory have shape {energies.shape}, positions {points.shape}: (n_points, n_atoms) and "
                 "(n_points, n_atoms, 3) are needed"
             )
         if len(energies) < MIN_POINTS:
-            raise DataError(f"the walk has {len(energies)} points: its statistics need at least {MIN_POINTS}")
+            raise DataError(f"the trajectory has {len(energies)} points: its statistics need at least {MIN_POINTS}")
         if np.ptp(energies, axis=0).max() == 0.0:
-            raise DataError("the atom energies of the walk do not fluctuate: there is no scale to judge a frame by")
+            raise DataError("the atom energies of the trajectory do not fluctuate: there is no scale for a frame")
         mean = _group_means(energies.mean(axis=0), group)
         n_groups, outer = len(mean), neighbourhood.outer
         cells = np.broadcast_to(np.asarray(cell, dtype=np.float64), (len(energies), 3, 3))
@@ -310,7 +310,7 @@ class NeighbourhoodStatistics:
         pbc : (3,) array of bool or bool
         groups : (n_atoms,) array of int
         transfer : EnergyTransfer, optional
-            That of a walk of the same model.
+            That of a trajectory of the same model.
         """
         energies = np.asarray(atom_energies, dtype=np.float64)
         group = _groups(groups, energies.shape)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trepid.anharmonicity.finite_displacements import harmonic_reference
-from trepid.anharmonicity.force_source import ForceSource, force_function
+from trepid.anharmonicity.force_source import ForceSource, Predictor, force_function
 from trepid.anharmonicity.measure import sigma_a
 from trepid.arrays import FloatArray
 from trepid.errors import ConfigError
+from trepid.potentials.base import Potential
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,12 +33,12 @@ def forces_of_frames(
     return np.array(result)
 
 
-def ensemble_of(potential: Any, n: int, seed: int) -> list[ForceSource]:
-    """Force fields that are as plausible as `potential`: posterior samples of a Bayesian one, members of a committee.
+def ensemble_of(source: ForceSource, n: int, seed: int) -> list[ForceSource]:
+    """Equally plausible force fields: posterior samples of a Bayesian force field, members of a committee.
 
     Parameters
     ----------
-    potential : Potential
+    source : force source
     n : int
         Number of posterior samples; a committee has the members it has.
     seed : int
@@ -45,13 +46,11 @@ def ensemble_of(potential: Any, n: int, seed: int) -> list[ForceSource]:
     Returns
     -------
     list
-        Empty for a potential without either.
+        Empty for n = 0, for a potential without either, and for a source that is no potential.
     """
-    if n < 1:
+    if n < 1 or not isinstance(source, Potential):
         return []
-    if hasattr(potential, "member") and hasattr(potential, "n_members"):
-        return [potential.member(k) for k in range(potential.n_members)]
-    return list(potential.sample(n, seed)) if hasattr(potential, "sample") else []
+    return [one for one in source.sample(n, seed) if isinstance(one, Predictor)]
 
 
 def ensemble_sigma_a(

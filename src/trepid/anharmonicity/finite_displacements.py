@@ -1,7 +1,7 @@
 """Force constants from finite displacements, through phonopy: any potential, reference or ASE calculator.
 
 phonopy finds by symmetry which displacements are needed, and fits the force constants. Forces that the crystal at rest already
-has (a structure that is not relaxed) are taken off before: they are not the answer to a displacement, and left in they would
+has (a structure that is not relaxed) are taken off before: they do not come from a displacement, and would
 enter one-sided displacements as force / displacement, 0.01 eV/A as 1 eV/A^2.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RESIDUAL_FORCE_eV_per_A = 0.01
-"""Above this a structure at rest is not relaxed enough, and a warning says so."""
+"""Largest residual force of a relaxed structure; above it a warning is logged."""
 
 
 def build_supercell(crystal: Atoms, supercell: Sequence[int] | Sequence[Sequence[int]]) -> tuple[Atoms, IntArray]:
@@ -87,7 +87,7 @@ def harmonic_reference(
     Raises
     ------
     ConfigError
-        The supercell or the displacement makes no sense, or the source cannot compute this crystal.
+        The supercell or the displacement is out of range, or the source cannot compute this crystal.
     DataError
         The crystal has no three cell vectors.
     """

@@ -132,8 +132,7 @@ class HarmonicReference:
     def following(self, *species: str) -> HarmonicReference:
         """The same reference with the drift defined by the mean displacement of these species.
 
-        The heavy, immobile sublattice is the right one where other atoms leave their sites: each of their jumps moves the centre
-        of mass.
+        Choose the heavy, immobile sublattice where other atoms leave their sites: each of their hops moves the centre of mass.
         """
         return replace(self, follow=tuple(species))
 
@@ -209,7 +208,7 @@ class HarmonicReference:
         if check_order and self._far(u) > PERMUTED:
             raise DataError(
                 f"{where}: {100 * self._far(u):.0f} % of the atoms are nearer to another site than to their own; the order "
-                "differs (in_order_of mends it), or the crystal is gone (check_order=False)"
+                "differs (in_order_of corrects it), or the crystal has melted (check_order=False)"
             )
         return u
 

@@ -5,7 +5,7 @@ Vocabulary
 F          forces of the potential, eV/A; never with the random or friction force of a thermostat in them
 F2         harmonic forces of the same atoms at the same places, -Phi u, eV/A
 sigma^A    sqrt( sum |F - F2|^2 / sum |F|^2 ), one ratio over all that is summed, not a mean of ratios: 0 for a harmonic
-           crystal, 1 where the harmonic forces say nothing. F. Knoop et al., Phys. Rev. Materials 4, 083809 (2020)
+           crystal, 1 where the harmonic forces explain nothing. F. Knoop et al., Phys. Rev. Materials 4, 083809 (2020)
 
 The sums run over frames, atoms and components (`sigma_a`), or leave one of them out: over the atoms of one frame
 (`sigma_a_per_frame`), over the frames of one atom (`sigma_a_per_atom`), of one species (`sigma_a_per_species`).
@@ -129,6 +129,12 @@ class Anharmonicity:
     per_atom: FloatArray
     symbols: tuple[str, ...]
     times_ps: FloatArray | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Anharmonicity(sigma^A {self.sigma_a:.4f} +- {self.error.error:.4f}, {self.n_frames} frames of "
+            f"{len(self.symbols)} atoms)"
+        )
 
     @property
     def n_frames(self) -> int:

@@ -1,4 +1,4 @@
-"""Normal modes of a supercell: frequencies, and how far each mode swings at a temperature.
+"""Normal modes of a supercell: frequencies, and their amplitudes at a temperature.
 
 Vocabulary
 ----------
@@ -20,7 +20,7 @@ from trepid.arrays import FloatArray
 from trepid.errors import ConfigError, NumericsError
 
 SOFT_THz = 0.05
-"""Frequencies below this, imaginary ones included, bound nothing: rounding of forces can make them either sign."""
+"""Modes below this frequency, imaginary ones included, are too soft to sample: rounding of forces can give either sign."""
 
 # omega^2 comes in eV/(A^2 amu); its square root is an angular frequency per time unit of ASE.
 _THZ_PER_OMEGA = ase.units.second / (2 * np.pi * 1e12)
@@ -55,6 +55,13 @@ class Modes:
     omega2: FloatArray
     vectors: FloatArray
     masses: FloatArray
+
+    def __repr__(self) -> str:
+        frequencies = self.frequencies_THz
+        return (
+            f"Modes({len(frequencies)} modes of {len(self.masses)} atoms, {frequencies.min():.3g} to "
+            f"{frequencies.max():.3g} THz, {self.n_imaginary} imaginary)"
+        )
 
     @property
     def frequencies_THz(self) -> FloatArray:

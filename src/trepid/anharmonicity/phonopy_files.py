@@ -144,8 +144,8 @@ def _read_constants(file: Path) -> FloatArray:
     return np.asarray(parse_FORCE_CONSTANTS(str(file)), dtype=np.float64)
 
 
-class _as_data_error:  # noqa: N801 (reads as what it does)
-    """Any failure inside becomes a DataError that names the file; the readers of phonopy raise what they like."""
+class _as_data_error:  # noqa: N801 (used as a with block)
+    """Any failure inside becomes a DataError that names the file; the readers of phonopy raise any exception."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

@@ -1,1 +1,1 @@
-"""What atoms do that is more than vibration: analysis of trajectories, as pure functions."""
+"""Rare events of trajectories (hops, Frenkel pairs, exchanges), and the shape of sheets: pure functions."""

@@ -147,8 +147,8 @@ class EventDetector:
     sites : Sites
     settings : DetectionSettings
     start : (n_atoms,) array-like of int, optional
-        The site of every atom before the first frame, for a walk that goes on from another; by default everybody is at
-        home, and what is not shows up as an event of the first frame.
+        The site of every atom before the first frame, for a trajectory that continues another; by default every atom is on its
+        own site, and deviations count as events of the first frame.
 
     Notes
     -----
@@ -185,18 +185,16 @@ class EventDetector:
         """Number of frames seen."""
         return self._frame + 1
 
-    @property
-    def current_sites(self) -> IntArray:
-        """The site every atom belongs to now, (n_atoms,)."""
-        return self._site.copy()
+    def __repr__(self) -> str:
+        return f"EventDetector({self.n_frames} frames, {len(self.away)} atoms outside the core of their site)"
 
     @property
     def away(self) -> IntArray:
-        """Atoms outside the core of their site in the last frame: an event may be under way, or it is hot."""
+        """Atoms outside the core of their site in the last frame: an event in progress, or thermal motion."""
         return np.flatnonzero(self._out)
 
     def feed(self, frame: Atoms, time_fs: float) -> list[Event]:
-        """Look at the next frame; return the events that are certain now.
+        """Process the next frame; return the events that are complete.
 
         Raises
         ------
@@ -254,7 +252,7 @@ class EventDetector:
                 )
 
     def _follow(self, atoms: IntArray, fractional: FloatArray, distance: FloatArray) -> None:
-        """Atoms outside the core of their site: note where they are going and who has arrived."""
+        """Atoms outside the core of their site: record their target sites and which have arrived."""
         near, gap = self.sites.nearest(fractional)
         own = self._site[atoms]
         elsewhere = near != own
@@ -293,7 +291,7 @@ class EventDetector:
         blocked: set[int] = set()
         for group in groups:
             touched = {site for move in group for site in (move.origin, move.target)}
-            # What an event is called depends on who is on its sites, so events sharing a site stay in order.
+            # The kind of an event depends on the occupation of its sites, so events sharing a site stay in order.
             if wait and (touched & blocked or self._may_grow(group)):
                 blocked |= touched
                 kept += group
@@ -313,7 +311,7 @@ class EventDetector:
         return bool((on_the_way & (pushed | following)).any())
 
     def _event(self, group: Sequence[_Move]) -> Event:
-        """Name what a group of moves did, and count it."""
+        """Classify a group of moves, and update the occupation."""
         n = self.sites.n_atoms
         change = Counter(move.target for move in group)
         change.subtract(move.origin for move in group)
@@ -353,7 +351,7 @@ class EventDetector:
         self._toward[atoms] = -1
 
     def _note_excursions(self, atoms: IntArray, near: IntArray, distance: FloatArray) -> None:
-        """Remember how far atoms got that are nearer to another site than to their own."""
+        """Record the farthest positions of atoms that are nearer to another site than to their own."""
         if self.settings.excursion_fraction is None:
             return
         for atom, site, length in zip(atoms, near, distance, strict=True):
@@ -365,7 +363,7 @@ class EventDetector:
                 self._progress[atom], self._farthest[atom], self._toward[atom] = progress, length, site
 
     def _excursions(self, atoms: IntArray) -> list[Event]:
-        """Excursions of atoms that are back in their cores, and forget them."""
+        """Excursions of atoms that are back in their cores; their records are cleared."""
         fraction = self.settings.excursion_fraction
         if fraction is None or atoms.size == 0:
             return []

@@ -44,7 +44,7 @@ def site_path(crystal: Atoms, atom: int, target: ArrayLike, n_images: int) -> li
     Raises
     ------
     DataError
-        There is no such atom, `target` has another shape, or fewer than two images are asked for.
+        There is no such atom, `target` has another shape, or fewer than two images.
     """
     if not 0 <= atom < len(crystal):
         raise DataError(f"there is no atom {atom}; the crystal has atoms 0 to {len(crystal) - 1}")
@@ -160,7 +160,7 @@ def event_frames(n_frames: int, event: Event, n: int, *, margin: int | None = No
 
 @dataclass(frozen=True, eq=False)
 class Quench:
-    """Where a frame ends when it is cooled at once.
+    """Inherent structure of a frame: the minimum of the energy that it relaxes to.
 
     Attributes
     ----------

@@ -44,6 +44,10 @@ class HeightField:
     thickness_A: FloatArray
     counts: IntArray
 
+    def __repr__(self) -> str:
+        rows, columns = self.counts.shape
+        return f"HeightField({rows} x {columns} grid cells, {100 * self.empty_fraction:.1f} % empty)"
+
     @property
     def empty_fraction(self) -> float:
         """Share of the grid without any atom."""
@@ -64,6 +68,11 @@ class HeightSpectrum:
 
     q_per_A: FloatArray
     intensity_A4: FloatArray
+
+    def __repr__(self) -> str:
+        q = self.q_per_A
+        span = f", {q.min():.3g} to {q.max():.3g} 1/A" if len(q) else ""
+        return f"HeightSpectrum({len(q)} wave vectors{span})"
 
 
 def height_field(positions: ArrayLike, cell: ArrayLike, *, spacing_A: float = 6.0) -> HeightField:

@@ -59,7 +59,7 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Occupancy:
-    """What is not as in the crystal.
+    """Deviations from the crystal.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class Occupancy:
 
     @property
     def pristine(self) -> bool:
-        """Whether every atom is at home."""
+        """Whether every atom is on its own site."""
         return not (self.vacancies or self.interstitials or self.moved or self.antisites)
 
 
@@ -119,6 +119,13 @@ class Sites:
     _owner: IntArray = field(repr=False)
     _reach_A: float = field(repr=False)
     _distances: dict[tuple[int, int], float] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        n_lattice = len(self.species)
+        formula = Atoms(self.species).get_chemical_formula()
+        empty = Counter(self.kinds[n_lattice:])
+        kinds = f" ({', '.join(f'{count} {kind}' for kind, count in sorted(empty.items()))})" if empty else ""
+        return f"Sites({formula}: {n_lattice} lattice sites, {len(self.kinds) - n_lattice} empty sites{kinds})"
 
     @classmethod
     def of(
@@ -222,11 +229,11 @@ class Sites:
             raise DataError(f"cells have shape {box.shape}; (3, 3) or ({len(r)}, 3, 3) is expected")
         if not (np.isfinite(r).all() and np.isfinite(box).all()):
             raise DataError("positions and cells of a trajectory must be finite")
-        # Directions without periodicity have the vector of the crystal, whatever the frame says.
+        # Directions without periodicity have the vector of the crystal, whatever that of the frame.
         box = np.where(self.pbc[:, None], box, self.cell)
         fractional = r @ np.linalg.inv(box)
         offset = fractional[:, self._drifting] - self._fractional[: self.n_atoms][self._drifting]
-        # The circular mean knows no border of the cell; about it, every offset is unwrapped safely.
+        # The circular mean does not depend on the border of the cell; about it, every offset is unwrapped safely.
         angle = np.angle(np.exp(2j * np.pi * offset).mean(axis=1)) / (2 * np.pi)
         centre = np.where(self.pbc, angle, np.median(offset, axis=1))[:, None]
         offset -= centre
@@ -305,7 +312,7 @@ class Sites:
         return sites, distances
 
     def displacements(self, frame: Atoms) -> FloatArray:
-        """Displacement of every atom from home, without drift, (n_atoms, 3), A, in the cell of the frame.
+        """Displacement of every atom from its own site, without drift, (n_atoms, 3), A, in the cell of the frame.
 
         Raises
         ------
@@ -319,7 +326,7 @@ class Sites:
         return np.asarray(find_mic(difference, box, self.pbc)[0], dtype=np.float64)
 
     def off_site(self, frame: Atoms, *, fraction: float = 0.35) -> IntArray:
-        """Atoms farther from home than this fraction of the way to the nearest other site, ascending.
+        """Atoms farther from their own site than this fraction of the way to the nearest other site, ascending.
 
         The default is the core of `trepid.events.detection`: outside of it an atom is on its way, or the crystal hot.
 
@@ -332,13 +339,13 @@ class Sites:
         return np.flatnonzero(far)
 
     def occupancy(self, assignment: Assignment) -> Occupancy:
-        """Vacancies, interstitials and atoms that are not at home. A thermal excursion in the very frame counts."""
+        """Vacancies, interstitials and atoms that are not on their own site. Thermal excursions of this frame count."""
         n = self.n_atoms
         sites = assignment.sites
         holder: dict[int, int] = {}
         for atom in np.lexsort((assignment.distances_A, sites != np.arange(n))):
             if sites[atom] < n:
-                # At home first, then by distance: whoever comes first keeps the site.
+                # Atoms on their own site first, then by distance: the first one keeps the site.
                 holder.setdefault(int(sites[atom]), int(atom))
         holders = set(holder.values())
         away = [(site, atom) for site, atom in holder.items() if site != atom]
@@ -429,7 +436,7 @@ def _kinds(
         reach = 4.0 * (abs(np.linalg.det(cell)) / len(members)) ** (1 / 3)
         images, _ = periodic_images(fractional[members], cell, pbc, reach)
         k = min(_NEIGHBOURS + 1, len(images))
-        # Beyond the reach the list of images is incomplete; distances there say nothing.
+        # Beyond the reach the list of images is incomplete; distances there are not used.
         columns.append(np.minimum(cKDTree(images).query(points, k=k)[0].reshape(len(points), k), reach))
     fingerprint = np.concatenate(columns, axis=1)
     leaders: list[int] = []

@@ -7,7 +7,7 @@ vertex       point that has four or more atoms at the same distance and none nea
 empty site   vertex between its atoms, with room around it and no roomier one close by; in zincblende the tetrahedral and
              the octahedral hole of the anions, in fcc metals likewise, in bcc metals the tetrahedral hole
 
-No symmetry is asked for and none is broken: vertices of one clearance are kept or dropped together.
+Symmetry is neither needed nor broken: vertices of one clearance are kept or dropped together.
 """
 
 from __future__ import annotations

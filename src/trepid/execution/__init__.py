@@ -1,13 +1,13 @@
-"""Who computes labels, trainings and walks: one `concurrent.futures.Executor`, on this machine or through Parsl.
+"""Execution of labels, trainings and trajectories: one `concurrent.futures.Executor`, on this machine or through Parsl.
 
 Vocabulary
 ----------
-task      a module-level function of picklable arguments; by custom one frozen dataclass, returning one
+task      a module-level function of picklable arguments; usually one frozen dataclass, returning another
 worker    a process that computes tasks, one at a time
-death     the end of a worker in the middle of a task: a crash, the out-of-memory killer, a job at its time limit
+death     the end of a worker during a task: a crash, the out-of-memory killer, a job at its time limit
 
-Whichever executor it is: a task whose worker dies is computed again, and only a task that takes `MAX_DEATHS` workers
-with it fails, with `TaskCrashed`. An error that a task raises is its result and is never repeated here.
+Whichever executor it is: a task whose worker dies is computed again, and only a task that ends `MAX_DEATHS` workers
+fails, with `TaskCrashed`. An error that a task raises is its result and is never repeated here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["MAX_DEATHS", "InlineExecutor", "LocalExecutor", "TaskCrashed", "make
 
 
 def make_executor(settings: ExecutionSettings, *, directory: Path) -> Executor:
-    """Executor that the settings ask for; to be used in a `with` block, which ends its workers.
+    """Executor of the settings; to be used in a `with` block, which ends its workers.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def make_executor(settings: ExecutionSettings, *, directory: Path) -> Executor:
     Raises
     ------
     ConfigError
-        Parsl is asked for and not installed, or its configuration cannot be used.
+        Parsl is chosen and not installed, or its configuration cannot be used.
     """
     if settings.parsl is not None:
         from trepid.execution.cluster import ParslExecutor  # deferred: optional, and slow to import

@@ -1,4 +1,4 @@
-"""Workers anywhere that Parsl reaches: batch systems, Kubernetes, other machines; the user's configuration says where.
+"""Workers on batch systems, Kubernetes or other machines, through Parsl; the user's configuration names them.
 
 https://parsl.readthedocs.io. Any executor of Parsl will do; `HighThroughputExecutor` with a provider for the batch
 system is the usual one (docs/execution.md).
@@ -19,7 +19,7 @@ from trepid.execution.worker import MAX_DEATHS, died
 
 INSTALL = "pip install 'trepid[parsl]'"
 _DEATHS = ("WorkerLost", "ManagerLost")
-"""Exceptions of Parsl that say that the worker is gone; named, since they lie in different modules."""
+"""Exceptions of Parsl for a lost worker; named, since they lie in different modules."""
 
 
 class ParslExecutor(Executor):
@@ -32,7 +32,7 @@ class ParslExecutor(Executor):
     directory : Path
         Logs go to its folder `parsl`, unless the configuration names a folder itself.
     max_deaths : int
-        Workers that one task may take with it before it fails with `TaskCrashed`; on top of the retries that the
+        Number of workers that one task may end before it fails with `TaskCrashed`; on top of the retries that the
         configuration asks for.
 
     Raises
@@ -54,7 +54,7 @@ class ParslExecutor(Executor):
         # A kernel of our own, not the one of `parsl.load`, which a script may have loaded for itself.
         try:
             self._kernel = parsl.DataFlowKernel(config)
-        except Exception as error:  # providers raise what they like
+        except Exception as error:  # providers raise any exception
             told = " ".join(str(error).split())[:300] or type(error).__name__
             raise ConfigError(f"{config_file}: Parsl cannot start with this configuration: {told}") from error
         self._pool = ParslPoolExecutor(dfk=self._kernel)
@@ -74,7 +74,7 @@ class ParslExecutor(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more tasks, wait for those submitted unless `cancel_futures`, and give the workers back.
+        """Take no more tasks, wait for those submitted unless `cancel_futures`, and release the workers.
 
         Parsl cannot cancel a task: those that are not waited for are dropped with their workers.
         """
@@ -136,7 +136,7 @@ def _read_config(path: Path) -> Any:
         defined = runpy.run_path(str(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except Exception as error:  # a mistake in a file of the user's
+    except Exception as error:  # a user error in the file
         told = " ".join(str(error).split())[:300]
         raise ConfigError(f"{path}: {type(error).__name__}: {told}") from error
     config = defined.get("config")

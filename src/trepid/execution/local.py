@@ -1,4 +1,4 @@
-"""Worker processes of this machine: a pool that outlives the death of a worker.
+"""Worker processes of this machine: a pool that survives the death of a worker.
 
 One `ProcessPoolExecutor` breaks as a whole when one of its processes dies, and does not say which task did it. So every
 worker here is a pool of its own, of one process, fed by one thread: its death concerns one task, which is computed
@@ -49,7 +49,7 @@ class LocalExecutor(Executor):
     workers : int
         Processes; started when there is something to do.
     max_deaths : int
-        Workers that one task may take with it before it fails with `TaskCrashed`.
+        Number of workers that one task may end before it fails with `TaskCrashed`.
 
     Raises
     ------
@@ -159,7 +159,7 @@ class LocalExecutor(Executor):
         return worker
 
     def _start(self) -> _Worker:
-        """A worker that has said that it is there."""
+        """A worker that has reported that it has started."""
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=begin_worker)
         with _one_thread():  # the libraries of linear algebra look when they are loaded: it must be set before

@@ -1,4 +1,4 @@
-"""What a worker process of this machine does before its first task, and what its death is called."""
+"""Start of a worker process of this machine, and the error of a task that ends its workers."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from multiprocessing.connection import wait
 from trepid.errors import ExitCode, TrepidError
 
 MAX_DEATHS = 3
-"""Workers that one task may take with it before it counts as failed."""
+"""Number of workers that one task may end before it counts as failed."""
 
 
-class TaskCrashed(TrepidError):  # noqa: N818 what happened, in a word
+class TaskCrashed(TrepidError):  # noqa: N818 names what happened
     """A task ended its worker repeatedly, or the workers were ended from outside."""
 
     exit_code = ExitCode.BACKEND
 
 
 def died(task: str, deaths: int) -> TaskCrashed:
-    """The error of a task, by its name, that took `deaths` workers with it."""
+    """The error of a task, by its name, that ended `deaths` workers."""
     times = "once" if deaths == 1 else f"{deaths} times"
     return TaskCrashed(
         f"{task}: its worker process died {times} (a crash of the engine, out of memory, or ended from outside)"
@@ -29,7 +29,7 @@ def died(task: str, deaths: int) -> TaskCrashed:
 
 
 def begin_worker() -> None:
-    """Make a worker answer to its parent alone.
+    """Make a worker depend on its parent alone.
 
     A session of its own: Ctrl-C in the terminal goes to the parent, which decides. And when the parent ends, in
     whatever way, the worker ends with everything it started: nobody would take its results.

@@ -67,7 +67,7 @@ class Grid:
 
     @property
     def samples(self) -> FloatArray:
-        """Where the projection wants to know a function, (POINTS n,), A."""
+        """Where the projection samples a function, (POINTS n,), A."""
         points, _ = np.polynomial.legendre.leggauss(POINTS)
         return (self.start + self.step * (np.arange(self.n)[:, None] + (points + 1) / 2)).ravel()
 

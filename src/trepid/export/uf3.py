@@ -1,10 +1,10 @@
-r"""A Bayesian force field as a potential file of LAMMPS' `pair_style uf3`, to run on whatever that runs on, GPUs included.
+r"""A Bayesian force field as a potential file of LAMMPS' `pair_style uf3`, which also runs on GPUs.
 
 .. math::
 
     E = \sum_{i \ne j} V_2(r_{ij}) + \sum_i \sum_{j < k} V_3(r_{ij}, r_{ik}, r_{jk}) + \mathrm{ZBL}
 
-V_3 is a tensor product of cubic B-splines, V_2 a sum of two, each on knots that suit it. They carry what the model says:
+V_3 is a tensor product of cubic B-splines, V_2 a sum of two, each on knots that suit it. They represent the terms of the model:
 
 pairs           f_2 / 2 is a spline whose knots subdivide the model's, hence exact, but for the straight continuation below
                 the model's grid, which bends within an interval.
@@ -113,6 +113,11 @@ class UF3Potential:
     zbl_outer: float
     offsets: tuple[float, ...]
 
+    def __repr__(self) -> str:
+        return (
+            f"UF3Potential({' '.join(self.species)}, knots: {self.pair.n} pair, {self.leg.n} leg, {self.side.n} side)"
+        )
+
 
 def resample(potential: SplinePotential, *, knots: int = DEFAULT_KNOTS) -> UF3Potential:
     """Put a force field on the splines of `pair_style uf3`.
@@ -135,7 +140,7 @@ def resample(potential: SplinePotential, *, knots: int = DEFAULT_KNOTS) -> UF3Po
     basis, tables = potential.basis, potential.tables
     pair, folded, leg, side = _grids(basis, knots)
     for grid in (pair, folded, leg, side):
-        _line(grid.knots)  # what does not fit is told before the work
+        _line(grid.knots)  # too long lines are reported before the work
     neighbours = list(combinations_with_replacement(range(len(basis.species)), 2))
 
     onto_pair = pair.projection(vanish_at_start=False, vanish_at_end=True)

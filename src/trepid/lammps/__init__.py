@@ -13,7 +13,7 @@ def plugin_folder() -> str:
     """Folder that LAMMPS loads its plugins from: the one of `pair_style trepid`.
 
     Where the plugin is missing or was built for another LAMMPS release, the answer is an empty string, which LAMMPS
-    passes over, and a warning says what to do.
+    passes over, and a warning gives the remedy.
     """
     from trepid.lammps.installation import find_plugin, installed_release, plugin_problem
 

@@ -1,4 +1,4 @@
-"""What of LAMMPS is installed: its library, its program, MPI, and the plugin built for exactly this release."""
+"""The installed LAMMPS: its library, its program, MPI, and the plugin built for exactly this release."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def find_plugin() -> Path | None:
     for folder in filter(None, os.environ.get(PLUGIN_PATH, "").split(os.pathsep)):
         if (Path(folder) / PLUGIN_NAME).is_file():
             return Path(folder) / PLUGIN_NAME
-    # An installation for development has the sources in one place and what was compiled in another; its record knows.
+    # An installation for development has the sources in one place and what was compiled in another; see its record.
     for recorded in _files_of("trepid"):
         if recorded.name == PLUGIN_NAME and recorded.is_file():
             return recorded

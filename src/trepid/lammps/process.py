@@ -15,7 +15,7 @@ from trepid.lammps.session import error_line
 SCREEN_FILE = "lammps.out"
 """What LAMMPS and MPI print, in the folder of the run."""
 GRACE_S = 5.0
-"""Time between asking LAMMPS to end and ending it, s."""
+"""Time between SIGTERM and SIGKILL, s."""
 
 
 class Process:
@@ -35,7 +35,7 @@ class Process:
     Raises
     ------
     ConfigError
-        Several ranks are asked for and there is no mpiexec, or fewer than one.
+        Several ranks without mpiexec, or fewer than one rank.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Process:
             return None
 
     def end(self) -> None:
-        """Ask it to end, and after a while insist."""
+        """Send SIGTERM, and after a while SIGKILL."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self._popen.poll() is not None:
                 return
@@ -80,7 +80,7 @@ class Process:
             self.wait(GRACE_S)
 
     def error(self) -> str:
-        """Why it failed, in one line, after it has ended with another code than 0; empty if it said nothing."""
+        """Why it failed, in one line, after it has ended with another code than 0; empty if it printed nothing."""
         text = self._screen.read_text(encoding="utf-8", errors="replace")
         if "ERROR" in text:
             return error_line(text)

@@ -40,7 +40,7 @@ class Session:
     installation : Installation or None
         None looks for it.
     log : Path or None
-        File for what LAMMPS says; None keeps nothing.
+        Log file of LAMMPS; None: no log.
     plugin : bool
         Load the plugin of trepid; without it the session is the stock LAMMPS, and `installation` is not used.
 

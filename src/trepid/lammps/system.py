@@ -1,4 +1,4 @@
-"""A crystal as LAMMPS wants it: a lower-triangular box, atom types, velocities in A/ps; and the way back.
+"""A crystal in the conventions of LAMMPS: a lower-triangular box, atom types, velocities in A/ps; and the way back.
 
 LAMMPS takes cell vectors a = (lx, 0, 0), b = (xy, ly, 0), c = (xz, yz, lz). With the rows of a cell H as vectors, such
 a box is the Cholesky factor L of its metric, H H^T = L L^T, and R = L^-1 H turns the frame of LAMMPS into the one of

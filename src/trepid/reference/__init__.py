@@ -58,7 +58,7 @@ def make_reference(
     directory : path, optional
         Folder for the files and logs of engines that write some; see the engine.
     timeout_s : float, optional
-        Give a label up after this time, s. The engine then runs in a process of its own, whose crash too is only a
+        Time limit of a label, s. The engine then runs in a process of its own, and a crash of it counts as a
         failed label.
     **parameters
         Arguments of `TBLiteReference`, `GPAWReference`, `ASECalculatorReference` or `LAMMPSReference`.

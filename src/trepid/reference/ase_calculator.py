@@ -1,4 +1,4 @@
-"""Any calculator that ASE knows, by name and parameters: FHI-aims, VASP, Quantum ESPRESSO, CP2K, EMT, ..."""
+"""Any ASE calculator, by name and parameters: FHI-aims, VASP, Quantum ESPRESSO, CP2K, EMT, ..."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class ASECalculatorReference(CalculatorReference):
         Arguments of the calculator. How to start an external code (command, pseudopotential folder) belongs into the
         configuration file of ASE, not here.
     stress : bool
-        Ask for the stress of frames that have a volume. False for calculators that would compute it at a high price or
-        not at all.
+        Compute the stress of frames that have a volume. False for calculators where it is expensive or not
+        implemented.
     directory : path, optional
         Folder for the files of the engine: every label gets `label-0001` and so on in it. None: where the calculator
         puts them by itself, usually the current folder.
@@ -66,7 +66,7 @@ class ASECalculatorReference(CalculatorReference):
         self.parameters: dict[str, Any] = dict(parameters or {})
         self.directory = None if directory is None else Path(directory)
         _refuse_unknown(calculator, self.parameters)
-        # Made once now, so that a wrong parameter is told before the first frame is there to be labelled.
+        # Made once now, so that a wrong parameter is reported before the first label.
         trial = self._made()
         known = getattr(trial, "implemented_properties", None)
         if not hasattr(trial, "calculate") or known is None:
@@ -131,7 +131,7 @@ def _resolve(calculator: str) -> Callable[..., Any]:
         close = get_close_matches(calculator.lower(), known, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ConfigError(
-            f"ASE knows no calculator {calculator!r}{hint} (any other class can be given as 'module:Class')"
+            f"ASE has no calculator {calculator!r}{hint} (any other class can be given as 'module:Class')"
         )
     try:
         return get_calculator_class(name)

@@ -1,4 +1,4 @@
-"""What every reference method offers: it labels a frame, or says in one word why it could not.
+"""Interface of every reference method: it labels a frame, or raises an error with the reason.
 
 A label depends on the frame alone: not on the frames labelled before, not on the calculator or the constraints that the
 frame carries. `trepid.reference.contract.validate_reference` holds an implementation to that.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from enum import Enum
+from textwrap import shorten
 
 import numpy as np
 from ase import Atoms
@@ -16,6 +17,8 @@ from trepid.data.frames import LabelKeys, Labels, attach_labels
 from trepid.errors import ConfigError, ExitCode, TrepidError
 
 _DEFAULT_KEYS = LabelKeys()
+REPR_WIDTH = 160
+"""Characters of the facts that a reference prints about itself."""
 
 
 class FailureReason(str, Enum):
@@ -58,18 +61,22 @@ class LabelError(TrepidError):
 
 
 class Reference(ABC):
-    """A method whose energies, forces and stresses are taken for the truth."""
+    """A method whose energies, forces and stresses the potentials are trained on."""
 
     name: str
-    """How messages call it."""
+    """Its name in messages."""
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{key}={value}" for key, value in self.describe().items() if key != "engine")
+        return f"{type(self).__name__}({shorten(facts, REPR_WIDTH, placeholder=' ...')})"
 
     def check(self, atoms: Atoms) -> None:
-        """Say before anything is computed whether frames like this one can be labelled.
+        """Test before anything is computed whether frames like this one can be labelled.
 
         Raises
         ------
         ConfigError
-            They cannot; the message says why and what to change.
+            They cannot; the message gives the reason and the remedy.
         """
         if len(atoms) == 0:
             raise ConfigError(f"{self.name}: the structure has no atoms")
@@ -103,7 +110,7 @@ class Reference(ABC):
         ConfigError
             This system cannot be labelled at all (see `check`).
         LabelError
-            This frame could not be labelled; `reason` says why.
+            This frame could not be labelled; `reason` gives the reason.
         """
         self.check(atoms)
         bare = atoms.copy()
@@ -117,8 +124,8 @@ class Reference(ABC):
     def describe(self) -> dict[str, str | float | int]:
         """Engine, version and parameters: all that is needed to compute the same label again."""
 
-    def close(self) -> None:  # noqa: B027 (most have nothing to give back)
-        """Give back what the reference holds, such as a process. It may be used again afterwards."""
+    def close(self) -> None:  # noqa: B027 (most hold nothing)
+        """Release what the reference holds, such as a process. It may be used again afterwards."""
 
     def _check(self, atoms: Atoms) -> None:  # noqa: B027 (most have no limits of their own)
         """Limits of the engine, beyond what no engine can do; raises ConfigError."""
@@ -151,5 +158,5 @@ class Reference(ABC):
 
 
 def has_stress(atoms: Atoms) -> bool:
-    """Whether stress means something for a frame: it is periodic somewhere and has a volume."""
+    """Whether a frame has a stress: it is periodic in some direction and has a volume."""
     return bool(atoms.pbc.any()) and int(atoms.cell.rank) == 3

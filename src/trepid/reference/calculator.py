@@ -1,4 +1,4 @@
-"""References that compute through an ASE calculator: one evaluation, one reading of what went wrong."""
+"""References that compute through an ASE calculator: evaluation, and classification of failures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CalculatorReference(Reference):
     """
 
     stress = True
-    """Whether to ask the engine for the stress of frames that have a volume."""
+    """Whether to compute the stress of frames that have a volume."""
 
     def _compute(self, atoms: Atoms) -> Labels:
         properties = ["energy", "forces"]
@@ -46,7 +46,7 @@ class CalculatorReference(Reference):
             properties.append("stress")
         try:
             calculator = self._calculator()
-            # All at once: asked for one after the other, a file-based engine may run once for each.
+            # All in one call: otherwise a file-based engine may run once for each.
             calculator.calculate(atoms, properties, all_changes)
             results = dict(calculator.results)
             converged = getattr(calculator, "converged", None)
@@ -58,7 +58,7 @@ class CalculatorReference(Reference):
             ) from error
         except ConfigError:
             raise
-        except Exception as error:  # engines raise what they like; the campaign must go on and say so
+        except Exception as error:  # engines raise any exception; the campaign must continue and report it
             reason = _reason(error)
             said = "not converged" if reason is FailureReason.NOT_CONVERGED else "failed"
             raise LabelError(reason, f"{self.name}: {said}: {_one_line(error)}{self._log_hint()}") from error
@@ -96,7 +96,7 @@ class CalculatorReference(Reference):
 
 
 def _reason(error: Exception) -> FailureReason:
-    """Tell a cycle that did not converge from every other failure."""
+    """Distinguish a cycle that did not converge from every other failure."""
     by_class = isinstance(error, SCFError) or "Convergence" in type(error).__name__
     if by_class or _NOT_CONVERGED.search(str(error)):
         return FailureReason.NOT_CONVERGED
@@ -112,7 +112,7 @@ def _voigt(stress: Any) -> np.ndarray:
 
 
 def _one_line(error: BaseException) -> str:
-    """First 300 characters of what an engine said, on one line."""
+    """First 300 characters of the message of an engine, on one line."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 

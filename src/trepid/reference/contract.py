@@ -1,4 +1,4 @@
-"""The contract of a reference as a program: run it on a new engine before trusting its labels.
+"""The contract of a reference as a program: run it on a new engine before its labels are used.
 
 Each clause below is something that a campaign relies on and that real calculators have been seen to break: constraints
 that zero forces, a start from the last density, an energy that is not the one of the forces, a stress of the other
@@ -96,7 +96,7 @@ _SMALLEST_FORCE = 0.05
 def validate_reference(
     reference: Reference, atoms: Atoms, *, tolerances: Tolerances = _DEFAULT_TOLERANCES, seed: int = 0
 ) -> ContractReport:
-    """Hold a reference to its contract; five labels, seven where the frame has a volume.
+    """Test a reference against its contract; five labels, seven where the frame has a volume.
 
     Clauses: energy, forces and (where there is a volume) stress are under the keys asked for, finite, of the right
     shape; all else of the frame comes back as it was; the input is not changed; a label does not depend on frames
@@ -198,7 +198,7 @@ def validate_reference(
 
 @dataclass
 class _Trial:
-    """Labels frames, looks at what comes back, collects what is wrong."""
+    """Labels frames, tests the results, collects violations."""
 
     reference: Reference
     seconds: list[float] = field(default_factory=list)
@@ -210,7 +210,7 @@ class _Trial:
             self.broken.append(clause)
 
     def labels(self, atoms: Atoms, keys: LabelKeys = _DEFAULT_KEYS) -> Labels:
-        """Label a frame and look at input and output."""
+        """Label a frame and test input and output."""
         with self._unchanged(atoms):
             begin = time.perf_counter()
             labelled = self.reference.label(atoms, keys=keys)
@@ -225,9 +225,7 @@ class _Trial:
         self.expect(same, "cell or periodicity of the labelled frame differ from those given")
         added = (set(labelled.info) | set(labelled.arrays)) - set(atoms.info) - set(atoms.arrays)
         strange = added - {keys.energy, keys.forces, keys.stress}
-        self.expect(
-            not strange, f"the labelled frame has keys nobody asked for: {', '.join(sorted(map(str, strange)))}"
-        )
+        self.expect(not strange, f"the labelled frame has unexpected keys: {', '.join(sorted(map(str, strange)))}")
         lost = (set(atoms.info) | set(atoms.arrays)) - set(labelled.info) - set(labelled.arrays)
         self.expect(not lost, f"the labelled frame has lost keys: {', '.join(sorted(map(str, lost)))}")
         try:
@@ -298,7 +296,7 @@ def _constrained(atoms: Atoms) -> Atoms:
 
 
 class _Untouchable(Calculator):
-    """The calculator that a frame happens to carry: no business of the reference."""
+    """The calculator that a frame happens to carry: not to be used by the reference."""
 
     implemented_properties = ("energy", "forces", "stress")
 

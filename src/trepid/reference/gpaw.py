@@ -35,7 +35,7 @@ class GPAWReference(CalculatorReference):
     mode_cutoff_eV : float
         Plane-wave cutoff, eV.
     xc : str
-        Exchange-correlation functional. Without libxc GPAW knows LDA, PBE, revPBE, RPBE and PW91.
+        Exchange-correlation functional. Without libxc GPAW has LDA, PBE, revPBE, RPBE and PW91.
     kpts : sequence of 3 int, or mapping
         Gamma-centred k-point grid, or the dictionary that GPAW takes, such as {"density": 3.0, "gamma": True} (density
         in points per 1/A).
@@ -81,10 +81,10 @@ class GPAWReference(CalculatorReference):
                 raise ConfigError(f"gpaw: {key!r} in parameters; set it as {own}")
         self.directory = None if directory is None else Path(directory)
         self._log: Path | None = None
-        # Made once now, so that a wrong parameter is told before the first frame is there to be labelled.
+        # Made once now, so that a wrong parameter is reported before the first label.
         try:
             self._made(txt=None)
-        except Exception as error:  # TypeError, KeyError, ValueError: whatever GPAW makes of it
+        except Exception as error:  # TypeError, KeyError, ValueError: depending on the parameter
             told = " ".join(str(error).split())[:300] or type(error).__name__
             raise ConfigError(f"gpaw: cannot be set up with these parameters: {told}") from error
 

@@ -1,4 +1,4 @@
-"""A reference in a process of its own: it can be stopped after a time, and its crash is a failed label, no more.
+"""A reference in a separate process, with a time limit; a crash of it counts as a failed label.
 
 The process is started at the first label and kept. Requests go through its standard input; when that closes, because
 this process ended or was killed, the other one ends itself and everything it started, so that no orphan goes on
@@ -40,7 +40,7 @@ class IsolatedReference(Reference):
     reference : Reference
         Does the work; must be picklable (all of trepid are).
     timeout_s : float
-        A label that takes longer is given up (`FailureReason.TIMEOUT`), the process and all that it started are killed;
+        A label that takes longer is stopped (`FailureReason.TIMEOUT`), the process and all that it started are killed;
         the next label starts a new one.
 
     Raises
@@ -83,9 +83,9 @@ class IsolatedReference(Reference):
                 FailureReason.TIMEOUT, f"{self.name}: took longer than {self.timeout_s:g} s and was stopped"
             ) from error
         except (EOFError, BrokenPipeError) as error:
-            raise LabelError(FailureReason.CRASHED, f"{self.name}: {self._obituary()}") from error
+            raise LabelError(FailureReason.CRASHED, f"{self.name}: {self._exit_message()}") from error
         finally:
-            if answer is None:  # whatever happened, Ctrl-C included: a process in an unknown state is not asked again
+            if answer is None:  # whatever happened, Ctrl-C included: a process in an unknown state is not used again
                 self._stop()
         if isinstance(answer, TrepidError):
             raise answer
@@ -141,7 +141,7 @@ class IsolatedReference(Reference):
             data += part
         return data
 
-    def _obituary(self) -> str:
+    def _exit_message(self) -> str:
         """How the process ended."""
         assert self._process is not None
         try:
@@ -188,7 +188,7 @@ def serve(answers: int) -> None:
 
 
 def _listen(source: IO[bytes], requests: queue.SimpleQueue[tuple[Reference, Atoms]]) -> None:
-    """Pass requests on; at their end take the whole process group down, in the middle of a label too."""
+    """Pass requests on; when they end, kill the whole process group, also during a label."""
     while header := source.read(_LENGTH.size):
         requests.put(pickle.loads(source.read(_LENGTH.unpack(header)[0])))
     os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Any pair style of the stock LAMMPS as the truth: for method studies and tests, in milliseconds a label.
+"""Any pair style of the stock LAMMPS as reference: for method studies and tests, milliseconds per label.
 
 Every label starts from an empty LAMMPS (`clear`): box, atoms, then the commands given, then `run 0`. The instance is
 kept from label to label, its state is not.
@@ -57,7 +57,7 @@ class LAMMPSReference(Reference):
     Raises
     ------
     ConfigError
-        LAMMPS is not installed, or a parameter is out of range. Commands that LAMMPS refuses are told by `check`.
+        LAMMPS is not installed, or a parameter is out of range. Commands that LAMMPS refuses are reported by `check`.
     """
 
     name = "lammps"
@@ -107,10 +107,10 @@ class LAMMPSReference(Reference):
         types = self._types_for(atoms)
         for element in elements:
             if element not in types:
-                raise ConfigError(f"lammps: atom_types has no type for {element}; it knows {', '.join(types)}")
+                raise ConfigError(f"lammps: atom_types has no type for {element}; it has {', '.join(types)}")
             if self.charges is not None and element not in self.charges:
-                raise ConfigError(f"lammps: charges has none for {element}; it knows {', '.join(self.charges)}")
-        # Once for every kind of frame: wrong commands are told before the first label is asked for.
+                raise ConfigError(f"lammps: charges has none for {element}; it has {', '.join(self.charges)}")
+        # Once for every kind of frame: wrong commands are reported before the first label.
         kind = (*elements, *(str(bool(flag)) for flag in atoms.pbc))
         if kind not in self._tried:
             try:
@@ -153,7 +153,7 @@ class LAMMPSReference(Reference):
             labels = Labels(energy=session.thermo("pe"), forces=session.forces(system), stress=stress)
             complete = True
         finally:
-            if not complete:  # an instance in an unknown state is not asked again
+            if not complete:  # an instance in an unknown state is not used again
                 self.close()
         return labels
 

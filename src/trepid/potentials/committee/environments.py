@@ -1,7 +1,7 @@
-"""Where the Pythons of the backends are.
+"""Python interpreters of the backends.
 
-The packages pin versions that exclude one another, so each lives in an environment of its own; trepid runs a worker script
-under its interpreter. In this order: the `python` setting, the environment variable TREPID_<BACKEND>_PYTHON, the
+The packages require incompatible versions of others, so each has a separate environment; trepid runs a worker script under
+its interpreter. Searched in this order: the `python` setting, the environment variable TREPID_<BACKEND>_PYTHON, the
 interpreter of $XDG_DATA_HOME/trepid/backends/<backend> (default ~/.local/share), and the running interpreter if the package
 is installed beside trepid.
 """
@@ -31,7 +31,7 @@ NETWORKS = tuple(PACKAGES)
 
 @dataclass(frozen=True)
 class Environment:
-    """How a worker is started: an interpreter and a script."""
+    """Interpreter and script of a worker."""
 
     backend: str
     python: str
@@ -57,7 +57,7 @@ def environment_of(backend: Backend, settings: NetworkSettings) -> Environment:
             f"backend {backend.value} is not installed: set {variable(backend)} to the Python of its environment, or run {commands}"
         )
     if not os.access(python, os.X_OK):
-        raise BackendError(f"the Python of backend {backend.value}, {python}, is not there or cannot be run")
+        raise BackendError(f"the Python of backend {backend.value}, {python}, does not exist or cannot be run")
     return Environment(backend.value, python, str(WORKERS / PACKAGES[backend].script))
 
 

@@ -219,7 +219,7 @@ class MaceSettings(NetworkSettings):
 
 @dataclass(frozen=True)
 class ScriptSettings(NetworkSettings):
-    """A worker script of the user; see `docs/committees.md` for what it has to do.
+    """A worker script of the user; see `docs/committees.md` for its interface.
 
     Attributes
     ----------
@@ -332,7 +332,9 @@ class CommitteeSettings:
             if not 0 <= self.model.ema_decay < 1:
                 raise ConfigError(f"ema_decay is {self.model.ema_decay}; it must be at least 0 and below 1")
             if self.model.energy_weight + self.model.forces_weight + self.model.stress_weight == 0:
-                raise ConfigError("energy_weight, forces_weight and stress_weight are all 0; nothing would be learned")
+                raise ConfigError(
+                    "energy_weight, forces_weight and stress_weight are all 0; nothing would be trained on"
+                )
         if isinstance(self.model, So3kratesSettings) and self.model.n_features % self.model.n_heads:
             raise ConfigError(f"n_heads is {self.model.n_heads}; it must divide n_features ({self.model.n_features})")
         if isinstance(self.model, ScriptSettings) and not self.model.script:

@@ -28,11 +28,11 @@ FloatArray = NDArray[np.float64]
 
 
 class ChannelError(Exception):
-    """What came through the channel is not a message."""
+    """The data received are not a message."""
 
 
-class ChannelClosed(ChannelError):  # noqa: N818 (the end of a conversation is not always an error)
-    """The other side is gone."""
+class ChannelClosed(ChannelError):  # noqa: N818 (the end of a connection is not always an error)
+    """The other end has closed."""
 
 
 def send(

@@ -37,7 +37,7 @@ FINAL_RATE = 0.01
 """Learning rate at the end over that at the start."""
 SECOND_MOMENT = 0.99
 """Memory of Adam's squared gradients. They fall by orders of magnitude in a training of a few thousand steps; a longer memory
-(or AMSGrad, which never forgets) keeps the steps small long after."""
+(or AMSGrad, which keeps the maximum) keeps the steps small long after."""
 LOG_LINES = 20
 
 
@@ -136,7 +136,7 @@ class _Best:
 
 
 class _Loop:
-    """Adam with a cosine schedule, a running average of the weights, and the validation loss as the judge.
+    """Adam with a cosine schedule, a running average of the weights, and the validation loss as criterion.
 
     `strong_force`, eV/A: `TrainRequest.strong_force_eV_per_A`.
     """

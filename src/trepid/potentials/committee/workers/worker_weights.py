@@ -1,4 +1,4 @@
-"""How much a label weighs by the force it is about: one rule for the loss of networks and for the noise of a committee."""
+"""Weight of a label by the size of its force: the same in the loss of networks and in the noise of a committee."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 def trust_in(forces: NDArray[np.float64], strong: float) -> NDArray[np.float64]:
     """Factor (square root of the weight) of every atom, (n_atoms,): 1 / sqrt(1 + (F / F_strong)^2).
 
-    A residual counts at most as if it were F_strong, so that a few frames torn apart do not outweigh the crystal. For the energy
-    and stress of a frame take the smallest factor of its atoms.
+    A residual counts at most as if it were F_strong, so that a few frames of unstable trajectories do not outweigh the crystal.
+    For the energy and stress of a frame take the smallest factor of its atoms.
 
     Parameters
     ----------
