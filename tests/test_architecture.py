@@ -11,15 +11,16 @@ SOURCE = Path(trepid.__file__).parent
 FLOORS = (
     ("__main__",),
     ("cli",),
-    ("report",),
-    ("campaign", "testing"),
+    ("api",),
+    ("report", "campaign", "testing"),
+    ("runs",),
     ("dynamics", "evaluation", "export", "events"),
     ("anharmonicity",),
     ("potentials", "reference", "execution"),
     ("lammps",),
     ("data", "config"),
     ("acquisition",),
-    ("errors", "arrays", "_native"),
+    ("errors", "arrays", "choices", "_native"),
 )
 HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")

@@ -111,7 +111,9 @@ class RoundsCampaign(_Campaign):
         if self.walkers.engine == "lammps" and committee:
             raise ValueError("walkers.engine lammps runs the Bayesian force field only; use ase for a committee")
         if self.walkers.bias is not None and self.walkers.engine != "ase":
-            raise ValueError(f"walkers.bias is computed by the engine ase; walkers.engine is {self.walkers.engine.value}")
+            raise ValueError(
+                f"walkers.bias is computed by the engine ase; walkers.engine is {self.walkers.engine.value}"
+            )
         if self.walkers.walk_on == "member" and not committee:
             raise ValueError("walkers.walk_on: member needs a committee (potential.kind: committee); give mean")
         n = self.start.n

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from numpy.typing import NDArray
 
 from trepid.acquisition.calibration import calibration_scale, coverage, reliability_curve, spearman, z_scores
+from trepid.config import Campaign
 from trepid.evaluation import Comparison
 from trepid.report import style
 from trepid.report.style import ACCENT, BAND, INK, MUTED, SERIES, direct_legend, envelope, new_figure, note
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-    from trepid.config import Campaign
-from trepid.runs.label_files import LabelledFrame
-from trepid.runs.reading import RunRecord
-
-FloatArray = NDArray[np.float64]
+    from trepid.arrays import FloatArray
+    from trepid.runs.label_files import LabelledFrame
+    from trepid.runs.reading import RunRecord
 
 SQUARE = (4.6, 4.3)
 """Size of a square figure, inches."""

@@ -252,6 +252,8 @@ class Committee(Potential):
     def predict(self, atoms: Atoms, *, uncertainty: Uncertainty | str = Uncertainty.EXACT) -> Prediction:
         """Predict one frame by all members.
 
+        The result depends on the frame alone to the last bit: neighbour lists of earlier frames are dropped.
+
         Parameters
         ----------
         atoms : Atoms
@@ -263,6 +265,11 @@ class Committee(Potential):
         ConfigError
             An uncertainty is asked of a committee of one.
         """
+        self._require_data().reset()
+        return self._evaluate(atoms, uncertainty)
+
+    def _evaluate(self, atoms: Atoms, uncertainty: Uncertainty | str) -> Prediction:
+        """Predict one frame, with the neighbour list of the frame before where atoms have hardly moved."""
         evaluator = self._require_data()
         uncertain = Uncertainty(uncertainty) is not Uncertainty.NONE
         if uncertain and self.n_members < 2:
@@ -291,9 +298,10 @@ class Committee(Potential):
     def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE, every: int = 1) -> PotentialCalculator:
         """ASE calculator; `every`: uncertainty on every n-th configuration only."""
         evaluator = self._require_data()
+        evaluator.reset()
         uncertain = Uncertainty(uncertainty) is not Uncertainty.NONE
         return PotentialCalculator(
-            lambda atoms, wanted: self.predict(atoms, uncertainty=Uncertainty.EXACT if wanted else Uncertainty.NONE),
+            lambda atoms, wanted: self._evaluate(atoms, Uncertainty.EXACT if wanted else Uncertainty.NONE),
             reset=evaluator.reset,
             every=every if uncertain else None,
         )
@@ -396,7 +404,11 @@ class Member(Potential):
             `uncertainty` is not 'none'.
         """
         if Uncertainty(uncertainty) is not Uncertainty.NONE:
-            raise ConfigError("one member has no uncertainty; ask the committee, or pass uncertainty='none'")
+            raise ConfigError("one member has no uncertainty; use the committee, or pass uncertainty='none'")
+        self._evaluator.reset()
+        return self._evaluate(atoms)
+
+    def _evaluate(self, atoms: Atoms) -> Prediction:
         self.committee._check_species(atoms)
         p = self._evaluator.evaluate(atoms, [self.number])
         energy, forces, stress, atom_energies = Committee._aligned(p, np.array([self._offset]), len(atoms))
@@ -411,7 +423,8 @@ class Member(Potential):
         """ASE calculator without uncertainty."""
         if Uncertainty(uncertainty) is not Uncertainty.NONE:
             raise ConfigError("one member has no uncertainty; take the calculator of the committee")
-        return PotentialCalculator(lambda atoms, _: self.predict(atoms), reset=self._evaluator.reset, every=None)
+        self._evaluator.reset()
+        return PotentialCalculator(lambda atoms, _: self._evaluate(atoms), reset=self._evaluator.reset, every=None)
 
     def save(self, path: str | Path) -> None:
         """Not for one member."""
