@@ -540,6 +540,29 @@ def test_progress_is_shown(tmp_path: Path) -> None:
     assert "steps/s" in text
 
 
+def test_a_labelled_frame_is_predicted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predicted: list[str] = []
+    real = SpringPotential.predict
+
+    def predict(self, atoms, *, uncertainty="exact"):  # type: ignore[no-untyped-def]
+        predicted.append(frame_hash(atoms))
+        return real(self, atoms, uncertainty=uncertainty)
+
+    monkeypatch.setattr(SpringPotential, "predict", predict)
+    run(tmp_path)
+    labelled = calls(tmp_path)[3:]
+    assert len(labelled) >= 3
+    assert [predicted.count(frame) for frame in labelled] == [1] * len(labelled)
+
+
+def test_fused_atoms_restart_md(tmp_path: Path) -> None:
+    # Neighbours in copper are 2.55 A apart, 0.97 of the sum of their covalent radii.
+    result = run(tmp_path, learning={"min_distance_factor": 0.9, "max_rewinds": 2, "threshold_eV_per_A": 50.0})
+    assert result.reason is StopReason.GUARD
+    assert "have fused" in result.message
+    assert result.n_labels == 3
+
+
 def test_neighbour_lists_start_fresh_at_every_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = {"checkpoints": 0, "resets": 0}
     real, forget = _OnTheFly._save_state, ASEDriver.forget_neighbors
