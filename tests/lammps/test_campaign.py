@@ -11,7 +11,7 @@ import pytest
 from campaign_fakes import LoggedReference, assert_same_run, calls, campaign
 from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
-from trepid.campaign.on_the_fly import _OnTheFly
+from trepid.campaign.on_the_fly import OnTheFly
 from trepid.campaign.result import CampaignResult
 from trepid.dynamics.lammps_engine import LammpsDriver
 from trepid.errors import ConfigError
@@ -74,7 +74,7 @@ def kill_at(patch: pytest.MonkeyPatch, owner: type, name: str, count: int) -> No
 
 @pytest.mark.parametrize(
     ("owner", "name", "count"),
-    [(LabelCase, "answer", 4), (LammpsDriver, "step", 23), (_OnTheFly, "_answer", 1), (_OnTheFly, "_save_state", 3)],
+    [(LabelCase, "answer", 4), (LammpsDriver, "step", 23), (OnTheFly, "_answer", 1), (OnTheFly, "_save_state", 3)],
 )
 def test_resume_is_exact(tmp_path: Path, finished: Path, owner: type, name: str, count: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
