@@ -28,6 +28,11 @@ def learn(
     potentials : PotentialFactory or None
         None takes the one that the settings name.
     progress : ProgressView or None
+
+    Raises
+    ------
+    ConfigError, DataError, ModelFileError
+        As described there.
     """
     if isinstance(campaign, RoundsCampaign):
         return learn_in_rounds(campaign, reference=reference, potentials=potentials, progress=progress)

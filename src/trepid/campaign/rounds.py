@@ -109,7 +109,7 @@ class _Rounds:
     # ------------------------------------------------------------------ start and end
 
     def run(self) -> CampaignResult:
-        """Start or resume, and make rounds to an end."""
+        """Start or resume, and run rounds until the campaign ends."""
         context = self.context
         last = self._begin()
         if last is not None:
@@ -164,7 +164,7 @@ class _Rounds:
     # ------------------------------------------------------------------ rounds
 
     def _rounds(self) -> tuple[StopReason, str]:
-        """Round after round."""
+        """Run rounds until one of the criteria for the end is met."""
         context = self.context
         self._settle()
         while True:
