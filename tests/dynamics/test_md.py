@@ -79,7 +79,7 @@ def test_resumed_run_equals_uninterrupted_one_bit_by_bit(thermostat: str) -> Non
     assert all(np.array_equal(after.thermostat[name], other.thermostat[name]) for name in other.thermostat)
 
 
-def test_the_state_matters() -> None:
+def test_another_random_state_changes_the_run() -> None:
     # The test above must be able to fail: with another state of the random numbers the runs part.
     first, second = driver("langevin", seed=1), driver("langevin", seed=2)
     second.atoms.set_momenta(first.atoms.get_momenta())
@@ -152,7 +152,7 @@ def test_velocities_may_be_kept() -> None:
 
 
 @pytest.mark.parametrize("thermostat", ALL)
-def test_restart_from_places_atoms_and_goes_on(thermostat: str) -> None:
+def test_restart_from_places_atoms_and_continues(thermostat: str) -> None:
     d = driver(thermostat)
     home = d.atoms.get_positions()
     d.step(20)

@@ -42,7 +42,7 @@ def frame_hash(atoms: Atoms) -> str:
 
 
 class LoggedReference(Reference):
-    """EMT that takes its time and writes each start and completion to a log that survives a kill.
+    """EMT with a delay that writes each start and completion to a log, which a kill leaves intact.
 
     `fail` lists the calls (counted from 0 in this process) that do not converge.
     """
@@ -101,7 +101,7 @@ class EnsembleCalculator(Calculator):
 
 
 class SpringPotential(Potential):
-    """Springs of one stiffness to the sites of the crystal, fitted to the forces; unsure where displacements are new.
+    """Springs of one stiffness to the sites of the crystal, fitted to the forces; uncertain where displacements are new.
 
     The force uncertainty of an atom is `stiffness * 0.3 * (distance to the nearest displacement length seen in
     training)`.
@@ -254,7 +254,7 @@ def kill_campaign(folder: Path, kind: str) -> tuple[Campaign, PotentialFactory |
     dynamics: dict[str, object] = {"timestep_fs": 2.0}
     if kind == "springs":
         ramp, hold = {"temperature_K": [100, 1200], "duration_ps": 6.0}, {"temperature_K": 1200, "duration_ps": 2.0}
-        # Springs are so wrong when it is hot that labels look corrupted: the checks are left out.
+        # The errors of springs at high temperature exceed the limits of the label checks, which are switched off.
         learning: dict[str, object] = {"threshold_eV_per_A": 0.002, "check_every": 5, "check_labels": False}
         return campaign(folder, dynamics={**dynamics, "stages": [ramp, hold]}, learning=learning), springs(crystal())
     return (

@@ -1,4 +1,4 @@
-"""References that fail and lie, by the frame and the number of the call; importable by workers. Not a test file."""
+"""References that fail or corrupt labels, by the frame and the number of the call; importable by workers. Not a test file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CORRUPTIONS = ("sign", "order", "unit", "noise", "huge", "other")
 
 
 def corrupted(labels: Labels, how: str, rng: np.random.Generator) -> Labels:
-    """A label that something has happened to."""
+    """A corrupted label."""
     assert labels.forces is not None
     assert labels.energy is not None
     forces, energy = labels.forces.copy(), labels.energy

@@ -55,7 +55,7 @@ def rounds_campaign(directory: Path, **sections: Any) -> RoundsCampaign:
 
 
 def content(path: Path) -> Any:
-    """What a file of a run says, without its times."""
+    """The content of a file of a run, without its times."""
     if path.suffix == ".extxyz" and path.name.startswith("label-"):
         frame = read(path)
         info = {key: value for key, value in frame.info.items() if key != "label_seconds"}

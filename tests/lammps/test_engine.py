@@ -1,4 +1,4 @@
-"""LAMMPS behind the driver interface: the same dynamics as ASE, and states that go on to the last bit."""
+"""LAMMPS behind the driver interface: the same dynamics as ASE, and states that continue to the last bit."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_centre_of_mass_rests(drivers: Drivers, thermostat: str) -> None:
 
 
 @pytest.mark.parametrize("thermostat", ALL)
-def test_goes_on_after_it_came_apart(drivers: Drivers, silicon_crystal: Atoms, thermostat: str) -> None:
+def test_restart_after_an_unstable_run(drivers: Drivers, silicon_crystal: Atoms, thermostat: str) -> None:
     d = drivers(thermostat)
     d.step(20)
     nan = d.atoms.get_positions()
@@ -166,7 +166,7 @@ def test_goes_on_after_it_came_apart(drivers: Drivers, silicon_crystal: Atoms, t
 
 def test_an_error_of_lammps_is_one_line(drivers: Drivers) -> None:
     d = drivers("nve")
-    # An atom of hydrogen-bomb velocity leaves the box between two looks of the neighbour list.
+    # An atom of extreme velocity leaves the box between two updates of the neighbour list.
     momenta = d.atoms.get_momenta()
     momenta[0] = 1e9
     d.atoms.set_momenta(momenta)
@@ -221,7 +221,7 @@ def test_settings_out_of_range(silicon: Model, silicon_crystal: Atoms) -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(ConfigError, match="temperature_K must be above 0 K"):
         LammpsDriver(silicon_crystal.copy(), silicon.field, MDParameters(-1.0, 1.0), rng=rng)
-    foreign = silicon_crystal.copy()
-    foreign.symbols[0] = "Ge"
+    other = silicon_crystal.copy()
+    other.symbols[0] = "Ge"
     with pytest.raises(NumericsError, match=r"element Ge is unknown .* which knows Si"):
-        LammpsDriver(foreign, silicon.field, MDParameters(300.0, 1.0), rng=rng)
+        LammpsDriver(other, silicon.field, MDParameters(300.0, 1.0), rng=rng)

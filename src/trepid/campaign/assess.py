@@ -127,8 +127,8 @@ def calibrate(comparison: Comparison | None, earlier: Sequence[RoundRecord]) -> 
 
 def latest_scale(records: Sequence[RoundRecord], name: str) -> float | None:
     """Calibration scale of a species (or of all) in the last round that has one; None where none has."""
-    known = [record.calibration[name].before.scale for record in records if name in record.calibration]
-    return known[-1] if known else None
+    scales = [record.calibration[name].before.scale for record in records if name in record.calibration]
+    return scales[-1] if scales else None
 
 
 def typical_force(labels: Sequence[LabelledFrame]) -> float:
@@ -198,7 +198,7 @@ def verdict(records: Sequence[RoundRecord], settings: RoundSettings, *, hours: f
 def tolerances_met(records: Sequence[RoundRecord], settings: RoundSettings) -> bool:
     """Whether the last round is converged: small errors on new labels, no new event class, constant sigma^A.
 
-    A small force error alone is not convergence; without sigma^A (no phonopy) the other two decide.
+    A small force error alone is not convergence; without sigma^A (no phonopy) the other two conditions remain.
     """
     tolerance = settings.force_error_tolerance_meV_per_A
     if tolerance is None or len(records) < 3:

@@ -1,4 +1,4 @@
-"""The walks of a round: MD trajectories on the model that keep candidates for labelling and end when untrusted.
+"""The walks of a round: MD trajectories on the model, from which candidates are kept; a walk ends when untrusted.
 
 Vocabulary
 ----------
