@@ -11,7 +11,7 @@ from ase.io import read
 from campaign_fakes import LoggedReference, assert_same_run, calls, campaign
 from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
-from trepid.campaign.on_the_fly import _OnTheFly
+from trepid.campaign.on_the_fly import OnTheFly
 from trepid.campaign.result import CampaignResult
 from trepid.dynamics.ase_engine import ASEDriver
 from trepid.potentials.bayesian.force_field import BayesianForceField
@@ -51,7 +51,7 @@ def test_it_learns_and_its_model_file_is_the_model(finished: Path) -> None:
 
 @pytest.mark.parametrize(
     ("owner", "name", "count"),
-    [(LabelCase, "answer", 4), (BayesianForceField, "save", 2), (ASEDriver, "step", 23), (_OnTheFly, "_answer", 1)],
+    [(LabelCase, "answer", 4), (BayesianForceField, "save", 2), (ASEDriver, "step", 23), (OnTheFly, "_answer", 1)],
 )
 def test_resume_is_exact_with_the_bayesian_force_field(
     tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, count: int
