@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from ase.calculators.calculator import Calculator, all_changes
 
+from springs import SiteSprings
 from trepid.acquisition.calibration import Calibration
 from trepid.campaign.assess import calibrate, latest_scale, tolerances_met, typical_force, verdict
 from trepid.campaign.events import events_of, events_seen, find_sites
@@ -217,31 +217,23 @@ def test_a_new_class_is_labelled_along_its_path(cui: Atoms) -> None:
     assert events_seen([walk], cui, [], n_images=1, label=False).frames == ()
 
 
-class SiteSprings(Calculator):
-    """Springs (eV/A^2) from every atom to the nearest of the given sites: a crystal at rest on each of them."""
+def on_sites(sites: Sites, *, empty: bool, kind: type[SiteSprings] = SiteSprings) -> SiteSprings:
+    """Springs from every atom to the nearest site, to an empty one if `empty`: a crystal at rest on each of them."""
 
-    implemented_properties = ("energy", "forces")
+    def displacements(atoms: Atoms) -> np.ndarray:
+        fractional = atoms.get_scaled_positions(wrap=False)
+        return sites.offsets(fractional, sites.nearest(fractional)[0] if empty else np.arange(len(atoms)))
 
-    def __init__(self, sites: Sites, *, empty: bool, stiffness: float = 2.0) -> None:
-        super().__init__()
-        self.sites, self.empty, self.stiffness = sites, empty, stiffness
-
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:  # type: ignore[no-untyped-def]
-        super().calculate(atoms, properties, system_changes)
-        fractional = self.atoms.get_scaled_positions(wrap=False)
-        home = np.arange(len(self.atoms))
-        places = self.sites.nearest(fractional)[0] if self.empty else home
-        away = self.sites.offsets(fractional, places)
-        self.results = {"energy": 0.5 * self.stiffness * float((away**2).sum()), "forces": -self.stiffness * away}
+    return kind(displacements, stiffness=2.0)
 
 
 def test_the_inherent_structure_of_a_new_class_is_labelled(cui: Atoms) -> None:
     walk, sites = hopping_walk(cui, hop_at=30), find_sites(cui)
     plain = events_seen([walk], cui, [], n_images=1)
-    found = events_seen([walk], cui, [], n_images=1, quencher=SiteSprings(sites, empty=True))
-    assert [frame.note.split(" | ")[1] for frame in found.frames] == ["before", "on the way", "after", "quenched"]
-    assert (found.counts, found.new_classes) == (plain.counts, plain.new_classes)
-    rest, after = found.frames[-1], found.frames[-2]
+    seen = events_seen([walk], cui, [], n_images=1, quencher=on_sites(sites, empty=True))
+    assert [frame.note.split(" | ")[1] for frame in seen.frames] == ["before", "on the way", "after", "quenched"]
+    assert (seen.counts, seen.new_classes) == (plain.counts, plain.new_classes)
+    rest, after = seen.frames[-1], seen.frames[-2]
     assert (rest.step, rest.walker, rest.reason) == (after.step, after.walker, Reason.EVENT)
     assert rest.atoms.calc is None
     # Every atom on a site, one of them on an empty one; and the thermal displacements of the end are gone.
@@ -266,9 +258,11 @@ def test_an_end_that_relaxes_back_or_cannot_be_relaxed_gives_no_frame(cui: Atoms
             self.results["forces"] = np.zeros((len(self.atoms), 3))
             self.results["forces"][0] = 5 * offset
 
-    for quencher in (SiteSprings(sites, empty=False), Refusing(sites, empty=True), Collapsing(sites, empty=True)):
-        found = events_seen([walk], cui, [], n_images=1, quencher=quencher)
-        assert [frame.note.split(" | ")[1] for frame in found.frames] == ["before", "on the way", "after"]
+    quenchers = [on_sites(sites, empty=False)]
+    quenchers += [on_sites(sites, empty=True, kind=kind) for kind in (Refusing, Collapsing)]
+    for quencher in quenchers:
+        seen = events_seen([walk], cui, [], n_images=1, quencher=quencher)
+        assert [frame.note.split(" | ")[1] for frame in seen.frames] == ["before", "on the way", "after"]
 
 
 def test_events_of_biased_walks_are_labelled_but_not_counted(cui: Atoms) -> None:

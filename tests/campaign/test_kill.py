@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import campaign_fakes
-from campaign_fakes import LoggedReference, assert_same_run, calls, frame_hash, kill_campaign
+from campaign_fakes import LoggedReference, assert_same_run, calls, kill_campaign
+from comparison import frame_hash
 from trepid.campaign.learn import learn
 from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger import Label, Request, Resume, Stop, read_ledger

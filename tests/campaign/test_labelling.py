@@ -16,7 +16,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from label_fakes import Unreliable, digest, number_of, numbered
+from comparison import frame_hash
+from label_fakes import Unreliable, number_of, numbered
 from trepid.campaign.label_case import LabelCase, LabelRequest, failures_in_row
 from trepid.campaign.label_check import LabelChecker, LabelHistory
 from trepid.campaign.labelling import Labeller, LabelTask, _kept, compute_label
@@ -72,7 +73,7 @@ class Desk:
         return list(self.ledger.all(kind))
 
     def calls(self, atoms: Atoms) -> int:
-        return len(list((self.folder / "calls").glob(f"{digest(atoms)}.*")))
+        return len(list((self.folder / "calls").glob(f"{frame_hash(atoms)}.*")))
 
 
 def correct(atoms: Atoms) -> tuple[float, np.ndarray]:

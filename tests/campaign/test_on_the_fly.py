@@ -18,9 +18,9 @@ from campaign_fakes import (
     calls,
     campaign,
     crystal,
-    frame_hash,
     springs,
 )
+from comparison import frame_hash
 from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
 from trepid.campaign.on_the_fly import OnTheFly

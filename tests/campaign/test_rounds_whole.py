@@ -13,7 +13,8 @@ import yaml
 from ase import Atoms
 
 import trepid.campaign.start
-from campaign_fakes import LoggedReference, crystal, frame_hash, springs
+from campaign_fakes import LoggedReference, crystal, springs
+from comparison import frame_hash
 from label_fakes import CORRUPTIONS, corrupted
 from rounds_fakes import SMALL, content, files_of, rounds_campaign
 from trepid.campaign.learn import learn

@@ -9,7 +9,8 @@ import pytest
 from ase import Atoms
 from ase.io import read
 
-from campaign_fakes import LoggedReference, campaign, frame_hash
+from campaign_fakes import LoggedReference, campaign
+from comparison import frame_hash
 from label_fakes import CORRUPTIONS, corrupted
 from trepid.campaign.learn import learn
 from trepid.data.frames import Labels

@@ -87,6 +87,13 @@ class Prediction:
     forces_ensemble: FloatArray | None = None
     stress_ensemble: FloatArray | None = None
 
+    def __repr__(self) -> str:
+        largest = (
+            "" if self.forces_uncertainty is None else f", force uncertainty up to {self.frame_uncertainty:.3g} eV/A"
+        )
+        force = float(np.linalg.norm(self.forces, axis=1).max(initial=0.0))
+        return f"<Prediction of {len(self.forces)} atoms: {self.energy:.6g} eV, forces up to {force:.3g} eV/A{largest}>"
+
     @property
     def atom_uncertainty(self) -> FloatArray:
         """Force uncertainty of every atom, (n_atoms,), eV/A: the Euclidean norm over x, y and z."""

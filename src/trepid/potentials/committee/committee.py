@@ -87,6 +87,11 @@ class Committee(Potential):
         self._offsets = np.zeros(settings.n_members)
         self._evaluator: Evaluator | None = None
 
+    def __repr__(self) -> str:
+        state = f"{self.n_frames} frames, noise {self.noise.forces:.3g} eV/A" if self.results else "untrained"
+        kind = self.settings.backend.value
+        return f"<Committee of {', '.join(self.species)}: {self.settings.n_members} members ({kind}), {state}>"
+
     # ---- learning
 
     def fit(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> Committee:
