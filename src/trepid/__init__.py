@@ -6,8 +6,9 @@ The names below are the public interface; they are imported when first used, so 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+__version__: str
 
 if TYPE_CHECKING:
     from trepid.anharmonicity.harmonic import HarmonicReference as HarmonicReference
@@ -62,16 +63,22 @@ __all__ = [
     "sigma_a",
 ]
 
-try:
-    __version__ = version("trepid")
-except PackageNotFoundError:  # imported from a source tree that is not installed
-    __version__ = "unknown"
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _PUBLIC:
         raise AttributeError(f"module 'trepid' has no attribute {name!r}")
     return getattr(import_module(_PUBLIC[name]), name)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # deferred: a tenth of a second
+
+    try:
+        return version("trepid")
+    except PackageNotFoundError:  # imported from a source tree that is not installed
+        return "unknown"
 
 
 def __dir__() -> list[str]:

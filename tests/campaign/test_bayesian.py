@@ -11,7 +11,7 @@ from ase.io import read
 from campaign_fakes import LoggedReference, assert_same_run, calls, campaign
 from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
-from trepid.campaign.on_the_fly import _OnTheFly
+from trepid.campaign.on_the_fly import OnTheFly
 from trepid.campaign.result import CampaignResult
 from trepid.dynamics.ase_engine import ASEDriver
 from trepid.potentials.bayesian.force_field import BayesianForceField
@@ -55,7 +55,7 @@ def test_the_error_falls_and_the_model_file_is_the_model(finished: Path) -> None
         (LabelCase, "answer", 4),
         (BayesianForceField, "save", 2),
         (ASEDriver, "step", 23),
-        (_OnTheFly, "_label_pending", 1),
+        (OnTheFly, "_label_pending", 1),
     ],
 )
 def test_resume_is_exact_with_the_bayesian_force_field(

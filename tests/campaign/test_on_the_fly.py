@@ -23,7 +23,7 @@ from campaign_fakes import (
 )
 from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
-from trepid.campaign.on_the_fly import _OnTheFly
+from trepid.campaign.on_the_fly import OnTheFly
 from trepid.campaign.result import CampaignResult
 from trepid.campaign.training import PotentialFactory, Trainer
 from trepid.data.frames import LabelKeys, labels_of
@@ -314,18 +314,18 @@ PLACES = [
     (LabelCase, "answer", 3, True),
     (Trainer, "train", 1, False),
     (Trainer, "_note", 1, False),
-    (_OnTheFly, "_save_state", 1, False),
-    (_OnTheFly, "_save_state", 1, True),
+    (OnTheFly, "_save_state", 1, False),
+    (OnTheFly, "_save_state", 1, True),
     (ASEDriver, "step", 7, True),
     (Recorder, "row", 13, True),
-    (_OnTheFly, "_request_label", 1, False),
-    (_OnTheFly, "_request_label", 1, True),
+    (OnTheFly, "_request_label", 1, False),
+    (OnTheFly, "_request_label", 1, True),
     (LoggedReference, "_compute", 4, False),
     (LabelCase, "_note_label", 4, False),
     (LabelCase, "answer", 4, True),
     (Trainer, "_note", 2, False),
     (Trainer, "_note", 3, True),
-    (_OnTheFly, "_label_pending", 2, True),
+    (OnTheFly, "_label_pending", 2, True),
     (ASEDriver, "step", 38, False),
 ]
 
@@ -377,7 +377,7 @@ def test_rewinds_are_resumed_too(tmp_path: Path, finished: Path, monkeypatch: py
 
     start(whole)
     assert [event.message for event in events(whole, Rewind)] == ["label 4 failed"]
-    undo = kill_at(monkeypatch, _OnTheFly, "_restart", 1, after=False)
+    undo = kill_at(monkeypatch, OnTheFly, "_restart", 1, after=False)
     with pytest.raises(Killed):
         start(cut)
     undo()
@@ -540,11 +540,34 @@ def test_progress_is_shown(tmp_path: Path) -> None:
     assert "steps/s" in text
 
 
+def test_a_labelled_frame_is_predicted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predicted: list[str] = []
+    real = SpringPotential.predict
+
+    def predict(self, atoms, *, uncertainty="exact"):  # type: ignore[no-untyped-def]
+        predicted.append(frame_hash(atoms))
+        return real(self, atoms, uncertainty=uncertainty)
+
+    monkeypatch.setattr(SpringPotential, "predict", predict)
+    run(tmp_path)
+    labelled = calls(tmp_path)[3:]
+    assert len(labelled) >= 3
+    assert [predicted.count(frame) for frame in labelled] == [1] * len(labelled)
+
+
+def test_fused_atoms_restart_md(tmp_path: Path) -> None:
+    # Neighbours in copper are 2.55 A apart, 0.97 of the sum of their covalent radii.
+    result = run(tmp_path, learning={"min_distance_factor": 0.9, "max_rewinds": 2, "threshold_eV_per_A": 50.0})
+    assert result.reason is StopReason.GUARD
+    assert "have fused" in result.message
+    assert result.n_labels == 3
+
+
 def test_neighbour_lists_start_fresh_at_every_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = {"checkpoints": 0, "resets": 0}
-    real, forget = _OnTheFly._save_state, ASEDriver.forget_neighbors
+    real, forget = OnTheFly._save_state, ASEDriver.forget_neighbors
 
-    def checkpoint(self: _OnTheFly) -> None:
+    def checkpoint(self: OnTheFly) -> None:
         counts["checkpoints"] += 1
         real(self)
 
@@ -552,7 +575,7 @@ def test_neighbour_lists_start_fresh_at_every_checkpoint(tmp_path: Path, monkeyp
         counts["resets"] += 1
         forget(self)
 
-    monkeypatch.setattr(_OnTheFly, "_save_state", checkpoint)
+    monkeypatch.setattr(OnTheFly, "_save_state", checkpoint)
     monkeypatch.setattr(ASEDriver, "forget_neighbors", reset)
     run(tmp_path)
     assert counts["checkpoints"] == counts["resets"] > 8

@@ -12,17 +12,20 @@ import pytest
 import yaml
 from ase import Atoms
 
+import trepid.campaign.start
 from campaign_fakes import LoggedReference, crystal, frame_hash, springs
 from label_fakes import CORRUPTIONS, corrupted
 from rounds_fakes import SMALL, content, files_of, rounds_campaign
 from trepid.campaign.learn import learn
+from trepid.campaign.training import PotentialFactory
 from trepid.data.frames import Labels, read_frames
 from trepid.errors import ConfigError
-from trepid.potentials import load_potential
+from trepid.potentials import Potential, load_potential
 from trepid.reference.base import FailureReason, LabelError
-from trepid.runs.ledger import Doubted, Failure, Label, StopReason, read_ledger
+from trepid.runs.label_files import LabelStore
+from trepid.runs.ledger import Doubted, Failure, Label, Reason, Request, StopReason, read_ledger
 from trepid.runs.round_files import RoundFiles, Selection, complete_rounds
-from trepid.runs.walk_files import read_walk
+from trepid.runs.walk_files import WalkEnd, read_walk
 
 SHORT = {"duration_ps": 0.4, "temperatures_K": [300]}
 
@@ -96,6 +99,78 @@ def test_sigma_a_as_the_measure_of_a_committee(tmp_path: Path) -> None:
     assert records[-1].n_labels == records[0].n_labels + 4
     assert [value.temperature_K for value in records[-1].sigma_a] == [300.0]
     assert 0.0 < records[-1].sigma_a[0].value < 0.5
+
+
+# ---------------------------------------------------------------------- walks that end early, user errors in the settings
+
+
+def test_a_walk_that_is_unstable_at_once_does_not_end_the_campaign(tmp_path: Path) -> None:
+    campaign = rounds_campaign(
+        tmp_path,
+        walkers={**SHORT, "temperatures_K": [300, 400], "max_force_eV_per_A": 1e-6},
+        acquisition={"labels_per_round": 2, "batch": "bernoulli", "viability": "none"},
+        rounds={"max_rounds": 2, "patience": 2},
+    )
+    result = learn(campaign, potentials=springs(crystal()))
+    assert result.reason is StopReason.CONVERGED
+    records = complete_rounds(tmp_path / "run")
+    assert [walk.end for record in records[1:] for walk in record.walks] == [WalkEnd.UNSTABLE] * 4
+    assert all("predicted force" in walk.message for record in records[1:] for walk in record.walks)
+
+
+def test_sigma_a_needs_a_committee(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"measure sigma_a needs a committee .* force_max, force_mean or energy"):
+        rounds_campaign(tmp_path, acquisition={"measure": "sigma_a"})
+    # The controls use no measure.
+    rounds_campaign(tmp_path, acquisition={"measure": "sigma_a", "kind": "random"})
+
+
+def test_missing_phonopy_names_the_setting_that_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trepid.campaign.start, "has_phonopy", lambda: False)
+    committee = {"kind": "committee", "backend": "bayesian", "members": 2, "settings": SMALL}
+    campaign = rounds_campaign(tmp_path, potential=committee, walkers=SHORT, acquisition={"measure": "sigma_a"})
+    with pytest.raises(ConfigError, match="acquisition.measure sigma_a needs phonopy"):
+        learn(campaign)
+
+
+@pytest.mark.parametrize("measure", ["force_max", "force_mean", "energy"])
+def test_the_ledger_holds_the_force_uncertainty_whatever_the_measure(tmp_path: Path, measure: str) -> None:
+    campaign = rounds_campaign(
+        tmp_path,
+        walkers=SHORT,
+        acquisition={"measure": measure, "labels_per_round": 3, "least_probability": 0.0, "shift": 0.0},
+        rounds={"max_rounds": 1},
+    )
+    learn(campaign)
+    entries = [entry.event for entry in read_ledger(tmp_path / "run" / "ledger.jsonl")]
+    requests = [event for event in entries if isinstance(event, Request) and event.reason is Reason.UNCERTAINTY]
+    assert requests
+    store = LabelStore(tmp_path / "run" / "labels")
+    for request in requests:
+        prediction = store.read(request.label).prediction
+        assert prediction is not None
+        assert request.forces_uncertainty == pytest.approx(prediction.frame_uncertainty, rel=1e-9)
+
+
+def test_a_round_loads_its_model_once(tmp_path: Path) -> None:
+    loads: list[Path] = []
+    factory = springs(crystal())
+
+    def load(path: Path) -> Potential:
+        loads.append(path)
+        return factory.load(path)
+
+    campaign = rounds_campaign(
+        tmp_path,
+        walkers={**SHORT, "temperatures_K": [300, 500]},
+        acquisition={"labels_per_round": 2, "batch": "bernoulli", "viability": "none", "events": False},
+        rounds={"max_rounds": 2},
+    )
+    learn(campaign, potentials=PotentialFactory(create=factory.create, load=load))
+    # After each training; the walks of one process, the selection, the test and the next round use the same.
+    trained = [record.round for record in complete_rounds(tmp_path / "run") if record.labels]
+    assert len(trained) >= 2
+    assert [int(path.parent.name) for path in loads] == trained
 
 
 # ---------------------------------------------------------------------- an unreliable reference

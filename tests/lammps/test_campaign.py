@@ -11,9 +11,9 @@ import pytest
 from campaign_fakes import LoggedReference, assert_same_run, calls, campaign
 from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
-from trepid.campaign.on_the_fly import _OnTheFly
+from trepid.campaign.on_the_fly import OnTheFly
 from trepid.campaign.result import CampaignResult
-from trepid.dynamics.driver import MDDriver
+from trepid.dynamics.lammps_engine import LammpsDriver
 from trepid.errors import ConfigError
 from trepid.runs.ledger import Request, Rewind, StopReason, read_ledger
 
@@ -74,7 +74,12 @@ def kill_at(patch: pytest.MonkeyPatch, owner: type, name: str, count: int) -> No
 
 @pytest.mark.parametrize(
     ("owner", "name", "count"),
-    [(LabelCase, "answer", 4), (MDDriver, "step", 23), (_OnTheFly, "_label_pending", 1), (_OnTheFly, "_save_state", 3)],
+    [
+        (LabelCase, "answer", 4),
+        (LammpsDriver, "step", 23),
+        (OnTheFly, "_label_pending", 1),
+        (OnTheFly, "_save_state", 3),
+    ],
 )
 def test_resume_is_exact(tmp_path: Path, finished: Path, owner: type, name: str, count: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -93,7 +98,7 @@ def test_resume_is_exact_with_every_thermostat(tmp_path: Path, thermostat: str) 
         folder.mkdir()
     run(whole, thermostat=thermostat)
     with pytest.MonkeyPatch.context() as patch:
-        kill_at(patch, MDDriver, "step", 31)
+        kill_at(patch, LammpsDriver, "step", 31)
         with pytest.raises(Killed):
             run(cut, thermostat=thermostat)
     run(cut, thermostat=thermostat)
@@ -101,15 +106,15 @@ def test_resume_is_exact_with_every_thermostat(tmp_path: Path, thermostat: str) 
 
 
 def test_an_unstable_run_restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, steps = MDDriver.step, [0]
+    real, steps = LammpsDriver.step, [0]
 
-    def step(self: MDDriver, n: int = 1) -> None:
+    def step(self: LammpsDriver, n: int = 1) -> None:
         steps[0] += 1
         if steps[0] == 5:
             self._end()  # type: ignore[attr-defined]  # as after an error of LAMMPS
         real(self, n)
 
-    monkeypatch.setattr(MDDriver, "step", step)
+    monkeypatch.setattr(LammpsDriver, "step", step)
     assert run(tmp_path).reason is StopReason.FINISHED
     assert "LAMMPS has stopped" in events(tmp_path, Rewind)[0].message
 

@@ -7,13 +7,13 @@ checks that the existing run is of the same campaign.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from trepid.campaign.labelling import Labeller
 from trepid.campaign.start import build_crystal
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from trepid.potentials.committee import Committee
 
 SomeCampaign = TypeVar("SomeCampaign", bound=AnyCampaign)
+End: TypeAlias = tuple[StopReason, str]
+"""Why a campaign ends, and a detail that may be empty."""
 
 
 class CampaignEnded(Exception):  # noqa: N818 not an error
@@ -106,6 +108,16 @@ class CampaignContext(Generic[SomeCampaign]):
         """Raise Interrupted once a signal has come."""
         if self.interrupt.requested:
             raise Interrupted
+
+    def until_end(self, learn: Callable[[], End]) -> End:
+        """Learn until the campaign ends by itself, has to end (CampaignEnded), or a signal comes."""
+        with self.interrupt:
+            try:
+                return learn()
+            except Interrupted:
+                return StopReason.INTERRUPTED, ""
+            except CampaignEnded as end:
+                return end.reason, end.message
 
     def claim(self) -> list[str] | None:
         """Write settings and first entry of a new run, or check that the existing one can continue with these settings.

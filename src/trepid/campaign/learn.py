@@ -1,12 +1,16 @@
-"""Learning in the mode that a campaign names."""
+"""Learning in the mode that a campaign names: on the fly or in rounds, two policies over the same parts."""
 
 from __future__ import annotations
 
-from trepid.campaign.on_the_fly import learn_on_the_fly
+from functools import partial
+
+from trepid.campaign.context import CampaignContext, open_campaign
+from trepid.campaign.on_the_fly import OnTheFly
 from trepid.campaign.result import CampaignResult
-from trepid.campaign.rounds import learn_in_rounds
+from trepid.campaign.round_context import RoundContext
+from trepid.campaign.rounds import Rounds
 from trepid.campaign.training import PotentialFactory
-from trepid.config import AnyCampaign, RoundsCampaign
+from trepid.config import AnyCampaign, Campaign, RoundsCampaign
 from trepid.dynamics.progress import ProgressView
 from trepid.reference.base import Reference
 
@@ -18,7 +22,7 @@ def learn(
     potentials: PotentialFactory | None = None,
     progress: ProgressView | None = None,
 ) -> CampaignResult:
-    """Run a campaign, or continue the one in its output directory; see `learn_on_the_fly` and `learn_in_rounds`.
+    """Run a campaign, or continue the one in its output directory.
 
     Parameters
     ----------
@@ -26,14 +30,26 @@ def learn(
     reference : Reference or None
         None makes the one that the settings name.
     potentials : PotentialFactory or None
-        None takes the one that the settings name.
+        None takes the one that the settings name. In rounds with more than one worker its `load` must be picklable.
     progress : ProgressView or None
+
+    Returns
+    -------
+    CampaignResult
 
     Raises
     ------
-    ConfigError, DataError, ModelFileError
-        As described there.
+    ConfigError
+        The system cannot be labelled by this reference, a setting does not go with the potential, or the output
+        directory holds a run that does not go with these settings.
+    DataError
+        The structure or a file of the run cannot be read, or another process uses the run directory.
+    ModelFileError
+        The model file of the run is damaged; on the fly, removing it makes the next start train it anew from the labels.
     """
+    opened = partial(open_campaign, reference=reference, potentials=potentials, progress=progress)
     if isinstance(campaign, RoundsCampaign):
-        return learn_in_rounds(campaign, reference=reference, potentials=potentials, progress=progress)
-    return learn_on_the_fly(campaign, reference=reference, potentials=potentials, progress=progress)
+        with opened(campaign, RoundContext) as in_rounds:
+            return Rounds(in_rounds).run()
+    with opened(campaign, CampaignContext[Campaign]) as on_the_fly:
+        return OnTheFly(on_the_fly).run()

@@ -30,23 +30,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from trepid.campaign.context import CampaignContext, CampaignEnded, open_campaign
+from trepid.campaign.context import CampaignContext, CampaignEnded, End
 from trepid.campaign.label_case import LabelCase, LabelRequest
 from trepid.campaign.label_check import LabelChecker, LabelHistory
 from trepid.campaign.result import CampaignResult
 from trepid.campaign.start import initial_frames
-from trepid.campaign.training import PotentialFactory
 from trepid.config import Campaign
 from trepid.dynamics.driver import MDDriver, MDParameters
 from trepid.dynamics.engine import start_driver
-from trepid.dynamics.interrupt import Interrupted
 from trepid.dynamics.loop import Check, MDLoop, Policy, Schedule
-from trepid.dynamics.progress import ProgressView
 from trepid.dynamics.record import Recorder
 from trepid.dynamics.sanity import SanityLimits
 from trepid.errors import TrepidError
 from trepid.potentials.base import Potential, Prediction, Uncertainty
-from trepid.reference.base import Reference
 from trepid.runs.checkpoint import Pending, WalkerState, load_checkpoint, save_checkpoint
 from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction
 from trepid.runs.ledger import Label, Reason, Request, Resume, Rewind, Stage, Stop, StopReason
@@ -59,54 +55,14 @@ CAREFUL_CHECKS = 2
 """After a restart, every step is checked for this many times `check_every` steps."""
 
 _ENDED = (StopReason.FINISHED, StopReason.LABELS, StopReason.NO_CALLS)
-_End = tuple[StopReason, str]
 
 
-def learn_on_the_fly(
-    campaign: Campaign,
-    *,
-    reference: Reference | None = None,
-    potentials: PotentialFactory | None = None,
-    progress: ProgressView | None = None,
-) -> CampaignResult:
-    """Run a campaign on the fly, or continue the one in its output directory.
-
-    Parameters
-    ----------
-    campaign : Campaign
-    reference : Reference or None
-        None makes the one that the settings name.
-    potentials : PotentialFactory or None
-        None takes the Bayesian force field with the campaign's settings.
-    progress : ProgressView or None
-
-    Returns
-    -------
-    CampaignResult
-
-    Raises
-    ------
-    ConfigError
-        The system cannot be labelled by this reference, or the output directory holds a run that does not go with these
-        settings.
-    DataError
-        The structure or a file of the run cannot be read, or another process uses the run directory.
-    ModelFileError
-        The model file of the run is damaged; removing it makes the next start train it anew from the labels.
-    """
-    opening = open_campaign(
-        campaign, CampaignContext[Campaign], reference=reference, potentials=potentials, progress=progress
-    )
-    with opening as context:
-        return _OnTheFly(context).run()
-
-
-class _OnTheFly(Policy[_End]):
+class OnTheFly(Policy[End]):
     """A campaign on the fly. Entry point `run`; methods below in call order."""
 
     driver: MDDriver
     recorder: Recorder
-    loop: MDLoop[_End]
+    loop: MDLoop[End]
     state: WalkerState
 
     def __init__(self, context: CampaignContext[Campaign]) -> None:
@@ -134,14 +90,7 @@ class _OnTheFly(Policy[_End]):
         if last is not None:
             return self._result(last.reason, last.message, last.step or 0)
         try:
-            with self.context.interrupt:
-                try:
-                    self._label_initial_frames()
-                    reason, message = self._run_md()
-                except Interrupted:
-                    reason, message = StopReason.INTERRUPTED, ""
-                except CampaignEnded as end:
-                    reason, message = end.reason, end.message
+            reason, message = self.context.until_end(self._learn)
             step = self.driver.n_steps if self._moving else 0
             self.ledger.append(Stop(reason=reason, step=step, round=None, n_labels=len(self.labels), message=message))
             return self._result(reason, message, step)
@@ -149,6 +98,10 @@ class _OnTheFly(Policy[_End]):
             if self._moving:
                 self.recorder.close()
                 self.driver.close()
+
+    def _learn(self) -> End:
+        self._label_initial_frames()
+        return self._run_md()
 
     def _begin(self) -> Stop | None:
         """Claim the run directory; gives the last entry of a campaign that has nothing left to do."""
@@ -230,7 +183,7 @@ class _OnTheFly(Policy[_End]):
 
     # ------------------------------------------------------------------ MD
 
-    def _run_md(self) -> _End:
+    def _run_md(self) -> End:
         """MD through all stages."""
         checkpoint = load_checkpoint(self.directory.state)
         self._catch_up(checkpoint)
@@ -291,7 +244,7 @@ class _OnTheFly(Policy[_End]):
             optimize_at=frozenset(self.settings.optimize_at),
         )
 
-    def ready(self, step: int) -> _End | None:
+    def ready(self, step: int) -> End | None:
         """Label a pending frame; end after a signal, at the last step, or after a long time without labels."""
         if self.state.pending is not None:
             end = self._label_pending(self.state.pending)
@@ -310,7 +263,7 @@ class _OnTheFly(Policy[_End]):
         """Every step after a restart."""
         return 1 if step < self.state.careful_until else None
 
-    def physical(self, check: Check) -> _End | None:
+    def physical(self, check: Check) -> End | None:
         """Trust the frame, or request a label."""
         threshold = self.settings.threshold(self.potential.noise.forces)
         uncertainty = check.prediction.frame_uncertainty
@@ -326,7 +279,7 @@ class _OnTheFly(Policy[_End]):
             self.state = replace(self.state, rewinds_in_row=0)
         return None
 
-    def unstable(self, problem: str, *, check: Check | None, cause: TrepidError | None) -> _End | None:
+    def unstable(self, problem: str, *, check: Check | None, cause: TrepidError | None) -> End | None:
         """Restart from the last trusted frame."""
         return self._restart(problem)
 
@@ -335,7 +288,7 @@ class _OnTheFly(Policy[_End]):
         if self.state.pending is None and self.state.md.step != step:
             self._save_state()
 
-    def _request_label(self, check: Check, uncertainty: float, threshold: float) -> _End | None:
+    def _request_label(self, check: Check, uncertainty: float, threshold: float) -> End | None:
         """Save the state with a request, unless the budget is used up."""
         s = self.settings
         if s.max_labels is not None and len(self.labels) >= s.max_labels:
@@ -350,7 +303,7 @@ class _OnTheFly(Policy[_End]):
         self._save_state()
         return None
 
-    def _label_pending(self, pending: Pending) -> _End | None:
+    def _label_pending(self, pending: Pending) -> End | None:
         """Label the pending frame, train on it, and clear the request."""
         driver = self.driver
         labelled = self.labeller.label(
@@ -400,7 +353,7 @@ class _OnTheFly(Policy[_End]):
             f"force noise now {self.potential.noise.forces:.3f} eV/A"
         )
 
-    def _restart(self, problem: str) -> _End | None:
+    def _restart(self, problem: str) -> End | None:
         """Restart with new velocities from the last trusted frame, or from the crystal."""
         state, step = self.state, self.driver.n_steps
         in_row = state.rewinds_in_row + 1

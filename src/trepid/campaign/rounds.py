@@ -32,23 +32,18 @@ import numpy as np
 from trepid.acquisition.choices import Strategy, Viability
 from trepid.acquisition.viability import Horizon
 from trepid.campaign.assess import finish_round, verdict
-from trepid.campaign.context import CampaignEnded, open_campaign
+from trepid.campaign.context import End
 from trepid.campaign.events import events_seen
 from trepid.campaign.probes import probe_frames
 from trepid.campaign.result import CampaignResult
 from trepid.campaign.round_context import RoundContext
 from trepid.campaign.round_labels import label_frames, label_start
 from trepid.campaign.selection import EventFrame, RoundInput, select
-from trepid.campaign.training import PotentialFactory
 from trepid.campaign.walks import make_walks
-from trepid.config import RoundsCampaign
 from trepid.data.atomic import write_bytes_atomic
 from trepid.data.frames import bare_copy, read_frames, write_frames
-from trepid.dynamics.interrupt import Interrupted
-from trepid.dynamics.progress import ProgressView
 from trepid.execution import make_executor
 from trepid.potentials.base import Potential, Uncertainty
-from trepid.reference.base import Reference
 from trepid.runs.ledger import Label, Resume, Round, RoundEnd, Selected, Stop, StopReason
 from trepid.runs.round_files import RoundFiles, RoundRecord, Selection
 from trepid.runs.walk_files import Walk
@@ -59,46 +54,7 @@ if TYPE_CHECKING:
 _ENDED = (StopReason.FINISHED, StopReason.LABELS, StopReason.CONVERGED, StopReason.HOURS)
 
 
-def learn_in_rounds(
-    campaign: RoundsCampaign,
-    *,
-    reference: Reference | None = None,
-    potentials: PotentialFactory | None = None,
-    progress: ProgressView | None = None,
-) -> CampaignResult:
-    """Run a campaign in rounds, or continue the one in its output directory.
-
-    Parameters
-    ----------
-    campaign : RoundsCampaign
-    reference : Reference or None
-        None makes the one that the settings name.
-    potentials : PotentialFactory or None
-        None takes the one that the settings name. With more than one worker its `load` must be picklable.
-    progress : ProgressView or None
-
-    Returns
-    -------
-    CampaignResult
-
-    Raises
-    ------
-    ConfigError
-        The system cannot be labelled by this reference, a setting does not go with the potential, or the output
-        directory holds a run that does not go with these settings.
-    DataError
-        A file cannot be read, or another process uses the run directory.
-    """
-    with open_campaign(
-        campaign, RoundContext, reference=reference, potentials=potentials, progress=progress
-    ) as context:
-        try:
-            return _Rounds(context).run()
-        finally:
-            context.unload()
-
-
-class _Rounds:
+class Rounds:
     """A campaign in rounds. Entry point `run`; methods below in call order."""
 
     def __init__(self, context: RoundContext) -> None:
@@ -114,15 +70,10 @@ class _Rounds:
         last = self._begin()
         if last is not None:
             return self._result(last.reason, last.message)
-        with context.interrupt:
-            try:
-                # On an exception, the executor drops tasks that have not begun and ends its workers.
-                with make_executor(self.campaign.execution, directory=context.directory.path) as context.executor:
-                    reason, message = self._rounds()
-            except Interrupted:
-                reason, message = StopReason.INTERRUPTED, ""
-            except CampaignEnded as end:
-                reason, message = end.reason, end.message
+        try:
+            reason, message = context.until_end(self._learn)
+        finally:
+            context.unload()
         self.ledger.append(
             Stop(reason=reason, step=None, round=len(context.records), n_labels=self._n_labels, message=message)
         )
@@ -163,7 +114,12 @@ class _Rounds:
 
     # ------------------------------------------------------------------ rounds
 
-    def _rounds(self) -> tuple[StopReason, str]:
+    def _learn(self) -> End:
+        # On an exception, the executor drops tasks that have not begun and ends its workers.
+        with make_executor(self.campaign.execution, directory=self.context.directory.path) as self.context.executor:
+            return self._rounds()
+
+    def _rounds(self) -> End:
         """Run rounds until one of the criteria for the end is met."""
         context = self.context
         self._settle()

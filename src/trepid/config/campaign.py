@@ -7,6 +7,8 @@ from typing import Any, Literal, TypeAlias
 import yaml
 from pydantic import Field, model_validator
 
+from trepid.acquisition.choices import Strategy
+from trepid.acquisition.uncertainty import MEASURES
 from trepid.config.base import Natural, Settings
 from trepid.config.dynamics import DynamicsSettings
 from trepid.config.learning import LearningSettings
@@ -116,6 +118,12 @@ class RoundsCampaign(_Campaign):
             )
         if self.walkers.walk_on == "member" and not committee:
             raise ValueError("walkers.walk_on: member needs a committee (potential.kind: committee); give mean")
+        measure = self.acquisition.measure
+        if self.acquisition.kind is Strategy.UNCERTAINTY and MEASURES[measure].needs_members and not committee:
+            raise ValueError(
+                f"acquisition.measure {measure.value} needs a committee (potential.kind: committee); a Bayesian force field "
+                "offers force_max, force_mean or energy"
+            )
         n = self.start.n
         if self.rounds.max_labels is not None and n is not None and self.rounds.max_labels < n:
             raise ValueError(
