@@ -316,7 +316,7 @@ def test_frames_of_other_elements_are_refused(tmp_path: Path) -> None:
     other = crystal()
     other.symbols[0] = "Au"
     write(tmp_path / "mine.extxyz", other)
-    with pytest.raises(DataError, match="frame 0 .* holds Au"):
+    with pytest.raises(DataError, match="frame 0 .* contains Au"):
         run_springs(tmp_path, start={"kind": "frames", "file": str(tmp_path / "mine.extxyz")})
 
 

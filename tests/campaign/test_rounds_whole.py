@@ -102,7 +102,7 @@ def test_sigma_a_as_the_measure_of_a_committee(tmp_path: Path) -> None:
     assert 0.0 < records[-1].sigma_a[0].value < 0.5
 
 
-# ---------------------------------------------------------------------- walks that end early, mistakes of the settings
+# ---------------------------------------------------------------------- walks that end early, user errors in the settings
 
 
 def test_a_walk_that_is_unstable_at_once_does_not_end_the_campaign(tmp_path: Path) -> None:
