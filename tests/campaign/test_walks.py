@@ -119,7 +119,7 @@ def test_a_walk_ends_after_a_signal(job: WalkJob) -> None:
 
 
 def test_too_hot(job: WalkJob) -> None:
-    # Beyond 2 / omega, 89 fs here, the integrator blows up.
+    # Beyond 2 / omega, 89 fs here, the integrator is unstable.
     hot = walk(job, thermostat=Thermostat.NVE, timestep_fs=120.0, check_every=1, max_force_eV_per_A=1e9)
     assert hot.summary.end is WalkEnd.UNSTABLE
     assert hot.summary.n_steps < 400

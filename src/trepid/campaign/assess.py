@@ -51,6 +51,11 @@ def finish_round(
         Of the round; none in round 0.
     test_frames : sequence of Atoms
         Labelled frames of the user.
+
+    Raises
+    ------
+    Interrupted
+        A signal came before the training.
     """
     comparison = compare_before_training(labelled)
     # On the model of the walks, which training replaces.
@@ -109,6 +114,11 @@ def calibrate(comparison: Comparison | None, earlier: Sequence[RoundRecord]) -> 
     earlier : sequence of RoundRecord
         The factor is the scale of the last one with labels, so that it is independent of those it is tested on. Pooling all
         rounds would keep the large errors of the first models in it.
+
+    Returns
+    -------
+    dict of str to Calibrated
+        By species, and "all"; empty where a prediction has no uncertainty.
     """
     std = None if comparison is None else comparison.forces_std
     if comparison is None or std is None or not (std > 0).all():

@@ -94,6 +94,8 @@ def start_frames(campaign: RoundsCampaign, crystal: Atoms, harmonic: Callable[[]
         The user's frames cannot be read, or contain other elements than the crystal.
     NumericsError
         The harmonic crystal has imaginary modes.
+    ConfigError
+        phonopy, which a harmonic start needs, is not installed.
     """
     start = campaign.start
     if isinstance(start, DisplacedStart):

@@ -77,6 +77,13 @@ class Trainer:
         -------
         Potential
             As read from the file.
+
+        Raises
+        ------
+        DataError
+            A label cannot be trained on.
+        BackendError
+            A member of a committee cannot be trained.
         """
         began = time.perf_counter()
         frames = [label.atoms for label in labels]

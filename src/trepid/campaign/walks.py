@@ -149,6 +149,8 @@ def make_walks(context: RoundContext, files: RoundFiles, potential: Potential) -
     ------
     Interrupted
         A signal came; complete walks stay.
+    ConfigError
+        A setting does not go with the potential or the engine.
     """
     began = time.perf_counter()
     acquisition = context.campaign.acquisition

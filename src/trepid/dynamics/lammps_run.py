@@ -225,7 +225,7 @@ class _Watch:
         return self.rows[-1].step if self.rows else 0
 
     def rewind(self) -> int:
-        """Cut what lies beyond the last checkpoint; gives its step, 0 without one."""
+        """Cut what was written after the last checkpoint; gives its step, 0 without one."""
         for name in (STOPPED_FRAME, STOPPED_RESTART):
             (self.directory / name).unlink(missing_ok=True)
         start = max((step for step, _ in self._checkpoints()), default=0)

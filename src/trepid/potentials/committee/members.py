@@ -52,7 +52,10 @@ class Evaluator(ABC):
 
         Raises
         ------
-        DataError, BackendError, NumericsError
+        DataError
+            The frame contains an element that the members do not describe.
+        BackendError, NumericsError
+            A member fails, or gives something that is not finite.
         """
 
     @abstractmethod

@@ -37,7 +37,7 @@ _GRACE_S = 5.0
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-class WorkerDied(BackendError):  # noqa: N818 (says what happened)
+class WorkerDied(BackendError):  # noqa: N818 names what happened
     """The process ended, sent something that is not a response, or hung and was ended."""
 
 
