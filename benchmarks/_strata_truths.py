@@ -183,13 +183,15 @@ def _resolved(word: str, folder: Path) -> str:
 def _tosi_fumi(plus_plus: str, plus_minus: str, minus_minus: str) -> tuple[str, ...]:
     """Born-Mayer-Huggins with the parameters of Fumi and Tosi, J. Phys. Chem. Solids 25, 31 (1964), and Wolf's Coulomb sum.
 
-    The Coulomb sum is damped (0.4/A) and ends at 7.5 A: no long range. Arguments are A, rho, sigma, C, D of LAMMPS.
+    The Coulomb sum is damped (0.4/A) and ends at 7.5 A: no long range. The rest is shifted to zero there; without the shift
+    the stress is not the derivative of an energy that jumps. Arguments are A, rho, sigma, C, D of LAMMPS.
     """
     return (
         "pair_style born/coul/dsf 0.4 7.5",
         f"pair_coeff 1 1 {plus_plus}",
         f"pair_coeff 1 2 {plus_minus}",
         f"pair_coeff 2 2 {minus_minus}",
+        "pair_modify shift yes",
     )
 
 
