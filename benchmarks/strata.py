@@ -229,11 +229,11 @@ def print_fit(fit: Fit) -> None:
     )
     for s in fit.strata:
         rho = "" if s.spearman is None else f"{s.spearman:.2f}"
-        energy = "" if s.energy_rmse_meV_per_atom is None else f"{s.energy_rmse_meV_per_atom:.2f}"
+        energy = "" if s.energy_rmse_meV_per_atom is None else f"{s.energy_rmse_meV_per_atom:.3f}"
         print(
             f"  {s.stratum:<13}{s.rmse_percent:>8.2f}{s.mae_meV_per_A:>8.1f}{s.coverage_95:>7.3f}{s.coverage_68:>7.3f}"
-            f"{s.half_width_meV_per_A:>8.0f}{rho:>6}{energy:>8}"
-            f"{f'{s.worst_eV_per_A:.2f} ({s.worst_std_eV_per_A:.2f})':>16}"
+            f"{s.half_width_meV_per_A:>8.1f}{rho:>6}{energy:>8}"
+            f"{f'{s.worst_eV_per_A:.3f} ({s.worst_std_eV_per_A:.3f})':>16}"
         )
     sys.stdout.flush()
 
