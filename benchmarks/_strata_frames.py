@@ -226,8 +226,7 @@ def trajectory(truth: Truth, start: Start, n_frames: int, seed: int) -> Iterator
         session.commands("\n".join(setup) + f"\nrun {round(EQUILIBRATION_PS / dt)} post no")
         for _ in range(n_frames):
             session.commands(f"run {round(SPACING_PS / dt)} post no")
-            frame = Atoms(atoms.symbols, positions=session.positions(system), cell=atoms.cell, pbc=True)
-            yield frame
+            yield Atoms(atoms.symbols, positions=session.positions(system), cell=atoms.cell, pbc=True)
     finally:
         session.close()
 
