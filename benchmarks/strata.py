@@ -225,14 +225,14 @@ def print_fit(fit: Fit) -> None:
     )
     print("  " + ", ".join(f"{k} {v:.3g}{' (BOUND)' * (k in fit.on_bound)}" for k, v in fit.hyperparameters.items()))
     print(
-        f"  {'stratum':<13}{'rmse %':>8}{'MAE':>8}{'cov95':>7}{'cov68':>7}{'half95':>8}{'rho':>6}{'E':>8}{'worst (std)':>16}"
+        f"  {'stratum':<13}{'rmse %':>8}{'MAE':>8}{'cov95':>7}{'cov68':>7}{'half95':>8}{'rho':>6}{'E':>10}{'worst (std)':>16}"
     )
     for s in fit.strata:
         rho = "" if s.spearman is None else f"{s.spearman:.2f}"
         energy = "" if s.energy_rmse_meV_per_atom is None else f"{s.energy_rmse_meV_per_atom:.3f}"
         print(
             f"  {s.stratum:<13}{s.rmse_percent:>8.2f}{s.mae_meV_per_A:>8.1f}{s.coverage_95:>7.3f}{s.coverage_68:>7.3f}"
-            f"{s.half_width_meV_per_A:>8.1f}{rho:>6}{energy:>8}"
+            f"{s.half_width_meV_per_A:>8.1f}{rho:>6}{energy:>10}"
             f"{f'{s.worst_eV_per_A:.3f} ({s.worst_std_eV_per_A:.3f})':>16}"
         )
     sys.stdout.flush()
