@@ -9,6 +9,7 @@ import pytest
 from ase.io import read
 
 from campaign_fakes import LoggedReference, assert_same_run, calls, campaign
+from kills import Killed, kill_at
 from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
 from trepid.campaign.on_the_fly import OnTheFly
@@ -61,20 +62,8 @@ def test_the_error_falls_and_the_model_file_is_the_model(finished: Path) -> None
 def test_resume_is_exact_with_the_bayesian_force_field(
     tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, count: int
 ) -> None:
-    class Killed(BaseException):
-        pass
-
-    real, made = getattr(owner, name), [0]
-
-    def method(self, *args, **kwargs):  # type: ignore[no-untyped-def]
-        result = real(self, *args, **kwargs)
-        made[0] += 1
-        if made[0] == count:
-            raise Killed
-        return result
-
     with monkeypatch.context() as patch:
-        patch.setattr(owner, name, method)
+        kill_at(patch, owner, name, count, after=True)
         with pytest.raises(Killed):
             run(tmp_path)
     assert run(tmp_path).reason is StopReason.FINISHED

@@ -17,6 +17,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from comparison import frame_hash
+from kills import Killed, kill_at
 from label_fakes import Unreliable, number_of, numbered
 from trepid.campaign.label_case import LabelCase, LabelRequest, failures_in_row
 from trepid.campaign.label_check import LabelChecker, LabelHistory
@@ -271,10 +272,6 @@ def test_an_interrupted_batch_keeps_complete_labels(desk: Desk) -> None:
     assert len(desk.events(Request)) == 12
 
 
-class Killed(BaseException):
-    """Stands for kill -9 at a chosen place."""
-
-
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
@@ -296,19 +293,8 @@ def test_a_kill_at_any_moment_loses_no_label(
     frames = some_frames(5)
     plan = {(1, 0): "sign", (2, 0): "fail", (2, 1): "fail", (3, -1): "axes", (4, 0): "noise"}
     desk = Desk(tmp_path)
-    real, made = getattr(owner, name), [0]
-
-    def method(self, *args, **kwargs):  # type: ignore[no-untyped-def]
-        made[0] += 1
-        if made[0] == count and not after:
-            raise Killed
-        result = real(self, *args, **kwargs)
-        if made[0] == count and after:
-            raise Killed
-        return result
-
     with monkeypatch.context() as patch:
-        patch.setattr(owner, name, method)
+        kill_at(patch, owner, name, count, after=after)
         with pytest.raises(Killed):
             desk.batch(frames, desk.reference(plan), InlineExecutor(), retries=2)
     on_disk = {number: desk.store.path(number).read_bytes() for number in desk.store.numbers()}

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from campaign_fakes import (
     springs,
 )
 from comparison import frame_hash
+from kills import Killed, kill_at
 from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
 from trepid.campaign.on_the_fly import OnTheFly
@@ -285,27 +285,6 @@ def test_positions_that_are_not_finite_restart_md(tmp_path: Path, monkeypatch: p
 
 
 # ---------------------------------------------------------------------- exact resume
-
-
-class Killed(BaseException):
-    """Stands for kill -9 at a chosen place; no handler of the code under test may catch it."""
-
-
-def kill_at(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, count: int, *, after: bool) -> Callable[[], None]:
-    """Raise Killed at the count-th call of a method, before or after it ran; gives what undoes it."""
-    real, made = getattr(owner, name), [0]
-
-    def method(self, *args, **kwargs):  # type: ignore[no-untyped-def]
-        made[0] += 1
-        if made[0] == count and not after:
-            raise Killed
-        result = real(self, *args, **kwargs)
-        if made[0] == count and after:
-            raise Killed
-        return result
-
-    monkeypatch.setattr(owner, name, method)
-    return lambda: monkeypatch.setattr(owner, name, real)
 
 
 PLACES = [

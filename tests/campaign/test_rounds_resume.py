@@ -18,6 +18,7 @@ import rounds_fakes
 import trepid.data.atomic
 import trepid.runs.ledger
 from campaign_fakes import LoggedReference, calls, crystal, springs
+from kills import Killed
 from rounds_fakes import assert_same_rounds, entries_without_times, rounds_campaign
 from trepid.campaign.learn import learn
 from trepid.dynamics.ase_engine import ASEDriver
@@ -34,10 +35,6 @@ SPRINGS: dict[str, Any] = {
     "acquisition": {"labels_per_round": 2, "batch": "bernoulli", "viability": "none"},
     "start": {"n": 2},
 }
-
-
-class Killed(BaseException):
-    """Stands for kill -9: no handler of the code under test may catch it."""
 
 
 class Countdown:

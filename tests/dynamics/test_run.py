@@ -14,6 +14,7 @@ import pytest
 from ase.io import read
 
 from campaign_fakes import LoggedReference, SpringPotential, crystal
+from kills import Killed
 from trepid.campaign.start import initial_frames
 from trepid.choices import GuardAction, Thermostat
 from trepid.dynamics.ase_engine import ASEDriver
@@ -95,10 +96,6 @@ def test_guard_stops_the_run_and_keeps_the_frame(potential: SpringPotential, tmp
     last = trace(tmp_path / "run")[-1]
     assert int(last["step"]) == frame.info["step"]
     assert float(last["forces_uncertainty_max_eV_per_A"]) > 0.01
-
-
-class Killed(BaseException):
-    pass
 
 
 @pytest.mark.parametrize("thermostat", list(Thermostat))

