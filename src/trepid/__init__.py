@@ -63,6 +63,7 @@ __all__ = [
     "sigma_a",
 ]
 
+
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return _version()

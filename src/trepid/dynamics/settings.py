@@ -117,7 +117,7 @@ class MDSettings:
         """Largest trusted force uncertainty of an atom on this potential, eV/A."""
         if self.threshold_eV_per_A is not None:
             return self.threshold_eV_per_A
-        return GUARD_NOISE_FACTOR * potential.noise.forces
+        return GUARD_NOISE_FACTOR * potential.typical_force_error
 
     def temperature_at(self, step: int) -> float:
         """Target, K, at `step`."""
