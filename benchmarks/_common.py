@@ -63,7 +63,7 @@ class CuI:
 def measure(
     functions: Mapping[str, Callable[[], object]], *, seconds: float = 1.0, at_least: int = 3
 ) -> dict[str, float]:
-    """Best time of each function in seconds; they take turns, so that a busy machine slows all of them alike."""
+    """Best time of each function in seconds; they alternate, so that a busy machine slows all of them equally."""
     best = dict.fromkeys(functions, np.inf)
     for function in functions.values():
         function()
@@ -100,7 +100,7 @@ class Report:
             table.add_column(Text(column), justify="left" if words else "right", no_wrap=words)
         for row in rows:
             table.add_row(*(Text(_format(value)) for value in row.values()))
-        # As wide as it takes: a figure cut off is worse than a line that wraps.
+        # As wide as it takes: a truncated figure is worse than a wrapped line.
         Console(width=max(130, Console().width)).print(table)
 
     def write(self) -> None:

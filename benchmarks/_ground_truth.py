@@ -1,4 +1,4 @@
-"""How a model is held against a known truth: a path, the rate of an event, its errors on calm and on eventful frames."""
+"""Comparison of a model with a ground truth: a path, the rate of an event, errors on frames without and with an event."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Truth(Calculator):
 
 
 HOT = 10.0
-"""A simulation this many times hotter than asked for has left reality."""
+"""A simulation hotter than this many times the target is unstable."""
 N_SAMPLES = 40
 """Force fields drawn from the posterior for the error bar of a path."""
 
@@ -71,13 +71,13 @@ class PathJudgement:
 
     @property
     def top(self) -> tuple[float, float, float]:
-        """Highest energy on the path by truth and model, and its standard deviation, eV."""
+        """Highest energy on the path by ground truth and model, and its standard deviation, eV."""
         k = int(np.argmax(self.truth))
         return float(self.truth[k]), float(self.model[k]), float(self.std[k])
 
 
 def judge_path(potential: Potential, images: Sequence[Atoms]) -> PathJudgement:
-    """Hold a model against labelled images."""
+    """Compare a model with labelled images."""
     truth = np.array([a.info["REF_energy"] for a in images])
     if isinstance(potential, BayesianForceField):
         drawn = potential.sample(N_SAMPLES, 0)
@@ -118,7 +118,7 @@ def judge_frames(potential: Potential, frames: Sequence[Atoms]) -> FrameJudgemen
 
 
 def flagged(events: FrameJudgement, calm: FrameJudgement) -> float:
-    """Share of eventful frames more uncertain than calm ones by two standard deviations: those with P_U above 1/2."""
+    """Share of frames with an event more uncertain than those without by two standard deviations: those with P_U above 1/2."""
     limit = calm.uncertainty.mean() + 2 * calm.uncertainty.std(ddof=1)
     return float(np.mean(events.uncertainty > limit))
 
@@ -136,8 +136,8 @@ class Rate:
         return 100 * rate.rate_per_ps, 100 * rate.low_per_ps, 100 * rate.high_per_ps
 
 
-class BlewUp(Exception):  # noqa: N818 (says what happened)
-    """A simulation on a model left reality; `positions` are those of the frames before."""
+class Unstable(Exception):  # noqa: N818 names what happened
+    """A simulation on a model became unstable; `positions` are those of the frames before."""
 
     def __init__(self, message: str, positions: FloatArray) -> None:
         super().__init__(message)
@@ -164,7 +164,7 @@ def simulate(
 
     Raises
     ------
-    BlewUp
+    Unstable
     """
     engine, walked = ("ase", potential.member(0)) if isinstance(potential, Committee) else ("lammps", potential)
     parameters = MDParameters(
@@ -182,18 +182,18 @@ def simulate(
             driver.step(sample_every)
             positions.append(driver.atoms.get_positions())
             if not np.isfinite(positions[-1]).all() or driver.temperature_K > HOT * temperature_K:
-                raise BlewUp(
+                raise Unstable(
                     f"after {len(positions) * sample_every * timestep_fs / 1000:.2f} ps", np.array(positions[:-1])
                 )
     except TrepidError as error:
-        raise BlewUp(str(error), np.array(positions)) from error
+        raise Unstable(str(error), np.array(positions)) from error
     finally:
         driver.close()
     return np.array(positions)
 
 
 def run_campaign(settings: Mapping[str, Any], folder: Path) -> Path:
-    """Run `trepid learn` on these settings in a folder, or go on with it; gives the run directory."""
+    """Run `trepid learn` on these settings in a folder, or continue it; gives the run directory."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "campaign.yaml"
     file.write_text(yaml.safe_dump(dict(settings), sort_keys=False))
@@ -206,7 +206,7 @@ def run_campaign(settings: Mapping[str, Any], folder: Path) -> Path:
 
 
 def n_labels(run: Path) -> int:
-    """Labels of a campaign, those it was given included."""
+    """Labels of a campaign, those of the start included."""
     return len(list((run / "labels").glob("label-*[0-9].extxyz")))
 
 
@@ -216,7 +216,7 @@ def models(run: Path) -> list[Path]:
 
 
 def append_result(path: Path, record: Mapping[str, Any]) -> None:
-    """Keep one row of a long benchmark, so that its parts may be run one by one."""
+    """Keep one row of a long benchmark, so that its parts can be run one by one."""
     path.parent.mkdir(exist_ok=True)
     rows = json.loads(path.read_text()) if path.exists() else []
     rows = [row for row in rows if row.get("name") != record.get("name")] + [dict(record)]

@@ -93,7 +93,7 @@ def toy_commands(directory: str | Path, stiffness: float = 1.0, *, iodine_stiffn
     folder = Path(directory).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"agi-{stiffness:g}-{iodine_stiffness:g}.table"
-    # Equally spaced in r^2 and as many points as the style is asked for: LAMMPS takes them as they are.
+    # Equally spaced in r^2 and as many points as the style interpolates: LAMMPS uses them unchanged.
     r = np.sqrt(np.linspace(INNER_A**2, CUTOFF_A**2, N_POINTS))
     parts = ["# AgI-like toy, units metal"]
     for name, pair in PAIRS.items():

@@ -1,6 +1,6 @@
 """Accuracy from few labels: errors on frames that were not trained on.
 
-Wanted: trained on the first 20 calm crystal frames of CuI, force MAE of at most 15 meV/A on the others of the same kind.
+Target: trained on the first 20 crystal frames without events of CuI, force MAE of at most 15 meV/A on the others of the same kind.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
     for n in (8, 20):
         model = BayesianForceField(["Cu", "I"], n_threads=1)
         rows.append(row("CuI GFN1-xTB, crystal", model, cui.crystal[:n], cui.crystal[20:]))
-    rows.append(errors("CuI, one Cu displaced, never seen", model, cui.hops) | {"fit s": None})
+    rows.append(errors("CuI, one Cu displaced, not trained on", model, cui.hops) | {"fit s": None})
 
     frames = read_frames(options.data / "aggase2_gfn1_16.extxyz")
     model = BayesianForceField(

@@ -1,18 +1,18 @@
-"""Rounds against a ground truth: the AgI-like toy as the hidden reference, a naive start that has never seen an event.
+"""Rounds against a ground truth: the AgI-like toy as the hidden reference, a start without any event.
 
-The start is 75 event-free frames at 400 K. A campaign may ask for 60 labels more; its walkers run on the model. Judged are
+The start is 75 event-free frames at 400 K. A campaign may compute 60 labels more; its walkers run on the model. Figures:
 
 path       energy of the way of one Ag to the neighbouring empty site, images relaxed once with the reference (top ~0.62 eV)
 rate       onsets of "an Ag more than 1.7 A from its site" at 500 K, model against reference, with Poisson intervals
 forces     mean absolute error on frames with an event over that on frames without
 flagged    share of frames with an event (500 K) whose P_U exceeds 1/2, the statistics taken from event-free frames at 400 K, as
            a campaign takes them from its coldest walk; in brackets with event-free frames at 500 K instead. "site empty" is the
-           share of them in which an atom has left its site, which asks no model, and that of the frames without an event
+           share of them in which an atom has left its site, which needs no model, and that of the frames without an event
 
     python benchmarks/agi_rounds.py truth            # makes the data (a minute)
-    python benchmarks/agi_rounds.py naive            # the Bayesian force field without any learning
+    python benchmarks/agi_rounds.py naive            # the Bayesian force field trained on the start only
     python benchmarks/agi_rounds.py run nequip       # one campaign; `--list` shows all
-    python benchmarks/agi_rounds.py table            # everything judged so far
+    python benchmarks/agi_rounds.py table            # all results so far
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from _common import HERE, RESULTS, Report
 from _ground_truth import (
-    BlewUp,
     FloatArray,
     Rate,
     Truth,
+    Unstable,
     append_result,
     flagged,
     judge_frames,
@@ -219,8 +219,8 @@ def rate_of(potential: Potential, crystal: Atoms, duration_ps: float) -> dict[st
             duration_ps=duration_ps,
             equilibration_ps=5.0,
         )
-    except BlewUp as end:
-        return {"onsets": f"{count_onsets(end.positions, crystal)}, then blew up {end}"}
+    except Unstable as end:
+        return {"onsets": f"{count_onsets(end.positions, crystal)}, then unstable {end}"}
     found = Rate(count_onsets(positions, crystal), duration_ps)
     rate, low, high = found.interval
     return {"onsets": found.n, "rate /100 ps": rate, "rate low": low, "rate high": high}
@@ -257,7 +257,7 @@ def settings_of(
 
 
 def run(name: str, *, rate_ps: float) -> None:
-    """One campaign and what its first and last models are worth."""
+    """One campaign, and the figures of its first and last models."""
     folder = RUNS / name.replace(", ", "-").replace(" ", "-")
     began = time.perf_counter()
     directory = run_campaign(settings_of(name), folder)
@@ -282,7 +282,7 @@ def naive(*, rate_ps: float) -> None:
 
 
 def table() -> None:
-    """Everything judged so far."""
+    """All results so far."""
     report = Report("agi_rounds")
     rows = json.loads((RESULTS / "agi_rounds_rows.json").read_text())
     keys = list(dict.fromkeys(key for row in rows for key in row))

@@ -1,6 +1,6 @@
 """Cost of training: time and memory per frame do not grow with the number of frames; time of an update.
 
-Wanted: flat columns up to 500 frames of 64 atoms; update after one new frame, posterior and live directions included, within 2 s.
+Target: flat columns up to 500 frames of 64 atoms; update after one new frame, posterior and live directions included, within 2 s.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COUNTS = (20, 50, 100, 200, 300, 400, 500)
 
 
 def frames(source: list[Atoms], n: int) -> list[Atoms]:
-    """N labelled frames from a few: each a little displaced, for the cost does not ask what the labels say."""
+    """N labelled frames from a few: each a little displaced; the cost does not depend on the labels."""
     rng = np.random.default_rng(0)
     out = []
     for k in range(n):

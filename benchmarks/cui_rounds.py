@@ -1,7 +1,7 @@
-"""Rounds with the Bayesian force field on CuI, GFN1-xTB, 64 atoms, held against a path and frames it is never trained on.
+"""Rounds with the Bayesian force field on CuI, GFN1-xTB, 64 atoms, compared with a path and frames it is never trained on.
 
-The start is 15 frames at 300 K, drawn from the harmonic crystal (force constants by the reference) and labelled; no frame holds
-an event. A campaign may ask for 40 labels more; its walkers run on the model, at 300 to 800 K. Judged are
+The start is 15 frames at 300 K, drawn from the harmonic crystal (force constants by the reference) and labelled; no frame has
+an event. A campaign may compute 40 labels more; its walkers run on the model, at 300 to 800 K. Figures:
 
 path       energy of the way of one Cu to the neighbouring empty site: 9 images, relaxed with the reference, in data/
 forces     mean absolute error on the frames with a displaced Cu of the shared data
@@ -11,7 +11,7 @@ labels     the same campaign with labels at random, from hot MD without uncertai
 
     python benchmarks/cui_rounds.py truth            # the frames to start from: 15 labels and the force constants
     python benchmarks/cui_rounds.py run uncertainty  # one campaign
-    python benchmarks/cui_rounds.py table            # everything judged so far
+    python benchmarks/cui_rounds.py table            # all results so far
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def settings_of(name: str, seed: int) -> dict[str, Any]:
 
 
 def run(name: str, seed: int) -> None:
-    """One campaign, and what its model is worth after every round."""
+    """One campaign, and the figures of its model after every round."""
     folder = RUNS / (name if seed == 0 else f"{name}-{seed}")
     began = time.perf_counter()
     directory = run_campaign(settings_of(name, seed), folder)
@@ -109,7 +109,7 @@ def run(name: str, seed: int) -> None:
 
 
 def table() -> None:
-    """Everything judged so far."""
+    """All results so far."""
     report = Report("cui_rounds")
     rows = json.loads((RESULTS / "cui_rounds_rows.json").read_text())
     report.table("CuI, GFN1-xTB, 15 frames at 300 K and at most 40 labels", rows)

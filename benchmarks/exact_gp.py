@@ -1,6 +1,6 @@
 """Fast model = exact Gaussian process: the difference between both as the basis grows, same labels and hyperparameters.
 
-Wanted: the difference falls, and ends below 1 % of the forces (rms) and 3 % of their standard deviation.
+Target: the difference falls, and ends below 1 % of the forces (rms) and 3 % of their standard deviation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SIZES = [(10, 5, 2), (20, 8, 4), (30, 12, 6), (40, 16, 6)]
 
 
 def morse(seed: int) -> Atoms:
-    """Rattled zincblende of two species, 8 atoms that see their own images."""
+    """Rattled zincblende of two species, 8 atoms within the cutoff of their own images."""
     atoms = bulk("CuI", "zincblende", a=5.6, cubic=True)
     atoms.positions += np.random.default_rng(seed).normal(scale=0.15, size=(8, 3))
     atoms.calc = MorsePotential(epsilon=0.6, r0=2.5, rho0=4, rcut1=4.0, rcut2=5.0)

@@ -1,7 +1,7 @@
-"""Hallucinated events: a crystal without hops, a start too poor to know it, and whether learning repairs the model.
+"""Hallucinated events: a crystal without hops, a model of few labels with hops, and their number after learning.
 
-The AgI-like toy with stiffer iodine (H of I-I times 1.3) has no hop in three runs of 500 ps at 400 K: an Ag may swing out by
-1.7 A, but comes back at once. (Raising H of Ag-I instead does not stop the hops at the fixed lattice constant: 0 to 3 Frenkel
+The AgI-like toy with stiffer iodine (H of I-I times 1.3) has no hop in three runs of 500 ps at 400 K: an Ag may move by
+1.7 A, but returns at once. (Raising H of Ag-I instead does not stop the hops at the fixed lattice constant: 0 to 3 Frenkel
 pairs per 500 ps at 1.0, 1.2 and 1.3 times.) A hop is an event that `trepid.events` finds and that is no excursion.
 
 For every seed: 15 frames of a short run at 400 K, the model trained on them, 200 ps on it, the rounds, 200 ps again.
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from _common import HERE, RESULTS, Report
-from _ground_truth import BlewUp, append_result, models, n_labels, run_campaign, simulate
+from _ground_truth import Unstable, append_result, models, n_labels, run_campaign, simulate
 from _toy import TIMESTEP_FS, toy_commands, toy_crystal, toy_md
 from ase import Atoms
 
@@ -58,7 +58,7 @@ def n_hops(events: Counter[str]) -> int:
 
 
 def truth() -> None:
-    """Make sure that the reference does not hop."""
+    """Check that the reference has no hops."""
     crystal = toy_crystal(2)
     for seed in (3, 4, 5):
         run = toy_md(commands(), crystal, temperature_K=TEMPERATURE_K, duration_ps=TRUTH_PS, seed=seed)
@@ -78,13 +78,13 @@ def judge(potential: Potential, crystal: Atoms, seed: int) -> str | int:
             sample_every=SAMPLE_EVERY,
             seed=[seed, 99],
         )
-    except BlewUp as end:
-        return f"{n_hops(hops_of(end.positions, crystal))}, then blew up {end}"
+    except Unstable as end:
+        return f"{n_hops(hops_of(end.positions, crystal))}, then unstable {end}"
     return n_hops(hops_of(positions, crystal))
 
 
 def run(name: str, seed: int, *, start_only: bool) -> None:
-    """One seed: the poor start, the rounds, and hops on the model before and after."""
+    """One seed: the start, the rounds, and hops on the model before and after."""
     crystal = toy_crystal(2)
     folder = RUNS / f"{name}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def run(name: str, seed: int, *, start_only: bool) -> None:
 
 
 def table() -> None:
-    """Everything judged so far."""
+    """All results so far."""
     report = Report("hallucination")
     rows = json.loads((RESULTS / "hallucination_rows.json").read_text())
     report.table("Stiff AgI-like toy at 400 K; the reference has no hop", rows)
@@ -140,7 +140,9 @@ def main() -> None:
     parser.add_argument("part", choices=("truth", "run", "table"))
     parser.add_argument("name", nargs="?", choices=tuple(POTENTIALS), help="potential to learn")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start-only", action="store_true", help="judge the poor start only, and do not learn")
+    parser.add_argument(
+        "--start-only", action="store_true", help="evaluate the model of the start only, without rounds"
+    )
     options = parser.parse_args()
     if options.part == "run":
         if options.name is None:

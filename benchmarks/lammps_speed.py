@@ -1,13 +1,13 @@
 """Speed of pair_style trepid in a stock LAMMPS, one process, against uf3, Stillinger-Weber and itself with uncertainty.
 
-Wanted, in one run on one machine with the same structures and cutoffs: at least 14 times faster than `uf3` with the exported
+Target, in one run on one machine with the same structures and cutoffs: at least 14 times faster than `uf3` with the exported
 file on silicon and beta-tin, 5 times on the sheet of tin; on silicon at most 1.1 times the time of `sw`; force uncertainty every
 10 steps at most 1.4 times, every step at most 4.5 times the run without; a million atoms of CuI within 20 % of the time per atom
 of ten thousand.
 
-Times are loop time times the share of the processor that LAMMPS reports, the best of several passes in which the potentials take
-turns. `uf3` alone is the plain style with the exported file, the fastest way to run such a potential; the exported input adds a
-second pair spline and ZBL by hybrid/overlay, as it takes to be equal to the model.
+Times are loop time times the share of the processor that LAMMPS reports, the best of several passes in which the potentials
+alternate. `uf3` alone is the plain style with the exported file, the fastest way to run such a potential; the exported input adds a
+second pair spline and ZBL by hybrid/overlay, which makes it equal to the model.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from trepid.potentials.bayesian import BayesianForceField
 
 PASSES = 3
 SECONDS = 0.6
-"""Aimed length of one measurement, s."""
+"""Target length of one measurement, s."""
 MGP_OVER_UF3 = {"Si": 12.5 / 21.1, "beta-Sn": 21.5 / 32.6, "stanene": 3.22 / 4.40}
 """Time of FLARE's pair_mgp over that of uf3 with the same structures and cutoffs, each measured in a LAMMPS of its own."""
 FEW, MANY = 11, 50
@@ -63,7 +63,7 @@ class Timing:
 
 
 def thermal(atoms: Atoms, temperature_K: float = 300.0) -> Atoms:
-    """Displacements as at room temperature, and velocities; in a perfect crystal `sw` would see too few neighbours."""
+    """Displacements as at room temperature, and velocities; in a perfect crystal `sw` would have too few neighbours."""
     rng = np.random.default_rng(0)
     atoms.positions += rng.normal(scale=0.08, size=atoms.positions.shape)
     masses = atoms.get_masses()[:, None]
@@ -179,7 +179,7 @@ EXPECTED_US = {
 
 
 def rows_of(case: Case, times: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Rows of a table, with the ratios that are asked for."""
+    """Rows of a table, with the ratios."""
     mean, uf3 = times["trepid"], times.get("uf3 alone")
     rows = [
         {
@@ -233,7 +233,7 @@ def stillinger_weber(installation: Installation) -> str:
     """Commands of the silicon potential that comes with LAMMPS."""
     found = next(installation.program.parent.rglob("Si.sw"), None)
     if found is None:
-        raise SystemExit("Si.sw does not lie beside this LAMMPS")
+        raise SystemExit("Si.sw was not found in the installation of this LAMMPS")
     return f"pair_style sw\npair_coeff * * {found} Si\n"
 
 

@@ -1,9 +1,9 @@
 """Speed of the evaluation, one thread: energy, forces and virial, with a kept neighbour list.
 
-Wanted, for 512 atoms of CuI at a triplet cutoff of 5 A: at least 1000 times faster per atom than the exact GP trained on 80
+Target, for 512 atoms of CuI at a triplet cutoff of 5 A: at least 1000 times faster per atom than the exact GP trained on 80
 environments; cost growing linearly with the neighbours over cutoffs of 4 to 8 A; rank-16 force uncertainty on every step at
-most 6 times the mean. The figures of the prototype are those of a LAMMPS plugin on one AVX-512 core of 3.7 GHz; they tell the
-order of magnitude, not more.
+most 6 times the mean. The figures of the prototype are those of a LAMMPS plugin on one AVX-512 core of 3.7 GHz; they give
+the order of magnitude.
 """
 
 from __future__ import annotations

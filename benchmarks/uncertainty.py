@@ -1,7 +1,7 @@
-"""Uncertainty that means something: does it rank the errors, do its intervals cover them, how much of it is live.
+"""Quality of the uncertainty: rank correlation with the errors, coverage of its intervals, and the live part of it.
 
-Wanted, for a model trained on 20 calm crystal frames of CuI: on frames with a displaced Cu, never trained on, the per-atom
-force uncertainty has a rank correlation of 0.7 or more with the error and 16 live directions give 90 % of it; on fresh
+Target, for a model trained on 20 crystal frames of CuI without events: on frames with a displaced Cu, not trained on, the
+per-atom force uncertainty has a rank correlation of 0.7 or more with the error and 16 live directions give 90 % of it; on fresh
 frames of the crystal the 95 % interval of model and noise covers 90 to 99 % of the force components.
 """
 
@@ -47,7 +47,7 @@ def main() -> None:
         "Calibration of model and noise together, trained on 20 crystal frames of CuI",
         [
             calibration_row("crystal, fresh", model, cui.crystal[20:]),
-            calibration_row("one Cu displaced, never seen", model, cui.hops),
+            calibration_row("one Cu displaced, not trained on", model, cui.hops),
         ],
     )
 

@@ -41,7 +41,7 @@ def make_test_frames() -> None:
 
 
 def run(kind: str) -> float:
-    """Run one campaign, or go on with it; gives the wall time of this start, h."""
+    """Run one campaign, or continue it; gives the wall time of this start, h."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "trepid.cli.main", "learn", str(HERE / f"{kind}.yaml")]
     outcome = subprocess.run(command, cwd=HERE)
@@ -52,7 +52,7 @@ def run(kind: str) -> float:
 
 
 def main() -> None:
-    """Run what is asked for and print the table."""
+    """Run the campaigns and print the table."""
     kinds = sys.argv[1:] or list(KINDS)
     make_test_frames()
     hours = {kind: run(kind) for kind in kinds}

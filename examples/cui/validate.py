@@ -1,4 +1,4 @@
-"""Test the model of the demo on frames it has never seen: a new 600 K run on it, labelled by GFN1-xTB.
+"""Test the model of the demo on frames it is not trained on: a new 600 K run on it, labelled by GFN1-xTB.
 
 Run after `trepid learn examples/cui/campaign.yaml`; the labelled frames go to run/validation.extxyz.
 """

@@ -1,4 +1,4 @@
-"""Fit a Bayesian force field to labelled frames, and compare its error with the uncertainty it announces."""
+"""Fit a Bayesian force field to labelled frames, and compare its error with the predicted uncertainty."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ model.fit(train)
 
 prediction = model.predict(test[0])
 print(f"energy of the first test frame: {prediction.energy:.3f} +- {prediction.energy_uncertainty:.3f} eV")
-print(f"force uncertainty of its least certain atom: {prediction.frame_uncertainty:.3f} eV/A")
+print(f"force uncertainty of its most uncertain atom: {prediction.frame_uncertainty:.3f} eV/A")
 
 figures = evaluate(model, test)
 print(f"force MAE on {figures.n_frames} frames: {1000 * figures.forces_mae:.1f} meV/A")

@@ -41,7 +41,7 @@ LATE = 0.5
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The sheet at one time, with what was found out about every atom."""
+    """The sheet at one time, with the properties of every atom."""
 
     time_ps: float
     positions: FloatArray
@@ -174,7 +174,7 @@ def analyse(folder: Path, model: BayesianForceField) -> SheetRecord:
     if not (folder / "frames.dump").exists():
         raise DataError(f"{folder} holds no run; run the stage simulate first")
     columns = read_columns(folder / "record.txt")
-    # A run that was killed dumps some steps again: the later ones stand.
+    # A run that was killed dumps some steps again: the later ones count.
     frames = {frame.step: frame for frame in read_dump(folder / "frames.dump")}
     ordered = [frames[step] for step in sorted(frames)]
     n_atoms = len(ordered[0].columns["id"])

@@ -91,7 +91,7 @@ def read_dump(path: Path) -> Iterator[DumpFrame]:
 
 
 def drop_torn_end(path: Path) -> None:
-    """Cut a dump back to its last whole frame, so that a run that goes on can append to it."""
+    """Cut a dump back to its last whole frame, so that a resumed run can append to it."""
     if not path.exists():
         return
     with path.open("r+") as file:
@@ -112,9 +112,9 @@ def _next_frame(file: TextIO) -> list[str] | None:
 
 
 def read_columns(path: Path) -> dict[str, FloatArray]:
-    """Columns of a file of `fix ave/time`, by the names in its last header line; steps met twice count once.
+    """Columns of a file of `fix ave/time`, by the names in its last header line; repeated steps count once.
 
-    A run that was killed repeats the steps since its last restart file: the later ones stand.
+    A run that was killed repeats the steps since its last restart file: the later ones count.
     """
     names: list[str] = []
     rows: dict[int, list[float]] = {}

@@ -202,7 +202,7 @@ def coordination_shares(records: Sequence[SheetRecord]) -> Figure:
 
 
 def generations(history: Sequence[GenerationRecord]) -> Figure:
-    """Training: errors on chosen and control frames before they were learned, noise, and the untrusted share."""
+    """Training: errors on chosen and control frames before training on them, noise, and the untrusted share."""
     figure = new_figure(9.6, 3.9)
     left, right = figure.subplots(1, 2)
     index = [r.generation for r in history]
@@ -215,7 +215,7 @@ def generations(history: Sequence[GenerationRecord]) -> Figure:
     left.plot(
         index, [r.noise_forces_eV_per_A for r in history], "--", color=MUTED, label="noise inferred, at small forces"
     )
-    left.set_ylabel("force RMSE before learning (eV/Å)")
+    left.set_ylabel("force RMSE before training (eV/Å)")
     left.set_ylim(bottom=0)
     left.legend(loc="best")
     for record in history:

@@ -1,6 +1,6 @@
-"""Two paths on which the collapse of a sheet can be checked against GFN1-xTB itself, as no large sheet can.
+"""Two paths on which the collapse of a sheet can be compared with GFN1-xTB itself; a large sheet cannot.
 
-The force uncertainty says where a model is unsure; it does not say that a barrier is right. So the energy is compared
+A small force uncertainty does not guarantee a correct barrier. So the energy is compared
 along the uniform contraction of a perfect sheet, and along the collapse of a small one in a run of its own.
 """
 
@@ -71,7 +71,7 @@ def probe(campaign_file: Path, run: Path) -> list[PathRecord]:
 
 
 def contraction(model: BayesianForceField) -> list[Atoms]:
-    """Perfect sheets of several lattice constants, each with the buckling that the model likes best."""
+    """Perfect sheets of several lattice constants, each with the buckling of lowest predicted energy."""
     return [_strained(a, _best_buckling(model, a)) for a in LATTICE_CONSTANTS_A]
 
 

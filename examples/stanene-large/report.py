@@ -125,11 +125,11 @@ def _headlines(figures: dict[str, Any], records: Sequence[SheetRecord]) -> list[
     areas = [s["area_late_over_flat"] for s in sheets]
     return [
         Headline(str(model["n_labels"]), "", "labels behind the model, GFN1-xTB"),
-        Headline(f"{1e6 * share:.0f}", "per million", f"atom looks above {THRESHOLD_EV_PER_A:g} eV/Å: untrusted"),
-        Headline(f"{100 * with_any:.1f}", "%", "of the looks had an untrusted atom somewhere in the sheet"),
+        Headline(f"{1e6 * share:.0f}", "per million", f"atom checks above {THRESHOLD_EV_PER_A:g} eV/Å: untrusted"),
+        Headline(f"{100 * with_any:.1f}", "%", "of the checks had an untrusted atom somewhere in the sheet"),
         Headline(
             f"{model['noise_forces_eV_per_A']:.2f}", "eV/Å",
-            "noise: what pairs and triplets cannot describe, certain or not; more at large forces",
+            "residual noise: misfit of pairs and triplets; larger at large forces",
         ),
         Headline(f"{min(areas):.2f}-{max(areas):.2f}", "", "area late in the runs over that of the flat sheet"),
     ]  # fmt: skip
@@ -153,7 +153,7 @@ def _sections(
         Section(
             "The sheet at the end",
             f"Outside the trusted region: {outside}. An atom is untrusted when its force uncertainty is above "
-            f"{THRESHOLD_EV_PER_A:g} eV/Å; that says nothing about the noise, which is there for every atom.",
+            f"{THRESHOLD_EV_PER_A:g} eV/Å; the noise, which every atom has, is not part of it.",
             (
                 picture("top", lambda: pictures.snapshots(records), "From above: neighbours, and force uncertainty."),
                 picture("side", lambda: pictures.side_views(records), "From the side, a slab 30 Å deep."),
@@ -163,7 +163,7 @@ def _sections(
         Section(
             "What happened",
             "Every curve is one run from the flat sheet.",
-            (picture("traces", lambda: pictures.traces(records), "Untrusted atoms: running mean over 50 looks."),),
+            (picture("traces", lambda: pictures.traces(records), "Untrusted atoms: running mean over 50 checks."),),
             wide=True,
         ),
         Section(
@@ -186,13 +186,13 @@ def _sections(
         ),
         Section(
             "Is the collapse real?",
-            "The same frames with GFN1-xTB and with the model: what force uncertainty alone cannot tell.",
-            (picture("paths", lambda: pictures.paths(probes), "No frame of these paths was learned."),),
+            "The same frames with GFN1-xTB and with the model: what force uncertainty alone does not show.",
+            (picture("paths", lambda: pictures.paths(probes), "No frame of these paths was trained on."),),
             wide=True,
         ),
         Section(
             "The training",
-            "Every generation ran the model before it in small sheets, hotter each time, and learned its least certain frames.",
+            "Every generation ran the model before it in small sheets, hotter each time, and trained on its most uncertain frames.",
             (picture("generations", lambda: pictures.generations(history), "One dot on the right per run."),),
             wide=True,
         ),
@@ -209,7 +209,7 @@ def _save_png(figure: Figure, path: Path) -> None:
     buffer, small = io.BytesIO(), io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80, facecolor="white")
     buffer.seek(0)
-    # A palette makes the picture a third of its size, and no one can tell.
+    # A palette makes the picture a third of its size, without a visible difference.
     Image.open(buffer).convert("RGB").quantize(255, method=Image.Quantize.MAXCOVERAGE).save(
         small, format="png", optimize=True
     )

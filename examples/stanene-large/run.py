@@ -22,8 +22,8 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     stages = parser.add_subparsers(dest="stage", required=True)
-    stages.add_parser("train", help="label and learn, generation by generation; goes on where it was")
-    sheet = stages.add_parser("simulate", help="run the large sheet; goes on where it was")
+    stages.add_parser("train", help="label and train, generation by generation; resumes")
+    sheet = stages.add_parser("simulate", help="run the large sheet; resumes")
     sheet.add_argument("temperatures", nargs="+", type=float, metavar="KELVIN", help="one after the other, K")
     sheet.add_argument("--clamped", action="store_true", help="at the area of the flat sheet, not free of tension")
     sheet.add_argument("--duration", type=float, default=200.0, metavar="PS", help="of each run, ps [%(default)g]")

@@ -38,7 +38,7 @@ def sheet(cells: Cells, *, height_A: float = VACUUM_CELL_A) -> Atoms:
 
 
 def sheet_with_overlap(cells: Cells) -> Atoms:
-    """A sheet under a half of a second one, two free edges and all: what a fold of the large sheet looks like inside."""
+    """A sheet under a half of a second one, two free edges and all: a model of a fold of the large sheet."""
     lower = sheet(cells)
     upper = sheet(Cells(cells.x, cells.y // 2))
     lower.positions[:, 2] -= 1.6

@@ -3,9 +3,9 @@
 The ensemble is NPT with zero tension along x and y and open space above and below. A freely suspended sheet has no
 frame that holds its edges: ripples shorten it, folds and denser phases take area out of it, and at fixed area they could
 form only by tearing it. A clamped sheet, at the area of the flat one (NVT), is run beside it. Uncertainty is recorded and
-nothing is stopped by it, so that its share can be reported; only 4000 K, or an uncertainty beyond all reason, ends a run.
+nothing is stopped by it, so that its share can be reported; only 4000 K, or an uncertainty far above any threshold, ends a run.
 
-A run goes on from its last restart file when it is started again.
+A run continues from its last restart file when it is started again.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ logger = logging.getLogger(__name__)
 
 CELLS = Cells(66, 38)
 HEIGHT_A = 200.0
-"""Of the periodic cell; the sheet never comes near its image."""
+"""Of the periodic cell; the sheet stays far from its image."""
 TIMESTEP_PS = 0.005
 """NVE of this model at 1600 K conserves the energy at 5 fs as well as at 3 fs, to 0.1 meV per atom."""
 CHECK_EVERY = 10
-"""Steps between two looks at the uncertainty, and between the rows of record.txt."""
+"""Steps between two checks of the uncertainty, and between the rows of record.txt."""
 DUMP_EVERY = 500
 RESTART_EVERY = 1000
 BEYOND_REASON_EV_PER_A = 20.0
@@ -57,7 +57,7 @@ class LargeRun:
 
 
 def simulate(large: LargeRun, run: Path, *, wall_minutes: float | None = None) -> None:
-    """Run, or go on with, one temperature.
+    """Run, or continue, one temperature.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def simulate(large: LargeRun, run: Path, *, wall_minutes: float | None = None) -
     run : Path
         Run directory with the trained model in training/model.trepid.
     wall_minutes : float, optional
-        Stop after this time, with a restart file to go on from.
+        Stop after this time, with a restart file to continue from.
     """
     model_file = run / "training" / "model.trepid"
     if not model_file.exists():
@@ -114,7 +114,7 @@ timestep {TIMESTEP_PS}
 fix md all {ensemble}
 fix still all momentum 100 linear 1 1 1
 
-# What the model does not know: force uncertainty of every atom (eV/A), the largest, and how many are untrusted.
+# Uncertainty of the model: force uncertainty of every atom (eV/A), the largest, and how many are untrusted.
 fix u all pair {CHECK_EVERY} trepid uncertainty 1
 variable untrusted atom f_u>{THRESHOLD_EV_PER_A}
 compute worst all reduce max f_u

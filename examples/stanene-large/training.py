@@ -1,10 +1,10 @@
-"""Training in generations: a model, a longer run on it in LAMMPS, its least certain frames labelled, the next model.
+"""Training in generations: a model, a longer run on it in LAMMPS, its most uncertain frames labelled, the next model.
 
 Generation 0 is an on-the-fly campaign (`campaign.yaml`). Every later one runs small sheets in LAMMPS with live
 uncertainty, some flat, some under pressure in the plane, some with an overlap, hotter from one generation to the next.
-Of the frames in which an atom is untrusted a batch is chosen, labelled and learned. It ends when the share of untrusted
-atoms is small at the highest temperatures, or the labels are spent. Everything is kept on disk: the same command goes
-on where it was.
+Of the frames in which an atom is untrusted a batch is selected, labelled and trained on. It ends when the share of untrusted
+atoms is small at the highest temperatures, or the labels are used up. Everything is kept on disk: the same command
+resumes.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ FloatArray = NDArray[np.float64]
 logger = logging.getLogger(__name__)
 
 THRESHOLD_EV_PER_A = 0.1
-"""An atom whose live force uncertainty is above this is untrusted; in generation 0 the same threshold asks for labels."""
+"""An atom whose live force uncertainty is above this is untrusted; in generation 0 the same threshold requests labels."""
 LABEL_BUDGET = 120
 """Labels of all generations together; those of the test set come on top."""
 LABELS_PER_GENERATION = 16
 CONTROLS_PER_GENERATION = 4
-"""Frames labelled on top of them without regard to their uncertainty: the control for every statement about errors."""
+"""Frames labelled on top of them without regard to their uncertainty: the control for the errors."""
 CONVERGED_SHARE = 0.002
 """Training ends when no run of a generation has a larger share of untrusted atoms."""
 TIMESTEP_PS = 0.003
@@ -47,13 +47,13 @@ DUMP_EVERY = 50
 SAMPLE_EVERY = 1000
 """Steps between frames that may become controls or test frames."""
 HALT_EV_PER_A = 1.0
-"""A small sheet less certain than this has nothing more to teach: the run ends there."""
+"""A run of a small sheet ends above this uncertainty: its later frames are not used."""
 NARROWEST_A = 13.0
 """A run ends when an edge of its cell in the plane gets shorter: labels are computed at the Gamma point only."""
 MAX_FORCE_EV_PER_A = 12.0
-"""A label with a larger force is no state of matter the sheet will be in; it is kept on disk and not learned."""
+"""A label with a larger force is far from any state of the sheet; it is kept on disk and not trained on."""
 ATOMS_PER_FRAME = 6
-"""The least certain atoms of a frame stand for it when the batch is chosen."""
+"""The most uncertain atoms represent a frame in the selection of the batch."""
 
 
 class Start(str, Enum):
@@ -101,7 +101,7 @@ def walkers(generation: int) -> tuple[Walker, ...]:
 
 @dataclass(frozen=True)
 class WalkerRecord:
-    """What a run said: its name, time simulated, share of untrusted atoms over all dumped frames."""
+    """Figures of a run: its name, time simulated, share of untrusted atoms over all dumped frames."""
 
     name: str
     simulated_ps: float
@@ -111,7 +111,7 @@ class WalkerRecord:
 
 @dataclass(frozen=True)
 class Errors:
-    """How far a model was off on frames it had not seen; coverage is that of the 95 % interval, noise included."""
+    """Errors of a model on frames it was not trained on; coverage is that of the 95 % interval, noise included."""
 
     n_frames: int
     forces_rmse_eV_per_A: float
@@ -138,7 +138,7 @@ class Errors:
 
 @dataclass(frozen=True)
 class GenerationRecord:
-    """A generation in figures; errors are those of the model before it saw the labels."""
+    """A generation in figures; errors are those of the model before training on the labels."""
 
     generation: int
     walkers: tuple[WalkerRecord, ...]
@@ -150,7 +150,7 @@ class GenerationRecord:
 
 
 def train(campaign_file: Path, run: Path) -> Path:
-    """Run all generations, or go on; returns the path of the final model."""
+    """Run all generations, or resume; returns the path of the final model."""
     folder = run / "training"
     campaign = load_campaign(campaign_file)
     result = learn(campaign)
@@ -188,7 +188,7 @@ def read_frames_in(labels: Path) -> list[Atoms]:
 def _generation(
     work: Path, generation: int, model_file: Path, reference: Reference, *, n_labels: int
 ) -> tuple[GenerationRecord, list[Atoms]]:
-    """Explore, choose, label, learn; each step only where its result is not on disk yet."""
+    """Explore, select, label, train; each step only where its result is not on disk yet."""
     done = work / "generation.json"
     if done.exists():
         stored = json.loads(done.read_text())
@@ -242,7 +242,7 @@ def _learnable(frames: Sequence[Atoms]) -> list[Atoms]:
 
 @dataclass(frozen=True)
 class Explored:
-    """What a run brought: its record, the frames with an untrusted atom, and frames at even distances in time."""
+    """The result of a run: its record, the frames with an untrusted atom, and frames at even distances in time."""
 
     record: WalkerRecord
     untrusted: list[Atoms]
@@ -250,7 +250,7 @@ class Explored:
 
 
 def explore(folder: Path, walker: Walker, model_file: Path, *, seed: int, sample_every: int = SAMPLE_EVERY) -> Explored:
-    """Run a walker in LAMMPS, unless it has been run, and sift what it dumped."""
+    """Run a walker in LAMMPS, unless it has been run, and select from the frames it dumped."""
     folder.mkdir(parents=True, exist_ok=True)
     done = folder / "done"
     if not done.exists():
@@ -310,10 +310,10 @@ run {round(walker.duration_ps / TIMESTEP_PS)}
 
 
 def choose(model: BayesianForceField, candidates: Sequence[Atoms], n: int, *, most: int = 150) -> list[Atoms]:
-    """Pick the frames that together teach most: greedy information gain over their least certain atoms.
+    """Select frames by greedy information gain over their most uncertain atoms.
 
-    Candidates from one walk are near-copies; once one is chosen the covariance is conditioned on it, and the others
-    lose what they shared with it.
+    Candidates from one walk are near-copies; the covariance is conditioned on each selected one, which
+    lowers the gain of the frames similar to it.
 
     Parameters
     ----------
@@ -350,7 +350,7 @@ def choose(model: BayesianForceField, candidates: Sequence[Atoms], n: int, *, mo
 
 
 def label_all(frames: Sequence[Atoms], folder: Path, reference: Reference) -> list[Atoms]:
-    """Label frames, each once and for all: a file per label, a note where the reference gave up."""
+    """Label frames, each once and for all: a file per label, a note where the reference failed."""
     folder.mkdir(parents=True, exist_ok=True)
     labelled = []
     for k, atoms in enumerate(frames, start=1):

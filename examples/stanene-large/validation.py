@@ -1,4 +1,4 @@
-"""The final model on frames it has never seen: new runs of small sheets, frames at even distances, labelled."""
+"""The final model on frames it is not trained on: new runs of small sheets, frames at even distances, labelled."""
 
 from __future__ import annotations
 

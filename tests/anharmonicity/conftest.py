@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from anharmonic_springs import Springs
+from springs import BondSprings
 from trepid.anharmonicity import HarmonicReference, harmonic_reference
 
 A_CUI = 6.19
@@ -17,11 +17,11 @@ def zincblende() -> Atoms:
 
 
 @pytest.fixture(scope="session")
-def spring_crystal(zincblende: Atoms) -> Springs:
+def spring_crystal(zincblende: Atoms) -> BondSprings:
     """CuI of 64 atoms with springs between first neighbours, across the bond too, so that nothing is loose."""
-    return Springs(zincblende.repeat((2, 2, 2)), cutoff=A_CUI * np.sqrt(3) / 4 + 0.3)
+    return BondSprings(zincblende.repeat((2, 2, 2)), cutoff=A_CUI * np.sqrt(3) / 4 + 0.3)
 
 
 @pytest.fixture(scope="session")
-def reference(zincblende: Atoms, spring_crystal: Springs) -> HarmonicReference:
+def reference(zincblende: Atoms, spring_crystal: BondSprings) -> HarmonicReference:
     return harmonic_reference(zincblende, (2, 2, 2), spring_crystal)

@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from anharmonic_springs import Springs
+from springs import BondSprings
 from trepid.anharmonicity import HarmonicReference, Imaginary, harmonic_reference, harmonic_sample
 from trepid.errors import ConfigError, DataError, NumericsError
 
@@ -18,13 +18,13 @@ def test_what_a_session_prints(reference: HarmonicReference) -> None:
     assert repr(reference.following("I")).endswith("eV/A^2, drift of I)")
 
 
-def test_finite_displacements_find_the_springs(reference: HarmonicReference, spring_crystal: Springs) -> None:
+def test_finite_displacements_find_the_springs(reference: HarmonicReference, spring_crystal: BondSprings) -> None:
     np.testing.assert_allclose(reference.force_constants, spring_crystal.exact, atol=1e-10)
     assert reference.residual_force_eV_per_A == pytest.approx(0.0, abs=1e-12)
     assert reference.acoustic_sum_eV_per_A2 < 1e-12
 
 
-def test_forces_and_energy_are_those_of_the_springs(reference: HarmonicReference, spring_crystal: Springs) -> None:
+def test_forces_and_energy_are_those_of_the_springs(reference: HarmonicReference, spring_crystal: BondSprings) -> None:
     rng = np.random.default_rng(0)
     atoms = reference.displaced(rng.normal(scale=0.3, size=(64, 3)))
     spring_crystal.calculate(atoms)
@@ -32,7 +32,7 @@ def test_forces_and_energy_are_those_of_the_springs(reference: HarmonicReference
     assert reference.energy(atoms) == pytest.approx(spring_crystal.results["energy"], rel=1e-10)
 
 
-def test_a_supercell_matrix_that_is_not_diagonal(spring_crystal: Springs) -> None:
+def test_a_supercell_matrix_that_is_not_diagonal(spring_crystal: BondSprings) -> None:
     primitive = bulk("CuI", "zincblende", a=6.19)
     rows = [[-2, 2, 2], [2, -2, 2], [2, 2, -2]]
     skewed = harmonic_reference(primitive, rows, _Matched(spring_crystal))
@@ -45,7 +45,7 @@ def test_a_supercell_matrix_that_is_not_diagonal(spring_crystal: Springs) -> Non
 class _Matched:
     """The springs for a supercell whose atoms come in another order."""
 
-    def __init__(self, springs: Springs) -> None:
+    def __init__(self, springs: BondSprings) -> None:
         self.springs = springs
 
     def get_forces(self, atoms: Atoms) -> np.ndarray:
@@ -179,7 +179,7 @@ def test_frequencies_of_a_chain_of_two_atoms() -> None:
 
 def test_imaginary_modes(zincblende: Atoms) -> None:
     sites = zincblende.repeat((2, 2, 2))
-    unstable = Springs(sites, cutoff=3.0, along=4.0, across=-0.6)
+    unstable = BondSprings(sites, cutoff=3.0, along=4.0, across=-0.6)
     reference = harmonic_reference(zincblende, (2, 2, 2), unstable)
     lowest = reference.frequencies_THz.min()
     assert lowest < -0.1
@@ -212,7 +212,7 @@ def test_a_crystal_that_is_not_relaxed(caplog: pytest.LogCaptureFixture) -> None
     assert difference < 0.1 * np.abs(at_rest.force_constants).max()
 
 
-def test_wrong_requests(zincblende: Atoms, spring_crystal: Springs) -> None:
+def test_wrong_requests(zincblende: Atoms, spring_crystal: BondSprings) -> None:
     for cells in ((2, 2), (0, 1, 1), [[1, 0, 0], [0, 1, 0], [0, 0, -1]], (1.5, 1, 1)):
         with pytest.raises(ConfigError, match="supercell"):
             harmonic_reference(zincblende, cells, spring_crystal)  # type: ignore[arg-type]

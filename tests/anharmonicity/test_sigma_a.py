@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import trepid
-from anharmonic_springs import Springs
+from springs import BondSprings
 from trepid.anharmonicity import (
     HarmonicReference,
     block_error,
@@ -30,7 +30,7 @@ SYMBOLS = ["Cu", "I", "Cu"]
 forces = arrays(np.float64, (4, 3, 3), elements=st.floats(-5, 5, width=32))
 
 
-def test_a_harmonic_crystal_has_none(reference: HarmonicReference, spring_crystal: Springs) -> None:
+def test_a_harmonic_crystal_has_none(reference: HarmonicReference, spring_crystal: BondSprings) -> None:
     """MD at 800 K, drifting as a whole, on springs that are linear at every amplitude."""
     atoms = reference.supercell.copy()
     atoms.calc = spring_crystal
@@ -51,7 +51,7 @@ def test_a_harmonic_crystal_has_none(reference: HarmonicReference, spring_crysta
 
 
 def test_it_grows_with_temperature_where_forces_are_anharmonic(zincblende: Atoms) -> None:
-    crystal = Springs(zincblende.repeat((2, 2, 2)), cutoff=3.0, cubic=20.0)
+    crystal = BondSprings(zincblende.repeat((2, 2, 2)), cutoff=3.0, cubic=20.0)
     reference = harmonic_reference(zincblende, (2, 2, 2), crystal, displacement_A=0.001)
     values = []
     for T in (50.0, 100.0, 200.0, 400.0):

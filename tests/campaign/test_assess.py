@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from ase.calculators.calculator import Calculator, all_changes
 
+from springs import SiteSprings
 from trepid.acquisition.calibration import Calibration
 from trepid.campaign.assess import calibrate, latest_scale, tolerances_met, typical_force, verdict
 from trepid.campaign.events import events_of, events_seen, find_sites
@@ -53,7 +53,7 @@ def settings(**values: object) -> RoundSettings:
 # ---------------------------------------------------------------------- the verdict
 
 
-def test_a_new_campaign_goes_on_whatever_the_settings() -> None:
+def test_a_new_campaign_continues_with_any_settings() -> None:
     assert verdict([], settings(max_rounds=1, max_labels=1, max_hours=1e-9), hours=5.0) is None
 
 
@@ -71,7 +71,7 @@ def test_a_new_campaign_goes_on_whatever_the_settings() -> None:
         ([record(0), record(1, worthy=0), record(2), record(3, worthy=0)], {"patience": 2}, 0.0, None),
     ],
 )
-def test_what_ends_a_campaign(
+def test_criteria_that_end_a_campaign(
     records: list[RoundRecord], values: dict[str, object], hours: float, expected: StopReason | None
 ) -> None:
     found = verdict(records, settings(**values), hours=hours)
@@ -91,7 +91,7 @@ def test_what_ends_a_campaign(
         ({"sigma_a": ()}, True),
     ],
 )
-def test_tolerances_ask_for_small_errors_no_new_class_and_steady_sigma_a(last: dict[str, object], met: bool) -> None:
+def test_tolerances_require_small_errors_no_new_class_and_constant_sigma_a(last: dict[str, object], met: bool) -> None:
     records = [record(0), record(1), record(2, **last)]  # type: ignore[arg-type]
     tolerance = settings(force_error_tolerance_meV_per_A=30.0)
     assert tolerances_met(records, tolerance) is met
@@ -200,45 +200,37 @@ def cui() -> Atoms:
     return bulk("CuI", "zincblende", a=6.19, cubic=True).repeat((2, 2, 2))
 
 
-def test_a_new_class_is_labelled_on_its_whole_way(cui: Atoms) -> None:
+def test_a_new_class_is_labelled_along_its_path(cui: Atoms) -> None:
     walk = hopping_walk(cui, hop_at=30)
     events = events_of(walk, find_sites(cui))
     assert len(events) == 1
-    seen = events_seen([walk], cui, [], n_images=1)
-    assert [frame.note.split(" | ")[1] for frame in seen.frames] == ["before", "on the way", "after"]
-    assert len(seen.new_classes) == 1
-    assert seen.counts[0].count == 1
-    assert seen.counts[0].temperature_K == 500.0
-    steps = [frame.step for frame in seen.frames]
+    found = events_seen([walk], cui, [], n_images=1)
+    assert [frame.note.split(" | ")[1] for frame in found.frames] == ["before", "on the way", "after"]
+    assert len(found.new_classes) == 1
+    assert found.counts[0].count == 1
+    assert found.counts[0].temperature_K == 500.0
+    steps = [frame.step for frame in found.frames]
     assert steps == sorted(steps)
     assert all(20 * 30 <= step <= 20 * 40 for step in steps)
-    first, last = seen.frames[0].atoms.positions, seen.frames[-1].atoms.positions
+    first, last = found.frames[0].atoms.positions, found.frames[-1].atoms.positions
     assert np.linalg.norm(last - first, axis=1).max() > 0.7  # from core to core
     assert events_seen([walk], cui, [], n_images=1, label=False).frames == ()
 
 
-class SiteSprings(Calculator):
-    """Springs (eV/A^2) from every atom to the nearest of the given sites: a crystal at rest on each of them."""
+def on_sites(sites: Sites, *, empty: bool, kind: type[SiteSprings] = SiteSprings) -> SiteSprings:
+    """Springs from every atom to the nearest site, to an empty one if `empty`: a crystal at rest on each of them."""
 
-    implemented_properties = ("energy", "forces")
+    def displacements(atoms: Atoms) -> np.ndarray:
+        fractional = atoms.get_scaled_positions(wrap=False)
+        return sites.offsets(fractional, sites.nearest(fractional)[0] if empty else np.arange(len(atoms)))
 
-    def __init__(self, sites: Sites, *, empty: bool, stiffness: float = 2.0) -> None:
-        super().__init__()
-        self.sites, self.empty, self.stiffness = sites, empty, stiffness
-
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:  # type: ignore[no-untyped-def]
-        super().calculate(atoms, properties, system_changes)
-        fractional = self.atoms.get_scaled_positions(wrap=False)
-        home = np.arange(len(self.atoms))
-        places = self.sites.nearest(fractional)[0] if self.empty else home
-        away = self.sites.offsets(fractional, places)
-        self.results = {"energy": 0.5 * self.stiffness * float((away**2).sum()), "forces": -self.stiffness * away}
+    return kind(displacements, stiffness=2.0)
 
 
-def test_the_end_of_a_new_class_is_labelled_at_rest(cui: Atoms) -> None:
+def test_the_inherent_structure_of_a_new_class_is_labelled(cui: Atoms) -> None:
     walk, sites = hopping_walk(cui, hop_at=30), find_sites(cui)
     plain = events_seen([walk], cui, [], n_images=1)
-    seen = events_seen([walk], cui, [], n_images=1, quencher=SiteSprings(sites, empty=True))
+    seen = events_seen([walk], cui, [], n_images=1, quencher=on_sites(sites, empty=True))
     assert [frame.note.split(" | ")[1] for frame in seen.frames] == ["before", "on the way", "after", "quenched"]
     assert (seen.counts, seen.new_classes) == (plain.counts, plain.new_classes)
     rest, after = seen.frames[-1], seen.frames[-2]
@@ -266,7 +258,9 @@ def test_an_end_that_relaxes_back_or_cannot_be_relaxed_gives_no_frame(cui: Atoms
             self.results["forces"] = np.zeros((len(self.atoms), 3))
             self.results["forces"][0] = 5 * offset
 
-    for quencher in (SiteSprings(sites, empty=False), Refusing(sites, empty=True), Collapsing(sites, empty=True)):
+    quenchers = [on_sites(sites, empty=False)]
+    quenchers += [on_sites(sites, empty=True, kind=kind) for kind in (Refusing, Collapsing)]
+    for quencher in quenchers:
         seen = events_seen([walk], cui, [], n_images=1, quencher=quencher)
         assert [frame.note.split(" | ")[1] for frame in seen.frames] == ["before", "on the way", "after"]
 
@@ -275,12 +269,12 @@ def test_events_of_biased_walks_are_labelled_but_not_counted(cui: Atoms) -> None
     walk = hopping_walk(cui, hop_at=30)
     biased = replace(walk, summary=replace(walk.summary, biased=True))
     quiet = hopping_walk(cui, hop_at=None)
-    seen = events_seen([quiet, biased], cui, [], n_images=0)
-    assert [count.count for count in seen.counts] == [0]
-    assert seen.counts[0].time_ps == pytest.approx(quiet.summary.time_ps)
-    assert len(seen.new_classes) == 1
-    assert len(seen.frames) == 2
-    earlier = Selection(1, None, (), (), (), (), 0, (), seen.counts, seen.new_classes)
+    found = events_seen([quiet, biased], cui, [], n_images=0)
+    assert [count.count for count in found.counts] == [0]
+    assert found.counts[0].time_ps == pytest.approx(quiet.summary.time_ps)
+    assert len(found.new_classes) == 1
+    assert len(found.frames) == 2
+    earlier = Selection(1, None, (), (), (), (), 0, (), found.counts, found.new_classes)
     assert events_seen([biased], cui, [earlier], n_images=0).new_classes == ()
     both = events_seen([walk, biased], cui, [], n_images=0)
     assert [(count.count, count.time_ps) for count in both.counts] == [(1, walk.summary.time_ps)]
@@ -288,34 +282,34 @@ def test_events_of_biased_walks_are_labelled_but_not_counted(cui: Atoms) -> None
 
 def test_a_class_is_labelled_once_but_again_if_it_did_not_fit(cui: Atoms) -> None:
     walk = hopping_walk(cui, hop_at=30)
-    seen = events_seen([walk], cui, [], n_images=0)
-    name = seen.new_classes[0]
+    found = events_seen([walk], cui, [], n_images=0)
+    name = found.new_classes[0]
     pick = Pick(5, Reason.EVENT, 0, 10, 20.0, 500.0, event_class=name)
-    unlabelled = Selection(1, None, (), (), (), (), 0, (), seen.counts, seen.new_classes)
-    labelled_once = Selection(1, None, (), (), (), (), 0, (pick,), seen.counts, seen.new_classes)
+    unlabelled = Selection(1, None, (), (), (), (), 0, (), found.counts, found.new_classes)
+    labelled_once = Selection(1, None, (), (), (), (), 0, (pick,), found.counts, found.new_classes)
     again = events_seen([walk], cui, [unlabelled], n_images=0)
     assert again.new_classes == ()
     assert len(again.frames) == 2
     assert events_seen([walk], cui, [labelled_once], n_images=0).frames == ()
 
 
-def test_what_follows_a_new_event_in_the_same_walk_waits(cui: Atoms) -> None:
+def test_events_after_a_new_one_in_the_same_walk_are_left_to_later_rounds(cui: Atoms) -> None:
     walk = hopping_walk(cui, hop_at=20, then_at=50)
-    seen = events_seen([walk], cui, [], n_images=0)
-    assert [count.count for count in seen.counts] == [1, 1]
-    assert len(seen.new_classes) == 2
-    (first,) = {frame.event_class for frame in seen.frames}
-    assert max(frame.step for frame in seen.frames) <= 20 * 30
+    found = events_seen([walk], cui, [], n_images=0)
+    assert [count.count for count in found.counts] == [1, 1]
+    assert len(found.new_classes) == 2
+    (first,) = {frame.event_class for frame in found.frames}
+    assert max(frame.step for frame in found.frames) <= 20 * 30
     # Once the first is labelled, the second is selected; and also in a walk where it comes first.
     pick = Pick(5, Reason.EVENT, 0, 10, 20.0, 500.0, event_class=first)
-    earlier = Selection(1, None, (), (), (), (), 0, (pick,), seen.counts, seen.new_classes)
+    earlier = Selection(1, None, (), (), (), (), 0, (pick,), found.counts, found.new_classes)
     (second,) = {frame.event_class for frame in events_seen([walk], cui, [earlier], n_images=0).frames}
     other = hopping_walk(cui, hop_at=None, then_at=20)
     both = events_seen([walk, other], cui, [], n_images=0)
-    assert {frame.event_class for frame in both.frames} == {first, second} == set(seen.new_classes)
+    assert {frame.event_class for frame in both.frames} == {first, second} == set(found.new_classes)
 
 
-def test_vibrations_are_no_event(cui: Atoms) -> None:
-    seen = events_seen([hopping_walk(cui, hop_at=None)], cui, [], n_images=1)
-    assert seen.counts == ()
-    assert seen.frames == ()
+def test_vibrations_are_no_events(cui: Atoms) -> None:
+    found = events_seen([hopping_walk(cui, hop_at=None)], cui, [], n_images=1)
+    assert found.counts == ()
+    assert found.frames == ()

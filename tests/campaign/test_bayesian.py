@@ -37,7 +37,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_it_learns_and_its_model_file_is_the_model(finished: Path) -> None:
+def test_the_error_falls_and_the_model_file_is_the_model(finished: Path) -> None:
     model = BayesianForceField.load(finished / "run" / "model.trepid")
     trainings = [e.event for e in read_ledger(finished / "run" / "ledger.jsonl") if isinstance(e.event, Train)]
     assert model.n_frames == trainings[-1].n_labels
@@ -51,7 +51,12 @@ def test_it_learns_and_its_model_file_is_the_model(finished: Path) -> None:
 
 @pytest.mark.parametrize(
     ("owner", "name", "count"),
-    [(LabelCase, "answer", 4), (BayesianForceField, "save", 2), (ASEDriver, "step", 23), (OnTheFly, "_answer", 1)],
+    [
+        (LabelCase, "answer", 4),
+        (BayesianForceField, "save", 2),
+        (ASEDriver, "step", 23),
+        (OnTheFly, "_label_pending", 1),
+    ],
 )
 def test_resume_is_exact_with_the_bayesian_force_field(
     tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, count: int

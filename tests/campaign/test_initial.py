@@ -25,7 +25,7 @@ def test_frames_repeat_with_their_seed() -> None:
     assert np.array_equal(initial_frames(crystal, 6, **AMOUNTS, seed=1)[3].positions, first[3].positions)
 
 
-def test_displacements_have_the_size_asked_for_and_every_second_frame_is_strained() -> None:
+def test_displacements_have_the_given_size_and_every_second_frame_is_strained() -> None:
     crystal = bulk("Cu", cubic=True).repeat(4)
     frames = initial_frames(crystal, 4, **AMOUNTS, seed=1)
     for k, frame in enumerate(frames):

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import campaign_fakes
-from campaign_fakes import LoggedReference, assert_same_run, calls, frame_hash, kill_campaign
+from campaign_fakes import LoggedReference, assert_same_run, calls, kill_campaign
+from comparison import frame_hash
 from trepid.campaign.learn import learn
 from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger import Label, Request, Resume, Stop, read_ledger
@@ -38,7 +39,7 @@ def start(folder: Path, kind: str) -> subprocess.Popen[bytes]:
 
 
 def wait_until_it_works(folder: Path, process: subprocess.Popen[bytes], n_entries: int) -> None:
-    """Wait for the first new entry of the ledger: importing is not what is to be killed."""
+    """Wait for the first new entry of the ledger, so that the imports are not killed."""
     ledger = folder / "run" / "ledger.jsonl"
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
@@ -77,7 +78,7 @@ def test_kill_at_random_moments_loses_no_label_and_computes_none_twice(
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, (killed / "output.txt").read_text()[-2000:]
         n_kills += 1
-        # Readable at once, and nothing that was on the disk before this start was asked for again.
+        # Readable at once, and no label that was on the disk before this start was computed again.
         read_ledger(ledger)
         assert not stored & set(calls(killed, "start")[n_started:])
         assert stored <= labelled(killed)

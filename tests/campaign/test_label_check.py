@@ -59,7 +59,7 @@ def labelled(atoms: Atoms, model: BayesianForceField | None = None) -> LabelledF
 def test_what_is_flagged(frames: tuple[list[Atoms], list[Atoms]], model: BayesianForceField) -> None:
     calm, displaced = frames
     history = LabelHistory.of([labelled(atoms) for atoms in calm[:6]])
-    kinds = {  # corruption: what it is to be called, in most cases
+    kinds = {  # corruption: the doubt that it raises, in most cases
         "sign": Doubt.SIGN,
         "order": Doubt.ORDER,
         "unit": Doubt.FACTOR,
@@ -96,10 +96,10 @@ def test_a_shifted_energy_is_detected(frames: tuple[list[Atoms], list[Atoms]], m
         assert found is not None
         assert found.doubt is Doubt.ENERGY
         assert found.doubt.believable
-        # A zero of energy that is shifted for all frames is no slip.
+        # A shift of the energy zero, common to all frames, is not suspicious.
         shifted = replace(history, energy_errors=history.energy_errors + 1.0 / 64)
         assert check_label(atoms, bad, prediction, model.noise, shifted) is None
-        # Nor is it one when a model trained since then has put the zero right; any other energy still is.
+        # Nor is it after a model trained since then has corrected the zero; any other energy still is.
         assert check_label(atoms, labels, prediction, model.noise, shifted) is None
         worse = replace(labels, energy=labels.energy - 1.0)
         assert check_label(atoms, worse, prediction, model.noise, shifted) is not None
@@ -137,11 +137,11 @@ def test_an_overconfident_model_does_not_reject_small_errors(frames: tuple[list[
     assert labels.forces is not None
     assert labels.energy is not None
     error = np.random.default_rng(0).normal(scale=0.05, size=(64, 3))
-    sure = Prediction(labels.energy, labels.forces + error, forces_uncertainty=np.full((64, 3), 1e-4))
-    assert check_label(atoms, labels, sure, None, LabelHistory()) is None
+    overconfident = Prediction(labels.energy, labels.forces + error, forces_uncertainty=np.full((64, 3), 1e-4))
+    assert check_label(atoms, labels, overconfident, None, LabelHistory()) is None
     bad = corrupted(labels, "order", np.random.default_rng(0))
-    assert check_label(atoms, bad, sure, None, LabelHistory()) is not None
-    assert check_label(atoms, labels, sure, None, LabelHistory(), limits=Limits(relative=0.01)) is not None
+    assert check_label(atoms, bad, overconfident, None, LabelHistory()) is not None
+    assert check_label(atoms, labels, overconfident, None, LabelHistory(), limits=Limits(relative=0.01)) is not None
 
 
 def start(n: int = 5) -> tuple[Atoms, list[Atoms]]:

@@ -1,4 +1,4 @@
-"""Labels through an executor: the same record as one by one, whatever fails, is corrupted, dies or is interrupted."""
+"""Labels through an executor: the same record as one by one, with failures, corrupted labels, killed workers and interruptions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from label_fakes import Unreliable, digest, number_of, numbered
+from comparison import frame_hash
+from label_fakes import Unreliable, number_of, numbered
 from trepid.campaign.label_case import LabelCase, LabelRequest, failures_in_row
 from trepid.campaign.label_check import LabelChecker, LabelHistory
 from trepid.campaign.labelling import Labeller, LabelTask, _kept, compute_label
@@ -72,10 +73,10 @@ class Desk:
         return list(self.ledger.all(kind))
 
     def calls(self, atoms: Atoms) -> int:
-        return len(list((self.folder / "calls").glob(f"{digest(atoms)}.*")))
+        return len(list((self.folder / "calls").glob(f"{frame_hash(atoms)}.*")))
 
 
-def truth(atoms: Atoms) -> tuple[float, np.ndarray]:
+def correct(atoms: Atoms) -> tuple[float, np.ndarray]:
     calculator = EMT()
     calculator.calculate(atoms.copy())
     return float(calculator.results["free_energy"]), np.array(calculator.results["forces"])
@@ -83,7 +84,7 @@ def truth(atoms: Atoms) -> tuple[float, np.ndarray]:
 
 def before(atoms: Atoms) -> PriorPrediction:
     """Prediction of a model whose errors agree with its error bars."""
-    energy, forces = truth(atoms)
+    energy, forces = correct(atoms)
     error = np.random.default_rng(number_of(atoms)).normal(scale=0.02, size=forces.shape)
     prediction = Prediction(
         energy + 0.002, forces + error, energy_uncertainty=0.002, forces_uncertainty=np.full(forces.shape, 0.02)
@@ -164,7 +165,7 @@ def test_five_percent_fail_and_five_percent_are_corrupted(desk: Desk, workers: E
     # Every frame has its label in the end, and it is the right one.
     for atoms, labelled in zip(frames, found, strict=True):
         assert labelled is not None
-        energy, forces = truth(atoms)
+        energy, forces = correct(atoms)
         labels = labelled.labels
         assert labels.energy == pytest.approx(energy, abs=1e-9)
         np.testing.assert_allclose(labels.forces, forces, atol=1e-9)
@@ -194,7 +195,7 @@ def test_an_outlier_that_is_reproduced_is_accepted(desk: Desk, workers: Executor
 
 
 @pytest.mark.parametrize("how", ["sign", "unit"])
-def test_what_no_correct_label_can_be_is_rejected_twice(desk: Desk, how: str) -> None:
+def test_a_doubt_that_no_correct_label_can_raise_is_rejected_twice(desk: Desk, how: str) -> None:
     frames = some_frames(2)
     found = desk.batch(frames, desk.reference({(0, -1): how}), InlineExecutor())
     assert found[0] is None
@@ -209,7 +210,7 @@ def test_what_no_correct_label_can_be_is_rejected_twice(desk: Desk, how: str) ->
 
 
 @pytest.mark.parametrize("retries", [0, 1, 2])
-def test_corrupted_labels_that_differ_are_rejected_and_not_retried_for_ever(desk: Desk, retries: int) -> None:
+def test_corrupted_labels_that_differ_are_rejected_and_retries_are_limited(desk: Desk, retries: int) -> None:
     frames = some_frames(1)
     plan = {(0, 0): "noise", (0, 1): "sign", (0, 2): "huge", (0, 3): "unit", (0, 4): "noise"}
     (found,) = desk.batch(frames, desk.reference(plan), InlineExecutor(), retries=retries)
@@ -248,13 +249,17 @@ def test_a_frame_that_cannot_be_labelled_at_all_is_an_error(desk: Desk, workers:
         desk.batch(some_frames(2), desk.reference({(1, -1): "config"}), workers)
 
 
-def test_an_interrupted_batch_keeps_what_it_has(desk: Desk) -> None:
+def test_an_interrupted_batch_keeps_complete_labels(desk: Desk) -> None:
     frames = some_frames(12)
-    seen: list[LabelledFrame] = []
+    labelled: list[LabelledFrame] = []
     with LocalExecutor(2) as executor:
         with pytest.raises(Interrupted):
             desk.batch(
-                frames, desk.reference(delay_s=0.05), executor, interrupted=lambda: len(seen) >= 3, on_label=seen.append
+                frames,
+                desk.reference(delay_s=0.05),
+                executor,
+                interrupted=lambda: len(labelled) >= 3,
+                on_label=labelled.append,
             )
         kept = desk.store.numbers()
         assert 3 <= len(kept) <= 6  # those under way were awaited
@@ -284,7 +289,7 @@ class Killed(BaseException):
 )
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("after", [False, True])
-def test_a_kill_at_any_moment_loses_nothing(
+def test_a_kill_at_any_moment_loses_no_label(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, count: int, after: bool
 ) -> None:
     frames = some_frames(5)
@@ -318,7 +323,7 @@ def test_a_kill_at_any_moment_loses_nothing(
     for k, labelled in enumerate(found):
         assert labelled is not None
         if k != 3:
-            np.testing.assert_allclose(labelled.forces, truth(frames[k])[1], atol=1e-9)
+            np.testing.assert_allclose(labelled.forces, correct(frames[k])[1], atol=1e-9)
     assert found[3] is not None
     assert found[3].confirmed is Doubt.FORCES
     assert not list(again.store.directory.glob("*.suspect.extxyz"))
@@ -335,7 +340,7 @@ def test_initial_labels_are_compared_with_each_other(desk: Desk, workers: Execut
     )
     for atoms, labelled in zip(frames, found, strict=True):
         assert labelled is not None
-        np.testing.assert_allclose(labelled.forces, truth(atoms)[1], atol=1e-9)
+        np.testing.assert_allclose(labelled.forces, correct(atoms)[1], atol=1e-9)
     assert sorted(e.label for e in desk.events(Doubted)) == [1, 4]
     assert {e.reason for e in desk.events(Doubted)} == {"stiffness"}
     assert desk.store.numbers() == [1, 2, 3, 4, 5]
@@ -355,7 +360,7 @@ def test_a_worker_keeps_its_reference(tmp_path: Path) -> None:
     assert _kept.reference is not kept
 
 
-def test_workers_that_are_threads_have_references_of_their_own(desk: Desk) -> None:
+def test_threads_as_workers_have_separate_references(desk: Desk) -> None:
     """Parsl's thread executor: one engine, its process and its pipes must not serve two of them at a time."""
     frames = some_frames(12)
     reference = IsolatedReference(make_reference("ase", calculator="emt"), timeout_s=120.0)
@@ -363,7 +368,7 @@ def test_workers_that_are_threads_have_references_of_their_own(desk: Desk) -> No
         found = desk.batch(frames, reference, threads)
     for atoms, labelled in zip(frames, found, strict=True):
         assert labelled is not None
-        np.testing.assert_allclose(labelled.forces, truth(atoms)[1], atol=1e-9)
+        np.testing.assert_allclose(labelled.forces, correct(atoms)[1], atol=1e-9)
     assert not desk.events(Failure)
     assert not desk.events(Doubted)
 
@@ -396,7 +401,7 @@ def test_a_worker_of_parsl_killed_in_mid_label(desk: Desk, monkeypatch: pytest.M
         found = desk.batch(frames, desk.reference(plan), executor)
     for atoms, labelled in zip(frames, found, strict=True):
         assert labelled is not None
-        np.testing.assert_allclose(labelled.forces, truth(atoms)[1], atol=1e-9)
+        np.testing.assert_allclose(labelled.forces, correct(atoms)[1], atol=1e-9)
     assert [desk.calls(atoms) for atoms in frames] == [1, 2, 1, 2, 2]
     assert sorted(e.reason for e in desk.events(Failure)) == ["corrupted", "not_converged"]
 

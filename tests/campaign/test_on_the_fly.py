@@ -18,9 +18,9 @@ from campaign_fakes import (
     calls,
     campaign,
     crystal,
-    frame_hash,
     springs,
 )
+from comparison import frame_hash
 from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
 from trepid.campaign.on_the_fly import OnTheFly
@@ -60,10 +60,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# ---------------------------------------------------------------------- what a run leaves behind
+# ---------------------------------------------------------------------- files of a run
 
 
-def test_ledger_tells_the_story(finished: Path) -> None:
+def test_the_ledger_has_every_decision(finished: Path) -> None:
     requests, labels, trainings = events(finished, Request), events(finished, Label), events(finished, Train)
     assert [event.label for event in requests] == [event.label for event in labels] == list(range(1, len(labels) + 1))
     assert [event.reason for event in requests[:3]] == ["initial"] * 3
@@ -91,7 +91,7 @@ def test_label_files_hold_label_and_earlier_prediction(finished: Path) -> None:
     assert np.abs(labels.forces - later.arrays["predicted_forces"]).max() > 1e-3  # made before training, not after
 
 
-def test_trace_has_one_row_per_look(finished: Path) -> None:
+def test_trace_has_one_row_per_check(finished: Path) -> None:
     rows = trace(finished)
     assert [int(row["step"]) for row in rows] == list(range(10, 401, 10))
     assert {row["stage"] for row in rows} == {"0", "1"}
@@ -116,14 +116,14 @@ def test_settings_and_versions_are_kept(finished: Path) -> None:
     assert {"python", "ase", "numpy"} <= versions.keys()
 
 
-def test_result_says_how_many_labels(tmp_path: Path) -> None:
+def test_result_has_the_number_of_labels(tmp_path: Path) -> None:
     result = run(tmp_path, dynamics={"stages": [{"temperature_K": 300, "duration_ps": 0.04}]})
     assert result.exit_code == 0
     assert result.n_labels == len(list((tmp_path / "run" / "labels").iterdir()))
     assert f"{result.n_labels} labels used in 0.040 ps" in result.summary()
 
 
-def test_live_uncertainty_may_decide(tmp_path: Path) -> None:
+def test_live_uncertainty_is_compared_with_the_threshold(tmp_path: Path) -> None:
     result = run(tmp_path, learning={"uncertainty": "live"})
     assert result.n_labels > 3
     # What is kept for the report is exact all the same.
@@ -156,7 +156,7 @@ def test_last_stage_ends_early_without_calls(tmp_path: Path) -> None:
     assert result.n_steps == 200 + 50
 
 
-def test_finished_campaign_stays_finished_and_a_longer_one_goes_on(finished: Path, tmp_path: Path) -> None:
+def test_a_finished_campaign_stays_finished_and_a_longer_one_continues(finished: Path, tmp_path: Path) -> None:
     run(tmp_path)
     before = (tmp_path / "run" / "ledger.jsonl").read_bytes()
     assert run(tmp_path).reason is StopReason.FINISHED
@@ -195,7 +195,7 @@ def test_a_frame_that_fails_for_good_is_kept_and_never_trained_on(tmp_path: Path
     assert events(tmp_path, Train)[-1].n_labels == result.n_labels
 
 
-def test_too_many_failures_stop_and_a_new_start_asks_again(tmp_path: Path) -> None:
+def test_too_many_failures_stop_and_a_new_start_retries(tmp_path: Path) -> None:
     result = run(tmp_path, LoggedReference(tmp_path / "calls.jsonl", fail=range(3, 100)))
     assert (result.reason, result.exit_code) == (StopReason.FAILURES, 5)
     assert "3 labels in a row failed" in result.message
@@ -222,18 +222,18 @@ def test_initial_failure_leaves_a_smaller_first_fit(tmp_path: Path) -> None:
     assert events(tmp_path, Train)[0].n_labels == 2
 
 
-# ---------------------------------------------------------------------- leaving reality
+# ---------------------------------------------------------------------- unstable MD
 
 
 def test_labels_with_strong_forces_are_trained_on_and_md_restarts(tmp_path: Path) -> None:
-    class Violent(LoggedReference):
+    class StrongForce(LoggedReference):
         def _compute(self, atoms):  # type: ignore[no-untyped-def]
             labels = super()._compute(atoms)
             if self.calls == 4:
                 labels.forces[0] = [0, 0, 16.0]
             return labels
 
-    result = run(tmp_path, Violent(), learning={"check_labels": False})
+    result = run(tmp_path, StrongForce(), learning={"check_labels": False})
     assert result.reason is StopReason.FINISHED
     (rewind,) = events(tmp_path, Rewind)
     assert (rewind.to, rewind.message) == ("last trusted frame", "force 16.0 eV/A of label 4 is over the limit")
@@ -318,14 +318,14 @@ PLACES = [
     (OnTheFly, "_save_state", 1, True),
     (ASEDriver, "step", 7, True),
     (Recorder, "row", 13, True),
-    (OnTheFly, "_ask", 1, False),
-    (OnTheFly, "_ask", 1, True),
+    (OnTheFly, "_request_label", 1, False),
+    (OnTheFly, "_request_label", 1, True),
     (LoggedReference, "_compute", 4, False),
     (LabelCase, "_note_label", 4, False),
     (LabelCase, "answer", 4, True),
     (Trainer, "_note", 2, False),
     (Trainer, "_note", 3, True),
-    (OnTheFly, "_answer", 2, True),
+    (OnTheFly, "_label_pending", 2, True),
     (ASEDriver, "step", 38, False),
 ]
 
@@ -377,7 +377,7 @@ def test_rewinds_are_resumed_too(tmp_path: Path, finished: Path, monkeypatch: py
 
     start(whole)
     assert [event.message for event in events(whole, Rewind)] == ["label 4 failed"]
-    undo = kill_at(monkeypatch, OnTheFly, "_go_back", 1, after=False)
+    undo = kill_at(monkeypatch, OnTheFly, "_restart", 1, after=False)
     with pytest.raises(Killed):
         start(cut)
     undo()
@@ -456,7 +456,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-# ---------------------------------------------------------------------- refusals
+# ---------------------------------------------------------------------- rejected settings and files
 
 
 @pytest.mark.parametrize(
@@ -515,7 +515,7 @@ def test_a_removed_label_is_reported(tmp_path: Path) -> None:
         run(tmp_path, learning={"max_labels": 5})
 
 
-def test_reference_refuses_before_anything_is_written(tmp_path: Path) -> None:
+def test_reference_rejects_before_anything_is_written(tmp_path: Path) -> None:
     class Choosy(LoggedReference):
         def _check(self, atoms) -> None:  # type: ignore[no-untyped-def]
             raise ConfigError("choosy: 8 atoms are not enough")
@@ -581,7 +581,7 @@ def test_neighbour_lists_start_fresh_at_every_checkpoint(tmp_path: Path, monkeyp
     assert counts["checkpoints"] == counts["resets"] > 8
 
 
-def test_any_potential_will_do_without_hyperparameters(tmp_path: Path) -> None:
+def test_a_potential_without_hyperparameters_is_accepted(tmp_path: Path) -> None:
     class Plain(SpringPotential):
         tunable = False
 

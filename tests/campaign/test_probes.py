@@ -1,4 +1,4 @@
-"""Images on the way of atoms to empty sites, as a model that has seen none of them proposes them."""
+"""Probes: images on the paths of atoms to empty sites, relaxed with a model trained without any of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def probes(model: BayesianForceField, crystal: Atoms, n: int, **changed: object)
     return probe_frames(model, crystal, n, **settings)
 
 
-def test_every_path_is_asked_before_one_is_asked_twice(model: BayesianForceField, crystal: Atoms) -> None:
+def test_every_path_has_a_probe_before_one_has_two(model: BayesianForceField, crystal: Atoms) -> None:
     found = probes(model, crystal, 6)
     paths = [frame.note.split(" | ")[0] for frame in found]
     assert len(found) == 6
@@ -46,7 +46,7 @@ def test_every_path_is_asked_before_one_is_asked_twice(model: BayesianForceField
     assert len({frame.note for frame in found}) == 6
 
 
-def test_an_image_has_one_atom_off_its_site_and_is_less_certain_than_the_crystal(
+def test_an_image_has_one_atom_off_its_site_and_a_larger_uncertainty_than_the_noise(
     model: BayesianForceField, crystal: Atoms
 ) -> None:
     for frame in probes(model, crystal, 4):
@@ -60,39 +60,39 @@ def test_an_image_has_one_atom_off_its_site_and_is_less_certain_than_the_crystal
         assert model.predict(frame.atoms).frame_uncertainty > model.noise.forces
 
 
-def test_nothing_is_asked_of_which_the_model_is_sure(model: BayesianForceField, crystal: Atoms) -> None:
+def test_images_below_the_floor_of_uncertainty_are_no_probes(model: BayesianForceField, crystal: Atoms) -> None:
     assert probes(model, crystal, 4, floor_eV_per_A=np.inf) == []
     assert probes(model, crystal, 0) == []
 
 
-def test_the_horizon_rules_out_what_takes_too_long(model: BayesianForceField, crystal: Atoms) -> None:
+def test_images_beyond_the_horizon_are_left_out(model: BayesianForceField, crystal: Atoms) -> None:
     longer, shorter = Horizon(800.0, 1e9), Horizon(30.0, 1e-3)
     assert longer.budget > 2.0 > 0.05 > shorter.budget
     assert len(probes(model, crystal, 4, horizon=longer)) > 0
     assert probes(model, crystal, 4, horizon=shorter) == []
 
 
-def test_violent_images_are_left_out(model: BayesianForceField, crystal: Atoms) -> None:
+def test_images_with_large_forces_are_left_out(model: BayesianForceField, crystal: Atoms) -> None:
     for frame in probes(model, crystal, 8, max_force_eV_per_A=1.0):
         assert np.linalg.norm(model.predict(frame.atoms).forces, axis=1).max() <= 1.0
 
 
 def test_nothing_is_predicted_twice(model: BayesianForceField, crystal: Atoms, monkeypatch: pytest.MonkeyPatch) -> None:
-    predict, seen = model.predict, []
+    predict, frames = model.predict, []
 
     def predicting(atoms: Atoms, **how: object) -> Prediction:
-        seen.append(atoms.positions.tobytes())
+        frames.append(atoms.positions.tobytes())
         return predict(atoms, **how)
 
     monkeypatch.setattr(model, "predict", predicting)
     found = probes(model, crystal, 30, floor_eV_per_A=0.0)
     n_paths = len({frame.note.split(" | ")[0] for frame in found})
-    assert seen.count(crystal.positions.tobytes()) == n_paths  # once for a path
-    images = [positions for positions in seen if positions != crystal.positions.tobytes()]
+    assert frames.count(crystal.positions.tobytes()) == n_paths  # once for a path
+    images = [positions for positions in frames if positions != crystal.positions.tobytes()]
     assert len(images) == len(set(images)) > n_paths
 
 
-def test_the_crystal_is_left_alone(model: BayesianForceField, crystal: Atoms) -> None:
+def test_the_crystal_is_not_changed(model: BayesianForceField, crystal: Atoms) -> None:
     before = crystal.copy()
     probes(model, crystal, 2)
     assert crystal == before

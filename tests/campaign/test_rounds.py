@@ -61,7 +61,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---------------------------------------------------------------------- the loop
 
 
-def test_a_campaign_leaves_one_file_per_stage_and_says_so(finished: Path) -> None:
+def test_a_campaign_writes_one_file_per_step_and_its_ledger_entries(finished: Path) -> None:
     rounds = finished / "run" / "rounds"
     assert {path.name for path in (rounds / "00").iterdir()} == {"selected.extxyz", "model.trepid", "round.json"}
     for number in ("01", "02"):
@@ -78,7 +78,7 @@ def test_a_campaign_leaves_one_file_per_stage_and_says_so(finished: Path) -> Non
     assert load_potential(finished / "run" / "model.trepid").n_frames == records[-1].n_labels
 
 
-def test_labels_carry_what_the_model_said_before_it_learned_them(finished: Path) -> None:
+def test_labels_carry_the_prediction_made_before_training(finished: Path) -> None:
     records = complete_rounds(finished / "run")
     assert records[0].new is None
     for record in records[1:]:
@@ -91,7 +91,7 @@ def test_labels_carry_what_the_model_said_before_it_learned_them(finished: Path)
             np.testing.assert_allclose(frame.arrays["forces_uncertainty"], prediction.forces_uncertainty, rtol=1e-6)
 
 
-def test_the_record_is_what_the_labels_say(finished: Path) -> None:
+def test_the_record_follows_from_the_labels(finished: Path) -> None:
     record = complete_rounds(finished / "run")[1]
     frames = [read_frames(finished / "run" / "labels" / f"label-{k:04d}.extxyz")[0] for k in record.labels]
     errors = np.concatenate([f.arrays["predicted_forces"] - f.arrays["REF_forces"] for f in frames])
@@ -112,7 +112,7 @@ def test_the_record_is_what_the_labels_say(finished: Path) -> None:
     assert later.factor == pytest.approx(record.calibration["all"].before.scale)
 
 
-def test_the_chosen_are_worth_it_and_learning_lowers_their_uncertainty(finished: Path) -> None:
+def test_selected_frames_are_sufficient_and_training_lowers_their_uncertainty(finished: Path) -> None:
     selection = Selection.read(finished / "run" / "rounds" / "01" / "selection.json")
     assert selection.statistics is not None
     assert len(selection.picks) == 3
@@ -150,7 +150,9 @@ def test_a_raised_budget_gives_the_campaign_that_had_it_from_the_start(tmp_path:
     ("sections", "key"),
     [({"walkers": {"timestep_fs": 2.0}}, "walkers.timestep_fs"), ({"acquisition": {"labels_per_round": 9}}, "acquisi")],
 )
-def test_what_the_rounds_rest_on_may_not_change(finished: Path, sections: dict[str, object], key: str) -> None:
+def test_settings_that_the_rounds_depend_on_may_not_change(
+    finished: Path, sections: dict[str, object], key: str
+) -> None:
     with pytest.raises(ConfigError, match=f"holds a run with another {key}"):
         run(finished, **sections)
 
@@ -192,7 +194,7 @@ def test_the_budget_of_hours_counts_all_starts(tmp_path: Path) -> None:
     assert more.n_rounds == 0
 
 
-def test_it_has_converged_when_nothing_is_worth_a_label(tmp_path: Path) -> None:
+def test_it_has_converged_when_no_candidate_is_eligible(tmp_path: Path) -> None:
     result = run_springs(tmp_path, acquisition={"floor_noise": 1e6}, rounds={"max_rounds": 9, "patience": 2})
     assert result.reason is StopReason.CONVERGED
     assert result.n_rounds == 2
@@ -203,7 +205,7 @@ def test_it_has_converged_when_nothing_is_worth_a_label(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- controls
 
 
-def test_random_and_hot_do_not_ask_the_model(tmp_path: Path) -> None:
+def test_random_and_hot_do_not_use_the_model(tmp_path: Path) -> None:
     for kind in ("random", "hot"):
         folder = tmp_path / kind
         folder.mkdir()
@@ -231,7 +233,7 @@ def test_labels_that_fail_are_left_out(tmp_path: Path) -> None:
     assert [event.attempt for event in events(tmp_path, Failure)] == [1, 2]
 
 
-def test_too_many_failures_end_the_campaign_and_are_tried_again_by_the_next_start(tmp_path: Path) -> None:
+def test_too_many_failures_end_the_campaign_and_the_next_start_retries(tmp_path: Path) -> None:
     result = run_springs(tmp_path, LoggedReference(fail=range(3, 99)), rounds={"retries": 0})
     assert result.reason is StopReason.FAILURES
     assert result.exit_code == LabelError.exit_code
@@ -239,14 +241,14 @@ def test_too_many_failures_end_the_campaign_and_are_tried_again_by_the_next_star
     assert complete_rounds(tmp_path / "run")[1].n_failed == 0
 
 
-def test_one_failure_may_be_one_too_many(tmp_path: Path) -> None:
+def test_on_failure_stop_ends_at_the_first_failure(tmp_path: Path) -> None:
     result = run_springs(tmp_path, LoggedReference(fail=[4]), rounds={"retries": 0, "on_failure": "stop"})
     assert result.reason is StopReason.FAILURES
     assert "on_failure is stop" in result.message
 
 
 class CorruptingReference(LoggedReference):
-    """Every so often the forces come back with the wrong sign, at the first asking only."""
+    """Some frames get forces of the wrong sign, at the first call only."""
 
     def _compute(self, atoms):  # type: ignore[no-untyped-def]
         call = self.calls
@@ -257,15 +259,15 @@ class CorruptingReference(LoggedReference):
     corrupt = (4, 8)
 
 
-def test_corrupted_labels_are_caught(tmp_path: Path) -> None:
+def test_corrupted_labels_are_rejected(tmp_path: Path) -> None:
     result = run(tmp_path, CorruptingReference())
     assert result.reason is StopReason.FINISHED
     assert sum(record.n_corrupted for record in complete_rounds(tmp_path / "run")) == 2
     assert events(tmp_path, Doubted)
-    honest = LoggedReference()
+    correct = LoggedReference()
     for path in sorted((tmp_path / "run" / "labels").glob("label-????.extxyz")):
         frame = read_frames(path)[0]
-        np.testing.assert_allclose(frame.arrays["REF_forces"], honest.label(frame).arrays["REF_forces"], atol=1e-8)
+        np.testing.assert_allclose(frame.arrays["REF_forces"], correct.label(frame).arrays["REF_forces"], atol=1e-8)
 
 
 # ---------------------------------------------------------------------- starts
@@ -303,7 +305,7 @@ def test_start_from_a_harmonic_sample_labels_the_displaced_crystals_too(tmp_path
     record = complete_rounds(tmp_path / "run")[0]
     assert record.n_labels == n_displaced + 4
     assert (tmp_path / "run" / "rounds" / "00" / "phonopy.yaml").exists()
-    # Thermal displacements of a harmonic crystal: sqrt(3 kT / k) within what four frames of eight atoms can say.
+    # Thermal displacements of a harmonic crystal: sqrt(3 kT / k) within the scatter of four frames of eight atoms.
     sites = crystal()
     samples = [read(tmp_path / "run" / "labels" / f"label-{n_displaced + k:04d}.extxyz") for k in (1, 2, 3, 4)]
     rms = np.sqrt(np.mean([(frame.positions - sites.positions) ** 2 for frame in samples]))
@@ -311,10 +313,10 @@ def test_start_from_a_harmonic_sample_labels_the_displaced_crystals_too(tmp_path
 
 
 def test_frames_of_other_elements_are_refused(tmp_path: Path) -> None:
-    foreign = crystal()
-    foreign.symbols[0] = "Au"
-    write(tmp_path / "mine.extxyz", foreign)
-    with pytest.raises(DataError, match="frame 0 .* holds Au"):
+    other = crystal()
+    other.symbols[0] = "Au"
+    write(tmp_path / "mine.extxyz", other)
+    with pytest.raises(DataError, match="frame 0 .* contains Au"):
         run_springs(tmp_path, start={"kind": "frames", "file": str(tmp_path / "mine.extxyz")})
 
 

@@ -219,14 +219,14 @@ def test_a_signal_ends_it_and_the_next_start_continues(tmp_path: Path, whole: Pa
 
 
 def test_the_ledger_of_a_resumed_campaign_is_the_same(tmp_path: Path, whole: Path) -> None:
-    folder = tmp_path / "story"
+    folder = tmp_path / "resumed"
     with pytest.MonkeyPatch.context() as patch:
         armed(patch, "after an entry", Countdown(12))
         with pytest.raises(Killed):
             start(folder, SPRINGS, cheap=True)
     start(folder, SPRINGS, cheap=True)
-    told = [entry for entry in entries_without_times(folder / "run") if entry["event"] != "resume"]
-    assert told == entries_without_times(whole / "run")
+    entries = [entry for entry in entries_without_times(folder / "run") if entry["event"] != "resume"]
+    assert entries == entries_without_times(whole / "run")
 
 
 @pytest.mark.slow
@@ -242,7 +242,7 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
         ledger = killed / "run" / "ledger.jsonl"
         n_entries = ledger.read_bytes().count(b"\n") if ledger.exists() else 0
         process = subprocess.Popen([*command, str(killed)], env=environment, stdout=subprocess.DEVNULL)
-        # Importing is not what is to be killed.
+        # The imports are not to be killed.
         while process.poll() is None and not (ledger.exists() and ledger.read_bytes().count(b"\n") > n_entries):
             time.sleep(0.01)
         time.sleep(rng.uniform(0.0, 2.0))

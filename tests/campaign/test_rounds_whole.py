@@ -1,4 +1,4 @@
-"""Whole campaigns in rounds with their rarer parts: biased walks, sigma^A as measure, a bad reference, Parsl."""
+"""Whole campaigns in rounds with their rarer parts: biased walks, sigma^A as measure, an unreliable reference, Parsl."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import yaml
 from ase import Atoms
 
 import trepid.campaign.start
-from campaign_fakes import LoggedReference, crystal, frame_hash, springs
+from campaign_fakes import LoggedReference, crystal, springs
+from comparison import frame_hash
 from label_fakes import CORRUPTIONS, corrupted
 from rounds_fakes import SMALL, content, files_of, rounds_campaign
 from trepid.campaign.learn import learn
@@ -47,9 +48,9 @@ def test_biased_walks_give_candidates_beside_an_equilibrium_walk(tmp_path: Path)
     plain = read_walk(files.walk(0))
     statistics = Selection.read(files.selection).statistics
     assert statistics is not None
-    looks = plain.uncertainty[plain.equilibrium(campaign.walkers.equilibrate_ps)]
-    assert statistics.n_looks == len(looks)
-    assert statistics.mean == pytest.approx(looks.mean())
+    checks = plain.uncertainty[plain.equilibrium(campaign.walkers.equilibrate_ps)]
+    assert statistics.n_looks == len(checks)
+    assert statistics.mean == pytest.approx(checks.mean())
 
 
 def test_controls_use_no_bias(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_sigma_a_as_the_measure_of_a_committee(tmp_path: Path) -> None:
     assert 0.0 < records[-1].sigma_a[0].value < 0.5
 
 
-# ---------------------------------------------------------------------- walks that end early, mistakes of the settings
+# ---------------------------------------------------------------------- walks that end early, user errors in the settings
 
 
 def test_a_walk_that_is_unstable_at_once_does_not_end_the_campaign(tmp_path: Path) -> None:
@@ -173,38 +174,38 @@ def test_a_round_loads_its_model_once(tmp_path: Path) -> None:
     assert [int(path.parent.name) for path in loads] == trained
 
 
-# ---------------------------------------------------------------------- a bad reference
+# ---------------------------------------------------------------------- an unreliable reference
 
 
-class Bad(LoggedReference):
-    """One new frame in twenty fails and another is corrupted, when first asked; every second of the failing fails for good.
+class Unreliable(LoggedReference):
+    """One new frame in twenty fails and another is corrupted, at the first call; every second failing one fails for good.
 
-    What happened to which frame stands in a file: every batch of labels asks a copy.
+    The outcome of every frame is kept in a file, since every batch of labels uses a copy.
     """
 
     def __init__(self, file: Path) -> None:
         super().__init__()
         self.file = file
 
-    def asked(self) -> dict[str, str]:
-        """What happened to every frame."""
+    def outcomes(self) -> dict[str, str]:
+        """Outcome of every frame."""
         lines = self.file.read_text().splitlines() if self.file.exists() else []
         return dict(line.split(" ") for line in lines)
 
     def of(self, *what: str) -> list[str]:
-        """The frames that this happened to."""
-        return [key for key, happened in self.asked().items() if happened in what]
+        """Frames of these outcomes."""
+        return [key for key, happened in self.outcomes().items() if happened in what]
 
     def _compute(self, atoms: Atoms) -> Labels:
-        key, asked = frame_hash(atoms), self.asked()
+        key, outcomes = frame_hash(atoms), self.outcomes()
         labels = super()._compute(atoms)
-        again = key in asked
+        again = key in outcomes
         if not again:
-            turn, cycle = len(asked) % 20, len(asked) // 20
-            asked[key] = {12: "gone" if cycle % 2 else "fails", 16: CORRUPTIONS[cycle]}.get(turn, "fine")
+            turn, cycle = len(outcomes) % 20, len(outcomes) // 20
+            outcomes[key] = {12: "gone" if cycle % 2 else "fails", 16: CORRUPTIONS[cycle]}.get(turn, "fine")
             with self.file.open("a") as file:
-                file.write(f"{key} {asked[key]}\n")
-        what = asked[key]
+                file.write(f"{key} {outcomes[key]}\n")
+        what = outcomes[key]
         if what == "gone" or (what == "fails" and not again):
             raise LabelError(FailureReason.NOT_CONVERGED, "no convergence")
         if what in CORRUPTIONS and not again:
@@ -212,8 +213,8 @@ class Bad(LoggedReference):
         return labels
 
 
-def test_five_percent_fail_and_five_percent_lie_over_a_long_campaign(tmp_path: Path) -> None:
-    reference = Bad(tmp_path / "asked.txt")
+def test_five_percent_fail_and_five_percent_are_corrupted_over_a_long_campaign(tmp_path: Path) -> None:
+    reference = Unreliable(tmp_path / "outcomes.txt")
     campaign = rounds_campaign(
         tmp_path,
         start={"n": 11},
@@ -223,25 +224,25 @@ def test_five_percent_fail_and_five_percent_lie_over_a_long_campaign(tmp_path: P
     )
     result = learn(campaign, reference=reference)
     assert result.reason is StopReason.FINISHED
-    lied, gone, failed = reference.of(*CORRUPTIONS), reference.of("gone"), reference.of("fails")
-    assert len(lied) >= 4
+    damaged, gone, failed = reference.of(*CORRUPTIONS), reference.of("gone"), reference.of("fails")
+    assert len(damaged) >= 4
     assert len(gone) + len(failed) >= 4
-    assert result.n_labels == len(reference.asked()) - len(gone) >= 60
+    assert result.n_labels == len(reference.outcomes()) - len(gone) >= 60
     events = [entry.event for entry in read_ledger(tmp_path / "run" / "ledger.jsonl")]
     reasons = [event.reason for event in events if isinstance(event, Failure)]
-    assert reasons.count("corrupted") == len(lied) == sum(r.n_corrupted for r in complete_rounds(tmp_path / "run"))
+    assert reasons.count("corrupted") == len(damaged) == sum(r.n_corrupted for r in complete_rounds(tmp_path / "run"))
     assert reasons.count("not_converged") == len(failed) + 2 * len(gone)
-    assert len({event.label for event in events if isinstance(event, Doubted)}) >= len(lied)
-    # What is trained on is what an honest reference says, all of it and nothing else.
-    honest, seen = LoggedReference(), set()
+    assert len({event.label for event in events if isinstance(event, Doubted)}) >= len(damaged)
+    # The model is trained on the labels of an error-free reference, all of them and nothing else.
+    correct, trained = LoggedReference(), set()
     labels = sorted((tmp_path / "run" / "labels").glob("label-????.extxyz"))
     for path in labels:
         frame = read_frames(path)[0]
-        truth = honest.label(frame)
-        np.testing.assert_allclose(frame.arrays["REF_forces"], truth.arrays["REF_forces"], atol=1e-8)
-        assert frame.info["REF_energy"] == pytest.approx(truth.info["REF_energy"], abs=1e-8)
-        seen.add(int(frame.info["label_index"]))
-    assert seen == {event.label for event in events if isinstance(event, Label) and event.attempt > 0}
+        expected = correct.label(frame)
+        np.testing.assert_allclose(frame.arrays["REF_forces"], expected.arrays["REF_forces"], atol=1e-8)
+        assert frame.info["REF_energy"] == pytest.approx(expected.info["REF_energy"], abs=1e-8)
+        trained.add(int(frame.info["label_index"]))
+    assert trained == {event.label for event in events if isinstance(event, Label) and event.attempt > 0}
     assert len(labels) == result.n_labels
     assert load_potential(tmp_path / "run" / "model.trepid").n_frames == result.n_labels
     assert len(list((tmp_path / "run" / "labels").glob("*.failed.extxyz"))) == len(gone)
@@ -306,7 +307,7 @@ def test_parsl_makes_the_same_campaign_as_one_process(
 # ---------------------------------------------------------------------- runs of earlier versions
 
 
-def test_a_run_from_before_a_setting_existed_goes_on(tmp_path: Path) -> None:
+def test_a_run_of_a_version_without_a_setting_continues(tmp_path: Path) -> None:
     sections = {"walkers": SHORT, "acquisition": {"labels_per_round": 1, "viability": "none"}}
     assert learn(rounds_campaign(tmp_path, **sections, rounds={"max_rounds": 1})).n_rounds == 1
     file = tmp_path / "run" / "campaign.yaml"

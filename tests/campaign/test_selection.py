@@ -43,11 +43,11 @@ def test_what_members_share_cancels_in_the_uncertainty_of_a_difference() -> None
     assert model.energy_difference_uncertainty(frame, other) == pytest.approx(expected, rel=1e-12)
     assert model.energy_difference_uncertainty(frame, frame) == 0.0
     at_hand = model.predict(frame), model.predict(other)
-    lost = EnsembleSprings([7.0, 9.0])  # would say something else, were it asked again
+    lost = EnsembleSprings([7.0, 9.0])  # would give another result if it were evaluated again
     assert lost.energy_difference_uncertainty(frame, other, predictions=at_hand) == pytest.approx(expected, rel=1e-12)
 
 
-def test_without_members_the_other_energy_is_taken_as_certain() -> None:
+def test_without_members_the_other_energy_counts_as_certain() -> None:
     model, frame = SpringPotential(crystal()), displaced(1, 0.2)
     assert model.energy_difference_uncertainty(frame, crystal()) == model.predict(frame).energy_uncertainty == 0.1
 
@@ -150,14 +150,14 @@ def test_biased_walks_give_candidates_and_no_statistics() -> None:
         summary=WalkSummary(2, 300.0, 10 * N_CHECKS, 2.0, 10, WalkEnd.FINISHED, "", True),
     )
     for viability_kind in ("horizon", "gaussian"):
-        asked = settings(viability=viability_kind, horizon_ns=1e-3)
+        chosen = settings(viability=viability_kind, horizon_ns=1e-3)
         alone, beside = given([COLD, HOT]), given([biased, COLD, HOT])
-        assert uncertainty_statistics(asked, beside) == uncertainty_statistics(asked, alone)
-        judged = viability(asked, beside)
+        assert uncertainty_statistics(chosen, beside) == uncertainty_statistics(chosen, alone)
+        p_e = viability(chosen, beside)
         n = len(biased.candidates)
-        np.testing.assert_array_equal(judged[n:], viability(asked, alone))
-        # Judged by the equilibrium at its temperature, the hot frames of a biased walk are no ordinary ones.
-        assert judged[:n].max() < 0.5
+        np.testing.assert_array_equal(p_e[n:], viability(chosen, alone))
+        # Relative to the equilibrium at their temperature, the hot frames of a biased walk are improbable.
+        assert p_e[:n].max() < 0.5
     # No equilibrium walk at this temperature: nothing is ruled out.
     other = replace(biased, summary=replace(biased.summary, temperature_K=600.0))
     assert viability(settings(), given([COLD, other]))[-len(other.candidates) :].tolist() == [1.0] * len(
@@ -195,8 +195,8 @@ def test_viability_falls_with_the_cost_and_rises_with_temperature_and_time() -> 
     assert hot == 1.0
     assert viability(settings(horizon_ns=1e9), given(walks))[10] > cold
     assert viability(settings(viability="none"), given(walks)).tolist() == [1.0] * 22
-    ordinary = viability(settings(), given())
-    assert (ordinary > 0.9).all()
+    equilibrium = viability(settings(), given())
+    assert (equilibrium > 0.9).all()
     assert viability(settings(viability="gaussian"), given(walks))[10] < 0.5
 
 

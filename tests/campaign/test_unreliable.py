@@ -1,4 +1,4 @@
-"""A campaign on the fly whose reference fails and lies: it ends with the labels of one that does neither."""
+"""A campaign on the fly whose reference fails and gives corrupted labels: it ends with the labels of an error-free one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from ase import Atoms
 from ase.io import read
 
-from campaign_fakes import LoggedReference, campaign, frame_hash
+from campaign_fakes import LoggedReference, campaign
+from comparison import frame_hash
 from label_fakes import CORRUPTIONS, corrupted
 from trepid.campaign.learn import learn
 from trepid.data.frames import Labels
@@ -23,28 +24,28 @@ SMALL: dict[str, dict[str, object]] = {
 }
 
 
-class Lying(LoggedReference):
-    """Fails at one new frame in seven and lies about two, the first time it is asked."""
+class Unreliable(LoggedReference):
+    """Fails at one new frame in seven and corrupts two, at the first call."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: set[str] = set()
+        self.frames: set[str] = set()
         self.failed: list[str] = []
-        self.lied: list[str] = []
+        self.damaged: list[str] = []
 
     def _compute(self, atoms: Atoms) -> Labels:
         key = frame_hash(atoms)
         labels = super()._compute(atoms)
-        if key in self.asked:
+        if key in self.frames:
             return labels
-        self.asked.add(key)
-        turn = len(self.asked) % 7
+        self.frames.add(key)
+        turn = len(self.frames) % 7
         if turn == 4:
             self.failed.append(key)
             raise LabelError(FailureReason.NOT_CONVERGED, "no convergence")
         if turn in (2, 6):
-            self.lied.append(key)
-            how = CORRUPTIONS[len(self.lied) % len(CORRUPTIONS)]
+            self.damaged.append(key)
+            how = CORRUPTIONS[len(self.damaged) % len(CORRUPTIONS)]
             return corrupted(labels, how, np.random.default_rng(0))
         return labels
 
@@ -56,36 +57,36 @@ def run(folder: Path, reference: LoggedReference):  # type: ignore[no-untyped-de
     return learn(campaign(folder, **sections), reference=reference)
 
 
-def test_the_loop_survives_and_nothing_corrupted_is_learned(tmp_path: Path) -> None:
-    reference = Lying()
-    honest = run(tmp_path / "honest", LoggedReference())
-    result = run(tmp_path / "lying", reference)
+def test_corrupted_and_failed_labels_do_not_enter_the_model(tmp_path: Path) -> None:
+    reference = Unreliable()
+    correct = run(tmp_path / "correct", LoggedReference())
+    result = run(tmp_path / "unreliable", reference)
     assert reference.failed
-    assert reference.lied
+    assert reference.damaged
     assert result.reason is StopReason.FINISHED
-    assert result.n_labels == honest.n_labels
-    # From the first rejected label on, everything is as if it had never come.
-    for path in sorted((tmp_path / "honest" / "run" / "labels").glob("label-????.extxyz")):
-        first, second = read(path), read(tmp_path / "lying" / "run" / "labels" / path.name)
+    assert result.n_labels == correct.n_labels
+    # Rejected labels have no effect on what follows.
+    for path in sorted((tmp_path / "correct" / "run" / "labels").glob("label-????.extxyz")):
+        first, second = read(path), read(tmp_path / "unreliable" / "run" / "labels" / path.name)
         assert first.info["REF_energy"] == second.info["REF_energy"]
         np.testing.assert_array_equal(first.arrays["REF_forces"], second.arrays["REF_forces"])
-    events = [entry.event for entry in read_ledger(tmp_path / "lying" / "run" / "ledger.jsonl")]
+    events = [entry.event for entry in read_ledger(tmp_path / "unreliable" / "run" / "ledger.jsonl")]
     reasons = [event.reason for event in events if isinstance(event, Failure)]
     assert reasons.count("not_converged") == len(reference.failed)
-    assert reasons.count("corrupted") == len(reference.lied)
-    # Two surprises at most were asked about twice for nothing.
+    assert reasons.count("corrupted") == len(reference.damaged)
+    # Two correct labels at most were computed twice.
     doubts = {event.label for event in events if isinstance(event, Doubted)}
-    assert len(reference.lied) <= len(doubts) <= len(reference.lied) + 2
-    assert len({event.label for event in events if isinstance(event, Label)}) == honest.n_labels
+    assert len(reference.damaged) <= len(doubts) <= len(reference.damaged) + 2
+    assert len({event.label for event in events if isinstance(event, Label)}) == correct.n_labels
 
 
 def test_checks_can_be_left_out(tmp_path: Path) -> None:
-    folder = tmp_path / "trusting"
+    folder = tmp_path / "unchecked"
     folder.mkdir()
     sections = {name: dict(values) for name, values in SMALL.items()}
     sections["structure"]["file"] = str(folder / "cu.extxyz")
     sections["learning"] |= {"check_labels": False, "max_labels": 6}
-    reference = Lying()
+    reference = Unreliable()
     learn(campaign(folder, **sections), reference=reference)
     events = [entry.event for entry in read_ledger(folder / "run" / "ledger.jsonl")]
     assert not [event for event in events if isinstance(event, Doubted)]

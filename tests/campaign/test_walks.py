@@ -97,7 +97,7 @@ def test_a_walk_depends_on_its_job_alone(job: WalkJob, tmp_path: Path) -> None:
     assert not np.allclose(one.positions[-1], elsewhere.positions[-1], atol=1e-3)
 
 
-def test_a_complete_walk_is_left_alone(job: WalkJob) -> None:
+def test_a_complete_walk_is_not_computed_again(job: WalkJob) -> None:
     run_walk(job)
     before = job.output.stat().st_mtime_ns
     result = run_walk(replace(job, model_file=Path("nowhere")))
@@ -109,7 +109,7 @@ def test_jobs_can_be_pickled(job: WalkJob) -> None:
     assert pickle.loads(pickle.dumps(job)) == job
 
 
-def test_a_walk_ends_when_asked(job: WalkJob) -> None:
+def test_a_walk_ends_after_a_signal(job: WalkJob) -> None:
     with pytest.raises(Interrupted):
         run_walk(job, lambda: True)
     assert not job.output.exists()
@@ -119,7 +119,7 @@ def test_a_walk_ends_when_asked(job: WalkJob) -> None:
 
 
 def test_too_hot(job: WalkJob) -> None:
-    # Beyond 2 / omega, 89 fs here, the integrator blows up.
+    # Beyond 2 / omega, 89 fs here, the integrator is unstable.
     hot = walk(job, thermostat=Thermostat.NVE, timestep_fs=120.0, check_every=1, max_force_eV_per_A=1e9)
     assert hot.summary.end is WalkEnd.UNSTABLE
     assert hot.summary.n_steps < 400

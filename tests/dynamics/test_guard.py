@@ -70,7 +70,7 @@ def test_stop_raises_and_keeps_the_frame(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("action", ["warn", "stop"])
-def test_a_simulation_that_came_apart_is_stopped_whatever_the_action(action: str) -> None:
+def test_an_unstable_simulation_is_stopped_whatever_the_action(action: str) -> None:
     guard = TrustGuard(0.2, action=action)
     hot = {**WHERE, "temperature_K": 15001.0}
     with pytest.raises(UntrustedError, match=r"1\.5e\+04 K is over 50 times"):

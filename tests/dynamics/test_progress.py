@@ -62,7 +62,7 @@ def test_view_follows_the_kind_of_stream() -> None:
     assert "[not markup]" in terminal.getvalue()
 
 
-def test_speedometer_forgets_old_pieces() -> None:
+def test_speed_is_that_of_recent_pieces() -> None:
     time = [0.0]
     speed = Speedometer(memory_s=5.0, clock=lambda: time[0])
     assert speed.steps_per_second == 0.0

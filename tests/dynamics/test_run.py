@@ -68,7 +68,7 @@ def test_files_of_a_run(finished: Path) -> None:
     assert json.loads((finished / "settings.json").read_text())["thermostat"] == "langevin"
 
 
-def test_result_counts_what_was_seen(potential: SpringPotential, tmp_path: Path) -> None:
+def test_result_counts_the_checks(potential: SpringPotential, tmp_path: Path) -> None:
     atoms = crystal()
     result = run_md(potential, atoms, SETTINGS, directory=tmp_path / "run")
     assert np.array_equal(atoms.positions, crystal().positions)
@@ -187,7 +187,7 @@ def test_other_structure_model_and_folder_are_refused(
         run_md(potential, crystal(), SETTINGS, directory=tmp_path)
 
 
-def test_damaged_checkpoint_is_told(potential: SpringPotential, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_reported(potential: SpringPotential, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run_md(potential, crystal(), SETTINGS, directory=folder)
     whole = (folder / "state.npz").read_bytes()
@@ -216,7 +216,7 @@ def test_bad_settings(change: dict[str, float], message: str) -> None:
         replace(SETTINGS, **change)
 
 
-def test_progress_and_resume_are_told(potential: SpringPotential, tmp_path: Path) -> None:
+def test_progress_and_resume_are_shown(potential: SpringPotential, tmp_path: Path) -> None:
     lines: list[str] = []
     tell: Callable[[], PlainProgress] = lambda: PlainProgress(lines.append, interval_s=0.0)  # noqa: E731
     run_md(potential, crystal(), SETTINGS, directory=tmp_path / "run", progress=tell())

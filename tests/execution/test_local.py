@@ -51,7 +51,7 @@ def test_tasks_are_computed_by_as_many_processes_as_set(tmp_path: Path, monkeypa
     with LocalExecutor(2) as executor:
         jobs = [tasks.Job(k, str(tmp_path), seconds=0.05) for k in range(12)]
         done = list(executor.map(tasks.compute, jobs))
-        assert executor.submit(tasks.numpy_threads, 0).result() == ("1", False)  # set before numpy is there to look
+        assert executor.submit(tasks.numpy_threads, 0).result() == ("1", False)  # set before numpy reads it
     assert [result.number for result in done] == [k * k for k in range(12)]
     pids = {result.pid for result in done}
     assert len(pids) == 2
@@ -61,7 +61,7 @@ def test_tasks_are_computed_by_as_many_processes_as_set(tmp_path: Path, monkeypa
     assert wait_until(lambda: not any(alive(pid) for pid in pids))
 
 
-def test_the_number_of_threads_of_the_user_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_number_of_threads_set_by_the_user_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     with LocalExecutor(1) as executor:
         assert executor.submit(tasks.numpy_threads, 0).result()[0] == "3"
@@ -83,7 +83,7 @@ def test_an_error_is_a_result_and_is_not_repeated() -> None:
                 raise RuntimeError  # in this process nothing is pickled
 
 
-def test_a_worker_killed_in_mid_task_costs_nothing_but_time(tmp_path: Path) -> None:
+def test_a_task_of_a_killed_worker_is_computed_again(tmp_path: Path) -> None:
     with LocalExecutor(2) as executor:
         jobs = [tasks.Job(k, str(tmp_path), deaths={2: 1, 5: 2}.get(k, 0), seconds=0.02) for k in range(8)]
         futures = [executor.submit(tasks.compute, job) for job in jobs]

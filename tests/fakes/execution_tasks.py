@@ -29,7 +29,7 @@ class Done:
 
 
 def compute(job: Job) -> Done:
-    """Square a number, after ending as many workers as asked."""
+    """Square a number, after ending as many workers as the job requires."""
     folder = Path(job.folder)
     attempts = len(list(folder.glob(f"{job.number}.*")))
     (folder / f"{job.number}.{attempts}").write_text(str(os.getpid()))
@@ -46,7 +46,7 @@ def fail(number: int) -> None:
 
 
 def numpy_threads(_: int) -> tuple[str | None, bool]:
-    """Threads asked for, and whether numpy had been loaded before this task."""
+    """Number of threads set, and whether numpy had been loaded before this task."""
     return os.environ.get("OMP_NUM_THREADS"), "numpy" in sys.modules
 
 

@@ -1,8 +1,7 @@
-"""References that fail and lie, by the frame and the number of the call; importable by workers. Not a test file."""
+"""References that fail or corrupt labels, by the frame and the number of the call; importable by workers. Not a test file."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import time
@@ -12,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.emt import EMT
 
+from comparison import frame_hash
 from trepid.data.frames import Labels
 from trepid.errors import ConfigError
 from trepid.reference.base import FailureReason, LabelError, Reference
@@ -20,7 +20,7 @@ CORRUPTIONS = ("sign", "order", "unit", "noise", "huge", "other")
 
 
 def corrupted(labels: Labels, how: str, rng: np.random.Generator) -> Labels:
-    """A label that something has happened to."""
+    """A corrupted label."""
     assert labels.forces is not None
     assert labels.energy is not None
     forces, energy = labels.forces.copy(), labels.energy
@@ -68,10 +68,10 @@ class Unreliable(Reference):
 
     def calls(self, atoms: Atoms) -> int:
         """Calls for this frame so far."""
-        return len(list(self.folder.glob(f"{digest(atoms)}.*")))
+        return len(list(self.folder.glob(f"{frame_hash(atoms)}.*")))
 
     def _compute(self, atoms: Atoms) -> Labels:
-        call, key = self.calls(atoms), digest(atoms)
+        call, key = self.calls(atoms), frame_hash(atoms)
         (self.folder / f"{key}.{call}").write_text(str(os.getpid()))
         time.sleep(self.delay_s)
         number = number_of(atoms)
@@ -100,7 +100,3 @@ def number_of(atoms: Atoms) -> int:
     """The number that `numbered` gave."""
     x = atoms.positions[0, 0]
     return round((x - np.round(x, 6)) * 1e10) - 1
-
-
-def digest(atoms: Atoms) -> str:
-    return hashlib.sha256(atoms.positions.tobytes()).hexdigest()[:16]

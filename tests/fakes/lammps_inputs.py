@@ -20,7 +20,7 @@ LIMIT_S = 120.0
 
 @dataclass(frozen=True)
 class Model:
-    """A trained force field, and the file it lies in."""
+    """A trained force field, and its file."""
 
     field: BayesianForceField
     file: Path

@@ -14,7 +14,7 @@ from ase.calculators.emt import EMT
 
 
 class Misbehaving(Calculator):
-    """EMT that fails in the way asked for."""
+    """EMT that fails in a given way."""
 
     implemented_properties = ("energy", "free_energy", "forces", "stress")
     default_parameters: ClassVar[dict[str, Any]] = {"how": "", "path": ""}

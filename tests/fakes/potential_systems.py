@@ -72,7 +72,7 @@ def random_potential(basis: Basis, seed: int = 0, *, rank: int = 0, n_threads: i
 
 
 def triclinic(species: tuple[str, ...] = ("Cu", "I"), seed: int = 0, *, n: int = 5) -> Atoms:
-    """Atoms in a skewed cell that is smaller than the cutoffs: they see their own images."""
+    """Atoms in a skewed cell that is smaller than the cutoffs: they interact with their own images."""
     cell = np.array([[4.1, 0.0, 0.3], [0.9, 3.9, 0.0], [-0.4, 0.7, 5.2]])
     return _apart(species, cell, n, seed, pbc=(True, True, True))
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
 from ase.io import read
 
-from campaign_fakes import LoggedReference, crystal
+from campaign_fakes import LoggedReference, MeanCalculator, crystal
+from comparison import model_content
 from trepid.campaign.learn import learn
 from trepid.config import RoundsCampaign
 from trepid.dynamics.progress import PlainProgress
@@ -55,20 +55,17 @@ def rounds_campaign(directory: Path, **sections: Any) -> RoundsCampaign:
 
 
 def content(path: Path) -> Any:
-    """What a file of a run says, without its times."""
+    """The content of a file of a run, without its times."""
     if path.suffix == ".extxyz" and path.name.startswith("label-"):
         frame = read(path)
         info = {key: value for key, value in frame.info.items() if key != "label_seconds"}
         return repr(sorted(info.items())), {name: array.tobytes() for name, array in frame.arrays.items()}
-    data = path.read_bytes()
     if path.suffix == ".trepid":
-        # A safetensors header is a JSON object whose keys come in any order; the stand-in is an npz file.
-        end = 8 + int.from_bytes(data[:8], "little")
-        return data if end > len(data) else (json.loads(data[8:end]), data[end:])
+        return model_content(path)
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             return {name: arrays[name].tobytes() for name in arrays.files}
-    return data
+    return path.read_bytes()
 
 
 def files_of(run: Path) -> dict[str, Path]:
@@ -143,8 +140,8 @@ class EnsembleSprings(Potential):
             forces_ensemble=forces,
         )
 
-    def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE) -> PredictingCalculator:
-        return PredictingCalculator(self)
+    def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE) -> MeanCalculator:
+        return MeanCalculator(self)
 
     def save(self, path: str | Path) -> None:
         Path(path).write_text(json.dumps(self.stiffness.tolist()))
@@ -155,21 +152,6 @@ class EnsembleSprings(Potential):
 
     def close(self) -> None:
         self.closed += 1
-
-
-class PredictingCalculator(Calculator):
-    """Energy and forces of a potential's prediction."""
-
-    implemented_properties = ("energy", "forces")
-
-    def __init__(self, potential: Potential) -> None:
-        super().__init__()
-        self.potential = potential
-
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:  # type: ignore[no-untyped-def]
-        super().calculate(atoms, properties, system_changes)
-        prediction = self.potential.predict(self.atoms)
-        self.results = {"energy": prediction.energy, "forces": prediction.forces}
 
 
 def main(folder: Path) -> None:

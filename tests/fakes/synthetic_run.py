@@ -91,7 +91,7 @@ def write_synthetic_run(
 def labelled_frame(
     crystal: Atoms, index: int, time_ps: float, rng: np.random.Generator, *, known: bool, noise: float
 ) -> Atoms:
-    """A rattled crystal with made-up labels and, where `known`, what a model of that uncertainty would have said."""
+    """A rattled crystal with made-up labels and, where `known`, a prediction of that uncertainty."""
     frame = crystal.copy()
     n = len(frame)
     frame.positions += rng.normal(0.0, 0.08, (n, 3))

@@ -138,7 +138,7 @@ def test_under_hybrid_overlay(installation: Installation, cui: Model, cui_frame:
 
 
 def test_fewer_live_directions_give_less_uncertainty(installation: Installation, cui: Model, cui_frame: Atoms) -> None:
-    # Rank 0 switches it off: asking for it is then an error.
+    # Rank 0 switches it off: computing it is then an error.
     pair = pair_commands(cui.file, System.of(cui_frame), rank=0)
     with pytest.raises(Exception, match="no live directions"):
         evaluate(installation, cui, cui_frame, pair=pair)

@@ -1,4 +1,4 @@
-"""Learning on the fly with LAMMPS as the explorer."""
+"""Learning on the fly with the engine LAMMPS."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def finished(installation: object, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-def test_it_asks_where_it_does_not_know_and_goes_on(finished: Path) -> None:
-    asked = [event for event in events(finished, Request) if event.reason == "uncertainty"]
-    assert len(asked) >= 2
-    assert all(event.forces_uncertainty > event.threshold == 0.012 for event in asked)
+def test_untrusted_frames_are_labelled_and_md_continues(finished: Path) -> None:
+    requests = [event for event in events(finished, Request) if event.reason == "uncertainty"]
+    assert len(requests) >= 2
+    assert all(event.forces_uncertainty > event.threshold == 0.012 for event in requests)
     with (finished / "run" / "trace.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == sorted(int(row["step"]) for row in rows)
@@ -74,7 +74,12 @@ def kill_at(patch: pytest.MonkeyPatch, owner: type, name: str, count: int) -> No
 
 @pytest.mark.parametrize(
     ("owner", "name", "count"),
-    [(LabelCase, "answer", 4), (LammpsDriver, "step", 23), (OnTheFly, "_answer", 1), (OnTheFly, "_save_state", 3)],
+    [
+        (LabelCase, "answer", 4),
+        (LammpsDriver, "step", 23),
+        (OnTheFly, "_label_pending", 1),
+        (OnTheFly, "_save_state", 3),
+    ],
 )
 def test_resume_is_exact(tmp_path: Path, finished: Path, owner: type, name: str, count: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -100,7 +105,7 @@ def test_resume_is_exact_with_every_thermostat(tmp_path: Path, thermostat: str) 
     assert_same_run(whole, cut)
 
 
-def test_a_run_that_comes_apart_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unstable_run_restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, steps = LammpsDriver.step, [0]
 
     def step(self: LammpsDriver, n: int = 1) -> None:

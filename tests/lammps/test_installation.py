@@ -1,4 +1,4 @@
-"""Finding LAMMPS and a plugin that fits; what is said where something is missing."""
+"""Finding LAMMPS and a plugin that fits; the errors where something is missing."""
 
 from __future__ import annotations
 

@@ -113,10 +113,10 @@ def test_a_finished_run_is_not_run_again_but_may_be_made_longer(md: Run, tmp_pat
     assert [row["step"] for row in trace(tmp_path / "md")] == list(range(0, 301, 10))
 
 
-def test_an_interrupt_ends_lammps_and_the_same_call_goes_on(
+def test_an_interrupt_ends_lammps_and_the_same_call_continues(
     md: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Asked(lammps_run.Interruptible):
+    class Requested(lammps_run.Interruptible):
         @property
         def requested(self) -> bool:  # type: ignore[override]
             return any((tmp_path / "md").glob("checkpoint.*"))
@@ -125,7 +125,7 @@ def test_an_interrupt_ends_lammps_and_the_same_call_goes_on(
         def requested(self, value: bool) -> None: ...
 
     with monkeypatch.context() as patch:
-        patch.setattr(lammps_run, "Interruptible", Asked)
+        patch.setattr(lammps_run, "Interruptible", Requested)
         patch.setattr(lammps_run, "POLL_S", 0.02)
         cut = md(duration_ps=60.0)
     assert cut.end is MDEnd.INTERRUPTED
@@ -172,7 +172,7 @@ def test_guard_warns_once_per_excursion(md: Run, tmp_path: Path, caplog: pytest.
     assert text.count("ITEM: TIMESTEP") == sum(outside)
 
 
-def test_a_run_far_too_hot_has_come_apart(md: Run) -> None:
+def test_a_run_far_too_hot_is_unstable(md: Run) -> None:
     # Steps of 20 fs: the lightest mode of silicon has a period of 60.
     with pytest.raises((UntrustedError, NumericsError), match="became unstable|LAMMPS stopped after step"):
         md(timestep_fs=20.0, duration_ps=20.0, check_every=1, threshold_eV_per_A=1e6, thermostat=Thermostat.NVE)
@@ -194,7 +194,7 @@ def test_errors_of_lammps_come_through(md: Run, tmp_path: Path) -> None:
         ({"ranks": 2, "engine": Engine.ASE}, "only the engine lammps runs on several"),
     ],
 )
-def test_what_lammps_cannot_follow(md: Run, change: dict[str, object], message: str) -> None:
+def test_settings_that_lammps_does_not_support(md: Run, change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         md(**change)
 
@@ -202,10 +202,10 @@ def test_what_lammps_cannot_follow(md: Run, change: dict[str, object], message: 
 def test_an_unknown_element_is_named_before_anything_is_written(
     md: Run, tmp_path: Path, silicon_crystal: Atoms
 ) -> None:
-    foreign = silicon_crystal.copy()
-    foreign.symbols[3] = "Ge"
-    with pytest.raises(DataError, match="element Ge is unknown to this model, which knows Si"):
-        md(atoms=foreign)
+    other = silicon_crystal.copy()
+    other.symbols[3] = "Ge"
+    with pytest.raises(DataError, match="element Ge is unknown to this model, which describes Si"):
+        md(atoms=other)
     assert not (tmp_path / "md").exists()
 
 

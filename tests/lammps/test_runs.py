@@ -202,10 +202,10 @@ def test_leaving_the_trusted_region_halts_with_the_reason(
     assert frames[-1][1][:, 7].max() > threshold
 
 
-def test_unguarded_collapse_makes_no_nan(
+def test_a_collapse_without_guard_gives_no_nan(
     installation: Installation, silicon: Model, silicon_crystal: Atoms, tmp_path: Path
 ) -> None:
-    # 30 % off every edge, no guard: whatever LAMMPS makes of it, it is finite or an error.
+    # 30 % off every edge, no guard: the result is finite or an error.
     squeezed = silicon_crystal.copy()
     squeezed.set_cell(squeezed.cell[:] * 0.7, scale_atoms=True)
     commands = DYNAMICS.format(every=1) + "thermo 1\nthermo_style custom step temp pe press c_u_max\nrun 100"
@@ -229,7 +229,7 @@ def test_unguarded_collapse_makes_no_nan(
         ("pair_style trepid rank 5\npair_coeff * * {model} Cu I\n", "rank 5 is not a multiple of 16"),
     ],
 )  # fmt: skip
-def test_mistakes_are_one_clear_error(
+def test_user_errors_are_one_line(
     installation: Installation, cui: Model, cui_frame: Atoms, tmp_path: Path, pair: str, message: str
 ) -> None:
     names = {

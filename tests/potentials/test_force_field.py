@@ -285,7 +285,7 @@ def spoiled(**changes: object) -> Atoms:
 
 
 BAD = {
-    "unknown element": (spoiled(symbol="Ag"), "element Ag is unknown to this model, which knows Cu, I"),
+    "unknown element": (spoiled(symbol="Ag"), "element Ag is unknown to this model, which describes Cu, I"),
     "no label": (spoiled(unlabelled=True), "no label: none of REF_energy, REF_forces, REF_stress"),
     "NaN force": (spoiled(force=np.nan), "REF_forces of atom 1 .* component z, is nan"),
     "infinite energy": (spoiled(REF_energy=np.inf), "REF_energy is inf"),
@@ -320,7 +320,7 @@ def test_a_bad_frame_is_named_and_changes_nothing(verb: str, bad: str) -> None:
 @pytest.mark.parametrize("level", list(Uncertainty))
 def test_an_unknown_element_is_refused_by_predictions(trained: BayesianForceField, level: Uncertainty) -> None:
     atoms = Atoms("CuAg", [[0, 0, 0], [0, 0, 2.5]])
-    with pytest.raises(DataError, match="element Ag is unknown to this model, which knows Cu, I"):
+    with pytest.raises(DataError, match="element Ag is unknown to this model, which describes Cu, I"):
         trained.predict(atoms, uncertainty=level)
     atoms.calc = trained.calculator(uncertainty=level)
     with pytest.raises(DataError, match="element Ag"):

@@ -45,7 +45,7 @@ def test_lines_are_plain_json(path: Path) -> None:
     assert lines[0]["time"].endswith("+00:00")
 
 
-def test_events_come_back(path: Path) -> None:
+def test_events_are_read_back(path: Path) -> None:
     assert [entry.event for entry in read_ledger(path)] == [REQUEST, LABEL]
     ledger = Ledger(path)
     ledger.append(Stop(reason=StopReason.FINISHED, step=50, round=None, n_labels=1))
@@ -55,7 +55,7 @@ def test_events_come_back(path: Path) -> None:
     assert isinstance(ledger.last, Stop)
 
 
-def test_every_cut_of_the_last_line_is_survived(path: Path) -> None:
+def test_a_last_line_cut_anywhere_is_dropped(path: Path) -> None:
     data = path.read_bytes()
     first = data.index(b"\n") + 1
     for end in range(first, len(data)):
@@ -68,7 +68,7 @@ def test_every_cut_of_the_last_line_is_survived(path: Path) -> None:
         assert [entry.event for entry in read_ledger(path)] == [REQUEST, LABEL]
 
 
-def test_a_last_line_of_zeros_is_survived(path: Path) -> None:
+def test_a_last_line_of_zeros_is_dropped(path: Path) -> None:
     # A power cut may keep the length of a file and lose its content.
     with path.open("ab") as file:
         file.write(b"\0" * 80 + b"\n")
@@ -131,7 +131,7 @@ def test_entries_are_on_the_disk_when_append_returns(tmp_path: Path, monkeypatch
     ledger.close()
 
 
-def test_enums_come_back_as_enums(path: Path) -> None:
+def test_enums_are_read_back_as_enums(path: Path) -> None:
     ledger = Ledger(path)
     events = [Failure(2, 1, FailureReason.CRASHED, "m"), Doubted(2, 1, Doubt.SIGN, "m")]
     for event in events:

@@ -1,1 +1,1 @@
-"""Learning campaigns: the on-the-fly loop, and the records that make it survive a kill at any moment."""
+"""Learning campaigns: on the fly and in rounds, resumable after a kill at any moment."""

@@ -51,6 +51,11 @@ def finish_round(
         Of the round; none in round 0.
     test_frames : sequence of Atoms
         Labelled frames of the user.
+
+    Raises
+    ------
+    Interrupted
+        A signal came before the training.
     """
     comparison = compare_before_training(labelled)
     # On the model of the walks, which training replaces.
@@ -111,6 +116,11 @@ def calibrate(comparison: Comparison | None, earlier: Sequence[RoundRecord]) -> 
     earlier : sequence of RoundRecord
         The factor is the scale of the last one with labels, so that it is independent of those it is tested on. Pooling all
         rounds would keep the large errors of the first models in it.
+
+    Returns
+    -------
+    dict of str to Calibrated
+        By species, and "all"; empty where a prediction has no uncertainty.
     """
     std = None if comparison is None else comparison.forces_std
     if comparison is None or std is None or not (std > 0).all():
@@ -129,8 +139,8 @@ def calibrate(comparison: Comparison | None, earlier: Sequence[RoundRecord]) -> 
 
 def latest_scale(records: Sequence[RoundRecord], name: str) -> float | None:
     """Calibration scale of a species (or of all) in the last round that has one; None where none has."""
-    known = [record.calibration[name].before.scale for record in records if name in record.calibration]
-    return known[-1] if known else None
+    scales = [record.calibration[name].before.scale for record in records if name in record.calibration]
+    return scales[-1] if scales else None
 
 
 def typical_force(labels: Sequence[LabelledFrame]) -> float:
@@ -200,7 +210,7 @@ def verdict(records: Sequence[RoundRecord], settings: RoundSettings, *, hours: f
 def tolerances_met(records: Sequence[RoundRecord], settings: RoundSettings) -> bool:
     """Whether the last round is converged: small errors on new labels, no new event class, constant sigma^A.
 
-    A small force error alone is not convergence; without sigma^A (no phonopy) the other two decide.
+    A small force error alone is not convergence; without sigma^A (no phonopy) the other two conditions remain.
     """
     tolerance = settings.force_error_tolerance_meV_per_A
     if tolerance is None or len(records) < 3:

@@ -68,7 +68,7 @@ def events_seen(
     label: bool = True,
     quencher: Calculator | None = None,
 ) -> EventsSeen:
-    """Events in the walks of a round, given those that earlier rounds have seen and labelled.
+    """Events in the walks of a round, given those that earlier rounds have found and labelled.
 
     Events of biased walks are labelled like others, but not counted: their rates are not those of an equilibrium.
 
@@ -87,7 +87,7 @@ def events_seen(
         before the event; None relaxes nothing.
     """
     sites = find_sites(crystal)
-    seen = {count.event_class for selection in earlier for count in selection.events}
+    found = {count.event_class for selection in earlier for count in selection.events}
     labelled = {pick.event_class for selection in earlier for pick in selection.picks if pick.reason is Reason.EVENT}
     counts: Counter[tuple[str, str, float]] = Counter()
     firsts: dict[str, tuple[Walk, Event]] = {}
@@ -106,14 +106,14 @@ def events_seen(
         if not walk.summary.biased:
             time_ps[walk.summary.temperature_K] += walk.summary.time_ps  # type: ignore[assignment] # a sum of times
     # Excursions last: an atom that returned to its site carries less information than one that stayed.
-    wanted = sorted(
+    fresh = sorted(
         (name for name in firsts if label and name not in labelled),
         key=lambda name: firsts[name][1].kind is EventKind.EXCURSION,
     )
     return EventsSeen(
         frames=tuple(
             frame
-            for name in wanted
+            for name in fresh
             for frame in (
                 *_frames(name, *firsts[name], crystal, n_images),
                 *(() if quencher is None else _relaxed(name, *firsts[name], crystal, sites, quencher)),
@@ -123,7 +123,7 @@ def events_seen(
             EventCount(name, kind, temperature, n, float(time_ps[temperature]))
             for (name, kind, temperature), n in sorted(counts.items())
         ),
-        new_classes=tuple(sorted({name for name, _, _ in counts} - seen)),
+        new_classes=tuple(sorted({name for name, _, _ in counts} - found)),
     )
 
 

@@ -1,13 +1,13 @@
-"""One frame on its way to a label: attempts, doubts, acceptance or failure; files and ledger entries of all of them.
+"""One frame on its way to a label: attempts, checks, acceptance or failure; files and ledger entries of all of them.
 
-Whoever computes (this process, workers, a cluster) checks `LabelCase.due` and passes every result to the case. The case
+The caller, wherever the label is computed, checks `LabelCase.due` and passes every result to the case. The case
 writes files and ledger so that each step is on disk before the next one relies on it; it can be interrupted anywhere, and
 a new case for the same request continues from the files.
 
 What happens to a result
 ------------------------
 an error                 an entry `failure`; another attempt, as often as `retries` allows
-a label without doubt    its file, then an entry `label`
+a consistent label       its file, then an entry `label`
 a suspicious label       stored as suspect, with an entry `doubt`; it is computed once more, whatever `retries` says. If
                          the second label agrees with it, it is accepted: the model was wrong. Otherwise the first is
                          rejected (an entry `failure`, reason `corrupted`), and the second is checked like any other. A

@@ -6,8 +6,8 @@ corrupted    a label that is not the result of the reference for this frame: for
              permuted atoms, from a file of another run, or damaged in transit
 outlier      a label far from the prediction. Active learning selects frames with large errors, so this alone is no reason
              to reject a label
-doubt        the first inconsistency found
-suspect      a label with a doubt: it is computed a second time, and then accepted or rejected (`agree`)
+doubt        the first inconsistency found in a label
+suspect      a suspicious label, one with a doubt: it is computed a second time, and then accepted or rejected (`agree`)
 z            (label - prediction) / sqrt(uncertainty^2 + noise^2), of every force component
 net force    |sum of all forces| / sqrt(n_atoms), eV/A: as large as a random error of each force
 
@@ -147,7 +147,7 @@ class LabelHistory:
 
     @property
     def energy_offset(self) -> float:
-        """Median error of the predicted energy per atom, eV: a shift of the energy zero raises no doubt."""
+        """Median error of the predicted energy per atom, eV: a shift of the energy zero is not suspicious."""
         return float(np.median(self.energy_errors)) if self.energy_errors.size >= 3 else 0.0
 
 

@@ -130,13 +130,13 @@ class Labeller:
         """Label frames, as many at a time as the executor computes.
 
         Existing labels are adopted, so that after a kill the same call continues: a label is on disk as soon as this process
-        has it. An error of the reference is a failed attempt, and so is a worker that dies repeatedly.
+        has it. An error of the reference is a failed attempt, and so is the repeated death of a worker.
 
         Parameters
         ----------
         requests : sequence of LabelRequest
         checker : LabelChecker or None
-            Checks labels against what was known before this batch, so that their order does not matter; None accepts
+            Checks labels against those accepted before this batch, so that their order does not matter; None accepts
             them. With its crystal, labels without a prediction are checked together at the end.
         on_label : callable, optional
             Gets every new labelled frame as it comes.
@@ -153,7 +153,7 @@ class Labeller:
         Interrupted
             A signal came and labels are missing; the next start computes them.
         ConfigError
-            The reference cannot label such frames at all.
+            The reference does not support such frames.
         """
         cases = [
             LabelCase(request, store=self.store, ledger=self.ledger, retries=self.retries, checker=checker)
@@ -247,9 +247,9 @@ def doubt_start(cases: Sequence[LabelCase], checker: LabelChecker) -> list[Label
     checker : LabelChecker
         With the crystal.
     """
-    known = [(case, case.labelled) for case in cases if case.labelled is not None]
-    doubts = checker.start([labelled for _, labelled in known])
-    for (case, labelled), suspicion in zip(known, doubts, strict=True):
+    labelled_cases = [(case, case.labelled) for case in cases if case.labelled is not None]
+    doubts = checker.start([labelled for _, labelled in labelled_cases])
+    for (case, labelled), suspicion in zip(labelled_cases, doubts, strict=True):
         if suspicion is not None:
             case.doubt(labelled, suspicion)
     return [case for case in cases if case.due]

@@ -9,9 +9,9 @@ The loop
    positions and velocities.
 3. A frame is unphysical when something in it is not finite, it is hotter than `max_temperature_factor` times the target,
    a force exceeds `max_force_eV_per_A`, or two atoms have fused (`trepid.dynamics.sanity`). If the model predicts so, the
-   frame is not labelled: the label would cost a calculation and improve the model little. If the label says so, or could
-   not be computed, it is kept. In each of these cases MD restarts with new velocities: from the last trusted frame, and
-   if that happens again before 20 trusted checks, from the crystal. Then every step is checked for a while, so that the
+   frame is not labelled: the label would cost a calculation and improve the model little. If the label has so large a
+   force, it is kept. In both cases, and where a label failed, MD restarts with new velocities: from the last trusted
+   frame, and if that happens again before 20 trusted checks, from the crystal. Then every step is checked for a while, so that the
    next untrusted frame is found early. After `max_rewinds` restarts in a row the campaign stops.
 
 Exact resume
@@ -245,16 +245,16 @@ class OnTheFly(Policy[End]):
         )
 
     def ready(self, step: int) -> End | None:
-        """Answer a pending request; end after a signal, at the last step, or after a long time without labels."""
+        """Label a pending frame; end after a signal, at the last step, or after a long time without labels."""
         if self.state.pending is not None:
-            end = self._answer(self.state.pending)
+            end = self._label_pending(self.state.pending)
             if end is not None:
                 return end
         if self.context.interrupted():
             return StopReason.INTERRUPTED, ""
         if step >= self.dynamics.n_steps:
             return StopReason.FINISHED, ""
-        if self._calm_for_long():
+        if self._without_label_for_long():
             return StopReason.NO_CALLS, ""
         self._enter_stage()
         return None
@@ -273,7 +273,7 @@ class OnTheFly(Policy[End]):
             )
         )
         if uncertainty > threshold:
-            return self._ask(check, uncertainty, threshold)
+            return self._request_label(check, uncertainty, threshold)
         self.state = replace(self.state, anchor=check.atoms.get_positions())
         if self.state.rewinds_in_row and check.step >= self.state.calm_after:
             self.state = replace(self.state, rewinds_in_row=0)
@@ -281,14 +281,14 @@ class OnTheFly(Policy[End]):
 
     def unstable(self, problem: str, *, check: Check | None, cause: TrepidError | None) -> End | None:
         """Restart from the last trusted frame."""
-        return self._go_back(problem)
+        return self._restart(problem)
 
     def checkpoint(self, step: int) -> None:
         """Save the state, unless that was just done."""
         if self.state.pending is None and self.state.md.step != step:
             self._save_state()
 
-    def _ask(self, check: Check, uncertainty: float, threshold: float) -> End | None:
+    def _request_label(self, check: Check, uncertainty: float, threshold: float) -> End | None:
         """Save the state with a request, unless the budget is used up."""
         s = self.settings
         if s.max_labels is not None and len(self.labels) >= s.max_labels:
@@ -303,7 +303,7 @@ class OnTheFly(Policy[End]):
         self._save_state()
         return None
 
-    def _answer(self, pending: Pending) -> End | None:
+    def _label_pending(self, pending: Pending) -> End | None:
         """Label the pending frame, train on it, and clear the request."""
         driver = self.driver
         labelled = self.labeller.label(
@@ -313,7 +313,7 @@ class OnTheFly(Policy[End]):
         )[0]
         self._prediction = None
         if labelled is None:
-            return self._go_back(f"label {pending.label} failed")
+            return self._restart(f"label {pending.label} failed")
         new = pending.label not in (label.number for label in self.labels)
         if new:
             self.labels.append(labelled)
@@ -325,7 +325,7 @@ class OnTheFly(Policy[End]):
         self.state = replace(self.state, pending=None, last_call_step=pending.step, anchor=driver.atoms.get_positions())
         largest = float(np.linalg.norm(labelled.forces, axis=1).max())
         if largest > self.limits.max_force_eV_per_A:
-            return self._go_back(f"force {largest:.1f} eV/A of label {pending.label} is over the limit")
+            return self._restart(f"force {largest:.1f} eV/A of label {pending.label} is over the limit")
         return None
 
     def _request(self, pending: Pending, positions: np.ndarray) -> LabelRequest:
@@ -341,8 +341,8 @@ class OnTheFly(Policy[End]):
         )
 
         def before() -> PriorPrediction:
-            told = self._prediction or self.potential.predict(atoms, uncertainty=Uncertainty.EXACT)
-            return PriorPrediction(told, self.potential.noise)
+            prediction = self._prediction or self.potential.predict(atoms, uncertainty=Uncertainty.EXACT)
+            return PriorPrediction(prediction, self.potential.noise)
 
         return LabelRequest(pending.label, atoms, origin, before, pending.forces_uncertainty, pending.threshold)
 
@@ -353,7 +353,7 @@ class OnTheFly(Policy[End]):
             f"typical force error now {self.potential.typical_force_error:.3f} eV/A"
         )
 
-    def _go_back(self, problem: str) -> End | None:
+    def _restart(self, problem: str) -> End | None:
         """Restart with new velocities from the last trusted frame, or from the crystal."""
         state, step = self.state, self.driver.n_steps
         in_row = state.rewinds_in_row + 1
@@ -372,7 +372,7 @@ class OnTheFly(Policy[End]):
             careful_until=step + CAREFUL_CHECKS * self.settings.check_every,
             calm_after=step + CALM_CHECKS * self.settings.check_every,
         )
-        # A run that is killed before the checkpoint comes here again: the entry is not written twice.
+        # A run that is killed before the checkpoint repeats this restart: the entry is not written twice.
         if len(self.ledger.all(Rewind)) < self.state.n_rewinds:
             self.ledger.append(Rewind(rewind=self.state.n_rewinds, step=step, to=to, message=problem))
         self.view.message(f"{self.driver.time_fs / 1000:.3f} ps: {problem}; back to the {to}")
@@ -390,7 +390,7 @@ class OnTheFly(Policy[End]):
             text = f"{target[0]:g} to {target[1]:g} K" if isinstance(target, tuple) else f"{target:g} K"
             self.view.message(f"stage {stage + 1} of {len(self.dynamics.stages)}: {text}")
 
-    def _calm_for_long(self) -> bool:
+    def _without_label_for_long(self) -> bool:
         """Whether the last stage has run without a label for as long as `stop_after_ps_without_call`."""
         limit = self.settings.stop_after_ps_without_call
         step, n_stages = self.driver.n_steps, len(self.dynamics.stages)

@@ -1,6 +1,6 @@
 """Probes of a round: images on the path of an atom to a neighbouring empty site, before any walk visits it.
 
-Walks on a model sample what that model makes probable. They miss an event that it overlooks, and the force uncertainty
+Walks on a model sample what that model makes probable. They miss events whose barriers it overestimates, and the force uncertainty
 along the walks does not contain the barrier. So every kind of site is probed: one atom is moved step by step towards an
 empty site of each kind around it, the rest is relaxed with the model, and the image of largest uncertainty on each path is
 labelled, if that uncertainty exceeds the noise and the event is possible within the horizon.
@@ -86,9 +86,9 @@ def probe_frames(
     horizon : Horizon or None
         What costs more than its budget is left out; None leaves nothing out.
     floor_eV_per_A : float
-        Force uncertainty below which the model is sure enough: the noise of its labels.
+        Force uncertainty below which no label is needed: the noise of the labels.
     max_force_eV_per_A : float
-        Images with a larger force are no frames of a crystal.
+        Images with a larger force are unphysical.
 
     Returns
     -------
@@ -122,12 +122,12 @@ def probe_frames(
 def _paths(crystal: Atoms, sites: Sites) -> list[tuple[str, int, np.ndarray]]:
     """Name, atom and target of every path: one atom for each species and kind of site, each kind of empty site around it."""
     paths = []
-    seen = set()
+    done = set()
     for atom in range(sites.n_atoms):
         kind = (str(crystal.symbols[atom]), sites.kinds[atom])
-        if kind in seen:
+        if kind in done:
             continue
-        seen.add(kind)
+        done.add(kind)
         nearest = neighbouring_sites(sites, atom)
         if not nearest:
             continue
@@ -163,8 +163,8 @@ def _images(
         largest = float(np.linalg.norm(prediction.forces, axis=1).max())
         if not np.isfinite(largest) or largest > max_force_eV_per_A:
             break
-        doubt = potential.energy_difference_uncertainty(frame, rest, predictions=(prediction, at_rest))
-        cost = max(cost, prediction.energy - at_rest.energy - doubt)
+        std = potential.energy_difference_uncertainty(frame, rest, predictions=(prediction, at_rest))
+        cost = max(cost, prediction.energy - at_rest.energy - std)
         probes.append(
             Probe(
                 atoms=frame,

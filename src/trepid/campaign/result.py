@@ -58,7 +58,7 @@ class CampaignResult:
 
     def summary(self) -> str:
         """One line of text."""
-        story = {
+        outcome = {
             StopReason.FINISHED: f"finished: all {'stages' if self.n_rounds is None else 'rounds'} were run",
             StopReason.CONVERGED: "finished: converged",
             StopReason.HOURS: "stopped: the time budget is used up",
@@ -70,4 +70,4 @@ class CampaignResult:
         }[self.reason]
         detail = f" ({self.message})" if self.message else ""
         rounds = "" if self.n_rounds is None else f" of {self.n_rounds} rounds"
-        return f"{story}{detail}; {self.n_labels} labels used in {self.time_ps:.3f} ps of MD{rounds}; model: {self.model_file}"
+        return f"{outcome}{detail}; {self.n_labels} labels used in {self.time_ps:.3f} ps of MD{rounds}; model: {self.model_file}"

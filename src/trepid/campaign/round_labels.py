@@ -68,8 +68,8 @@ def label_frames(
     ]
     checker = None
     if settings.check_labels and picks:
-        known = context.labels_before(min(pick.label for pick in picks))
-        checker = LabelChecker(LabelHistory.of(known), crystal=context.crystal)
+        accepted = context.labels_before(min(pick.label for pick in picks))
+        checker = LabelChecker(LabelHistory.of(accepted), crystal=context.crystal)
     found = context.labeller(retries=settings.retries).label(
         requests,
         checker=checker,

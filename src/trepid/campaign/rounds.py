@@ -65,7 +65,7 @@ class Rounds:
     # ------------------------------------------------------------------ start and end
 
     def run(self) -> CampaignResult:
-        """Start or resume, and make rounds to an end."""
+        """Start or resume, and run rounds until the campaign ends."""
         context = self.context
         last = self._begin()
         if last is not None:
@@ -120,7 +120,7 @@ class Rounds:
             return self._rounds()
 
     def _rounds(self) -> End:
-        """Round after round."""
+        """Run rounds until one of the criteria for the end is met."""
         context = self.context
         self._settle()
         while True:

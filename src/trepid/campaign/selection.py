@@ -5,8 +5,9 @@ of a round:
 
 - the reference statistics of the uncertainty are those of the equilibrium walk at the lowest temperature on the present
   model, so that they adapt from round to round; an uncertainty below the noise of the labels is never labelled;
-- viability is judged by the walks of the same temperature: an event that is improbable at 300 K may be common at 800 K;
-- biased walks give candidates, judged by energies of the model without bias, and no statistics: they are no equilibrium;
+- the statistics of viability are those of the walks at the same temperature: what is improbable at 300 K may be common
+  at 800 K;
+- biased walks give candidates, with energies of the model without bias, but no statistics: they sample no equilibrium;
 - frames of new event classes are selected first, and the information gain of the others is computed beyond them.
 
 The controls, random and hot, take as many frames from the same walks without using the model.
@@ -43,7 +44,7 @@ STILL = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class EventFrame:
-    """A frame that is labelled whatever its P, because of an event or as a probe of one.
+    """A frame that is labelled whatever its P_U P_E, because of an event or as a probe of one.
 
     Attributes
     ----------
@@ -88,10 +89,10 @@ class EventsSeen:
     Attributes
     ----------
     frames : tuple of EventFrame
-        To be labelled, those of one class after the other.
+        To be labelled, class by class.
     counts : tuple of EventCount
     new_classes : tuple of str
-        Classes that no earlier round has seen.
+        Classes that were found in no earlier round.
     """
 
     frames: tuple[EventFrame, ...] = ()
@@ -338,12 +339,12 @@ def _viability_input(settings: AcquisitionSettings, given: RoundInput, walk: Wal
     shares = [w.atom_energies[mask].astype(np.float64) for w, mask in same if w.atom_energies is not None]
     no_frames = np.empty((0, len(crystal), 3))
     neighbourhood = neighbourhood_for(crystal)
-    judged = [c.prediction.atom_energies for c in candidates if c.prediction.atom_energies is not None]
+    shared = [c.prediction.atom_energies for c in candidates if c.prediction.atom_energies is not None]
     return ViabilityInput(
         candidates=FrameEnergies(
             energies=np.array([c.prediction.energy for c in candidates]),
             positions=np.array([c.atoms.positions for c in candidates]),
-            atom_energies=np.array(judged) if len(judged) == len(candidates) else None,
+            atom_energies=np.array(shared) if len(shared) == len(candidates) else None,
         ),
         equilibrium=FrameEnergies(
             energies=np.concatenate([np.empty(0), *(w.energy[mask] for w, mask in same)]),

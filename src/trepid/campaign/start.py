@@ -70,7 +70,7 @@ def initial_frames(crystal: Atoms, n: int, *, displacement_A: float, strain: flo
         components = rng.uniform(-strain, strain, size=(3, 3))
         shift = rng.normal(scale=displacement_A, size=(len(frame), 3))
         if k % 2 == 1 and crystal.cell.rank == 3:
-            # Strain acts on Cartesian directions; a sheet or a wire is expected to lie along them, as ASE builds it.
+            # Strain acts on Cartesian directions; a sheet or a wire is expected to be aligned with them, as ASE builds it.
             symmetric = 0.5 * (components + components.T) * np.outer(periodic, periodic)
             frame.set_cell(np.array(frame.cell) @ (np.eye(3) + symmetric), scale_atoms=True)
         frame.positions += shift
@@ -94,6 +94,8 @@ def start_frames(campaign: RoundsCampaign, crystal: Atoms, harmonic: Callable[[]
         The user's frames cannot be read, or contain other elements than the crystal.
     NumericsError
         The harmonic crystal has imaginary modes.
+    ConfigError
+        phonopy, which a harmonic start needs, is not installed.
     """
     start = campaign.start
     if isinstance(start, DisplacedStart):
@@ -110,12 +112,12 @@ def start_frames(campaign: RoundsCampaign, crystal: Atoms, harmonic: Callable[[]
 
 def _user_frames(start: FramesStart, crystal: Atoms) -> list[Atoms]:
     frames = read_frames(start.file, require=())
-    known = set(crystal.get_chemical_symbols())
+    species = set(crystal.get_chemical_symbols())
     for k, frame in enumerate(frames):
-        foreign = sorted(set(frame.get_chemical_symbols()) - known)
-        if foreign:
+        others = sorted(set(frame.get_chemical_symbols()) - species)
+        if others:
             raise DataError(
-                f"start.file: {start.file}: frame {k} (counted from 0) holds {foreign[0]}, the crystal none"
+                f"start.file: {start.file}: frame {k} (counted from 0) contains {others[0]}, which the crystal does not"
             )
     if start.n is None or start.n >= len(frames):
         return frames

@@ -76,7 +76,7 @@ class Trainer:
         file : Path
             Written atomically.
         fresh : bool
-            Train from nothing; else on top of the previous training.
+            Train from scratch; else on top of the previous training.
         optimize : bool
             Optimise the hyperparameters after an update, if there are any; a fit always does.
         known : sequence of LabelledFrame, optional
@@ -86,6 +86,13 @@ class Trainer:
         -------
         Potential
             As read from the file.
+
+        Raises
+        ------
+        DataError
+            A label cannot be trained on.
+        BackendError
+            A member of a committee cannot be trained.
         """
         began = time.perf_counter()
         frames = [label.atoms for label in labels]
@@ -130,19 +137,19 @@ class Trainer:
         DataError
             The model was trained on more labels than there are: a label file was removed.
         """
-        known = potential.n_frames
-        if known > len(labels):
+        n_trained = potential.n_frames
+        if n_trained > len(labels):
             raise DataError(
-                f"{file} was trained on {known} labels, only {len(labels)} are left in the run directory; "
+                f"{file} was trained on {n_trained} labels, only {len(labels)} are left in the run directory; "
                 "put them back, or remove the model file to train it anew"
             )
-        if known == len(labels):
+        if n_trained == len(labels):
             self.note_missing(potential)
             return potential
-        if known == 0:
+        if n_trained == 0:
             potential = self.train(potential, labels[:n_initial], file, fresh=True, optimize=True)
-            known = n_initial
-        for number in range(known, len(labels)):
+            n_trained = n_initial
+        for number in range(n_trained, len(labels)):
             optimize = number + 1 in optimize_at
             potential = self.train(
                 potential, [labels[number]], file, fresh=False, optimize=optimize, known=labels[:number]

@@ -1,4 +1,4 @@
-"""The walks of a round: MD trajectories on the model that keep candidates for labelling and end when untrusted.
+"""The walks of a round: MD trajectories on the model, from which candidates are kept; a walk ends when untrusted.
 
 Vocabulary
 ----------
@@ -149,6 +149,8 @@ def make_walks(context: RoundContext, files: RoundFiles, potential: Potential) -
     ------
     Interrupted
         A signal came; complete walks stay.
+    ConfigError
+        A setting does not go with the potential or the engine.
     """
     began = time.perf_counter()
     acquisition = context.campaign.acquisition

@@ -48,8 +48,8 @@ def command(
     """
     from trepid.data.atomic import write_text_atomic
     from trepid.export.check import force_error, probe_frames
-    from trepid.potentials import load_potential
     from trepid.potentials.bayesian.force_field import BayesianForceField
+    from trepid.potentials.committee.committee_file import is_committee_file
 
     target = export_format(file_format)
     resolution = target.resolution
@@ -61,9 +61,9 @@ def command(
     if not dry_run:
         for path in (output, commands):
             free_path(path, force=force)
-    trained = load_potential(model)
-    if not isinstance(trained, BayesianForceField):
+    if is_committee_file(model):
         raise ConfigError(f"{model} is not a Bayesian force field; only such a model can be written as {target.name}")
+    trained = BayesianForceField.load(model)
     frames = probe_frames(trained, seed=seed)
 
     if dry_run:

@@ -71,7 +71,7 @@ class ASEDriver(MDDriver):
         self._thermostat.set_temperature(self._temperature_K)
 
     def _atoms_replaced(self) -> None:
-        self._thermostat.forget()
+        self._thermostat.clear()
         self._thermostat.set_temperature(self._temperature_K)
         self._thermostat.follow(self.atoms)
 
@@ -116,7 +116,7 @@ class _Adapter:
     def put(self, variables: Mapping[str, FloatArray]) -> None:
         """Restore the internal variables."""
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Reset the internal variables."""
 
     def follow(self, atoms: Atoms) -> None:
@@ -147,7 +147,7 @@ class _BussiAdapter(_Adapter):
     def put(self, variables: Mapping[str, FloatArray]) -> None:
         self._dynamics.transferred_energy = float(variables["transferred_energy"])
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         self._dynamics.transferred_energy = 0.0
 
 
@@ -180,7 +180,7 @@ class _NoseHooverAdapter(_Adapter):
     def put(self, variables: Mapping[str, FloatArray]) -> None:
         self._eta[:], self._p_eta[:] = variables["eta"], variables["p_eta"]
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         self._eta[:], self._p_eta[:] = 0.0, 0.0
 
     def follow(self, atoms: Atoms) -> None:

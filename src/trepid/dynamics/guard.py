@@ -71,7 +71,7 @@ class TrustGuard:
     n_checks, n_untrusted : int
         Checks made, and those with an untrusted frame.
     largest : float
-        Largest force uncertainty seen, eV/A.
+        Largest force uncertainty of all checks, eV/A.
     outside : bool
         The last check found the frame untrusted.
     """

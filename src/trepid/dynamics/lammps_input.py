@@ -44,7 +44,7 @@ def write_input(
     Parameters
     ----------
     directory : Path
-        Where the data file and the model lie too.
+        The folder of the data file and the model.
     system : System
         The atoms of the data file.
     settings : MDSettings
@@ -66,7 +66,7 @@ def write_input(
         timestep=repr(settings.timestep_fs / 1000),
         motion=_motion(settings),
         seed=seed,
-        look=settings.check_every,
+        check=settings.check_every,
         sample=settings.sample_every,
         checkpoint=settings.checkpoint_every,
         checkpoints=CHECKPOINT,
@@ -109,7 +109,7 @@ def _target(settings: MDSettings) -> str:
 _INPUT = """\
 # Molecular dynamics on model.trepid with its uncertainty as a guard, written by trepid. LAMMPS runs it by itself:
 #   lmp -in in.lammps     or     mpiexec -n 4 lmp -in in.lammps
-# and goes on from a checkpoint with: -var resume checkpoint.STEP.restart -var seed SOME_NUMBER
+# and continues from a checkpoint with: -var resume checkpoint.STEP.restart -var seed SOME_NUMBER
 
 log log.lammps append
 variable resume index none
@@ -118,7 +118,7 @@ variable resuming equal is_file(${{resume}})
 
 units metal
 atom_style atomic
-# Sorting at every checkpoint makes what follows it independent of what came before.
+# Sorting at every checkpoint makes what follows it independent of earlier steps.
 atom_modify map yes sort {sort} 0.0
 newton on
 boundary {boundary}
@@ -127,8 +127,8 @@ if "${{resuming}}" then "read_restart ${{resume}}" else "read_data {data}"
 {pair}{neighbor}
 timestep {timestep}
 {motion}
-# What the model does not know: force uncertainty of every atom (eV/A, one standard deviation), and its maximum.
-fix u all pair {look} trepid uncertainty 1
+# Uncertainty of the model: force uncertainty of every atom (eV/A, one standard deviation), and its maximum.
+fix u all pair {check} trepid uncertainty 1
 compute u_max all reduce max f_u
 variable u_max equal c_u_max
 variable trusted equal "v_u_max <= {threshold}"
@@ -139,19 +139,19 @@ variable etotal equal etotal
 variable target equal {target}
 variable time equal step*{timestep_fs}
 variable columns string {header}
-fix trace all print {look} &
+fix trace all print {check} &
   "$(step),${{time}},0,$(v_target:%.8g),$(v_temp:%.8g),$(v_pe:%.8g),$(v_etotal:%.8g),$(v_u_max:%.8g),{n_labels}" &
   append trace.csv screen no title ${{columns}}
 
-# Atoms outside the trusted region, at every look that finds some.
-dump outside all custom {look} {untrusted} id element xu yu zu f_u
+# Atoms outside the trusted region, at every check that finds some.
+dump outside all custom {check} {untrusted} id element xu yu zu f_u
 dump_modify outside element {elements} sort id append yes format float %.9g thresh f_u > {threshold} skip v_trusted
 dump trajectory all custom {sample} {trajectory} id element xu yu zu vx vy vz f_u
 dump_modify trajectory element {elements} sort id append yes format float %.9g
 
-# A run that is not finite or far too hot has come apart.
-variable apart equal "v_temp > {hottest}*v_target || !(abs(v_pe) < 1e300) || !(abs(v_temp) < 1e300)"
-fix apart all halt {look} v_apart != 0 error continue
+# A run that is not finite or far too hot has become unstable.
+variable unstable equal "v_temp > {hottest}*v_target || !(abs(v_pe) < 1e300) || !(abs(v_temp) < 1e300)"
+fix unstable all halt {check} v_unstable != 0 error continue
 {stop}
 thermo {checkpoint}
 thermo_style custom step time temp pe etotal press

@@ -64,7 +64,7 @@ _SEED_STRIDE = 7919
 
 @dataclass(frozen=True)
 class _Row:
-    """What is needed of a row of the trace."""
+    """The columns of the trace that are needed here."""
 
     step: int
     target_temperature_K: float
@@ -93,26 +93,26 @@ def prepare_lammps(
     directory: Path,
     model_file: str | Path | None = None,
 ) -> System:
-    """Write in.lammps, start.data and model.trepid into a run directory, or make sure that it holds this very run.
+    """Write in.lammps, start.data and model.trepid into a run directory, or check that it holds this very run.
 
     Raises
     ------
     ConfigError
         Settings that LAMMPS cannot follow, or a directory with another run.
     DataError
-        An element the model does not know.
+        An element that the model does not describe.
     """
     unknown = sorted(set(atoms.get_chemical_symbols()) - set(potential.species))
     if unknown:
         raise DataError(
-            f"element {', '.join(unknown)} is unknown to this model, which knows {', '.join(potential.species)}"
+            f"element {', '.join(unknown)} is unknown to this model, which describes {', '.join(potential.species)}"
         )
     if settings.uncertainty is not Uncertainty.LIVE:
         raise ConfigError(f"LAMMPS computes the live uncertainty, not the {settings.uncertainty.value} one; give live")
     if settings.sample_every % settings.check_every:
         raise ConfigError(
             f"LAMMPS needs sample_every ({settings.sample_every}) to be a multiple of check_every "
-            f"({settings.check_every}): frames carry the uncertainty of a look"
+            f"({settings.check_every}): frames carry the uncertainty of a check"
         )
     parameters = settings.parameters
     require_movable(atoms)
@@ -148,7 +148,7 @@ def run_lammps(
     ranks: int = 1,
     progress: ProgressView | None = None,
 ) -> MDResult:
-    """Run MD in LAMMPS, or go on with the run in `directory`.
+    """Run MD in LAMMPS, or continue the run in `directory`.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def run_lammps(
     ConfigError
         LAMMPS, its plugin or mpiexec is missing; settings it cannot follow; a directory with another run.
     DataError
-        An element the model does not know; files of the run that cannot be read.
+        An element that the model does not describe; files of the run that cannot be read.
     """
     installation = find_installation()
     directory = Path(directory)
@@ -190,12 +190,12 @@ def run_lammps(
             process = Process(installation, INPUT_FILE, directory=directory, ranks=ranks, variables=variables)
             try:
                 while (code := process.wait(POLL_S)) is None:
-                    watch.look()
+                    watch.read()
                     if interrupt.requested:
                         process.end()
             finally:
                 process.end()
-        watch.look()
+        watch.read()
         watch.tidy()
         if interrupt.requested:
             end = MDEnd.INTERRUPTED
@@ -225,7 +225,7 @@ class _Watch:
         return self.rows[-1].step if self.rows else 0
 
     def rewind(self) -> int:
-        """Cut what lies beyond the last checkpoint; gives its step, 0 without one."""
+        """Cut what was written after the last checkpoint; gives its step, 0 without one."""
         for name in (STOPPED_FRAME, STOPPED_RESTART):
             (self.directory / name).unlink(missing_ok=True)
         start = max((step for step, _ in self._checkpoints()), default=0)
@@ -235,7 +235,7 @@ class _Watch:
         for name in () if done else (TRAJECTORY_FILE, UNTRUSTED_FILE):
             _cut_dump(self.directory / name, before=start)
         self._read = 0
-        self.look()
+        self.read()
         self._fresh = len(self.rows)
         self._speed = _Rate()
         return start
@@ -249,8 +249,8 @@ class _Watch:
         rows = [line for line in lines if line[:1].isdigit() and (before is None or int(line.split(",")[0]) < before)]
         write_text_atomic(path, "\n".join([TRACE_HEADER, *rows]) + "\n" if rows else "")
 
-    def look(self) -> None:
-        """Take in new rows; tell the view and the log."""
+    def read(self) -> None:
+        """Read new rows; pass them to the view and the log."""
         path = self.directory / TRACE_FILE
         if path.exists():
             with open(path, "rb") as file:
@@ -307,7 +307,7 @@ class _Watch:
         )
 
     def result(self, end: MDEnd, *, reached: int) -> MDResult:
-        """What the run came to."""
+        """The result of the run."""
         fresh = [row.temperature_K for row in self.rows[self._fresh :]]
         return MDResult(
             end=end,
@@ -334,7 +334,7 @@ class _Watch:
 
 
 class _Rate:
-    """Steps per second between the first and the last step seen."""
+    """Steps per second between the first and the last step read."""
 
     def __init__(self) -> None:
         self._first: tuple[int, float] | None = None

@@ -201,7 +201,7 @@ class MDLoop(Generic[End]):
             if not np.isfinite(driver.atoms.positions).all():
                 return policy.unstable("positions are not finite", check=None, cause=None)
             check = self.predict() if due.check or due.sample else None
-        except ConfigError:  # a mistake of the settings is not an instability
+        except ConfigError:  # a user error in the settings is not an instability
             raise
         except TrepidError as error:
             return policy.unstable(f"the simulation became unstable: {error}", check=None, cause=error)
@@ -232,7 +232,7 @@ class MDLoop(Generic[End]):
         )
 
     def judge(self, policy: Policy[End], check: Check, due: Due) -> End | None:
-        """Record what is due of a frame, and let the policy decide about a checked one."""
+        """Record what is due of a frame, and pass a checked one to the policy."""
         if self.recorder is not None and due.sample:
             self.recorder.frame(check.atoms, check.prediction, step=check.step, time_fs=check.time_fs)
         if not due.check:

@@ -1,6 +1,6 @@
 """How a run shows itself: a live bar on a terminal, plain lines elsewhere; always on stderr.
 
-Whoever runs MD reports a `Progress` now and then; a `ProgressView` draws it.
+A loop that runs MD reports a `Progress` now and then; a `ProgressView` shows it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class ProgressView(ABC):
 
     @abstractmethod
     def update(self, progress: Progress) -> None:
-        """Show where the run stands; cheap enough to call at every look."""
+        """Show where the run stands; cheap enough to call at every check."""
 
     @abstractmethod
     def message(self, text: str) -> None:
@@ -188,7 +188,7 @@ class Speedometer:
         self._steps = self._seconds = 0.0
 
     def start(self) -> None:
-        """The MD goes on now."""
+        """The MD continues now."""
         self._began = self._clock()
 
     def stop(self, steps: int) -> None:

@@ -1,4 +1,4 @@
-"""What an MD run writes as it goes: the trace (one row per look at the run) and the trajectory.
+"""What an MD run writes as it goes: the trace (one row per check) and the trajectory.
 
 Both files only grow, and both can be cut back to a length noted earlier: a run that resumes from a checkpoint drops
 what the lost steps had written, so that no step appears twice.
@@ -58,7 +58,7 @@ class AppendFile:
     Raises
     ------
     DataError
-        The file cannot be written, or is shorter than `keep`: somebody else changed it.
+        The file cannot be written, or is shorter than `keep`: it was changed by something else.
     """
 
     def __init__(self, path: Path, *, keep: int | None = None, header: str = "") -> None:
@@ -71,7 +71,7 @@ class AppendFile:
         if keep is not None and size < keep:
             self._file.close()
             raise DataError(
-                f"{path}: {size} bytes are left of the {keep} the checkpoint knows; the file was changed since"
+                f"{path}: {size} bytes are left of the {keep} that the checkpoint notes; the file was changed since"
             )
         if keep is not None:
             self._file.truncate(keep)
@@ -80,7 +80,7 @@ class AppendFile:
             self.append(header + "\n")
 
     def append(self, text: str) -> None:
-        """Write `text` through to the operating system, so that other processes see it; DataError on a full disk."""
+        """Write `text` through to the operating system, so that other processes can read it; DataError on a full disk."""
         try:
             self._file.write(text)
             self._file.flush()
@@ -114,7 +114,7 @@ class Recorder:
     directory : Path
         Must exist.
     keep : RecordLengths
-        Lengths noted by `sync` at the checkpoint to go on from; zeros start both files anew.
+        Lengths noted by `sync` at the checkpoint to continue from; zeros start both files anew.
     """
 
     def __init__(self, directory: Path, *, keep: RecordLengths = RecordLengths()) -> None:

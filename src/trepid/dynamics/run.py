@@ -39,7 +39,7 @@ def run_md(
     ranks: int = 1,
     progress: ProgressView | None = None,
 ) -> MDResult:
-    """Run MD of `atoms` on `potential`, or go on with the run in `directory`.
+    """Run MD of `atoms` on `potential`, or continue the run in `directory`.
 
     Parameters
     ----------
@@ -65,9 +65,9 @@ def run_md(
         The guard stopped the run.
     ConfigError
         The directory holds a run with other settings, another structure or another model; or the engine cannot do
-        what is asked for.
+        what the settings require.
     DataError
-        An element the model does not know; files of the run that cannot be read or written.
+        An element that the model does not describe; files of the run that cannot be read or written.
     """
     if settings.engine is Engine.LAMMPS:
         from trepid.dynamics.lammps_run import run_lammps
@@ -127,7 +127,7 @@ def run_md(
 
 
 class _Guarded(Policy[MDEnd]):
-    """Policy of `run_md`: the guard looks at every check, the state is written at every checkpoint."""
+    """Policy of `run_md`: the guard evaluates every check, the state is written at every checkpoint."""
 
     def __init__(
         self,
@@ -183,7 +183,7 @@ class _Guarded(Policy[MDEnd]):
 
 
 def _restore(path: Path, driver: MDDriver, guard: TrustGuard) -> RecordLengths:
-    """Put driver and guard where the checkpoint is, if there is one; returns how much of the records it knows."""
+    """Put driver and guard where the checkpoint is, if there is one; returns the lengths of the records at it."""
     if not path.exists():
         guard.cut_back(0)
         return RecordLengths()

@@ -2,7 +2,7 @@
 
 A frame is unphysical when something in it is not finite, it is far hotter than its target, a force is far too large, or
 two atoms are much closer than a bond. None of this needs the uncertainty of the model: a trajectory whose frames are
-unphysical has become unstable, whatever the model says.
+unphysical has become unstable, however small the uncertainty is.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ class MDEnd(str, Enum):
 
 @dataclass(frozen=True)
 class MDResult:
-    """What a run came to.
+    """The result of a run.
 
     Attributes
     ----------
@@ -149,7 +149,7 @@ class MDResult:
     temperature_K : float
         Mean over the checks of this call, K; NaN where there was none.
     largest_uncertainty : float
-        Largest force uncertainty seen, eV/A, since the start of the run.
+        Largest force uncertainty, eV/A, since the start of the run.
     n_checks, n_untrusted : int
         Checks since the start of the run, and those with an untrusted frame.
     threshold : float

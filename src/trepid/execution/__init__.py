@@ -6,7 +6,7 @@ task      a module-level function of picklable arguments; usually one frozen dat
 worker    a process that computes tasks, one at a time
 death     the end of a worker during a task: a crash, the out-of-memory killer, a job at its time limit
 
-Whichever executor it is: a task whose worker dies is computed again, and only a task that ends `MAX_DEATHS` workers
+For every executor: a task whose worker dies is computed again, and only a task that ends `MAX_DEATHS` workers
 fails, with `TaskCrashed`. An error that a task raises is its result and is never repeated here.
 """
 

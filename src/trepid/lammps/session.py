@@ -29,7 +29,7 @@ NEIGHBOR = """\
 neighbor 1.0 bin
 neigh_modify every 1 delay 0 check yes one 5000 page 100000
 """
-"""A skin of 1 A; room for 5000 neighbours, so that a collapsing structure ends in another error than a full list."""
+"""A skin of 1 A; room for 5000 neighbours, so that a collapsing structure does not end as an error of a full list."""
 
 
 class Session:
@@ -38,7 +38,7 @@ class Session:
     Parameters
     ----------
     installation : Installation or None
-        None looks for it.
+        None: see `find_installation`.
     log : Path or None
         Log file of LAMMPS; None: no log.
     plugin : bool
@@ -67,7 +67,7 @@ class Session:
         Raises
         ------
         NumericsError
-            LAMMPS refuses one, or a run failed; with its message in one line.
+            LAMMPS rejects one, or a run failed; with its message in one line.
         """
         # The Python package of LAMMPS raises a bare Exception for every error.
         try:
@@ -155,7 +155,7 @@ class Session:
 
 
 def error_line(message: str) -> str:
-    """The point of a LAMMPS error message: without the word ERROR, the source line and the line after it."""
+    """The essential part of a LAMMPS error message: without the word ERROR, the source line and the line after it."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     first = next((line for line in lines if "ERROR" in line), lines[0] if lines else "an error without a message")
     return re.sub(r"\s*\([^()]*\.(cpp|h):\d+\)$", "", re.sub(r"^.*?ERROR(?: on proc \d+)?:\s*", "", first))

@@ -12,7 +12,7 @@ struct KernelApi {
   void (*destroy)(void* kernel);
 };
 
-// The best build this processor can run. The environment variable TREPID_ISA (generic, avx2, avx512) asks for a lower
+// The best build this processor can run. The environment variable TREPID_ISA (generic, avx2, avx512) selects a lower
 // one.
 const KernelApi& best_kernel();
 

@@ -1,5 +1,5 @@
 // The part of Kernel<L> that goes through the neighbour list of a centre, once: pair energies and repulsion of what
-// lies inside the cutoffs, and the neighbours that triplets are made of, sorted by species. Included inside the class
+// is inside the cutoffs, and the neighbours that triplets are made of, sorted by species. Included inside the class
 // body of kernel.h.
 
 // Half of every pair energy of the centre; the whole force of the pair on the centre (the neighbour adds its own).
@@ -30,7 +30,7 @@ double gather(const System& system, int i, int si, double force[3], double strai
     for (int a = left; a < kLanes; ++a) r2[a] = reach2[a];
     const unsigned inside = bits(r2 < reach2);
     if (inside == 0) continue;
-    r2 = smaller(r2, reach2);  // what lies outside goes to the cutoff, where every function is zero
+    r2 = smaller(r2, reach2);  // what is outside is moved to the cutoff, where every function is zero
     const Vd r = root(r2), inverse = 1.0 / r, t = smaller((r - m_.r_min) * pair_step_, last), within = larger(t, zero);
     const Vi cell = cell_of(within, m_.n_pair);
     Vi row = cell, species{};
@@ -52,8 +52,8 @@ double gather(const System& system, int i, int si, double force[3], double strai
     }
     fx += slope_over_r * dx, fy += slope_over_r * dy, fz += slope_over_r * dz;
     if constexpr (WithStrain) {
-      // A copy the compiler knows nothing about: products shared with the sums above would round those another way, and
-      // a step on which the stress is asked for would differ from one on which it is not.
+      // A copy that is opaque to the compiler: products shared with the sums above would round those another way, and a
+      // step with the stress would differ from one without it.
       Vd weight = slope_over_r;
       asm("" : "+m"(weight));
       const Vd px = weight * dx, py = weight * dy, pz = weight * dz;

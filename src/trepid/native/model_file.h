@@ -1,5 +1,5 @@
 // Reads the evaluation tables of a model file: a safetensors container (8-byte length, JSON header, raw little-endian
-// arrays) of which only the tensors named `table.*` are wanted. Every rank count, shape and size is checked before it
+// arrays) of which only the tensors named `table.*` are read. Every rank count, shape and size is checked before it
 // is used.
 #pragma once
 

@@ -103,7 +103,7 @@ class Evaluator {
     const size_t n = neighbours.n_atoms(), live_size = with_live ? 3 * n * model_.rank : 0;
     if (with_live && model_.rank == 0) throw std::invalid_argument("this model has no live directions");
     if (n_threads < 1) throw std::invalid_argument("n_threads must be at least 1");
-    // A thread needs some atoms to be worth its start, more so when the cores are busy with other work.
+    // A thread pays off above some number of atoms only, more so when the cores are busy with other work.
     const int threads = static_cast<int>(std::max<size_t>(1, std::min<size_t>(n_threads, n / kAtomsPerThread)));
     std::vector<double> forces(3 * n), atom_energies(n), strain(6), variance(with_live ? 3 * n : 0);
     double energy = 0;

@@ -1,5 +1,5 @@
 // Neighbours with explicit periodic images: every image within reach of an atom is a ghost with a parent and a lattice
-// shift. The kernel then sees the same kind of list as inside LAMMPS. A skin keeps the list valid while atoms move a
+// shift. The kernel then gets the same kind of list as inside LAMMPS. A skin keeps the list valid while atoms move a
 // little.
 #pragma once
 

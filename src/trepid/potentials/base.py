@@ -1,7 +1,7 @@
 """The interface of potentials: prediction with uncertainty, training on labelled frames, members, information, samples.
 
-Callers use these methods on any potential; what a kind of potential does not offer has a default that says so (None, an
-empty result, or a ConfigError with the remedy).
+Callers use these methods on any potential; for what a kind of potential does not offer there is a default (None, an empty
+result, or a ConfigError with the remedy).
 
 Vocabulary
 ----------
@@ -38,7 +38,7 @@ FloatArray = NDArray[np.float64]
 
 
 class Uncertainty(str, Enum):
-    """How much a potential should compute about what it does not know."""
+    """Which uncertainty a potential computes."""
 
     EXACT = "exact"
     """The full posterior (or the full committee)."""
@@ -61,7 +61,7 @@ class Prediction:
     stress : (6,) array or None
         Voigt xx yy zz yz xz xy, eV/A^3, tension positive. None where the frame has no volume.
     energy_uncertainty : float or None
-        eV. None where it was not asked for (see `Uncertainty`).
+        eV. None where it was not computed (see `Uncertainty`).
     forces_uncertainty : (n_atoms, 3) array or None
         eV/A.
     stress_uncertainty : (6,) array or None
@@ -86,6 +86,13 @@ class Prediction:
     energy_ensemble: FloatArray | None = None
     forces_ensemble: FloatArray | None = None
     stress_ensemble: FloatArray | None = None
+
+    def __repr__(self) -> str:
+        largest = (
+            "" if self.forces_uncertainty is None else f", force uncertainty up to {self.frame_uncertainty:.3g} eV/A"
+        )
+        force = float(np.linalg.norm(self.forces, axis=1).max(initial=0.0))
+        return f"<Prediction of {len(self.forces)} atoms: {self.energy:.6g} eV, forces up to {force:.3g} eV/A{largest}>"
 
     @property
     def atom_uncertainty(self) -> FloatArray:
@@ -113,7 +120,7 @@ class Noise:
     stress : float
         eV/A^3 per component.
     large_force : float
-        eV/A. Models describe violent configurations less well: the noise on an atom with force F is `forces * sqrt(1 +
+        eV/A. Models describe configurations with large forces less well: the noise on an atom with force F is `forces * sqrt(1 +
         |F|^2 / large_force^2)`, and energy and stress of a frame follow its largest force. Infinite for a noise that is
         the same everywhere.
     """
@@ -166,7 +173,7 @@ class Potential(ABC):
 
     @abstractmethod
     def fit(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> Potential:
-        """Train from nothing on `frames`, hyperparameters included.
+        """Train from scratch on `frames`, hyperparameters included.
 
         Parameters
         ----------
@@ -197,13 +204,13 @@ class Potential(ABC):
         """One standard deviation (epistemic) of E(atoms) - E(other), eV.
 
         Of members, the spread (n - 1 in the denominator) of their differences. Of a potential without members that of E(atoms),
-        as if the other energy were known; 0 where it has none.
+        as if the other energy were certain; 0 where it has none.
 
         Parameters
         ----------
         atoms, other : Atoms
         predictions : pair of Prediction, optional
-            The exact ones of the two frames, where they are at hand.
+            The exact ones of the two frames, where they are already computed.
         """
         here, there = predictions or (self.predict(frame, uncertainty=Uncertainty.EXACT) for frame in (atoms, other))
         if here.energy_ensemble is not None and there.energy_ensemble is not None:
@@ -309,8 +316,8 @@ class Potential(ABC):
             rows.append(rows_from_ensemble(ensemble, n_atoms=min(n_atoms, len(frame))))
         descriptors = np.array([(frame.positions - crystal.positions).ravel() for frame in frames])
         distances = np.linalg.norm(descriptors[:, None] - descriptors[None, :], axis=2)
-        apart = distances[np.triu_indices(len(frames), 1)]
-        length = float(np.median(apart)) if apart.size and np.median(apart) > 0 else 1.0
+        separations = distances[np.triu_indices(len(frames), 1)]
+        length = float(np.median(separations)) if separations.size and np.median(separations) > 0 else 1.0
         embeddings = similarity_embedding(descriptors, length=length)
         return [localised(row, embedding) for row, embedding in zip(rows, embeddings, strict=True)]
 

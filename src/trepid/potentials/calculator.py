@@ -25,7 +25,7 @@ class PotentialCalculator(Calculator):
     Parameters
     ----------
     predict : callable
-        (atoms, uncertainty wanted) -> prediction.
+        (atoms, whether with uncertainty) -> prediction.
     reset : callable
         Makes `predict` depend on the positions alone.
     every : int, optional
@@ -49,7 +49,7 @@ class PotentialCalculator(Calculator):
         self._calls = 0
 
     def reset_neighbors(self) -> None:
-        """Forget neighbour lists and cached results, so that what follows depends on the positions alone."""
+        """Drop neighbour lists and cached results, so that what follows depends on the positions alone."""
         self._reset()
         self.reset()
         self._calls = 0

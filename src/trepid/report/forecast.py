@@ -1,16 +1,16 @@
-"""How many labels are still needed? Fits with error bars, or the plain answer that the data do not say. Pure functions.
+"""How many labels are still needed? Fits with error bars, or the result that the data do not support one. Pure functions.
 
 Calls of a walker
 -----------------
-A walker meets what it does not know more and more rarely. The number of its calls up to the time t is modelled as a
+Untrusted frames, and so calls for labels, become rarer along a trajectory. The number of calls up to the time t is modelled as a
 Poisson process whose mean grows as t^beta (the power-law process of reliability growth; L. H. Crow, 1975; beta < 1: the
 calls die down). With n calls at t_i in the time T, the maximum-likelihood exponent is n / sum ln(T / t_i), and
 2 n beta / beta_ML is distributed as chi^2 with 2 n degrees of freedom.
 
 Learning curve
 --------------
-The force error on frames not yet trained on is modelled as a n^-b + c, n the number of labels, c >= 0 what this form of
-model, or the choice of frames, never gets below. Fitted to the logarithms; the error bars are a parametric bootstrap.
+The force error on frames not yet trained on is modelled as a n^-b + c, n the number of labels, c >= 0 the limit of this
+form of model, or of the choice of frames. Fitted to the logarithms; the error bars are a parametric bootstrap.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ def forecast_calls(
     call_times : (n,) array
         Times of the calls so far, in the same unit as the next two, from the beginning of the stage; 0 < t <= elapsed.
     elapsed : float
-        Time walked so far.
+        Simulated time so far.
     ahead : float
-        Time still to be walked under the same conditions.
+        Time still to be simulated under the same conditions.
     seed : int
     draws : int
 
@@ -97,14 +97,14 @@ def forecast_calls(
     if ahead == 0:
         return Interval(0.0, 0.0, 0.0)
     if elapsed == 0:
-        return CannotTell("no time has been walked under these conditions yet")
+        return CannotTell("no time has been simulated under these conditions yet")
     rng = np.random.default_rng(seed)
     n = times.size
     if n < FEWEST_CALLS:
         beta = rng.uniform(0.1, 1.0, size=draws)
     else:
         logs = float(np.log(elapsed / times).sum())
-        # All calls at the very end: no decay to be seen. The exponent is kept where extrapolation means something.
+        # All calls at the very end: no decay is visible. The exponent is limited to values that allow an extrapolation.
         likeliest = n / max(logs, n / 3.0)
         beta = np.minimum(likeliest * rng.chisquare(2 * n, size=draws) / (2 * n), 3.0)
     mean_so_far = rng.gamma(n + 0.5, size=draws)  # Jeffreys' prior of a Poisson mean
@@ -163,7 +163,7 @@ def fit_learning_curve(
     Returns
     -------
     LearningCurve or CannotTell
-        The latter where there are too few points, they span too little, or no fall is to be seen in their scatter.
+        The latter where there are too few points, they span too little, or their scatter hides any decrease.
     """
     n, e = np.asarray(n_labels, dtype=np.float64), np.asarray(errors, dtype=np.float64)
     usable = np.isfinite(e) & (e > 0) & (n > 0)
@@ -172,7 +172,7 @@ def fit_learning_curve(
         return CannotTell(f"{n.size} errors on new labels so far, {FEWEST_POINTS} are needed")
     if n.max() < LEAST_SPAN * n.min():
         return CannotTell(
-            f"the errors known are those at {n.min():g} to {n.max():g} labels; a trend shows from a factor of "
+            f"the errors so far are those at {n.min():g} to {n.max():g} labels; a trend shows from a factor of "
             f"{LEAST_SPAN:g} on"
         )
     x, y = np.log(n), np.log(e)

@@ -74,11 +74,11 @@ class Plan:
     max_labels : int or None
         The budget.
     labels_to_end : Interval or CannotTell
-        Labels until the campaign has done what its settings ask (its stages or rounds), within the budget.
+        Labels until the stages or rounds of the campaign are complete, within the budget.
     target_eV_per_A : float or None
-        The force error asked for.
+        The force error to be reached.
     labels_to_target : Interval, CannotTell or None
-        Labels until the error on new labels is down to it; None where none is asked for.
+        Labels until the error on new labels is down to it; None without a target.
     curve : LearningCurve, CannotTell or None
         None before anything was labelled.
     label_time : LabelTime or None
@@ -107,7 +107,7 @@ class Plan:
 
     @property
     def labels(self) -> Interval | CannotTell:
-        """Labels still needed: to the target where one is asked for and can be forecast, else to the end."""
+        """Labels still needed: to the target where there is one that can be forecast, else to the end."""
         return self.labels_to_target if isinstance(self.labels_to_target, Interval) else self.labels_to_end
 
     @property
@@ -152,7 +152,7 @@ def plan_campaign(
     target_eV_per_A : float, optional
         Force error on new labels to be reached; None takes the one of the campaign, if it has one.
     label_seconds : float, optional
-        Time of a label, s, where it is known and nothing was measured yet.
+        Time of a label, s, used where nothing was measured yet.
     label_source : str
         Where that time comes from.
     workers : int, optional
@@ -171,7 +171,7 @@ def plan_campaign(
         raise DataError(f"{path}: not a learning run (no ledger.jsonl in it); give a run directory or a campaign file")
     campaign = load_campaign(path) if given_run is None else load_campaign(given_run.settings, require_files=False)
     run = given_run or RunPaths(campaign.output.directory)
-    # The walker on the fly waits for every label: there is never a second one to compute beside it.
+    # On the fly, MD waits for every label: one is computed at a time.
     at_a_time = 1 if isinstance(campaign, Campaign) else workers or campaign.execution.workers
     if target_eV_per_A is None and isinstance(campaign, RoundsCampaign):
         tolerance = campaign.rounds.force_error_tolerance_meV_per_A
@@ -196,11 +196,11 @@ def _before(campaign: AnyCampaign, target: float | None, time: LabelTime | None,
     labels = expected if budget is None else expected.capped(budget)
     notes = [
         f"nothing is measured yet: {expected.low:g} to {expected.high:g} labels is what campaigns of this kind "
-        f"({kind}) have taken, not what this one will",
+        f"({kind}) have taken; this one may differ",
         "training and molecular dynamics come on top",
     ]
     if time is None:
-        notes.append("the time of a label is not known: give --label-seconds, or --measure to label one frame now")
+        notes.append("the time of a label is not measured: give --label-seconds, or --measure to label one frame now")
     return Plan(
         mode=campaign.mode,
         state="not begun",
@@ -301,13 +301,13 @@ def _calls_ahead(campaign: Campaign, run: RunRecord, notes: list[str]) -> tuple[
     later = len(ends) - stage - 1
     if later == 0:
         return here, progress
-    seen = [
+    counts = [
         int(((calls > e - s * step_ps) & (calls <= e)).sum()) for e, s in zip(ends, dynamics.stage_steps, strict=True)
     ]
-    most = max(max(seen[: stage + 1]), 1)
+    most = max(max(counts[: stage + 1]), 1)
     notes.append(
-        f"{later} stage{'s' if later > 1 else ''} not entered yet: taken for anything from no call to twice the {most} of "
-        "the busiest stage so far, which is a guess"
+        f"{later} stage{'s' if later > 1 else ''} not entered yet: assumed to need from no call to twice the {most} of "
+        "the busiest stage so far, a rough assumption"
     )
     return Interval(here.expected + most * later, here.low, here.high + 2 * most * later), progress
 

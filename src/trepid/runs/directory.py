@@ -93,7 +93,7 @@ class RunDirectory(RunPaths):
         Raises
         ------
         ConfigError
-            A setting differs that the labels or the MD so far rest on.
+            A setting differs on which the labels or the MD so far depend.
         """
         changed: list[str] = []
         if self.settings.exists():
@@ -111,7 +111,7 @@ class RunDirectory(RunPaths):
         for section in (old, new):
             section.pop("structure.file", None)
             section.pop("output.directory", None)
-            section.setdefault("potential.kind", "bayesian")  # runs from before there was a choice do not name it
+            section.setdefault("potential.kind", "bayesian")  # runs of earlier versions do not name it
         changed = []
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) == new.get(key) or (key not in old and new[key] == _default(campaign, key)):
@@ -183,7 +183,7 @@ def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    """Versions of what computes, and the kind of machine."""
+    """Versions of Python, the packages that compute, and the machine type."""
     found = {"python": sys.version.split()[0], "platform": platform.platform(), "cpus": str(os.cpu_count())}
     for package in _PACKAGES:
         try:

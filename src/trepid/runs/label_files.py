@@ -299,14 +299,14 @@ def read_labels(directory: Path, keys: LabelKeys) -> list[LabelledFrame]:
 
 def compare_before_training(labels: Sequence[LabelledFrame]) -> Comparison | None:
     """Predictions made before training beside the labels; None where no frame was predicted."""
-    known = [(label, label.prediction) for label in labels if label.prediction is not None]
-    if not known:
+    predicted = [(label, label.prediction) for label in labels if label.prediction is not None]
+    if not predicted:
         return None
     return collect(
-        [label.atoms for label, _ in known],
-        [label.labels for label, _ in known],
-        [prediction for _, prediction in known],
-        [label.noise for label, _ in known],
+        [label.atoms for label, _ in predicted],
+        [label.labels for label, _ in predicted],
+        [prediction for _, prediction in predicted],
+        [label.noise for label, _ in predicted],
     )
 
 

@@ -56,7 +56,7 @@ class Reason(Named):
     HOT = "hot"
     """Rounds: one of the equidistant frames of the hottest walks, the other control."""
     HARMONIC = "harmonic"
-    """Rounds: a finite displacement behind the force constants of the start."""
+    """Rounds: a finite displacement for the force constants of the start."""
 
 
 class StopReason(Named):
@@ -100,7 +100,7 @@ class Doubt(Named):
 
     @property
     def believable(self) -> bool:
-        """Whether a second label that agrees with the first removes the doubt."""
+        """Whether a second label that agrees with the first is accepted."""
         return self not in (Doubt.SIGN, Doubt.FACTOR, Doubt.ORDER)
 
 
@@ -125,7 +125,7 @@ class Start(Event):
 
 @dataclass(frozen=True)
 class Resume(Event):
-    """The campaign is resumed; `reused` says what was found, `changed` which settings differ.
+    """The campaign is resumed; `reused`: what was found; `changed`: settings that differ.
 
     `step` is the MD step of the checkpoint (null in rounds), `round` the number of complete rounds (null on the fly).
     """

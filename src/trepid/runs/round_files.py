@@ -6,7 +6,7 @@ rounds/00/   selected.extxyz   the initial frames, with the numbers of their lab
              round.json        figures (`RoundRecord`); a round whose record exists is complete
 rounds/01/   walk-00.npz, walk-00.extxyz, ...   one walk each (`trepid.runs.walk_files`)
              selected.extxyz   the frames selected for labelling
-             selection.json    why those (`Selection`); written after them
+             selection.json    their P_U, P_E and gains (`Selection`); written after them
              model.trepid, round.json
 labels/      one file per label (`trepid.runs.label_files`), numbered through all rounds
 model.trepid the model of the last complete round
@@ -174,7 +174,7 @@ class Selection:
     picks : tuple of Pick
     events : tuple of EventCount
     new_classes : tuple of str
-        Event classes that no earlier round has seen.
+        Event classes that were found in no earlier round.
     """
 
     round: int
@@ -215,9 +215,9 @@ class Calibrated:
     Attributes
     ----------
     before : Calibration
-        As the model announced its errors.
+        Of the uncertainties as predicted.
     factor : float or None
-        What the round before would have multiplied the announced errors with; None where there is no earlier one.
+        Scale of the round before; None where there is no earlier one.
     after : Calibration or None
         With that factor.
     """
@@ -229,7 +229,7 @@ class Calibrated:
 
 @dataclass(frozen=True)
 class SigmaA:
-    """sigma^A of the walks at one temperature, on the model that was walked on.
+    """sigma^A of the walks at one temperature, on the model of the walks.
 
     Attributes
     ----------
@@ -256,7 +256,7 @@ class RoundRecord:
     n_failed : int
         Frames that could not be labelled.
     n_corrupted : int
-        Answers of the reference that were rejected as corrupted.
+        Labels that were rejected as corrupted.
     n_labels : int
         Labels after the round.
     next_label : int
@@ -272,7 +272,7 @@ class RoundRecord:
     n_worthy : int
         Candidates of sufficient P_U P_E.
     new_classes : tuple of str
-        Event classes seen for the first time.
+        Event classes found for the first time.
     noise_forces : float
         Of the model after the round, eV/A.
     """

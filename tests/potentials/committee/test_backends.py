@@ -43,7 +43,7 @@ def trained(request: pytest.FixtureRequest, copper: list[Atoms]) -> Iterator[Com
         yield committee
 
 
-def test_it_learns(trained: Committee, copper: list[Atoms]) -> None:
+def test_training_lowers_the_error(trained: Committee, copper: list[Atoms]) -> None:
     labels = np.array([a.arrays["REF_forces"] for a in copper[20:]])
     predictions = [trained.predict(a) for a in copper[20:]]
     rmse = np.sqrt(np.mean((np.array([p.forces for p in predictions]) - labels) ** 2))
@@ -108,7 +108,7 @@ def test_symmetries(trained: Committee, copper: list[Atoms]) -> None:
 
 
 @pytest.mark.parametrize("backend", NETWORKS)
-def test_training_is_reproducible_and_goes_on(backend: Backend, copper: list[Atoms], tmp_path: Path) -> None:
+def test_training_is_reproducible_and_continues(backend: Backend, copper: list[Atoms], tmp_path: Path) -> None:
     settings = small(backend, epochs=3)
     with Committee(["Cu"], settings=settings) as one, Committee(["Cu"], settings=settings) as two:
         one.fit(copper[:12]).save(tmp_path / "c.trepid")

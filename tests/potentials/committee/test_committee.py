@@ -43,7 +43,7 @@ def test_spread_is_the_standard_deviation_of_the_members(toy: Make, copper: list
         by_hand = np.sqrt(((values - values.mean(axis=0)) ** 2).sum(axis=0) / 2)
         np.testing.assert_allclose(getattr(p, f"{name}_uncertainty"), by_hand, rtol=1e-12)
     assert p.energy == pytest.approx(np.mean([m.energy for m in members]), abs=1e-12)
-    # The energy spread by its definition: relative to the reference structure, from energies that know no alignment.
+    # The energy spread by its definition: relative to the reference structure, from energies without alignment.
     raw = [committee._evaluator.evaluate(a, range(3)).energy for a in (atoms, reference)]
     relative = raw[0] - raw[1] * len(atoms) / len(reference)
     assert p.energy_uncertainty == pytest.approx(relative.std(ddof=1), rel=1e-9)
@@ -75,7 +75,7 @@ def test_reference_is_the_frame_of_lowest_energy_per_atom_or_the_given_one(toy: 
     np.testing.assert_array_equal(committee.reference.positions, before.positions)
 
 
-def test_update_goes_on_from_the_members_own_weights(toy: Make, copper: list[Atoms]) -> None:
+def test_update_continues_from_the_weights_of_each_member(toy: Make, copper: list[Atoms]) -> None:
     committee = toy().fit(copper[:11])
     before = [committee.subset(k).train for k in range(2)]
     assert [r.epochs for r in committee.results] == [1, 1]
@@ -97,7 +97,7 @@ def test_training_through_an_executor_is_the_same(toy: Make, copper: list[Atoms]
     same(here.predict(copper[20]), there.predict(copper[20]))
 
 
-def test_noise_comes_from_frames_that_a_member_has_not_seen(toy: Make, copper: list[Atoms]) -> None:
+def test_noise_comes_from_frames_that_a_member_is_not_trained_on(toy: Make, copper: list[Atoms]) -> None:
     committee = toy(strong_force=0.0).fit(copper[:20])
     forces, energies = [], []
     for k in range(2):
@@ -120,7 +120,7 @@ def test_the_typical_rms_is_the_rms_of_gaussian_residuals(n: int) -> None:
     assert np.isnan(typical_rms([], n))
 
 
-def test_few_frames_unlike_the_others_do_not_make_the_noise() -> None:
+def test_few_outlier_frames_do_not_dominate_the_noise() -> None:
     calm = [0.01**2] * 18
     assert typical_rms(calm, 192) == pytest.approx(0.01, rel=1e-9)
     for error in (0.5, 50.0):
@@ -129,7 +129,7 @@ def test_few_frames_unlike_the_others_do_not_make_the_noise() -> None:
     assert typical_rms([1.0, 1.0, 2.0], [300, 300, 600]) == pytest.approx(np.sqrt(1.5), rel=1e-9)
 
 
-def test_frames_torn_apart_do_not_make_the_noise(toy: Make, copper: list[Atoms]) -> None:
+def test_fragmented_frames_do_not_dominate_the_noise(toy: Make, copper: list[Atoms]) -> None:
     plain = toy(n_members=1).fit(copper[:20])
 
     def torn(frames: Sequence[int]) -> list[Atoms]:
@@ -141,9 +141,9 @@ def test_frames_torn_apart_do_not_make_the_noise(toy: Make, copper: list[Atoms])
 
     held_out = plain.subset(0).held_out
     assert len(held_out) > 2
-    for strong_force in (10.0, 0.0):  # one is unlike the others, whatever it weighs
+    for strong_force in (10.0, 0.0):  # one is an outlier, whatever its weight
         assert toy(n_members=1, strong_force=strong_force).fit(torn(held_out[:1])).noise.forces < 2 * plain.noise.forces
-    # Where all are torn it is the weights that keep the noise down: they count as forces of ten times the typical one.
+    # Where all are fragmented, the weights limit the noise: they count as forces of ten times the typical one.
     typical = np.sqrt(np.mean([np.mean(a.arrays["REF_forces"] ** 2) for a in copper]))
     assert toy(n_members=1).fit(torn(held_out)).noise.forces < 10 * typical
     assert toy(n_members=1, strong_force=0.0).fit(torn(held_out)).noise.forces > 100 * typical
@@ -160,7 +160,7 @@ def test_save_and_load_change_nothing(toy: Make, copper: list[Atoms], tmp_path: 
         assert loaded.settings == committee.settings
         loaded.save(tmp_path / "again.trepid")
         assert (tmp_path / "again.trepid").read_bytes() == (tmp_path / "c.trepid").read_bytes()
-        # What is learned next does not depend on the way through the file.
+        # Further training does not depend on the way through the file.
         loaded.update(copper[10:14])
         committee.update(copper[10:14])
         assert [r.model for r in loaded.results] == [r.model for r in committee.results]
@@ -185,7 +185,7 @@ def test_a_file_can_be_opened_where_the_backend_is_not_installed(
         committee.predict(copper[20])
 
 
-def test_damaged_files_are_told_in_one_line(toy: Make, copper: list[Atoms], tmp_path: Path) -> None:
+def test_damaged_files_are_errors_of_one_line(toy: Make, copper: list[Atoms], tmp_path: Path) -> None:
     path = tmp_path / "c.trepid"
     toy().fit(copper[:10]).save(path)
     good = path.read_bytes()
@@ -265,7 +265,7 @@ def test_uncertainty_needs_two_members(toy: Make, copper: list[Atoms]) -> None:
         committee.member(0).predict(copper[20], uncertainty="exact")
 
 
-def test_mistakes_are_told(toy: Make, copper: list[Atoms]) -> None:
+def test_user_errors_are_reported(toy: Make, copper: list[Atoms]) -> None:
     committee = toy()
     with pytest.raises(DataError, match="not been trained"):
         committee.predict(copper[0])
@@ -303,7 +303,7 @@ def test_bayesian_members(copper: list[Atoms], tmp_path: Path) -> None:
     same(Committee.load(tmp_path / "b.trepid").predict(copper[20]), p)
     committee.update(copper[10:14])
     assert [r.n_train for r in committee.results] == [len(committee.subset(k).train) for k in range(2)]
-    # The same subset learned in one go, by a force field of its own.
+    # The same subset, fitted at once by a separate force field.
     alone = trepid.BayesianForceField(
         ["Cu"], pair_cutoff=4.0, triplet_cutoff=3.0, n_pair=8, n_radial=4, l_max=1, live_rank=0
     )

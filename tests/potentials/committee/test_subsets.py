@@ -39,7 +39,7 @@ def test_fractions_hold_in_every_block() -> None:
         assert sum(start <= i < start + 10 for i in subset.validation) == 2
 
 
-def test_a_fractional_frame_is_decided_by_chance() -> None:
+def test_a_fractional_frame_is_drawn_at_random() -> None:
     settings = CommitteeSettings(backend="nequip", subset_fraction=0.75, validation_fraction=0.0)
     subset = np.array(subset_of(settings, 0, 4000).train)
     counts = np.bincount(subset // 10)
@@ -71,12 +71,12 @@ def test_all_frames_where_nothing_is_held_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
         ({"n_members": 0}, "n_members is 0"),
         ({"subset_fraction": 0.0}, "subset_fraction is 0"),
         ({"subset_fraction": 0.9, "validation_fraction": 0.2}, "at most 0.1"),
-        ({"backend": "vasp"}, "known are bayesian"),
+        ({"backend": "vasp"}, "it must be one of bayesian"),
         ({"backend": "nequip", "model": BayesianSettings()}, "takes NequipSettings"),
         ({"backend": "bayesian", "subset_fraction": 1.0, "validation_fraction": 0.0}, "would be the same"),
         ({"backend": "bayesian", "n_subsets": 2}, "would be the same"),
@@ -87,8 +87,8 @@ def test_all_frames_where_nothing_is_held_out() -> None:
         ({"backend": "script"}, "needs the path"),
     ],
 )
-def test_settings_out_of_range(settings: dict[str, object], says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+def test_settings_out_of_range(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         CommitteeSettings(**settings)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""The training loop of the torch workers, as far as it is arithmetic on labels; what it learns is tested with the backends."""
+"""The training loop of the torch workers, as far as it is arithmetic on labels; trained networks are tested with the backends."""
 
 from __future__ import annotations
 

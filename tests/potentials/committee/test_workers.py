@@ -95,7 +95,7 @@ def test_a_worker_that_died_is_started_once_more(toy: Make, copper: list[Atoms],
     assert (tmp_path / "times").read_text() == "0"
     np.testing.assert_array_equal(before.forces, after.forces)
     times(tmp_path, 2)
-    with pytest.raises(BackendError, match=r"exit code 7; .*die of boredom") as caught:
+    with pytest.raises(BackendError, match=r"exit code 7; .*exit as requested") as caught:
         committee.member(0).predict(copper[20])
     assert "\n" not in str(caught.value)
     np.testing.assert_array_equal(committee.member(0).predict(copper[20]).forces, before.forces)
@@ -110,7 +110,7 @@ def test_a_worker_killed_between_two_requests(toy: Make, copper: list[Atoms]) ->
     np.testing.assert_array_equal(committee.predict(copper[20]).forces, before.forces)
 
 
-def test_death_in_a_training_leaves_the_committee_as_it_was(toy: Make, copper: list[Atoms], tmp_path: Path) -> None:
+def test_death_in_a_training_leaves_the_committee_unchanged(toy: Make, copper: list[Atoms], tmp_path: Path) -> None:
     committee = toy(die="train", times=times(tmp_path, 0)).fit(copper[:10])
     before = committee.predict(copper[20])
     times(tmp_path, 1)
@@ -122,8 +122,8 @@ def test_death_in_a_training_leaves_the_committee_as_it_was(toy: Make, copper: l
     assert committee.n_frames == 12
 
 
-def test_a_refusal_is_told_in_one_line(toy: Make, copper: list[Atoms]) -> None:
-    with pytest.raises(BackendError, match="refuses to learn and says so") as caught:
+def test_an_error_of_a_worker_is_one_line(toy: Make, copper: list[Atoms]) -> None:
+    with pytest.raises(BackendError, match="refuses to train, with a message") as caught:
         toy(fail=True).fit(copper[:10])
     assert "\n" not in str(caught.value)
     with pytest.raises(BackendError, match="shape"):
@@ -131,25 +131,25 @@ def test_a_refusal_is_told_in_one_line(toy: Make, copper: list[Atoms]) -> None:
 
 
 def test_a_script_that_is_no_worker(tmp_path: Path) -> None:
-    def ask(text: str) -> str:
+    def fail(text: str) -> str:
         script = tmp_path / "worker.py"
         script.write_text(text)
-        worker = WorkerProcess(Environment("strange", sys.executable, str(script)))
+        worker = WorkerProcess(Environment("other", sys.executable, str(script)))
         with pytest.raises(WorkerDied) as caught:
-            worker.ask("hello")
+            worker.request("hello")
         assert not worker.alive
         assert not worker.folder.exists()
         return str(caught.value)
 
-    assert "SyntaxError" in ask("def worker(")
-    assert "sent no answer (garbage" in ask("import time\nprint('x' * 1000, flush=True)\ntime.sleep(60)")
-    assert "exit code 3" in ask("raise SystemExit(3)")
+    assert "SyntaxError" in fail("def worker(")
+    assert "sent no response (garbage" in fail("import time\nprint('x' * 1000, flush=True)\ntime.sleep(60)")
+    assert "exit code 3" in fail("raise SystemExit(3)")
     with pytest.raises(BackendError, match="cannot be started"):
         WorkerProcess(Environment("absent", str(tmp_path / "no_python"), "x.py"))
 
 
 def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
-    """A training may be silent for as long as it likes, another request not."""
+    """A training has no time limit for silence, another request has one."""
     script = tmp_path / "worker.py"
     script.write_text(
         "import time\n"
@@ -166,40 +166,40 @@ def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
         "initial": None,
         "output": "x",
     }
-    assert worker.ask("train", **request)[0] == {"report": None}
-    with pytest.raises(WorkerDied, match=r"did not answer for 0\.1 s \(load\)"):
-        worker.ask("load", member=0, path="x")
+    assert worker.request("train", **request)[0] == {"report": None}
+    with pytest.raises(WorkerDied, match=r"did not respond for 0\.1 s \(load\)"):
+        worker.request("load", member=0, path="x")
     assert not worker.alive
     assert not worker.folder.exists()
 
 
-def test_a_worker_that_hangs_in_the_middle_of_its_answer(tmp_path: Path) -> None:
+def test_a_worker_that_hangs_in_the_middle_of_its_response(tmp_path: Path) -> None:
     script = tmp_path / "worker.py"
     script.write_text(
-        f"import time\nprint('trepid1', flush=True)\nopen({str(tmp_path / 'said')!r}, 'w').close()\ntime.sleep(600)\n"
+        f"import time\nprint('trepid1', flush=True)\nopen({str(tmp_path / 'sent')!r}, 'w').close()\ntime.sleep(600)\n"
     )
     worker = WorkerProcess(Environment("sleeper", sys.executable, str(script)), silence_s=0.1)
     deadline = time.monotonic() + 60
-    while not (tmp_path / "said").exists():
+    while not (tmp_path / "sent").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    with pytest.raises(WorkerDied, match="did not answer"):
-        worker.ask("hello")
+    with pytest.raises(WorkerDied, match="did not respond"):
+        worker.request("hello")
     assert not worker.alive
 
 
-def test_a_worker_that_hangs_and_does_not_take_its_request(tmp_path: Path) -> None:
-    """More than a pipe holds: it must not be the sender that waits for ever. And a pipe closed at the other end is a death."""
+def test_a_worker_that_hangs_and_does_not_read_its_request(tmp_path: Path) -> None:
+    """More than a pipe holds: the sender must not wait for ever. A pipe closed at the other end counts as a death."""
     script = tmp_path / "worker.py"
     script.write_text("import time\ntime.sleep(600)\n")
     worker = WorkerProcess(Environment("sleeper", sys.executable, str(script)), silence_s=0.1)
-    with pytest.raises(WorkerDied, match=r"did not answer for 0\.1 s \(evaluate\)"):
-        worker.ask("evaluate", {"positions": np.zeros((100_000, 3))})
+    with pytest.raises(WorkerDied, match=r"did not respond for 0\.1 s \(evaluate\)"):
+        worker.request("evaluate", {"positions": np.zeros((100_000, 3))})
     assert not worker.alive
     script.write_text("import sys\nsys.exit(3)\n")
     worker = WorkerProcess(Environment("sleeper", sys.executable, str(script)))
     with pytest.raises(WorkerDied, match="died with exit code 3"):
-        worker.ask("evaluate", {"positions": np.zeros((100_000, 3))})
+        worker.request("evaluate", {"positions": np.zeros((100_000, 3))})
 
 
 def test_how_long_a_worker_may_be_silent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +215,7 @@ def test_how_long_a_worker_may_be_silent(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_worker_ends_with_its_owner(tmp_path: Path) -> None:
-    """The owner is killed, so that it cannot say goodbye; the worker is in the middle of something long."""
+    """The owner is killed, without closing the worker, which is in the middle of a long request."""
     worker = tmp_path / "worker.py"
     worker.write_text(
         "import os, pathlib, time\n"
@@ -231,7 +231,7 @@ def test_a_worker_ends_with_its_owner(tmp_path: Path) -> None:
         "from trepid.potentials.committee.environments import Environment\n"
         "from trepid.potentials.committee.process import WorkerProcess\n"
         f"w = WorkerProcess(Environment('sleeper', sys.executable, {str(worker)!r}))\n"
-        "w.ask('train', train='', validation='', settings={}, strong_force_eV_per_A=0.0, seed=0, initial=None, output='x')\n"
+        "w.request('train', train='', validation='', settings={}, strong_force_eV_per_A=0.0, seed=0, initial=None, output='x')\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "TMPDIR": str(tmp_path)}
     process = subprocess.Popen([sys.executable, str(owner)], env=environment)
@@ -249,7 +249,7 @@ def test_a_worker_ends_with_its_owner(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", NETWORKS)
-def test_where_an_environment_is_looked_for(backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_order_of_environments(backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.delenv(variable(backend), raising=False)
     monkeypatch.setattr("trepid.potentials.committee.environments.find_spec", lambda _: None)

@@ -35,14 +35,14 @@ def features(atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def misbehave(options: dict[str, Any], verb: str) -> None:
-    """`die`: verb in which to die, `times`: as often as this file says."""
+    """`die`: verb in which to die, `times`: as often as this file holds."""
     if options.get("die") != verb:
         return
     counter = Path(options["times"])
     left = int(counter.read_text())
     if left:
         counter.write_text(str(left - 1))
-        print("the toy is about to die of boredom", file=sys.stderr, flush=True)  # noqa: T201
+        print("the toy is about to exit as requested", file=sys.stderr, flush=True)  # noqa: T201
         os._exit(7)
 
 
@@ -66,7 +66,7 @@ def train(request: TrainRequest) -> dict[str, Any]:
     options = request.settings["options"]
     misbehave(options, "train")
     if options.get("fail"):
-        raise ValueError("this toy refuses to learn\nand says so in two lines")
+        raise ValueError("this toy refuses to train,\nwith a message of two lines")
     rows, labels = [], []
     for atoms in request.train:
         energy, forces, _ = features(atoms)

@@ -132,7 +132,7 @@ class PairTrepid : public Pair {
     trepid::Output out{0, eflag_atom ? eatom : nullptr, atom->f[0], vflag_either ? strain : nullptr, vflag_atom ? atom_strain_.data() : nullptr, with_live ? live_ : nullptr};
     trepid::best_kernel().compute(kernel_, system, 0, list->inum, out);
     if (eflag_global) eng_vdwl += out.energy;
-    // dE/dstrain in the order xx yy zz yz xz xy; LAMMPS wants minus that, as xx yy zz xy xz yz.
+    // dE/dstrain in the order xx yy zz yz xz xy; LAMMPS expects minus that, as xx yy zz xy xz yz.
     static constexpr int order[6] = {0, 1, 2, 5, 4, 3};
     if (vflag_global)
       for (int v = 0; v < 6; ++v) virial[v] -= strain[order[v]];
@@ -212,7 +212,7 @@ class PairTrepid : public Pair {
   }
 
   int rank_ = kDefaultRank;
-  int wanted_ = 0;  // raised by fix pair before the steps on which it wants the uncertainty
+  int wanted_ = 0;  // set by fix pair before the steps on which it reads the uncertainty
   trepid::ModelTables tables_;
   void* kernel_ = nullptr;
   std::vector<int> species_of_type_;

@@ -67,7 +67,7 @@ class SpeciesIndex:
         if (index < 0).any():
             unknown = sorted({atoms[int(k)].symbol for k in np.flatnonzero(index < 0)})
             raise DataError(
-                f"element {', '.join(unknown)} is unknown to this model, which knows {', '.join(self.species)}"
+                f"element {', '.join(unknown)} is unknown to this model, which describes {', '.join(self.species)}"
             )
         return index
 

@@ -2,11 +2,12 @@
 
 Mean and standard deviation (n - 1 in the denominator) over the members, for energy, forces and stress.
 
-Energies. A network's energy zero is badly determined by its data, and a constant that differs between members says nothing
-about any event. So energies are compared relative to a reference structure, the same for all members (by default the training
-frame of lowest energy per atom): with e_k = E_k(reference) / n_reference and e their mean over the members, the energy of
-member k for a frame of n atoms is E_k(frame) - n (e_k - e). The mean over members is unchanged and stays on the scale of the
-labels; the spread is that of E_k(frame) - (n / n_reference) E_k(reference). Energies per atom shift by e_k - e likewise.
+Energies. A network's energy zero is badly determined by its data, and a constant that differs between members is
+irrelevant for energy differences. So energies are compared relative to a reference structure, the same for all members (by
+default the training frame of lowest energy per atom): with e_k = E_k(reference) / n_reference and e their mean over the
+members, the energy of member k for a frame of n atoms is E_k(frame) - n (e_k - e). The mean over members is unchanged and
+stays on the scale of the labels; the spread is that of E_k(frame) - (n / n_reference) E_k(reference). Energies per atom
+shift by e_k - e likewise.
 The committee and `member(k)` report energies aligned in this way.
 """
 
@@ -86,10 +87,15 @@ class Committee(Potential):
         self._offsets = np.zeros(settings.n_members)
         self._evaluator: Evaluator | None = None
 
+    def __repr__(self) -> str:
+        state = f"{self.n_frames} frames, noise {self.noise.forces:.3g} eV/A" if self.results else "untrained"
+        kind = self.settings.backend.value
+        return f"<Committee of {', '.join(self.species)}: {self.settings.n_members} members ({kind}), {state}>"
+
     # ---- learning
 
     def fit(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> Committee:
-        """Train every member from nothing (or from the foundation model) on its subset of `frames`.
+        """Train every member from scratch (or from the foundation model) on its subset of `frames`.
 
         Parameters
         ----------
@@ -103,7 +109,7 @@ class Committee(Potential):
         DataError
             No frames, a frame without labels, labels that are not finite, an unknown element.
         BackendError
-            The backend is not installed, or a training failed; what was known before stays.
+            The backend is not installed, or a training failed; the committee then stays as it was.
         """
         if not frames:
             raise DataError("fit needs at least one labelled frame")
@@ -112,7 +118,7 @@ class Committee(Potential):
         return self._train(plain, reference, executor, fresh=True)
 
     def update(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> Committee:
-        """Add `frames`; every member goes on from its own weights on its subset of all frames.
+        """Add `frames`; every member is trained further from its own weights on its subset of all frames.
 
         Errors as `fit`.
         """
@@ -175,12 +181,12 @@ class Committee(Potential):
         )
 
     def require_backend(self) -> None:
-        """Make sure before anything is computed that members can be trained here.
+        """Check before anything is computed that members can be trained here.
 
         Raises
         ------
         ConfigError, BackendError
-            The package of the backend is not installed; the message says how to install it.
+            The package of the backend is not installed; the message gives the commands to install it.
         """
         self._environment()
 
@@ -220,8 +226,8 @@ class Committee(Potential):
         """Root mean square residuals of the members, with aligned energies, on the frames that they were not trained on.
 
         A single member is less good than the mean of all; this is an upper bound of what is left of the error where the
-        members agree. Where no frame is held out, the residuals are those of the training frames. A frame whose residuals are
-        unlike the others' does not make the noise (`typical_rms`); of networks, labels of strong forces count less, as in
+        members agree. Where no frame is held out, the residuals are those of the training frames. Outlier frames are capped
+        (`typical_rms`); of networks, labels of strong forces count less, as in
         their training.
         """
         self._require_data()
@@ -263,7 +269,7 @@ class Committee(Potential):
         Raises
         ------
         ConfigError
-            An uncertainty is asked of a committee of one.
+            An uncertainty of a committee of one.
         """
         self._require_data().reset()
         return self._evaluate(atoms, uncertainty)
@@ -301,7 +307,7 @@ class Committee(Potential):
         evaluator.reset()
         uncertain = Uncertainty(uncertainty) is not Uncertainty.NONE
         return PotentialCalculator(
-            lambda atoms, wanted: self._evaluate(atoms, Uncertainty.EXACT if wanted else Uncertainty.NONE),
+            lambda atoms, uncertain: self._evaluate(atoms, Uncertainty.EXACT if uncertain else Uncertainty.NONE),
             reset=evaluator.reset,
             every=every if uncertain else None,
         )
@@ -337,7 +343,7 @@ class Committee(Potential):
 
     @classmethod
     def load(cls, path: str | Path) -> Committee:
-        """Read a committee file. A backend's worker is started when a prediction is asked for, not before.
+        """Read a committee file. A backend's worker is started at the first prediction, not before.
 
         Raises
         ------
@@ -432,7 +438,7 @@ class Member(Potential):
 
 
 class _LazyEvaluator(Evaluator):
-    """Looks for the backend's environment when a prediction is asked for: a file can be read where it is not installed."""
+    """Finds the backend's environment at the first prediction: a file can be read where it is not installed."""
 
     def __init__(self, committee: Committee, models: Sequence[bytes]) -> None:
         self._make = lambda: committee._make_evaluator(models, committee._environment())

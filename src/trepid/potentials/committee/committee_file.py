@@ -1,6 +1,6 @@
 """The committee file: an uncompressed zip of a manifest, the training frames and the members.
 
-    manifest.json            format, version, species, settings, label keys, energy offsets, what the training said
+    manifest.json            format, version, species, settings, label keys, energy offsets, reports of the training
     frames.extxyz            training frames in their order, labels REF_energy, REF_forces, REF_stress
     reference.extxyz         structure relative to which energies are compared
     members/0, members/1 ... model files of the backend
@@ -34,7 +34,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class CommitteeContents:
-    """All that a committee is.
+    """The content of a committee file.
 
     Attributes
     ----------
@@ -140,7 +140,7 @@ def _contents(manifest: Mapping[str, Any], archive: zipfile.ZipFile) -> Committe
     )
     offsets = tuple(float.fromhex(x) for x in manifest["offsets"])
     if not len(results) == len(offsets) == settings.n_members:
-        raise ValueError(f"it holds {len(results)} members where its settings say {settings.n_members}")
+        raise ValueError(f"it holds {len(results)} members where its settings give {settings.n_members}")
     return CommitteeContents(
         species=tuple(manifest["species"]),
         settings=settings,

@@ -44,7 +44,7 @@ def environment_of(backend: Backend, settings: NetworkSettings) -> Environment:
     Raises
     ------
     BackendError
-        There is none; the message says how to install it.
+        There is none; the message gives the commands to install it.
     """
     if isinstance(settings, ScriptSettings):
         if not Path(settings.script).is_file():
@@ -62,7 +62,7 @@ def environment_of(backend: Backend, settings: NetworkSettings) -> Environment:
 
 
 def find_python(backend: Backend) -> str | None:
-    """Interpreter of a backend's environment, or None; not run, only looked for."""
+    """Interpreter of a backend's environment, or None; found, not run."""
     if given := os.environ.get(variable(backend)):
         return given
     own = home(backend) / "bin" / "python"

@@ -23,12 +23,12 @@ from trepid.potentials.committee.training import load_bayesian
 
 @dataclass(frozen=True)
 class MemberPredictions:
-    """What m members say of one frame of n atoms.
+    """Predictions of m members for one frame of n atoms.
 
     Attributes
     ----------
     energy : (m,) array
-        eV, as the members have it.
+        eV, not aligned.
     forces : (m, n, 3) array
         eV/A.
     stress : (m, 6) array or None
@@ -52,12 +52,15 @@ class Evaluator(ABC):
 
         Raises
         ------
-        DataError, BackendError, NumericsError
+        DataError
+            The frame contains an element that the members do not describe.
+        BackendError, NumericsError
+            A member fails, or gives something that is not finite.
         """
 
     @abstractmethod
     def reset(self) -> None:
-        """Forget what depends on earlier frames."""
+        """Drop what depends on earlier frames."""
 
     @abstractmethod
     def close(self) -> None:
@@ -89,7 +92,7 @@ class BayesianEvaluator(Evaluator):
         )
 
     def reset(self) -> None:
-        """Forget the neighbour lists."""
+        """Drop the neighbour lists."""
         for _, neighbors in self._potentials.values():
             neighbors.reset()
 
@@ -98,7 +101,7 @@ class BayesianEvaluator(Evaluator):
 
 
 class WorkerEvaluator(Evaluator):
-    """Members in a worker process, started when first needed; each is loaded when first asked.
+    """Members in a worker process, started when first needed; each is loaded when first used.
 
     A worker that died is started once more for the request during which it died; if that dies too, the error is raised.
     """
@@ -124,9 +127,9 @@ class WorkerEvaluator(Evaluator):
             self._worker, self._loaded = WorkerProcess(self._environment), set()
         for k in members:
             if k not in self._loaded:
-                self._worker.ask("load", member=k, path=str(self._paths[k]))
+                self._worker.request("load", member=k, path=str(self._paths[k]))
                 self._loaded.add(k)
-        _, out = self._worker.ask(
+        _, out = self._worker.request(
             "evaluate",
             as_arrays(atoms.numbers, atoms.positions, atoms.cell[:], atoms.pbc),
             members=[int(k) for k in members],
@@ -140,7 +143,7 @@ class WorkerEvaluator(Evaluator):
         for key, shape in shapes.items():
             if key not in out:
                 if key in ("energy", "forces"):
-                    raise BackendError(f"backend {name}: the worker's answer has no {key}")
+                    raise BackendError(f"backend {name}: the worker's response has no {key}")
             elif out[key].shape != shape:
                 raise BackendError(f"backend {name}: the worker's {key} have shape {out[key].shape}; expected {shape}")
             elif not np.isfinite(out[key]).all():
@@ -148,7 +151,7 @@ class WorkerEvaluator(Evaluator):
         return MemberPredictions(out["energy"], out["forces"], out.get("stress"), out.get("atom_energies"))
 
     def reset(self) -> None:
-        """A worker's answer depends on the frame alone."""
+        """Nothing to drop: the prediction of a worker depends on the frame alone."""
 
     def close(self) -> None:
         """End the worker."""

@@ -1,8 +1,8 @@
-"""A worker process: started, asked, ended; its death is an error of one line with the end of its log.
+"""A worker process: start, requests, end; its death is an error of one line with the end of its log.
 
 The worker's standard input and output carry messages (`workers.worker_channel`), its standard error is a log file. Closing its
-standard input ends it, so it cannot outlive this process. A worker that stays silent for longer than any evaluation takes hangs:
-it is ended too. Trainings take as long as they take.
+standard input ends it, so it cannot outlive this process. A worker that sends nothing for longer than any evaluation takes
+hangs: it is ended too. Trainings have no time limit.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from trepid.potentials.committee.environments import WORKERS, Environment
 from trepid.potentials.committee.workers.worker_channel import Arrays, ChannelError, receive, send
 
 SILENCE_S = 1800.0
-"""How long a worker may be silent by default, s: several times what the slowest known answer takes, the first evaluation of a
-network that is compiled for it."""
+"""How long a worker may be silent by default, s: several times the slowest measured evaluation, the first one of a network that is
+compiled for it."""
 SILENCE_VARIABLE = "TREPID_WORKER_SILENCE_S"
 _LONGEST_POLL_MS = 2**31 - 1  # a C int
 _LOG_LINES = 4
@@ -37,8 +37,8 @@ _GRACE_S = 5.0
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-class WorkerDied(BackendError):  # noqa: N818 (says what happened)
-    """The process ended, sent something that is not an answer, or hung and was ended."""
+class WorkerDied(BackendError):  # noqa: N818 names what happened
+    """The process ended, sent something that is not a response, or hung and was ended."""
 
 
 class WorkerProcess:
@@ -49,7 +49,7 @@ class WorkerProcess:
     environment : Environment
         Interpreter and script.
     silence_s : float, optional
-        How long it may be silent when something is asked of it, s, but in a training; default: the environment variable
+        How long it may be silent during a request, s, except a training; default: the environment variable
         TREPID_WORKER_SILENCE_S, else `SILENCE_S`.
 
     Raises
@@ -93,35 +93,35 @@ class WorkerProcess:
         self._answers = io.BufferedReader(self._pipe)
         self._end = weakref.finalize(self, _end, self._process, self.folder)
 
-    def ask(
+    def request(
         self, verb: str, arrays: Mapping[str, NDArray[Any]] | None = None, **fields: Any
     ) -> tuple[dict[str, Any], Arrays]:
-        """Send a request and wait for its answer.
+        """Send a request and wait for the response.
 
         Raises
         ------
         WorkerDied
             The process ended, sent garbage or hung; it is stopped.
         BackendError
-            The worker says that it could not do it.
+            The worker reports an error.
         """
         name = self.environment.backend
         self._pipe.patience_s = None if verb == "train" else self._silence_s
-        answered = False
+        received = False
         try:
             send(self._requests, {"verb": verb, **fields}, arrays)
             header, out = receive(self._answers)
-            answered = True
+            received = True
         except TimeoutError as error:
-            self._process.kill()  # it would not listen to a request to end either
+            self._process.kill()  # it would not read a request to end either
             raise WorkerDied(
-                f"backend {name}: its worker did not answer for {self._silence_s:g} s ({verb}) and was ended; if it was at "
-                f"work, set {SILENCE_VARIABLE} to more; its last words: {self._last_words()}"
+                f"backend {name}: its worker did not respond for {self._silence_s:g} s ({verb}) and was ended; if it was "
+                f"computing, set {SILENCE_VARIABLE} to more; last log lines: {self._log_tail()}"
             ) from error
         except (ChannelError, OSError) as error:
-            raise WorkerDied(f"backend {name}: its worker {self._obituary(error)}") from error
+            raise WorkerDied(f"backend {name}: its worker {self._exit_message(error)}") from error
         finally:
-            if not answered:  # after an interrupt too: the next answer would be that of this request
+            if not received:  # after an interrupt too: the next response would be that of this request
                 self.close()
         if "error" in header:
             raise BackendError(f"backend {name}: {header['error']}")
@@ -129,21 +129,21 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked."""
+        """Whether it takes requests."""
         return self._end.alive and self._process.poll() is None
 
     def close(self) -> None:
         """End the process; a second call does nothing."""
         self._end()
 
-    def _obituary(self, error: Exception) -> str:
+    def _exit_message(self, error: Exception) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=0.5)
         code = self._process.poll()
-        how = f"sent no answer ({error})" if code is None else f"died with exit code {code}"
-        return f"{how}; its last words: {self._last_words()}"
+        how = f"sent no response ({error})" if code is None else f"died with exit code {code}"
+        return f"{how}; last log lines: {self._log_tail()}"
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LOG_LINES:]
         return " | ".join(lines) or "none"
 
@@ -188,7 +188,7 @@ class _PatientReader(io.RawIOBase):
 
 
 class _PatientWriter(io.RawIOBase):
-    """The writing end of a pipe; writes raise TimeoutError when nobody takes a byte for `patience_s`."""
+    """The writing end of a pipe; writes raise TimeoutError when no byte is read for `patience_s`."""
 
     def __init__(self, descriptor: int, *, patience_s: float) -> None:
         super().__init__()
@@ -207,7 +207,7 @@ class _PatientWriter(io.RawIOBase):
         size = len(rest)
         while rest:
             if not self._poll.poll(_milliseconds(self._patience_s)):
-                raise TimeoutError(f"took nothing for {self._patience_s:g} s")
+                raise TimeoutError(f"read nothing for {self._patience_s:g} s")
             rest = rest[os.write(self._descriptor, rest) :]
         return size
 

@@ -1,4 +1,4 @@
-"""What members get wrong on frames they were not trained on, frame by frame, and the noise that follows from it."""
+"""Residuals of members on frames that they were not trained on, frame by frame, and the noise inferred from them."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class Residuals:
 def typical_rms(mean_squares: Sequence[float], n: ArrayLike) -> float:
     """Root mean square over frames of which none counts as more than `OUTLIER` times the typical one; NaN without frames.
 
-    Walks on a wrong model leave frames among the labels that no later model describes. They would make the noise of all
-    others. Typical is the median over frames; that of a mean of n squares lies below its expectation, by (1 - 2 / 9n)^3
+    Unstable walks leave frames among the labels that no later model describes. They would dominate the noise of all
+    others. Typical is the median over frames; that of a mean of n squares is below its expectation, by (1 - 2 / 9n)^3
     (Wilson and Hilferty 1931).
 
     Parameters

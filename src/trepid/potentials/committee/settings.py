@@ -1,10 +1,10 @@
-"""Settings of a committee: how many members, which data each sees, and what a member is.
+"""Settings of a committee: how many members, the data of each, and what a member is.
 
 Vocabulary
 ----------
 member     one potential of the committee, trained on its own part of the data from its own random seed
 subset     the frames that a member is trained on
-held out   the frames that a member never sees in its training: its validation frames (which stop the training) and the
+held out   the frames that a member is not trained on: its validation frames (which stop the training) and the
            rest outside its subset
 backend    what a member is: a Bayesian force field, or a neural network of another package
 
@@ -119,7 +119,7 @@ class NetworkSettings:
         Compile the network to machine code: a minute or two once per architecture and machine, then about ten times faster.
         Where there is no C++ compiler, and on devices other than "cpu", networks run uncompiled.
     python : str, optional
-        Interpreter of the environment with the package; default as `trepid doctor` tells.
+        Interpreter of the environment with the package; default as `trepid doctor` shows.
     """
 
     backend: ClassVar[Backend]
@@ -226,7 +226,7 @@ class ScriptSettings(NetworkSettings):
     script : str
         Path of the worker script.
     options : dict
-        Handed to the script as they are.
+        Passed to the script unchanged.
     """
 
     backend: ClassVar[Backend] = Backend.SCRIPT
@@ -289,7 +289,7 @@ class CommitteeSettings:
         try:
             object.__setattr__(self, "backend", Backend(self.backend))
         except ValueError as error:
-            raise ConfigError(f"backend is {self.backend!r}; known are {known}") from error
+            raise ConfigError(f"backend is {self.backend!r}; it must be one of {known}") from error
         if self.model is None:
             object.__setattr__(self, "model", MODEL_SETTINGS[self.backend]())
         if type(self.model) is not MODEL_SETTINGS[self.backend]:

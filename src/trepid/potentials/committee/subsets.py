@@ -1,8 +1,8 @@
-"""Which frames a member sees: a fixed function of seed, subset and frame number, so that subsets only grow.
+"""Which frames a member is trained on: a fixed function of seed, subset and frame number, so that subsets only grow.
 
-Frames are dealt in blocks of ten. In each block a random permutation, seeded by (seed, subset, block), says which frames are
-trained on, which validate and which are left out; the fractions hold in every block (a fractional frame is decided by
-chance), and a frame keeps its role when more frames come. Frame 0 is always trained on, so that no subset is empty.
+Frames are dealt in blocks of ten. In each block a random permutation, seeded by (seed, subset, block), determines which frames are
+trained on, which validate and which are left out; the fractions hold in every block (a fractional frame is drawn at
+random), and a frame keeps its role when more frames come. Frame 0 is always trained on, so that no subset is empty.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ def _train_worker(job: TrainingJob, settings: NetworkSettings) -> tuple[bytes, d
         strong = _strong_force(job, settings)
         worker = WorkerProcess(job.environment)
         try:
-            answer, _ = worker.ask(
+            answer, _ = worker.request(
                 "train",
                 train=job.train,
                 validation=job.validation,
@@ -186,12 +186,12 @@ def _train_worker(job: TrainingJob, settings: NetworkSettings) -> tuple[bytes, d
             )
             if not output.is_file():
                 raise BackendError(
-                    f"backend {job.environment.backend}: the worker says it trained but wrote no weights"
+                    f"backend {job.environment.backend}: the worker reports a training but wrote no weights"
                 )
-            worker.ask("load", member=job.member, path=str(output))
+            worker.request("load", member=job.member, path=str(output))
             residuals = Residuals()
             for atoms in frames_of(job.held_out) or frames_of(job.train):
-                _, out = worker.ask(
+                _, out = worker.request(
                     "evaluate",
                     as_arrays(atoms.numbers, atoms.positions, atoms.cell[:], atoms.pbc),
                     members=[job.member],
@@ -210,8 +210,8 @@ def _strong_force(job: TrainingJob, settings: NetworkSettings) -> float:
     """Force beyond which labels weigh less, eV/A, from the typical frame; 0: all weigh the same."""
     if settings.strong_force == 0:
         return 0.0
-    known = [labels_of(atoms).forces for atoms in frames_of(job.train)]
-    forces = [float(np.sqrt(np.mean(f**2))) for f in known if f is not None]
+    labelled = [labels_of(atoms).forces for atoms in frames_of(job.train)]
+    forces = [float(np.sqrt(np.mean(f**2))) for f in labelled if f is not None]
     return float(settings.strong_force * np.median(forces)) if forces else 0.0
 
 

@@ -27,7 +27,7 @@ class Mace(Architecture):
     def __init__(self) -> None:
         self.name = f"mace-torch {version('mace-torch')}"
         self.elements: list[int] | None = None
-        # The constants of e3nn 0.4 are a pickle with slices in it, which torch since 2.6 does not read unasked.
+        # The constants of e3nn 0.4 are a pickle with slices in it, which torch since 2.6 does not read by default.
         torch.serialization.add_safe_globals([slice])
 
     def build(self, settings: dict[str, Any], numbers: Sequence[int], scale: Scale) -> torch.nn.Module:

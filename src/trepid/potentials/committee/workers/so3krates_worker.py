@@ -42,8 +42,8 @@ class So3krates(Architecture):
             device=settings["device"],
             dtype=torch.float32,
         )
-        # As the package starts, a one-hot vector of 118 elements gives features of about 0.05, whose products the attention
-        # does not see: nothing is learned. Features of unit variance are what the layers are made for.
+        # As the package starts, a one-hot vector of 118 elements gives features of about 0.05, whose products vanish in the
+        # attention: training has no effect. Features of unit variance are what the layers are made for.
         torch.nn.init.normal_(module.inv_feature_embedding.embedding.weight)
         return _AtomEnergies(module)
 

@@ -44,7 +44,7 @@ def send(
         plain = np.ascontiguousarray(array)
         plain = plain.astype(plain.dtype.newbyteorder("<"), copy=False)
         if plain.dtype.str not in _DTYPES:
-            raise ChannelError(f"array {name} has type {plain.dtype}; known are {', '.join(_DTYPES)}")
+            raise ChannelError(f"array {name} has type {plain.dtype}; it must be one of {', '.join(_DTYPES)}")
         listing.append([name, plain.dtype.str, list(np.shape(array))])
         parts.append(plain.tobytes())
     text = json.dumps({**header, "arrays": listing}).encode()

@@ -38,7 +38,7 @@ def compiled(
     example: Sequence[torch.Tensor],
     dynamic: Sequence[dict[int, str] | None],
 ) -> Function | None:
-    """The function, compiled; None where it cannot be compiled here (no C++ compiler, or torch says no: see the log).
+    """The function, compiled; None where it cannot be compiled here (no C++ compiler, or torch fails: see the log).
 
     Parameters
     ----------

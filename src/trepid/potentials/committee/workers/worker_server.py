@@ -1,8 +1,8 @@
-"""The loop of a worker: one request, one answer, until standard input closes.
+"""The loop of a worker: one request, one response, until standard input closes.
 
 Verbs
 -----
-hello      -> backend, version: what serves here
+hello      -> backend, version of the package
 train      train, validation (extxyz text, labels REF_energy, REF_forces, REF_stress), settings,
            strong_force_eV_per_A, seed, initial (weights file of an earlier training or null), output (path) -> report; writes
            the weights to `output`
@@ -10,7 +10,7 @@ load       member, path -> ok
 evaluate   members, stress (bool); arrays numbers, positions, cell, pbc -> arrays energy (m,), forces (m, n, 3) and, where the
            model has them, stress (m, 6) and atom_energies (m, n)
 
-An answer with "error" says in one line what went wrong; the traceback goes to standard error, which is a log file.
+A response with "error" gives the reason in one line; the traceback goes to standard error, which is a log file.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What a training is to be made of.
+    """The input of a training.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Model(Protocol):
     """A trained model."""
 
     def evaluate(self, atoms: Atoms, *, stress: bool) -> Evaluation:
-        """Energy and forces of one frame; the stress where it is asked for and the frame has a volume."""
+        """Energy and forces of one frame; the stress where it is requested and the frame has a volume."""
 
 
 def serve(
@@ -84,12 +84,12 @@ def serve(
     train: Callable[[TrainRequest], dict[str, Any]],
     load: Callable[[Path], Model],
 ) -> None:
-    """Answer requests until standard input closes.
+    """Serve requests until standard input closes.
 
     Parameters
     ----------
     backend, version : str
-        Answer to "hello".
+        Response to "hello".
     train : callable
         Writes a weights file and returns a report of plain types.
     load : callable
@@ -159,7 +159,7 @@ def _frames(text: str) -> list[Atoms]:
 
 
 def _take_channel() -> tuple[queue.Queue[tuple[dict[str, Any], dict[str, NDArray[Any]]]], IO[bytes]]:
-    """Requests and the stream for answers; whatever is printed from now on goes to standard error.
+    """Requests and the stream for responses; whatever is printed from now on goes to standard error.
 
     Requests are read in a thread: when standard input closes, because trepid ended or was killed, the worker ends at once,
     in the middle of a training too.
@@ -170,7 +170,7 @@ def _take_channel() -> tuple[queue.Queue[tuple[dict[str, Any], dict[str, NDArray
     os.dup2(2, 1)
     requests: queue.Queue[tuple[dict[str, Any], dict[str, NDArray[Any]]]] = queue.Queue()
 
-    def listen() -> None:
+    def read_requests() -> None:
         while True:
             try:
                 requests.put(receive(incoming))
@@ -178,5 +178,5 @@ def _take_channel() -> tuple[queue.Queue[tuple[dict[str, Any], dict[str, NDArray
                 print(f"worker ends: {error}", file=sys.stderr, flush=True)  # noqa: T201 (the log)
                 os._exit(0)
 
-    threading.Thread(target=listen, daemon=True).start()
+    threading.Thread(target=read_requests, daemon=True).start()
     return requests, outgoing

@@ -5,7 +5,7 @@ else is the same for all. With v_e the vector of edge e from atom i to atom j an
 of g over edges that leave it less the sum over edges that reach it, and the strain derivative is sum_e v_e g_e.
 
 Energies are `shift[species] + scale * network`: shifts per species by least squares over the training labels, the scale the
-root mean square force. Shifts stay outside the network and in float64, because total energies of thousands of eV have no room
+root mean square force. Shifts stay outside the network and in float64, because total energies of thousands of eV leave no digits
 for meV in float32.
 """
 
@@ -59,7 +59,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class Scale:
-    """What the data say about scales.
+    """Scales of the data.
 
     Attributes
     ----------
@@ -172,7 +172,7 @@ def collate(frames: Sequence[Frame], device: str) -> Graph:
 def vector_inputs(graph: Graph) -> dict[str, torch.Tensor]:
     """Inputs for models that compute bond vectors from positions and shifts: all atoms at the origin, the shifts the vectors.
 
-    The names are those of mace, which so3krates-torch shares. All frames of a graph are one: energies of atoms do not care.
+    The names are those of mace, which so3krates-torch shares. All frames of a graph are one; energies of atoms are the same.
     """
     n, like = graph.species.shape[0], graph.vectors
     nodes = torch.zeros((n,), dtype=torch.int64, device=like.device)
@@ -197,7 +197,7 @@ def one_hot(index: torch.Tensor, n: int, dtype: torch.dtype) -> torch.Tensor:
 
 
 class Network:
-    """A module as functions of its weights and a graph, compiled where that is asked for and possible.
+    """A module as functions of its weights and a graph, compiled where `key` is given and it is possible.
 
     Parameters
     ----------
@@ -390,7 +390,7 @@ def load_model(architecture: Architecture, path: Path) -> TorchModel:
 
 
 def assembled(architecture: Architecture, module: torch.nn.Module, saved: dict[str, Any]) -> TorchModel:
-    """A module with what its file says about it."""
+    """A module with the header of its file."""
     device = saved["settings"]["device"]
     network = Network(architecture, module.to(device), saved["numbers"], _key(saved))
     return TorchModel(

@@ -37,7 +37,7 @@ FINAL_RATE = 0.01
 """Learning rate at the end over that at the start."""
 SECOND_MOMENT = 0.99
 """Memory of Adam's squared gradients. They fall by orders of magnitude in a training of a few thousand steps; a longer memory
-(or AMSGrad, which keeps the maximum) keeps the steps small long after."""
+(or AMSGrad, which keeps the maximum) keeps the steps small for too long."""
 LOG_LINES = 20
 
 
@@ -75,18 +75,18 @@ def _start(
         cutoff = saved["cutoff"]
         frames = [make_frame(a, numbers, cutoff) for a in request.train]
         return module, saved, frames, [make_frame(a, numbers, cutoff) for a in request.validation]
-    foundation, cutoff, known = s.get("foundation_model"), float(s["r_max_A"]), None
+    foundation, cutoff, given = s.get("foundation_model"), float(s["r_max_A"]), None
     if foundation is not None:
         foundation = str(Path(foundation).resolve())
-        known, cutoff = architecture.foundation(foundation, numbers)
+        given, cutoff = architecture.foundation(foundation, numbers)
     frames = [make_frame(a, numbers, cutoff) for a in request.train]
     forces = np.concatenate([f.forces.ravel() for f in frames if f.forces is not None] or [np.ones(1)])
     n_atoms = sum(len(f.species) for f in frames)
     scale = Scale(
-        energy=max(float(np.sqrt((forces**2).mean())), 1e-3) if known is None else 1.0,
+        energy=max(float(np.sqrt((forces**2).mean())), 1e-3) if given is None else 1.0,
         neighbours=2.0 ** round(math.log2(max(sum(f.edges.shape[1] for f in frames) / n_atoms, 1.0))),
     )
-    module = architecture.build(s, numbers, scale) if known is None else known
+    module = architecture.build(s, numbers, scale) if given is None else given
     saved = {
         "numbers": numbers,
         "settings": s,
@@ -158,7 +158,7 @@ class _Loop:
         batch_size = int(self.settings["batch_size"])
         n_batches = math.ceil(len(frames) / batch_size)
         average = {k: v.detach().clone() for k, v in module.state_dict().items()}
-        # The weights that training starts from are a candidate: fine-tuning never ends worse than it began.
+        # The weights that training starts from are a candidate: fine-tuning does not end with a larger loss.
         start_loss = self._validation_loss(validation) if validation else math.inf
         best = _Best(start_loss, 0, 0, {k: v.clone() for k, v in average.items()})
         step, start = 0, time.perf_counter()
@@ -183,16 +183,16 @@ class _Loop:
             if validation:
                 current = {k: v.detach().clone() for k, v in module.state_dict().items()}
                 module.load_state_dict(average)
-                judged = self._validation_loss(validation)
+                criterion = self._validation_loss(validation)
                 module.load_state_dict(current)
             else:
-                judged = training_loss
-            if not validation or judged < best.loss:
-                best = _Best(judged, epoch, epoch, {k: v.clone() for k, v in average.items()})
+                criterion = training_loss
+            if not validation or criterion < best.loss:
+                best = _Best(criterion, epoch, epoch, {k: v.clone() for k, v in average.items()})
             best.epochs = epoch
             if epoch % max(1, epochs // LOG_LINES) == 0:
                 seconds = time.perf_counter() - start
-                line = f"epoch {epoch}: training {training_loss:.4g}, judged {judged:.4g}, {seconds:.0f} s"
+                line = f"epoch {epoch}: training {training_loss:.4g}, criterion {criterion:.4g}, {seconds:.0f} s"
                 print(line, file=sys.stderr, flush=True)  # noqa: T201 (the log)
             if validation and epoch - best.epoch >= int(self.settings["patience"]):
                 break
@@ -276,7 +276,7 @@ def _schedule(step: int, n_steps: int) -> float:
 
 
 def serve_architecture(backend: str, architecture: Architecture) -> None:
-    """Answer requests about networks of one architecture until standard input closes: all that a worker script does."""
+    """Serve requests for networks of one architecture until standard input closes: all that a worker script does."""
     logging.getLogger().setLevel(logging.WARNING)
     serve(
         backend,
