@@ -43,7 +43,7 @@ from trepid.potentials.bayesian.model_file import (
     training_in_file,
     write_force_field,
 )
-from trepid.potentials.bayesian.posterior import Posterior, optimize_hyperparameters
+from trepid.potentials.bayesian.posterior import Bounds, Posterior, optimize_hyperparameters
 from trepid.potentials.bayesian.spline_potential import LiveDirections, SplineCalculator, SplinePotential, make_tables
 from trepid.potentials.bayesian.statistics import ForceSum, LabelKind, LabelRows, SufficientStatistics, merged_rows
 from trepid.potentials.bayesian.terms import Hyperparameters
@@ -288,6 +288,11 @@ class BayesianForceField(Potential):
         if self._bars is None:
             self._bars = error_bars(self.left_out, self.hyperparameters.noise)
         return self._bars
+
+    @property
+    def on_bounds(self) -> list[str]:
+        """Hyperparameters that the optimisation left on a bound of their range, each with value and range."""
+        return Bounds().hit(self.hyperparameters, kinds=[k for k, s in self.statistics.kinds.items() if s.count])
 
     @property
     def label_noise(self) -> float:
