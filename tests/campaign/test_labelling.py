@@ -256,13 +256,14 @@ def test_an_interrupted_batch_keeps_complete_labels(desk: Desk) -> None:
         with pytest.raises(Interrupted):
             desk.batch(
                 frames,
-                desk.reference(delay_s=0.05),
+                desk.reference(delay_s=0.3),
                 executor,
                 interrupted=lambda: len(labelled) >= 3,
                 on_label=labelled.append,
             )
         kept = desk.store.numbers()
-        assert 3 <= len(kept) <= 6  # those under way were awaited
+        # Those under way were awaited; how many they are depends on the machine, but the last never began.
+        assert 3 <= len(kept) < len(frames)
         assert sorted(e.label for e in desk.events(Label)) == kept
         found = desk.batch(frames, desk.reference(), executor)
     assert all(atoms is not None for atoms in found)

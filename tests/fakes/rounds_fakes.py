@@ -125,14 +125,20 @@ class EnsembleSprings(Potential):
     def member(self, k: int) -> EnsembleSprings:
         return EnsembleSprings(self.stiffness, own=k)
 
+    def mean(self, atoms: Atoms) -> tuple[float, np.ndarray]:
+        u = atoms.positions - crystal().positions
+        k = self.stiffness.mean() if self.own is None else self.stiffness[self.own]
+        return float(0.5 * k * (u * u).sum()), -k * u
+
     def predict(self, atoms: Atoms, *, uncertainty: Uncertainty | str = Uncertainty.EXACT) -> Prediction:
+        energy, mean_forces = self.mean(atoms)
         u = atoms.positions - crystal().positions
         energies = 0.5 * self.stiffness * (u * u).sum()
         forces = -self.stiffness[:, None, None] * u
         k = self.stiffness.mean() if self.own is None else self.stiffness[self.own]
         return Prediction(
-            energy=float(0.5 * k * (u * u).sum()),
-            forces=-k * u,
+            energy=energy,
+            forces=mean_forces,
             energy_uncertainty=float(energies.std(ddof=1)),
             forces_uncertainty=forces.std(axis=0, ddof=1),
             atom_energies=0.5 * k * (u * u).sum(axis=1),
@@ -141,7 +147,7 @@ class EnsembleSprings(Potential):
         )
 
     def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.LIVE) -> MeanCalculator:
-        return MeanCalculator(self)
+        return MeanCalculator(self.mean)
 
     def save(self, path: str | Path) -> None:
         Path(path).write_text(json.dumps(self.stiffness.tolist()))

@@ -52,7 +52,7 @@ def write_synthetic_run(
             "n_atoms": 64,
             "formula": "Cu32I32",
             "structure_sha256": "0",
-            "reference": {"engine": "tblite"},
+            "reference": {"engine": "tblite", "method": "GFN1-xTB"},
         }
     ]
     for k in range(n_initial + n_calls):

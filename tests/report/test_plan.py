@@ -66,6 +66,7 @@ def rounds_run(folder: Path, n_rounds: int, *, errors: list[float] | None = None
     (folder / "campaign.yaml").write_text(ROUNDS)
     run = folder / "run"
     (run / "labels").mkdir(parents=True)
+    (run / "campaign.yaml").write_text(ROUNDS)
     events: list[Event] = [Start(4, "Cu4", "0", {"engine": "emt"})]
     n = 0
     rng = np.random.default_rng(0)

@@ -145,7 +145,7 @@ def test_rows_and_labels_cut_short_by_a_kill_are_left_out(write_synthetic_run: W
     (run / "labels" / "label-0006.failed.extxyz").write_text("1\nfailure_reason=crashed\nCu 0 0 0\n")
     record = read_run(run)
     assert record.trace["step"].size == 20
-    assert [label.index for label in record.labels] == [1, 2, 3, 4, 5]
+    assert [label.number for label in record.labels] == [1, 2, 3, 4, 5]
     assert len(record.predicted) == 2
 
 

@@ -167,9 +167,9 @@ def plan_campaign(
     """
     path = Path(source)
     given_run = RunPaths(path) if path.is_dir() else None
+    campaign = load_campaign(path) if given_run is None else load_campaign(given_run.settings, require_files=False)
     if given_run is not None and not given_run.begun:
         raise DataError(f"{path}: not a learning run (no ledger.jsonl in it); give a run directory or a campaign file")
-    campaign = load_campaign(path) if given_run is None else load_campaign(given_run.settings, require_files=False)
     run = given_run or RunPaths(campaign.output.directory)
     # On the fly, MD waits for every label: one is computed at a time.
     at_a_time = 1 if isinstance(campaign, Campaign) else workers or campaign.execution.workers
