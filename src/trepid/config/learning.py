@@ -10,8 +10,8 @@ from trepid.config.base import CheckLabels, Count, Number, Positive, Retries, Se
 
 LARGEST_SHARE = 0.2
 """A threshold in multiples of the typical error is at most this share of the rms force of an atom."""
-DEFAULT_THRESHOLD_NOISE = 5.0
-"""Default threshold, in multiples of the residual force noise of the model."""
+DEFAULT_THRESHOLD_NOISE = 8.0
+"""Default threshold, in multiples of the typical force error of the model."""
 
 
 class LearningSettings(Settings):
@@ -23,7 +23,8 @@ class LearningSettings(Settings):
     )
     threshold_noise: Positive | None = Field(
         default=None,
-        description="The same as a multiple of the residual force noise that the model infers; "
+        description="The same as a multiple of the typical force error of the model (its error bar of a component on "
+        f"frames like the training set), but at most {LARGEST_SHARE:g} times the rms force of an atom; "
         f"{DEFAULT_THRESHOLD_NOISE:g} when neither threshold is given.",
     )
     check_every: Count = Field(default=10, description="MD steps between two uncertainty checks.")
