@@ -69,7 +69,6 @@ def test_the_interval_of_the_learning_curve_holds_the_truth(b: float, c: float) 
         told += 1
         needed = curve.labels_for(target)
         inside += needed.low <= 120 <= needed.high
-        assert curve.error_at(40).low < curve.error_at(40).high
     assert told >= 70
     assert inside / told >= 0.80
 

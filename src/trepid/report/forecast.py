@@ -131,11 +131,6 @@ class LearningCurve:
     draws: FloatArray
     n_points: int
 
-    def error_at(self, n_labels: float) -> Interval:
-        """Error to be expected with so many labels, without the scatter of single frames."""
-        a, b, c = self.draws.T
-        return Interval.of(a * n_labels**-b + c)
-
     def labels_for(self, target: float) -> Interval:
         """Number of labels, all included, at which the error is down to `target`; infinite where it never is."""
         a, b, c = self.draws.T
