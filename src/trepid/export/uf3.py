@@ -380,8 +380,8 @@ def _line(numbers: FloatArray) -> str:
 
 
 def _number(value: float) -> str:
-    """A number without superfluous zeros; its decimals were limited before."""
-    return f"{value:.{MOST_DECIMALS}f}".rstrip("0").rstrip(".") if value else "0"
+    """The shortest decimal number that is read back as `value`; its decimals were limited before."""
+    return np.format_float_positional(value, trim="-") if value else "0"
 
 
 def _as_written(rows: FloatArray) -> FloatArray:
