@@ -161,7 +161,7 @@ def md(
     guard : GuardAction or str
         warn or stop, where the force uncertainty of an atom exceeds the threshold.
     threshold_eV_per_A : float, optional
-        Largest trusted force uncertainty of an atom; default: four times the residual noise of the model.
+        Largest trusted force uncertainty of an atom; default: four times the typical force error of the model.
     uncertainty : Uncertainty or str
         live or exact.
     check_every, sample_every : int

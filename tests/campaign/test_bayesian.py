@@ -44,7 +44,7 @@ def test_the_error_falls_and_the_model_file_is_the_model(finished: Path) -> None
     assert model.n_frames == trainings[-1].n_labels
     assert model.noise.forces == trainings[-1].noise_forces
     assert np.isfinite(trainings[-1].log_evidence)
-    assert trainings[-1].hyperparameters["noise"]["forces"] == model.noise.forces
+    assert trainings[-1].hyperparameters["noise"]["forces"] == model.hyperparameters.noise.forces
     label = read(finished / "run" / "labels" / "label-0002.extxyz")
     error = model.predict(label).forces - label.arrays["REF_forces"]
     assert np.abs(error).mean() < 0.1 * np.abs(label.arrays["REF_forces"]).mean()

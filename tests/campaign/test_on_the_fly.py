@@ -567,7 +567,7 @@ def test_a_potential_without_hyperparameters_is_accepted(tmp_path: Path) -> None
         def fit(self, frames, *, executor=None):  # type: ignore[no-untyped-def]
             return self.update(frames)
 
-        def optimize(self):  # type: ignore[no-untyped-def]
+        def optimize(self, frames=None):  # type: ignore[no-untyped-def]
             return self
 
     factory = PotentialFactory(create=lambda: Plain(crystal()), load=lambda path: Plain.load(path, crystal()))

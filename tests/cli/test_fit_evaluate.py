@@ -54,6 +54,37 @@ def test_fit_prints_noise_and_evidence(trepid, copper: Path, tmp_path: Path) -> 
     assert load_potential(model).n_frames == 9
 
 
+def test_a_second_test_set_has_figures_of_its_own(trepid, copper: Path, tmp_path: Path) -> None:
+    train, test, model = copper / "train.extxyz", copper / "test.extxyz", copper / "cu.trepid"
+    hot = read(test, ":")
+    for frame in hot:
+        frame.arrays["REF_forces"] = 2 * frame.arrays["REF_forces"]
+    write(tmp_path / "hot.extxyz", hot)
+    alone = trepid("evaluate", model, tmp_path / "hot.extxyz", "--json").json
+    both = trepid("evaluate", model, test, "--ood", tmp_path / "hot.extxyz", "--json").json
+    assert both["ood"] == alone
+    assert both["ood"]["forces_rmse"] > 5 * both["forces_rmse"]
+    table = trepid("evaluate", model, test, "--ood", tmp_path / "hot.extxyz").out.splitlines()
+    assert table[0].split() == ["test", "ood"]
+    assert all(row.count("meV/A") == 2 for row in table if row.startswith("force MAE"))
+
+    options = ("-o", tmp_path / "m.trepid", "--triplet-cutoff", 3)
+    facts = trepid("fit", train, *options, "--ood", test, "--json").json
+    assert facts["ood"]["n_frames"] == 3
+    assert 0 < facts["left_out_forces_rmse"] < 3 * facts["ood"]["forces_rmse"]
+    assert facts["uncertainty_scale"] >= 1
+
+
+def test_a_second_test_set_is_checked_before_training(trepid, copper: Path, tmp_path: Path) -> None:
+    foreign = read(copper / "test.extxyz", ":")
+    foreign[1].symbols[0] = "Ag"
+    write(tmp_path / "foreign.extxyz", foreign)
+    outcome = trepid("fit", copper / "train.extxyz", "-o", tmp_path / "m.trepid", "--ood", tmp_path / "foreign.extxyz")
+    assert "frame 1" in outcome.error
+    assert "Ag" in outcome.error
+    assert not (tmp_path / "m.trepid").exists()
+
+
 def test_dry_run_writes_nothing(trepid, copper: Path, tmp_path: Path) -> None:
     outcome = trepid("fit", copper / "train.extxyz", "-o", tmp_path / "m.trepid", "--dry-run")
     assert outcome.code == 0

@@ -44,7 +44,7 @@ def test_minimal_file_gets_defaults_and_absolute_paths(folder: Path) -> None:
     campaign = load(folder, MINIMAL)
     assert campaign.structure.file == folder / "cu.extxyz"
     assert campaign.output.directory == folder / "run"
-    assert campaign.learning.threshold_noise == 5.0
+    assert campaign.learning.threshold_noise == 8.0
     assert campaign.learning.threshold_eV_per_A is None
     assert campaign.dynamics.stages[1].temperature_K == (300.0, 600.0)
     assert campaign.dynamics.stages[1].duration_ps == 0.1
@@ -162,9 +162,9 @@ def test_temperature_ramps_meet_their_ends(folder: Path) -> None:
     assert [dynamics.temperature_at(step) for step in (0, 9999, 10000, 10050, 10100)] == [300, 300, 300, 450, 600]
 
 
-def test_threshold_is_absolute_or_relative_to_the_noise() -> None:
-    assert LearningSettings.model_validate({"threshold_eV_per_A": 0.3}).threshold(0.02) == 0.3
-    assert LearningSettings.model_validate({"threshold_noise": 5}).threshold(0.02) == pytest.approx(0.1)
+def test_threshold_is_absolute_or_relative_to_the_typical_error() -> None:
+    assert LearningSettings.model_validate({"threshold_eV_per_A": 0.3}).threshold(0.02, 1.0) == 0.3
+    assert LearningSettings.model_validate({"threshold_noise": 5}).threshold(0.02, 1.0) == pytest.approx(0.1)
 
 
 def test_schema_describes_every_key() -> None:

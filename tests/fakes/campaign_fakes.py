@@ -140,7 +140,7 @@ class SpringPotential(Potential):
         self.stiffness = max(self._sums[1] / self._sums[0], 0.1)
         return self
 
-    def optimize(self) -> SpringPotential:
+    def optimize(self, frames: Sequence[Atoms] | None = None) -> SpringPotential:
         self.tuned += 1
         self.residual = float(np.sqrt(abs(self._sums[2] - self.stiffness * self._sums[1]) / (24 * self._n_frames)))
         return self

@@ -64,7 +64,9 @@ def finish_round(
         context.stop_if_interrupted()
         fresh = files.number == 0
         model = context.potentials.create() if fresh else context.loaded(context.model_before(files.number))
-        trained = context.trainer.train(model, labelled, files.model, fresh=fresh, optimize=True)
+        trained = context.trainer.train(
+            model, labelled, files.model, fresh=fresh, optimize=True, known=context.labels_before(context.next_label)
+        )
         context.keep(files.model, trained)
     potential = context.loaded(files.model if files.model.exists() else context.model_before(files.number))
     context.trainer.note_missing(potential)

@@ -265,7 +265,7 @@ class OnTheFly(Policy[End]):
 
     def physical(self, check: Check) -> End | None:
         """Trust the frame, or request a label."""
-        threshold = self.settings.threshold(self.potential.noise.forces)
+        threshold = self.settings.threshold(self.potential.typical_force_error, self.potential.typical_force)
         uncertainty = check.prediction.frame_uncertainty
         self.view.update(
             self.loop.progress(
@@ -350,7 +350,7 @@ class OnTheFly(Policy[End]):
         self.view.message(
             f"label {label.number} at {label.origin.time_fs / 1000:.3f} ps: uncertainty "
             f"{pending.forces_uncertainty:.3f} above {pending.threshold:.3f} eV/A, {label.seconds:.2f} s; "
-            f"force noise now {self.potential.noise.forces:.3f} eV/A"
+            f"typical force error now {self.potential.typical_force_error:.3f} eV/A"
         )
 
     def _restart(self, problem: str) -> End | None:

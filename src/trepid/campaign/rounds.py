@@ -241,7 +241,7 @@ class Rounds:
             self.context.crystal,
             min(acquisition.probes, n),
             horizon=None if acquisition.viability is Viability.NONE else Horizon(hottest, acquisition.horizon_ns),
-            floor_eV_per_A=acquisition.floor_noise * potential.noise.forces,
+            floor_eV_per_A=acquisition.floor_noise * potential.typical_force_error,
             max_force_eV_per_A=walkers.max_force_eV_per_A,
         )
 

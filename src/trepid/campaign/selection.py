@@ -239,7 +239,7 @@ def _by_uncertainty(settings: AcquisitionSettings, given: RoundInput, events: Ev
             n_forced=len(forced),
             n=given.n,
             rows=rows,
-            noise=given.potential.noise.forces,
+            noise=given.potential.label_noise,
             seed=given.draw(1),
         )
     )
@@ -305,7 +305,7 @@ def uncertainty_statistics(settings: AcquisitionSettings, given: RoundInput) -> 
         unbiased = [walk.uncertainty for walk in given.walks if not walk.summary.biased]
         series = np.concatenate(unbiased) if unbiased else np.zeros(1)
     forces = MEASURES[settings.measure].is_force
-    floor = settings.floor_noise * given.potential.noise.forces if forces else 0.0
+    floor = settings.floor_noise * given.potential.typical_force_error if forces else 0.0
     mean = float(series.mean()) if series.size else 0.0
     spread = float(series.std(ddof=1)) if series.size > 1 else 0.0
     std = max(spread, STILL * max(mean, floor), np.finfo(float).eps)

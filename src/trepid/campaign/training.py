@@ -53,7 +53,14 @@ class Trainer:
     executor: Executor
 
     def train(
-        self, potential: Potential, labels: Sequence[LabelledFrame], file: Path, *, fresh: bool, optimize: bool
+        self,
+        potential: Potential,
+        labels: Sequence[LabelledFrame],
+        file: Path,
+        *,
+        fresh: bool,
+        optimize: bool,
+        known: Sequence[LabelledFrame] | None = None,
     ) -> Potential:
         """Train a potential, write its file, and read it back.
 
@@ -72,6 +79,8 @@ class Trainer:
             Train from scratch; else on top of the previous training.
         optimize : bool
             Optimise the hyperparameters after an update, if there are any; a fit always does.
+        known : sequence of LabelledFrame, optional
+            Those that the potential was trained on before: with them, error bars are renewed in an optimisation.
 
         Returns
         -------
@@ -92,7 +101,7 @@ class Trainer:
         else:
             potential.update(frames, executor=self.executor)
             if optimize:
-                potential.optimize()
+                potential.optimize(None if known is None else [*(label.atoms for label in known), *frames])
         optimized = potential.tunable and (fresh or optimize)
         potential.save(file)
         potential.close()
@@ -142,7 +151,9 @@ class Trainer:
             n_trained = n_initial
         for number in range(n_trained, len(labels)):
             optimize = number + 1 in optimize_at
-            potential = self.train(potential, [labels[number]], file, fresh=False, optimize=optimize)
+            potential = self.train(
+                potential, [labels[number]], file, fresh=False, optimize=optimize, known=labels[:number]
+            )
         return potential
 
     def note_missing(self, potential: Potential) -> None:

@@ -55,7 +55,9 @@ def command(
     ] = GuardAction.WARN,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Largest trusted force uncertainty of an atom, eV/A; four times the force noise if absent."),
+        typer.Option(
+            help="Largest trusted force uncertainty of an atom, eV/A; four times the typical error if absent."
+        ),
     ] = None,
     uncertainty: Annotated[
         WatchedUncertainty, typer.Option(help="live: lower bound from a few directions; exact: full posterior.")

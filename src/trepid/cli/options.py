@@ -13,6 +13,12 @@ RunDirectory = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout; messages go to stderr.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
+Ood = Annotated[
+    Path | None,
+    typer.Option(
+        "--ood", metavar="FILE", help="Second test set (out of distribution), reported on its own.", show_default=False
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number.")]
 EnergyKey = Annotated[str, typer.Option("--energy-key", help="Name of the energy label in the frames (eV).")]
 ForcesKey = Annotated[str, typer.Option("--forces-key", help="Name of the force labels (eV/A).")]

@@ -8,8 +8,10 @@ from pydantic import Field, field_validator, model_validator
 
 from trepid.config.base import CheckLabels, Count, Number, Positive, Retries, Settings
 
-DEFAULT_THRESHOLD_NOISE = 5.0
-"""Default threshold, in multiples of the residual force noise of the model."""
+LARGEST_SHARE = 0.2
+"""A threshold in multiples of the typical error is at most this share of the rms force of an atom."""
+DEFAULT_THRESHOLD_NOISE = 8.0
+"""Default threshold, in multiples of the typical force error of the model."""
 
 
 class LearningSettings(Settings):
@@ -21,7 +23,8 @@ class LearningSettings(Settings):
     )
     threshold_noise: Positive | None = Field(
         default=None,
-        description="The same as a multiple of the residual force noise that the model infers; "
+        description="The same as a multiple of the typical force error of the model (its error bar of a component on "
+        f"frames like the training set), but at most {LARGEST_SHARE:g} times the rms force of an atom; "
         f"{DEFAULT_THRESHOLD_NOISE:g} when neither threshold is given.",
     )
     check_every: Count = Field(default=10, description="MD steps between two uncertainty checks.")
@@ -96,9 +99,15 @@ class LearningSettings(Settings):
             raise ValueError("give rising numbers of labels, such as [6, 10, 16, 24]")
         return value
 
-    def threshold(self, force_noise: float) -> float:
-        """Force uncertainty above which a frame is labelled, eV/A; `force_noise` is that of the model, eV/A."""
+    def threshold(self, typical_error: float, typical_force: float) -> float:
+        """Force uncertainty above which a frame is labelled, eV/A.
+
+        Parameters
+        ----------
+        typical_error, typical_force : float
+            Of the model, eV/A: error bar of a force component on frames like the training set, and rms force of an atom.
+        """
         if self.threshold_eV_per_A is not None:
             return self.threshold_eV_per_A
         assert self.threshold_noise is not None  # `_one_threshold` sees to it
-        return self.threshold_noise * force_noise
+        return min(self.threshold_noise * typical_error, LARGEST_SHARE * typical_force)

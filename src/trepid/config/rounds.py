@@ -236,7 +236,7 @@ class AcquisitionSettings(Settings):
     )
     floor_noise: Annotated[float, Number, Field(ge=0)] = Field(
         default=1.0,
-        description="P_U = 0 for a force uncertainty below this times the residual noise that the model infers. Measures "
+        description="P_U = 0 for a force uncertainty below this times the typical force error of the model. Measures "
         "force_max and force_mean only.",
     )
     least_probability: Annotated[float, Number, Field(ge=0, lt=1)] = Field(

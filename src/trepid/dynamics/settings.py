@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 GUARD_NOISE_FACTOR = 4.0
-"""Default guard threshold, in multiples of the force noise of the model."""
+"""Default guard threshold, in multiples of the typical force error of the model."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class MDSettings:
     guard : GuardAction
         warn or stop.
     threshold_eV_per_A : float or None
-        Largest trusted force uncertainty of an atom, eV/A; None takes four times the force noise of the model.
+        Largest trusted force uncertainty of an atom, eV/A; None takes four times the typical force error of the model.
     uncertainty : Uncertainty
         live (a cheap lower bound) or exact.
     seed : int
@@ -117,7 +117,7 @@ class MDSettings:
         """Largest trusted force uncertainty of an atom on this potential, eV/A."""
         if self.threshold_eV_per_A is not None:
             return self.threshold_eV_per_A
-        return GUARD_NOISE_FACTOR * potential.noise.forces
+        return GUARD_NOISE_FACTOR * potential.typical_force_error
 
     def temperature_at(self, step: int) -> float:
         """Target, K, at `step`."""

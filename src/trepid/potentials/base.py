@@ -183,8 +183,11 @@ class Potential(ABC):
     def update(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> Potential:
         """Add `frames` to the training set; hyperparameters stay. `executor` as in `fit`."""
 
-    def optimize(self) -> Potential:
-        """Optimise the hyperparameters on the present training set; does nothing where `tunable` is False."""
+    def optimize(self, frames: Sequence[Atoms] | None = None) -> Potential:
+        """Optimise the hyperparameters on the present training set; does nothing where `tunable` is False.
+
+        `frames`, where given, are all training frames: error bars that rest on them are renewed.
+        """
         return self
 
     @abstractmethod
@@ -245,6 +248,24 @@ class Potential(ABC):
         committee, whatever n; by default none.
         """
         return [self.member(k) for k in range(self.n_members or 0)]
+
+    @property
+    def label_noise(self) -> float:
+        """Noise of the forces with which labels are weighted, eV/A: the noise of `information`."""
+        return self.noise.forces
+
+    @property
+    def typical_force_error(self) -> float:
+        """Error bar of a force component (uncertainty and noise) on frames like the training set, eV/A, rms.
+
+        Thresholds are multiples of it. By default the noise.
+        """
+        return self.noise.forces
+
+    @property
+    def typical_force(self) -> float:
+        """Root mean square norm of the labelled forces of an atom, eV/A; infinite where it is not recorded."""
+        return math.inf
 
     @property
     def log_evidence(self) -> float | None:

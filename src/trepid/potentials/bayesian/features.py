@@ -16,7 +16,7 @@ from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.neighbors import SkinNeighbors
 from trepid.potentials.bayesian.spline_potential import SpeciesIndex, SplinePotential, make_tables
-from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics
+from trepid.potentials.bayesian.statistics import LabelKind, LabelRows, SufficientStatistics
 
 CHUNK_BYTES = 256 * 2**20
 """Force rows held in memory at once."""
@@ -112,6 +112,17 @@ class FeatureBuilder:
         DataError
             No label, a stress label without a cell, an element that is not in the basis.
         """
+        for part in self.label_rows(atoms, keys=keys, reference_energies=reference_energies, noise=noise):
+            statistics.kind(part.kind).add(part.rows, part.residuals, part.multipliers)
+        statistics.n_frames += 1
+
+    def label_rows(
+        self, atoms: Atoms, *, keys: LabelKeys, reference_energies: FloatArray, noise: Noise
+    ) -> Iterator[LabelRows]:
+        """Rows, residuals and noise multipliers of the labels of a frame: energy, stress, then forces in chunks of atoms.
+
+        Errors as `add`.
+        """
         labels = labels_of(atoms, keys)
         if not labels.kinds:
             raise DataError(f"a frame has no label: none of {keys.energy}, {keys.forces}, {keys.stress}")
@@ -124,12 +135,11 @@ class FeatureBuilder:
             rows = self.frame_rows(atoms)
             if rest.energy is not None:
                 scale = np.array([worst * np.sqrt(len(atoms))])
-                statistics.kind(LabelKind.ENERGY).add(rows.energy, np.array([rest.energy]), scale)
+                yield LabelRows(LabelKind.ENERGY, rows.energy, np.array([rest.energy]), scale)
             if rest.stress is not None and rows.stress is not None:
-                statistics.kind(LabelKind.STRESS).add(rows.stress, rest.stress, worst)
+                yield LabelRows(LabelKind.STRESS, rows.stress, rest.stress, np.full(6, worst))
         if rest.forces is not None:
             for chunk, force_rows in self.force_rows(atoms):
-                statistics.kind(LabelKind.FORCES).add(
-                    force_rows, rest.forces[chunk].ravel(), np.repeat(multiplier[chunk], 3)
+                yield LabelRows(
+                    LabelKind.FORCES, force_rows, rest.forces[chunk].ravel(), np.repeat(multiplier[chunk], 3)
                 )
-        statistics.n_frames += 1

@@ -9,7 +9,8 @@ Comput. Mater. 7, 40 (2021); here the fitted spline coefficients are the model, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -27,6 +28,13 @@ from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
+from trepid.potentials.bayesian.leave_one_out import (
+    ErrorBar,
+    LeftOut,
+    error_bars,
+    leave_frame_out,
+    predict_labels,
+)
 from trepid.potentials.bayesian.live import environment_rows, extend_templates, live_directions
 from trepid.potentials.bayesian.model_file import (
     Training,
@@ -35,9 +43,9 @@ from trepid.potentials.bayesian.model_file import (
     training_in_file,
     write_force_field,
 )
-from trepid.potentials.bayesian.posterior import Posterior, optimize_hyperparameters
+from trepid.potentials.bayesian.posterior import Bounds, Posterior, optimize_hyperparameters
 from trepid.potentials.bayesian.spline_potential import LiveDirections, SplineCalculator, SplinePotential, make_tables
-from trepid.potentials.bayesian.statistics import SufficientStatistics
+from trepid.potentials.bayesian.statistics import ForceSum, LabelKind, LabelRows, SufficientStatistics, merged_rows
 from trepid.potentials.bayesian.terms import Hyperparameters
 
 LIVE_RANK = 16
@@ -114,7 +122,11 @@ class BayesianForceField(Potential):
         self.statistics = SufficientStatistics(self.basis.layout.size)
         self._features: FeatureBuilder | None = None
         self.templates: list[Atoms] = []
+        self.left_out: dict[LabelKind, LeftOut] = {}
+        """Training labels, predicted without their frame, or before it was added."""
+        self.force_sum = ForceSum()
         self._environments: FloatArray | None = None
+        self._bars: dict[LabelKind, ErrorBar] | None = None
         self._posterior: Posterior | None = None
         self._mean: SplinePotential | None = None
 
@@ -129,7 +141,7 @@ class BayesianForceField(Potential):
     # ---- learning
 
     def fit(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> BayesianForceField:
-        """Train on `frames` alone: reference energies, statistics, then hyperparameters by maximum evidence.
+        """Train on `frames` alone: reference energies, statistics, hyperparameters by maximum evidence, error bars.
 
         Raises
         ------
@@ -142,30 +154,66 @@ class BayesianForceField(Potential):
         statistics = self._statistics_of(frames, reference_energies)
         self.reference_energies, self.statistics = reference_energies, statistics
         self.templates, self._environments = extend_templates([], frames), None
-        return self.optimize()
+        self.force_sum = ForceSum().with_more(frames, self.keys)
+        self.left_out = {}
+        return self.optimize(frames)
 
     def update(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> BayesianForceField:
-        """Add labelled frames and renew the posterior; hyperparameters and reference energies stay."""
+        """Add labelled frames and renew the posterior; hyperparameters and reference energies stay.
+
+        The error bars learn from how well the new frames were predicted before they were added.
+        """
         reference_energies = self.reference_energies if self.n_frames else self._reference_energies(frames)
         statistics = self._statistics_of(frames, reference_energies)
+        left_out = self._predicted_before(frames) if self.n_frames else {}
         self.reference_energies = reference_energies
         self.statistics.merge(statistics)
         self._require_data()
+        self.left_out = _joined(self.left_out, left_out)
+        self.force_sum = self.force_sum.with_more(frames, self.keys)
         templates = extend_templates(self.templates, frames)
         if len(templates) > len(self.templates):
             self.templates, self._environments = templates, None
         self._set_posterior(Posterior(self.basis, self.hyperparameters, self.statistics))
         return self
 
-    def optimize(self, *, max_iterations: int = 60) -> BayesianForceField:
-        """Maximise the evidence over the hyperparameters, starting from the present ones; the statistics do not change."""
+    def optimize(self, frames: Sequence[Atoms] | None = None, *, max_iterations: int = 60) -> BayesianForceField:
+        """Maximise the evidence over the hyperparameters, starting from the present ones; the statistics do not change.
+
+        Parameters
+        ----------
+        frames : sequence of Atoms, optional
+            All training frames: the error bars are then those of leaving each of them out with the new hyperparameters.
+            Without them, the bars rest on the residuals at hand.
+        max_iterations : int
+        """
         self._require_data()
         posterior = optimize_hyperparameters(
             self.basis, self.hyperparameters, self.statistics, max_iterations=max_iterations
         )
         self.hyperparameters = posterior.hyper
+        if frames is not None:
+            self.left_out = self._leave_out(posterior, frames)
         self._set_posterior(posterior)
         return self
+
+    def _leave_out(self, posterior: Posterior, frames: Sequence[Atoms]) -> dict[LabelKind, LeftOut]:
+        """Labels of the training frames, each predicted without its frame; none for a single frame."""
+        if len(frames) < 2:
+            return {}
+        return _joined(*(leave_frame_out(posterior, self._label_rows(atoms)) for atoms in frames))
+
+    def _predicted_before(self, frames: Sequence[Atoms]) -> dict[LabelKind, LeftOut]:
+        """Labels of new frames, predicted by the present posterior."""
+        parts = [predict_labels(self.posterior, self._label_rows(atoms)) for atoms in frames]
+        return _joined(*parts) if parts else {}
+
+    def _label_rows(self, atoms: Atoms) -> list[LabelRows]:
+        return merged_rows(
+            self.features.label_rows(
+                atoms, keys=self.keys, reference_energies=self.reference_energies, noise=self.hyperparameters.noise
+            )
+        )
 
     def _statistics_of(self, frames: Sequence[Atoms], reference_energies: FloatArray) -> SufficientStatistics:
         """Statistics of these frames alone, so that an error in one of them leaves the model unchanged."""
@@ -177,7 +225,7 @@ class BayesianForceField(Potential):
                     atoms,
                     keys=self.keys,
                     reference_energies=reference_energies,
-                    noise=self.noise,
+                    noise=self.hyperparameters.noise,
                 )
         return statistics
 
@@ -227,8 +275,42 @@ class BayesianForceField(Potential):
 
     @property
     def noise(self) -> Noise:
-        """Noise of the labels as inferred by maximum evidence."""
-        return self.hyperparameters.noise
+        """Residual noise of the labels: the part of the error bars that does not follow the posterior (`leave_one_out`).
+
+        The noise of maximum evidence, with which labels are weighted, is `hyperparameters.noise`.
+        """
+        bars, evidence = self.error_bars, self.hyperparameters.noise
+        return replace(evidence, **{kind.value: bar.noise for kind, bar in bars.items()})
+
+    @property
+    def error_bars(self) -> Mapping[LabelKind, ErrorBar]:
+        """Noise and scale of the error bars of each kind of label."""
+        if self._bars is None:
+            self._bars = error_bars(self.left_out, self.hyperparameters.noise)
+        return self._bars
+
+    @property
+    def on_bounds(self) -> list[str]:
+        """Hyperparameters that the optimisation left on a bound of their range, each with value and range."""
+        return Bounds().hit(self.hyperparameters, kinds=[k for k, s in self.statistics.kinds.items() if s.count])
+
+    @property
+    def label_noise(self) -> float:
+        """Noise of the forces by maximum evidence, eV/A: what a label is worth in `information`."""
+        return self.hyperparameters.noise.forces
+
+    @property
+    def typical_force_error(self) -> float:
+        """Root mean square error bar of a force component on frames like the training set, eV/A."""
+        forces = self.left_out.get(LabelKind.FORCES)
+        if forces is None or not len(forces):
+            return self.noise.forces
+        return float(np.sqrt(np.mean(self.error_bars[LabelKind.FORCES].std(forces.variance, forces.multiplier) ** 2)))
+
+    @property
+    def typical_force(self) -> float:
+        """Root mean square norm of the labelled forces of an atom, eV/A; infinite for files of earlier versions."""
+        return self.force_sum.rms if self.force_sum.n_atoms else math.inf
 
     @property
     def log_evidence(self) -> float:
@@ -245,12 +327,13 @@ class BayesianForceField(Potential):
             raise DataError("this force field has not been trained: call fit with labelled frames first")
 
     def _set_posterior(self, posterior: Posterior) -> None:
-        self._posterior = posterior
+        self._posterior, self._bars = posterior, None
         live = None
         if self.live_rank:
             if self._environments is None:
                 self._environments = environment_rows(self.features, self.templates, seed=self.seed)
-            live = live_directions(posterior, self._environments, self.live_rank)
+            scale = self.error_bars[LabelKind.FORCES].scale
+            live = scale * live_directions(posterior, self._environments, self.live_rank)
         tables = make_tables(self.basis, posterior.mean, reference_energies=self.reference_energies, live=live)
         self._mean = SplinePotential(self.basis, tables, n_threads=self.n_threads)
 
@@ -275,11 +358,14 @@ class BayesianForceField(Potential):
         forces = np.empty((len(atoms), 3))
         for chunk, force_rows in self.features.force_rows(atoms):
             forces[chunk] = self.posterior.standard_deviation(force_rows).reshape(-1, 3)
+        scale = {kind: bar.scale for kind, bar in self.error_bars.items()}
+        energy = scale[LabelKind.ENERGY] * self.posterior.standard_deviation(rows.energy)[0]
+        stress = None if rows.stress is None else self.posterior.standard_deviation(rows.stress)
         return replace(
             prediction,
-            energy_uncertainty=float(self.posterior.standard_deviation(rows.energy)[0]),
-            forces_uncertainty=forces,
-            stress_uncertainty=None if rows.stress is None else self.posterior.standard_deviation(rows.stress),
+            energy_uncertainty=float(energy),
+            forces_uncertainty=scale[LabelKind.FORCES] * forces,
+            stress_uncertainty=None if stress is None else scale[LabelKind.STRESS] * stress,
         )
 
     def information_rows(self, atoms: Atoms, *, n_atoms: int | None = None) -> FloatArray:
@@ -324,7 +410,7 @@ class BayesianForceField(Potential):
         from the posterior; `predictions` are not used.
         """
         difference = self.features.frame_rows(atoms).energy - self.features.frame_rows(other).energy
-        return float(self.posterior.standard_deviation(difference)[0])
+        return self.error_bars[LabelKind.ENERGY].scale * float(self.posterior.standard_deviation(difference)[0])
 
     def bias_directions(self, reference: Atoms) -> LiveDirections:
         """The live directions, relative to the energy of `reference`; ConfigError where there are none."""
@@ -341,7 +427,8 @@ class BayesianForceField(Potential):
 
     def sample(self, n: int, seed: int) -> list[SplinePotential]:
         """Draw n force fields from the posterior, to carry its uncertainty through any property."""
-        draws = self.posterior.sample(n, np.random.default_rng(seed))
+        scale = self.error_bars[LabelKind.FORCES].scale
+        draws = self.posterior.sample(n, np.random.default_rng(seed), scale=scale)
         return [
             SplinePotential(
                 self.basis,
@@ -379,6 +466,8 @@ class BayesianForceField(Potential):
             templates=self.templates,
             coefficients=self.posterior.mean,
             tables=self.mean.tables,
+            left_out=self.left_out,
+            force_sum=self.force_sum,
         )
         write_force_field(path, self.basis, training, self.settings_summary())
 
@@ -412,8 +501,15 @@ class BayesianForceField(Potential):
                 raise ValueError("its arrays do not have the sizes that its settings name")
             model.reference_energies, model.statistics = training.reference_energies, training.statistics
             model.templates = training.templates
+            model.left_out, model.force_sum = training.left_out, training.force_sum
             model._mean = SplinePotential(model.basis, training.tables, n_threads=n_threads)
         return model
+
+
+def _joined(*parts: Mapping[LabelKind, LeftOut]) -> dict[LabelKind, LeftOut]:
+    """Left-out labels of several sets of frames, by kind."""
+    kinds = [kind for kind in LabelKind if any(kind in part for part in parts)]
+    return {kind: LeftOut.concatenate([part[kind] for part in parts if kind in part]) for kind in kinds}
 
 
 @contextmanager

@@ -26,7 +26,8 @@ from trepid.data.atomic import write_bytes_atomic
 from trepid.errors import ConfigError, ModelFileError
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
-from trepid.potentials.bayesian.statistics import KindStatistics, LabelKind, SufficientStatistics
+from trepid.potentials.bayesian.leave_one_out import LeftOut
+from trepid.potentials.bayesian.statistics import ForceSum, KindStatistics, LabelKind, SufficientStatistics
 from trepid.potentials.bayesian.terms import Tables
 
 FORMAT = "trepid-bayesian-force-field"
@@ -90,6 +91,9 @@ class Training:
         Posterior mean; for other programs, since the posterior is rebuilt from the statistics.
     tables : Tables
         Of mean and live directions.
+    left_out : dict of LabelKind to LeftOut
+        Training labels, predicted without their frame, behind the error bars.
+    force_sum : ForceSum
     """
 
     reference_energies: FloatArray
@@ -97,6 +101,8 @@ class Training:
     templates: list[Atoms]
     coefficients: FloatArray
     tables: Tables
+    left_out: dict[LabelKind, LeftOut]
+    force_sum: ForceSum
 
 
 def write_force_field(path: str | Path, basis: Basis, training: Training, settings: Mapping[str, Any]) -> None:
@@ -122,7 +128,10 @@ def write_force_field(path: str | Path, basis: Basis, training: Training, settin
             "count": s.count,
             "log_multiplier": s.log_multiplier.hex(),
         }
-    write_model(path, tensors, {**settings, "statistics": scalars})
+    for kind, labels in training.left_out.items():
+        tensors[f"left_out.{kind.value}"] = labels.array
+    force_sum = {"squared": training.force_sum.squared.hex(), "n_atoms": training.force_sum.n_atoms}
+    write_model(path, tensors, {**settings, "statistics": scalars, "force_sum": force_sum})
 
 
 def training_in_file(tensors: Tensors, settings: Mapping[str, Any], *, size: int) -> Training:
@@ -144,7 +153,18 @@ def training_in_file(tensors: Tensors, settings: Mapping[str, Any], *, size: int
         templates=[Atoms(**{part: tensors[f"{name}.{part}"] for part in parts}) for name in names],
         coefficients=tensors["coefficients"],
         tables=Tables(**{f.name: tensors[f"table.{f.name}"] for f in fields(Tables)}),
+        left_out={
+            kind: LeftOut.from_array(tensors[f"left_out.{kind.value}"])
+            for kind in LabelKind
+            if f"left_out.{kind.value}" in tensors
+        },
+        force_sum=_force_sum(settings.get("force_sum")),
     )
+
+
+def _force_sum(entry: Mapping[str, Any] | None) -> ForceSum:
+    """Files of earlier versions have none: their models have error bars of scale 1."""
+    return ForceSum() if entry is None else ForceSum(float.fromhex(entry["squared"]), int(entry["n_atoms"]))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ With the prior factor U (C = U U^T), G = sum_kind G_kind / noise_kind^2 and b li
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -58,6 +59,18 @@ class Bounds:
             if name not in self._ranges:
                 raise ConfigError(f"{name!r} is no hyperparameter of the search: {', '.join(self._ranges)}")
         self._ranges |= ranges
+        self.parameters = {parameter.name: parameter for parameter in parameters}
+
+    def hit(self, hyper: Hyperparameters, *, kinds: Iterable[LabelKind]) -> list[str]:
+        """Hyperparameters on a bound of their range (within 1 %), as 'name = value (bound low..high)'."""
+        names = [parameter.name for term in TERMS for parameter in term.parameters]
+        names += [f"noise_{kind.value}" for kind in kinds]
+        found = []
+        for name in names:
+            (low, high), value = self.of(name), _get(hyper, name)
+            if value <= 1.01 * low or value >= high / 1.01:
+                found.append(f"{name} = {value:.3g} (range {low:g} to {high:g})")
+        return found
 
     def of(self, name: str) -> tuple[float, float]:
         """Range of one hyperparameter."""
@@ -160,9 +173,9 @@ class Posterior:
         solved = solve_triangular(self.cholesky, directions, lower=True, trans="T", check_finite=False)
         return from_whitened(solved, self.factors, self.basis.layout.size)
 
-    def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
-        """Draw n coefficient vectors (n, raw) from the posterior."""
-        return self.mean + self.spread(rng.standard_normal((self.n_directions, n))).T
+    def sample(self, n: int, rng: np.random.Generator, *, scale: float = 1.0) -> FloatArray:
+        """Draw n coefficient vectors (n, raw) from the posterior, its standard deviations multiplied by `scale`."""
+        return self.mean + scale * self.spread(rng.standard_normal((self.n_directions, n))).T
 
     def _raw_covariance(self) -> FloatArray:
         """Sigma (raw, raw)."""
@@ -203,7 +216,7 @@ def optimize_hyperparameters(
     max_iterations: int = 60,
     tolerance: float = 1e-5,
 ) -> Posterior:
-    """Maximise the evidence over amplitudes, length scales and noises, from `start`; gives the best posterior.
+    """Maximise evidence times prior over amplitudes, length scales and noises, from `start`; gives the best posterior.
 
     L-BFGS-B in the logarithms of the hyperparameters. Only the statistics are used: an evaluation costs a few products of
     matrices of the size of the coefficients, independent of the number of frames. Noises of kinds without labels stay.
@@ -219,7 +232,8 @@ def optimize_hyperparameters(
     names += [f"noise_{kind.value}" for kind in seen]
     box = np.log([limits.of(name) for name in names])
     total = sum(statistics.kinds[kind].count for kind in seen)
-    best: list[Posterior] = []
+    searched = [limits.parameters[name] for name in names]
+    best: list[tuple[float, Posterior]] = []
 
     def objective(x: FloatArray) -> tuple[float, FloatArray]:
         try:
@@ -227,9 +241,13 @@ def optimize_hyperparameters(
             gradient = posterior.log_evidence_gradient()
         except NumericsError:  # out of floating-point range; a worse value shortens the step of the line search
             return 1e6, np.zeros(len(x))
-        if not best or posterior.log_evidence > best[0].log_evidence:
-            best[:] = [posterior]
-        return -posterior.log_evidence / total, -np.array([gradient[name] for name in names]) / total
+        values = np.exp(x)
+        log_prior = sum(p.log_prior(value) for p, value in zip(searched, values, strict=True))
+        slopes = np.array([p.log_prior_slope(value) for p, value in zip(searched, values, strict=True)])
+        score = posterior.log_evidence + log_prior
+        if not best or score > best[0][0]:
+            best[:] = [(score, posterior)]
+        return -score / total, -(np.array([gradient[name] for name in names]) + slopes) / total
 
     x0 = np.clip(np.log([_get(start, name) for name in names]), box[:, 0], box[:, 1])
     minimize(
@@ -242,7 +260,7 @@ def optimize_hyperparameters(
     )
     if not best:
         raise NumericsError("no hyperparameters in the allowed range give a finite evidence; check the labels")
-    return best[0]
+    return best[0][1]
 
 
 def _get(hyper: Hyperparameters, name: str) -> float:

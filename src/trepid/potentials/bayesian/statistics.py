@@ -10,11 +10,14 @@ the evidence.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
+from ase import Atoms
 
+from trepid.data import LabelKeys, labels_of
 from trepid.potentials.base import FloatArray, Noise
 
 
@@ -28,6 +31,41 @@ class LabelKind(str, Enum):
     def noise(self, noise: Noise) -> float:
         """The noise of this kind."""
         return float(getattr(noise, self.value))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelRows:
+    """Feature rows and residuals of the labels of one kind in one frame.
+
+    Attributes
+    ----------
+    kind : LabelKind
+    rows : (m, raw) array
+    residuals : (m,) array
+        After the prior mean, in the unit of the label.
+    multipliers : (m,) array
+    """
+
+    kind: LabelKind
+    rows: FloatArray
+    residuals: FloatArray
+    multipliers: FloatArray
+
+
+def merged_rows(parts: Iterable[LabelRows]) -> list[LabelRows]:
+    """One entry per kind: chunks of the same kind joined, in their order."""
+    by_kind: dict[LabelKind, list[LabelRows]] = {}
+    for part in parts:
+        by_kind.setdefault(part.kind, []).append(part)
+    return [
+        LabelRows(
+            kind,
+            np.concatenate([part.rows for part in chunks]),
+            np.concatenate([part.residuals for part in chunks]),
+            np.concatenate([part.multipliers for part in chunks]),
+        )
+        for kind, chunks in by_kind.items()
+    ]
 
 
 @dataclass
@@ -106,3 +144,23 @@ class SufficientStatistics:
         for kind, statistics in other.kinds.items():
             self.kind(kind).merge(statistics)
         self.n_frames += other.n_frames
+
+
+@dataclass(frozen=True)
+class ForceSum:
+    """Sum of |F|^2 over the atoms of the training frames, (eV/A)^2, and their number."""
+
+    squared: float = 0.0
+    n_atoms: int = 0
+
+    def with_more(self, frames: Sequence[Atoms], keys: LabelKeys) -> ForceSum:
+        """The sum with the labelled forces of other frames."""
+        forces = [labels.forces for labels in (labels_of(atoms, keys) for atoms in frames) if labels.forces is not None]
+        return ForceSum(
+            self.squared + sum(float((f**2).sum()) for f in forces), self.n_atoms + sum(len(f) for f in forces)
+        )
+
+    @property
+    def rms(self) -> float:
+        """Root mean square norm, eV/A; NaN without forces."""
+        return float(np.sqrt(self.squared / self.n_atoms)) if self.n_atoms else float("nan")

@@ -32,6 +32,7 @@ need another basis and new statistics. No term does this yet; `BayesianForceFiel
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -87,7 +88,7 @@ class BasisSettings:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A hyperparameter that is found by maximum evidence, in its logarithm.
+    """A hyperparameter that is found by maximum evidence times its prior, in its logarithm.
 
     Attributes
     ----------
@@ -95,11 +96,25 @@ class Parameter:
         The field of `Hyperparameters`.
     low, high : float
         Range in which it is searched, in its unit.
+    mode : float or None
+        Centre of a normal prior of the logarithm, in the unit of the hyperparameter; None: flat within the range.
+    log_std : float
+        Standard deviation of that prior, in the logarithm.
     """
 
     name: str
     low: float
     high: float
+    mode: float | None = None
+    log_std: float = 1.0
+
+    def log_prior(self, value: float) -> float:
+        """Logarithm of the prior density of log(value), up to a constant."""
+        return 0.0 if self.mode is None else -0.5 * (math.log(value / self.mode) / self.log_std) ** 2
+
+    def log_prior_slope(self, value: float) -> float:
+        """Derivative of `log_prior` with respect to log(value)."""
+        return 0.0 if self.mode is None else -math.log(value / self.mode) / self.log_std**2
 
 
 @dataclass(frozen=True)

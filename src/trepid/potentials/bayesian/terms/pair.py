@@ -78,7 +78,10 @@ class PairTerm(Term[PairHyperparameters, PairTables]):
         In the order of the raw coefficients.
     """
 
-    parameters: ClassVar = (Parameter("pair_amplitude", 1e-2, 1e3), Parameter("pair_length", 0.25, 4.0))
+    parameters: ClassVar = (
+        Parameter("pair_amplitude", 1e-2, 1e3),
+        Parameter("pair_length", 0.6, 4.0, mode=1.0, log_std=0.35),
+    )
 
     def __init__(self, settings: BasisSettings, start: int) -> None:
         super().__init__(settings, start)

@@ -1,0 +1,50 @@
+"""Errors and calibration as a table: one column for each set of test frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from trepid.cli.output import emit_table
+
+if TYPE_CHECKING:
+    from trepid.evaluation import Evaluation
+
+EV_PER_A3_IN_GPA = 160.21766
+
+
+def emit_figures(figures: Mapping[str, Evaluation]) -> None:
+    """Write the figures of one or more sets of frames to stdout; rows that no set defines are left out.
+
+    Parameters
+    ----------
+    figures : mapping of str to Evaluation
+        Name of the set -> its figures. A single set has no heading.
+    """
+    columns = [_cells(one) for one in figures.values()]
+    names = [name for name in columns[0] if any(column[name] is not None for column in columns)]
+    table = [(name, [column[name] or "-" for column in columns]) for name in names]
+    if len(columns) > 1:
+        table.insert(0, ("", list(figures)))
+    widths = [max(len(cells[k]) for _, cells in table) for k in range(len(columns))]
+    emit_table(
+        [
+            (name, "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+            for name, cells in table
+        ]
+    )
+
+
+def _cells(figures: Evaluation) -> dict[str, str | None]:
+    rows: list[tuple[str, float | None, float, str]] = [
+        ("force MAE", figures.forces_mae, 1000.0, "{:.2f} meV/A"),
+        ("energy RMSE", figures.energy_rmse_per_atom, 1000.0, "{:.3f} meV/atom"),
+        ("stress RMSE", figures.stress_rmse, EV_PER_A3_IN_GPA, "{:.3f} GPa"),
+        ("inside the 68 % interval", figures.forces_coverage_68, 100.0, "{:.1f} % of force components"),
+        ("inside the 95 % interval", figures.forces_coverage_95, 100.0, "{:.1f} % of force components"),
+        ("rank correlation", figures.forces_uncertainty_spearman, 1.0, "{:.3f} (uncertainty and error of an atom)"),
+    ]
+    cells = {name: None if value is None else text.format(factor * value) for name, value, factor, text in rows}
+    rmse = f"{1000 * figures.forces_rmse:.2f} meV/A, of forces of {1000 * figures.forces_rms:.0f} meV/A rms"
+    head = {"frames": f"{figures.n_frames} ({figures.n_atoms} atoms)", "force MAE": cells.pop("force MAE")}
+    return {**head, "force RMSE": rmse, **cells}

@@ -1,0 +1,224 @@
+r"""Leave-one-frame-out residuals, exact from the Cholesky factor, and the error bars that follow from them.
+
+Maximum evidence calls everything that the functional form cannot describe "noise", the same for every label. Most of it
+is model error, which grows where a frame has leverage: with the frame left out of the training, the error of its labels
+follows the posterior variance. With whitened rows of one frame, Psi = diag(1 / (sigma m)) Phi U L^-T, and H = Psi Psi^T,
+
+.. math::
+
+    r' = (1 - H)^{-1} r, \qquad v' = \mathrm{diag}[(1 - H)^{-1} H], \qquad
+    (1 - H)^{-1} = 1 + \Psi (1 - \Psi^T \Psi)^{-1} \Psi^T
+
+are residual and posterior variance of its labels (in units of sigma m) under the posterior without the frame
+(Woodbury identity; the hyperparameters are those of all frames). The error bar of a label is then split as
+
+.. math::
+
+    \sigma_i^2 = (s_0 m_i)^2 + \tau^2 v_i
+
+with the noise s_0 and the scale tau >= 1 of the posterior standard deviation, both by maximum likelihood of the
+leave-one-frame-out residuals. The mean and the evidence do not change.
+
+Vocabulary
+----------
+residual      label - prediction without the frame of the label, in the unit of the label
+variance      posterior variance of the label without its frame, without noise
+multiplier    m: the noise of the label is m sigma (`statistics`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.optimize import minimize
+
+from trepid.errors import NumericsError
+from trepid.potentials.base import FloatArray, Noise
+from trepid.potentials.bayesian.posterior import Posterior
+from trepid.potentials.bayesian.statistics import LabelKind, LabelRows
+
+FEWEST_LABELS = 30
+"""Fewer labels of a kind do not determine its error bar: it then takes the scale of the forces."""
+LARGEST_SCALE = 50.0
+"""Largest tau of the search."""
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """Labels of one kind, predicted without their frame.
+
+    Attributes
+    ----------
+    residual, variance, multiplier : (n,) arrays
+        See the vocabulary; eV, eV/A or eV/A^3, and their squares.
+    """
+
+    residual: FloatArray
+    variance: FloatArray
+    multiplier: FloatArray
+
+    @classmethod
+    def empty(cls) -> LeftOut:
+        """Of no label."""
+        return cls(np.empty(0), np.empty(0), np.empty(0))
+
+    def __len__(self) -> int:
+        return len(self.residual)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[LeftOut]) -> LeftOut:
+        """The labels of all parts, in their order."""
+        return cls(*(np.concatenate(arrays) for arrays in zip(*(part._arrays for part in parts), strict=True)))
+
+    @property
+    def rms(self) -> float:
+        """Root mean square residual: the error to expect on fresh frames of the same kind."""
+        return float(np.sqrt(np.mean(self.residual**2))) if len(self) else float("nan")
+
+    @property
+    def array(self) -> FloatArray:
+        """(n, 3): the columns of a model file."""
+        return np.stack(self._arrays, axis=1)
+
+    @classmethod
+    def from_array(cls, array: FloatArray) -> LeftOut:
+        """Read what `array` gave."""
+        residual, variance, multiplier = np.asarray(array, dtype=np.float64).reshape(-1, 3).T
+        return cls(residual, variance, multiplier)
+
+    @property
+    def _arrays(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        return self.residual, self.variance, self.multiplier
+
+
+@dataclass(frozen=True)
+class ErrorBar:
+    """Error bar of the labels of one kind: sqrt((noise m)^2 + scale^2 variance).
+
+    Attributes
+    ----------
+    noise : float
+        s_0, in the unit of the label.
+    scale : float
+        tau, the factor of the posterior standard deviation.
+    """
+
+    noise: float
+    scale: float
+
+    def std(self, variance: FloatArray, multiplier: FloatArray) -> FloatArray:
+        """Error bar of labels with these posterior variances and noise multipliers, in the unit of the label."""
+        return np.asarray(np.hypot(self.noise * multiplier, self.scale * np.sqrt(variance)))
+
+
+def leave_frame_out(posterior: Posterior, labels: Sequence[LabelRows]) -> dict[LabelKind, LeftOut]:
+    """Labels of one training frame, predicted by the posterior without that frame.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        Of a training set that contains the frame.
+    labels : sequence of LabelRows
+        All labels of the frame.
+
+    Raises
+    ------
+    NumericsError
+        Without the frame the posterior precision is not positive definite in double precision.
+    """
+    sigma = np.concatenate([part.kind.noise(posterior.hyper.noise) * part.multipliers for part in labels])
+    rows = np.concatenate([part.rows for part in labels])
+    psi = posterior.rotated(rows).T / sigma[:, None]
+    residual = (np.concatenate([part.residuals for part in labels]) - rows @ posterior.mean) / sigma
+    if len(psi) <= psi.shape[1]:
+        leverage = psi @ psi.T
+        factor = _factor(np.eye(len(psi)) - leverage)
+        without = cho_solve(factor, residual, check_finite=False)
+        variance = np.diagonal(cho_solve(factor, leverage, check_finite=False))
+    else:  # more labels than directions: the same by the inverse of the smaller matrix
+        factor = _factor(np.eye(psi.shape[1]) - psi.T @ psi)
+        without = residual + psi @ cho_solve(factor, psi.T @ residual, check_finite=False)
+        variance = np.einsum("ij,ij->i", psi, cho_solve(factor, psi.T, check_finite=False).T)
+    found, start = {}, 0
+    for part in labels:
+        own = slice(start, start + len(part.residuals))
+        found[part.kind] = LeftOut(
+            without[own] * sigma[own], np.maximum(variance[own], 0.0) * sigma[own] ** 2, part.multipliers
+        )
+        start = own.stop
+    return found
+
+
+def _factor(matrix: FloatArray) -> tuple[FloatArray, bool]:
+    try:
+        return cho_factor(matrix, lower=True, check_finite=False)
+    except LinAlgError as error:
+        raise NumericsError(
+            "leaving a frame out of the training set leaves no positive definite posterior precision: the frame alone "
+            "determines some coefficients; add frames"
+        ) from error
+
+
+def fit_error_bar(left_out: LeftOut, *, noise: float) -> ErrorBar:
+    """Noise and scale of maximum likelihood for these residuals.
+
+    Parameters
+    ----------
+    left_out : LeftOut
+        At least one label.
+    noise : float
+        By maximum evidence; the search starts there, and goes from a 400th of it to seven times it.
+    """
+    r2, v, m = left_out.residual**2, left_out.variance, left_out.multiplier
+
+    def objective(x: FloatArray) -> tuple[float, FloatArray]:
+        s2, t2 = np.exp(2 * x[0]) * m**2, np.exp(2 * x[1]) * v
+        total = s2 + t2
+        slope = (1 - r2 / total) / total
+        value = 0.5 * float(np.mean(np.log(total) + r2 / total))
+        return value, np.array([float(np.mean(slope * s2)), float(np.mean(slope * t2))])
+
+    start = np.log(noise)
+    box = [(start - 6.0, start + 2.0), (0.0, np.log(LARGEST_SCALE))]
+    found = [minimize(objective, [start, scale], jac=True, method="L-BFGS-B", bounds=box) for scale in (0.1, 1.0, 2.0)]
+    best = min(found, key=lambda result: result.fun)
+    return ErrorBar(noise=float(np.exp(best.x[0])), scale=float(np.exp(best.x[1])))
+
+
+def predict_labels(posterior: Posterior, labels: Sequence[LabelRows]) -> dict[LabelKind, LeftOut]:
+    """Labels of one frame that is not in the training set, predicted by a posterior."""
+    return {
+        part.kind: LeftOut(
+            part.residuals - part.rows @ posterior.mean, posterior.standard_deviation(part.rows) ** 2, part.multipliers
+        )
+        for part in labels
+    }
+
+
+def error_bars(left_out: Mapping[LabelKind, LeftOut], evidence: Noise) -> dict[LabelKind, ErrorBar]:
+    """Error bars of all kinds; those with too few labels keep their noise, with the scale of the forces.
+
+    Without any left-out label (a single training frame) the noise is that of the evidence, and the scale is 1.
+
+    Parameters
+    ----------
+    left_out : mapping of LabelKind to LeftOut
+    evidence : Noise
+        By maximum evidence.
+    """
+    bars = {}
+    forces = left_out.get(LabelKind.FORCES)
+    scale = 1.0
+    if forces is not None and len(forces) >= FEWEST_LABELS:
+        bars[LabelKind.FORCES] = fit_error_bar(forces, noise=evidence.forces)
+        scale = bars[LabelKind.FORCES].scale
+    for kind in LabelKind:
+        noise = kind.noise(evidence)
+        labels = left_out.get(kind)
+        if kind not in bars and labels is not None and len(labels) >= FEWEST_LABELS:
+            bars[kind] = fit_error_bar(labels, noise=noise)
+        bars.setdefault(kind, ErrorBar(noise=noise, scale=scale))
+    return bars
