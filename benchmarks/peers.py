@@ -24,7 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from _common import HERE, RESULTS, _processor  # first: it sets one thread, before BLAS is loaded
+from _common import HERE, RESULTS, processor  # first: it sets one thread, before BLAS is loaded
 
 # isort: split
 
@@ -181,7 +181,7 @@ def table(sets: Sequence[PeerSet], peers: Sequence[Peer]) -> None:
             result["timings"] = json.loads(timings.read_text(encoding="utf-8")) if timings.exists() else []
             found.append((peer, result))
             results.append(result)
-            versions[peer] = result["version"]
+            versions[peer.name] = result["version"]
         for k, stratum in enumerate(peer_set.tests):
             for peer, result in found:
                 calls = [us for timing in result["timings"] for us in timing["us_per_atom"]]
@@ -190,10 +190,10 @@ def table(sets: Sequence[PeerSet], peers: Sequence[Peer]) -> None:
     if not rows:
         raise SystemExit("no results yet: peers.py run")
     text = markdown_table(rows) + "\n"
-    text += "".join(f"- {peer.name} {version}: {peer.words}.\n" for peer, version in versions.items())
+    text += "".join(f"- {p.name} ({p.package} {versions[p.name]}): {p.words}.\n" for p in peers if p.name in versions)
     RESULTS.mkdir(exist_ok=True)
     write_text_atomic(RESULTS / "peers.md", text)
-    content = {"processor": _processor(), "results": results}
+    content = {"processor": processor(), "results": results}
     write_text_atomic(RESULTS / "peers.json", json.dumps(content, indent=1) + "\n")
     print(text)
     print(f"written to {RESULTS / 'peers.md'} and {RESULTS / 'peers.json'}")

@@ -30,8 +30,6 @@ def basis(job: Job) -> bspline.BSplineBasis:
         | {t: [trio, trio, 2 * trio] for t in system.interactions_map[3]},
         resolution_map={p: int(s["n_pair"]) for p in system.interactions_map[2]}
         | {t: [int(s["n_triplet"])] * 2 + [2 * int(s["n_triplet"])] for t in system.interactions_map[3]},
-        leading_trim={2: 0, 3: 3},
-        trailing_trim={2: 3, 3: 3},
     )
 
 
