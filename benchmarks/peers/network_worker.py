@@ -18,22 +18,17 @@ from peer_worker import Job, frames_of, of_calculator, work
 _SETTINGS = json.loads(Path("job.json").read_text(encoding="utf-8"))["settings"]
 sys.path.insert(0, _SETTINGS["workers"])
 
+# Before torch: the script of a package sets what torch reads when it is loaded.
+if _SETTINGS["backend"] == "nequip":
+    from nequip_worker import Nequip as PackageArchitecture
+else:
+    from mace_worker import Mace as PackageArchitecture
+
 from worker_server import TrainRequest
-from worker_torch import Architecture, TorchModel, load_model
+from worker_torch import TorchModel, load_model
 from worker_training import train
 
 MODEL = Path("weights")
-
-
-def architecture() -> Architecture:
-    """The one that the settings name."""
-    if _SETTINGS["backend"] == "nequip":
-        from nequip_worker import Nequip
-
-        return Nequip()
-    from mace_worker import Mace
-
-    return Mace()
 
 
 class NetworkCalculator(Calculator):
@@ -63,14 +58,14 @@ def fit(job: Job) -> None:
         initial=None,
         output=MODEL,
     )
-    report = train(architecture(), request)
-    n_weights = sum(p.numel() for p in load_model(architecture(), MODEL).network.module.parameters())
+    report = train(PackageArchitecture(), request)
+    n_weights = sum(p.numel() for p in load_model(PackageArchitecture(), MODEL).network.module.parameters())
     Path("report.json").write_text(json.dumps({**report, "n_weights": n_weights}), encoding="utf-8")
 
 
 def calculator(job: Job) -> NetworkCalculator:
     """The trained network."""
-    return NetworkCalculator(load_model(architecture(), MODEL))
+    return NetworkCalculator(load_model(PackageArchitecture(), MODEL))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from uf3.regression import least_squares
 from uf3.representation import bspline, process
 
 MODEL = "model.json"
+RIDGE_1B = 1e-4
+"""Strength for the energies of the species, which frames of one composition do not determine; this release squares it, and the
+square of its default, 1e-8, is lost in rounding."""
 
 
 def basis(job: Job) -> bspline.BSplineBasis:
@@ -59,6 +62,8 @@ def fit(job: Job) -> None:
     }
     grid = list(itertools.product(job.settings["ridge"], job.settings["curvature"]))
     errors = [_cross_validated(splines, parts, ridge, curvature, job) for ridge, curvature in grid]
+    if not np.isfinite(errors).any():
+        raise RuntimeError("the equations are singular for every strength of the regularisation")
     ridge, curvature = grid[int(np.argmin(errors))]
     model = _fitted(splines, list(parts.values()), ridge, curvature, job)
     model.to_json(MODEL)
@@ -67,7 +72,7 @@ def fit(job: Job) -> None:
 
 def _fitted(splines, parts, ridge: float, curvature: float, job: Job) -> least_squares.WeightedLinearModel:
     regularizer = splines.get_regularization_matrix(
-        ridge_map={1: 0.0, 2: ridge, 3: ridge}, curvature_map={1: 0.0, 2: curvature, 3: curvature}
+        ridge_map={1: RIDGE_1B, 2: ridge, 3: ridge}, curvature_map={1: 0.0, 2: curvature, 3: curvature}
     )
     model = least_squares.WeightedLinearModel(splines, regularizer=regularizer)
     x_e, y_e, x_f, y_f = (np.concatenate([part[k] for part in parts]) for k in range(4))
@@ -76,13 +81,16 @@ def _fitted(splines, parts, ridge: float, curvature: float, job: Job) -> least_s
 
 
 def _cross_validated(splines, parts, ridge: float, curvature: float, job: Job) -> float:
-    """Mean squared force error over folds of whole frames, (eV/A)^2."""
+    """Mean squared force error over folds of whole frames, (eV/A)^2; infinite where the equations are singular."""
     n_folds = int(job.settings["n_folds"])
     values, total, count = list(parts.values()), 0.0, 0
     for fold in range(n_folds):
         held_out = values[fold::n_folds]
         kept = [part for k, part in enumerate(values) if k % n_folds != fold]
-        model = _fitted(splines, kept, ridge, curvature, job)
+        try:
+            model = _fitted(splines, kept, ridge, curvature, job)
+        except np.linalg.LinAlgError:
+            return np.inf
         for part in held_out:
             error = model.predict(part[2]) - part[3]
             total += float(error @ error)
