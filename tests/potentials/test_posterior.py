@@ -14,13 +14,7 @@ from trepid.errors import NumericsError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
-from trepid.potentials.bayesian.posterior import (
-    Bounds,
-    Posterior,
-    from_whitened,
-    optimize_hyperparameters,
-    to_whitened,
-)
+from trepid.potentials.bayesian.posterior import Bounds, Posterior, optimize_hyperparameters
 from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics
 from trepid.potentials.bayesian.terms import TERMS, Hyperparameters
 
@@ -160,19 +154,6 @@ def test_samples_repeat_with_their_seed(posterior: Posterior) -> None:
     first, again, other = (posterior.sample(2, np.random.default_rng(seed)) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0
-
-
-def test_whitening_is_the_product_with_the_factors(dense: Dense) -> None:
-    factors = dense.basis.layout.prior_factors(HYPER)
-    u = np.zeros((dense.basis.layout.size, sum(f.u.shape[1] for f in factors)))
-    start = 0
-    for factor in factors:
-        u[factor.columns, start : start + factor.u.shape[1]] = factor.u
-        start += factor.u.shape[1]
-    rng = np.random.default_rng(0)
-    rows, columns = rng.normal(size=(3, len(u))), rng.normal(size=(start, 2))
-    np.testing.assert_allclose(to_whitened(rows, factors), rows @ u, atol=1e-12)
-    np.testing.assert_allclose(from_whitened(columns, factors, len(u)), u @ columns, atol=1e-12)
 
 
 # Optimisation

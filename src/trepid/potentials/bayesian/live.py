@@ -16,13 +16,12 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import get_distances
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 from scipy.sparse.linalg import eigsh
 
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
-from trepid.potentials.bayesian.posterior import Posterior, to_whitened
+from trepid.potentials.bayesian.posterior import Posterior
 
 SAMPLES = 40
 """Perturbed environments."""
@@ -96,8 +95,7 @@ def _distances(atoms: Atoms, i: int, others: NDArray[np.intp]) -> FloatArray:
 
 def live_directions(posterior: Posterior, rows: FloatArray, rank: int) -> FloatArray:
     """Coefficient vectors (raw, rank) for the measure `rows`; their squared forces add up to the live variance."""
-    whitened = to_whitened(rows, posterior.factors).T
-    rotated = solve_triangular(posterior.cholesky, whitened, lower=True, check_finite=False)  # (directions, rows)
+    rotated = posterior.rotated(rows)
     gram = rotated.T @ rotated
     if rank + 1 < len(gram) and gram.any():  # without any neighbour all force rows vanish
         start = np.random.default_rng(0).standard_normal(len(gram))
