@@ -17,14 +17,13 @@ come first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_solve, cholesky, lapack, solve_triangular
-from scipy.optimize import minimize
 
 from trepid.errors import ConfigError, NumericsError
 from trepid.potentials.base import FloatArray, Noise
@@ -77,7 +76,7 @@ class Bounds:
         names += [f"noise_{kind.value}" for kind in kinds]
         found = []
         for name in names:
-            (low, high), value = self.of(name), _get(hyper, name)
+            (low, high), value = self.of(name), hyperparameter(hyper, name)
             if value <= 1.01 * low or value >= high / 1.01:
                 found.append(f"{name} = {value:.3g} (range {low:g} to {high:g})")
         return found
@@ -241,69 +240,14 @@ class Posterior:
         return turned_factors(self.factors, self._seen.indices)
 
 
-def optimize_hyperparameters(
-    basis: Basis,
-    start: Hyperparameters,
-    statistics: SufficientStatistics,
-    *,
-    bounds: Bounds | None = None,
-    max_iterations: int = 60,
-    tolerance: float = 1e-5,
-) -> Posterior:
-    """Maximise evidence times prior over amplitudes, length scales and noises, from `start`; gives the best posterior.
-
-    L-BFGS-B in the logarithms of the hyperparameters. Only the statistics are used: an evaluation costs a few products of
-    matrices of the size of the coefficients, independent of the number of frames. Noises of kinds without labels stay.
-
-    Raises
-    ------
-    NumericsError
-        No hyperparameters in the allowed range give a finite evidence.
-    """
-    limits = bounds or Bounds()
-    seen = [kind for kind in LabelKind if kind in statistics.kinds and statistics.kinds[kind].count > 0]
-    names = [parameter.name for term in TERMS for parameter in term.parameters]
-    names += [f"noise_{kind.value}" for kind in seen]
-    box = np.log([limits.of(name) for name in names])
-    total = sum(statistics.kinds[kind].count for kind in seen)
-    reduced = SeenStatistics.of(statistics)
-    searched = [limits.parameters[name] for name in names]
-    best: list[tuple[float, Posterior]] = []
-
-    def objective(x: FloatArray) -> tuple[float, FloatArray]:
-        try:
-            posterior = Posterior(basis, _with(start, names, np.exp(x)), statistics, seen=reduced)
-            gradient = posterior.log_evidence_gradient()
-        except NumericsError:  # out of floating-point range; a worse value shortens the step of the line search
-            return 1e6, np.zeros(len(x))
-        values = np.exp(x)
-        log_prior = sum(p.log_prior(value) for p, value in zip(searched, values, strict=True))
-        slopes = np.array([p.log_prior_slope(value) for p, value in zip(searched, values, strict=True)])
-        score = posterior.log_evidence + log_prior
-        if not best or score > best[0][0]:
-            best[:] = [(score, posterior)]
-        return -score / total, -(np.array([gradient[name] for name in names]) + slopes) / total
-
-    x0 = np.clip(np.log([_get(start, name) for name in names]), box[:, 0], box[:, 1])
-    minimize(
-        objective,
-        x0,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=box,
-        options={"maxiter": max_iterations, "ftol": tolerance, "gtol": 1e-5, "maxcor": 20},
-    )
-    if not best:
-        raise NumericsError("no hyperparameters in the allowed range give a finite evidence; check the labels")
-    return best[0][1]
-
-
-def _get(hyper: Hyperparameters, name: str) -> float:
+def hyperparameter(hyper: Hyperparameters, name: str) -> float:
+    """A hyperparameter by its name in gradients and bounds."""
     kind = name.removeprefix("noise_")
     return float(getattr(hyper.noise, kind) if kind != name else getattr(hyper, name))
 
 
-def _with(hyper: Hyperparameters, names: list[str], values: FloatArray) -> Hyperparameters:
+def with_hyperparameters(hyper: Hyperparameters, names: Sequence[str], values: FloatArray) -> Hyperparameters:
+    """A copy with other values (n,) of the hyperparameters of these names."""
     kernel: dict[str, Any] = {}
     noise: dict[str, float] = {}
     for name, value in zip(names, map(float, values), strict=True):
