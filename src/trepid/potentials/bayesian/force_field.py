@@ -27,6 +27,7 @@ from trepid.data import LabelKeys, labels_of
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.evidence import Curvature, expected_gain, optimize_hyperparameters
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.leave_one_out import (
     ErrorBar,
@@ -35,7 +36,7 @@ from trepid.potentials.bayesian.leave_one_out import (
     leave_frame_out,
     predict_labels,
 )
-from trepid.potentials.bayesian.live import environment_rows, extend_templates, live_directions
+from trepid.potentials.bayesian.live import extend_templates, live_directions, shared_environment_rows
 from trepid.potentials.bayesian.model_file import (
     Training,
     naming_damage,
@@ -45,7 +46,7 @@ from trepid.potentials.bayesian.model_file import (
 )
 from trepid.potentials.bayesian.neighbors import SkinNeighbors
 from trepid.potentials.bayesian.neighbour_share import with_neighbours
-from trepid.potentials.bayesian.posterior import Bounds, Posterior, optimize_hyperparameters
+from trepid.potentials.bayesian.posterior import Bounds, Posterior
 from trepid.potentials.bayesian.spline_potential import LiveDirections, SplineCalculator, SplinePotential, make_tables
 from trepid.potentials.bayesian.statistics import ForceSum, LabelKind, LabelRows, SufficientStatistics, merged_rows
 from trepid.potentials.bayesian.terms import Hyperparameters
@@ -133,7 +134,8 @@ class BayesianForceField(Potential):
         self.left_out: dict[LabelKind, LeftOut] = {}
         """Training labels, predicted without their frame, or before it was added."""
         self.force_sum = ForceSum()
-        self._environments: FloatArray | None = None
+        self.curvature: Curvature | None = None
+        """Of the evidence at the last optimisation."""
         self._bars: dict[LabelKind, ErrorBar] | None = None
         self._posterior: Posterior | None = None
         self._mean: SplinePotential | None = None
@@ -161,9 +163,9 @@ class BayesianForceField(Potential):
         reference_energies = self._reference_energies(frames)
         statistics = self._statistics_of(frames, reference_energies)
         self.reference_energies, self.statistics = reference_energies, statistics
-        self.templates, self._environments = extend_templates([], frames), None
+        self.templates = extend_templates([], frames)
         self.force_sum = ForceSum().with_more(frames, self.keys)
-        self.left_out = {}
+        self.left_out, self.curvature = {}, None
         return self.optimize(frames)
 
     def update(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> BayesianForceField:
@@ -179,9 +181,7 @@ class BayesianForceField(Potential):
         self._require_data()
         self.left_out = _joined(self.left_out, left_out)
         self.force_sum = self.force_sum.with_more(frames, self.keys)
-        templates = extend_templates(self.templates, frames)
-        if len(templates) > len(self.templates):
-            self.templates, self._environments = templates, None
+        self.templates = extend_templates(self.templates, frames)
         self._set_posterior(Posterior(self.basis, self.hyperparameters, self.statistics))
         return self
 
@@ -201,9 +201,15 @@ class BayesianForceField(Potential):
         self._require_data()
         weight = self._prior_weight if self.left_out else FIRST_PRIOR_WEIGHT
         for _ in range(MOST_ROUNDS):
-            posterior = optimize_hyperparameters(
-                self.basis, self.hyperparameters, self.statistics, prior_weight=weight, max_iterations=max_iterations
+            found = optimize_hyperparameters(
+                self.basis,
+                self.hyperparameters,
+                self.statistics,
+                prior_weight=weight,
+                curvature=self.curvature,
+                max_iterations=max_iterations,
             )
+            posterior, self.curvature = found.posterior, found.curvature
             self.hyperparameters, self._bars = posterior.hyper, None
             if frames is None:
                 break
@@ -213,6 +219,17 @@ class BayesianForceField(Potential):
                 break
         self._set_posterior(posterior)
         return self
+
+    def expected_gain(self) -> float:
+        """What `optimize` promises to add to the logarithm of evidence times prior, nats, at the cost of one gradient."""
+        self._require_data()
+        return expected_gain(
+            self.basis,
+            self.hyperparameters,
+            self.statistics,
+            prior_weight=self._prior_weight,
+            curvature=self.curvature,
+        )
 
     @property
     def _prior_weight(self) -> float:
@@ -366,10 +383,9 @@ class BayesianForceField(Potential):
         self._posterior, self._bars = posterior, None
         live = None
         if self.live_rank:
-            if self._environments is None:
-                self._environments = environment_rows(self.features, self.templates, seed=self.seed)
+            environments = shared_environment_rows(self.basis, self.templates, seed=self.seed)
             scale = self.error_bars[LabelKind.FORCES].scale
-            live = scale * live_directions(posterior, self._environments, self.live_rank)
+            live = scale * live_directions(posterior, environments, self.live_rank)
         tables = make_tables(self.basis, posterior.mean, reference_energies=self.reference_energies, live=live)
         self._mean = SplinePotential(self.basis, tables, n_threads=self.n_threads)
 
@@ -505,6 +521,7 @@ class BayesianForceField(Potential):
             tables=self.mean.tables,
             left_out=self.left_out,
             force_sum=self.force_sum,
+            curvature=self.curvature,
         )
         write_force_field(path, self.basis, training, self.settings_summary())
 
@@ -539,6 +556,7 @@ class BayesianForceField(Potential):
             model.reference_energies, model.statistics = training.reference_energies, training.statistics
             model.templates = training.templates
             model.left_out, model.force_sum = training.left_out, training.force_sum
+            model.curvature = training.curvature
             model._mean = SplinePotential(model.basis, training.tables, n_threads=n_threads)
         return model
 
