@@ -19,10 +19,10 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from _common import HERE, RESULTS, processor  # first: it sets one thread, before BLAS is loaded
 
@@ -102,17 +102,18 @@ def call(peer: Peer, folder: Path, verb: str) -> tuple[float, float]:
     return usage.ru_utime + usage.ru_stime, time.perf_counter() - start
 
 
-def run_one(peer_set: PeerSet, peer: Peer) -> None:
-    """Train, predict, judge and write result.json, unless it is there for these frames and settings."""
+def run_one(peer_set: PeerSet, peer: Peer, *, again: bool) -> None:
+    """Train, predict, judge and write result.json, unless it is there for these frames and settings and not wanted again."""
     folder = folder_of(peer_set, peer)
     result, digest, version = folder / "result.json", write_inputs(peer_set, peer), peer.version()
-    if result.exists():
+    if result.exists() and not again:
         known = json.loads(result.read_text(encoding="utf-8"))
         if known["digest"] == digest and known["version"] == version:
             print(f"{peer_set.name}, {peer.name}: known", flush=True)
             return
     print(f"{peer_set.name}, {peer.name}: training", flush=True)
-    (folder / "times.json").unlink(missing_ok=True)
+    for name in ("report.json", "times.json", "timings.json"):
+        (folder / name).unlink(missing_ok=True)
     fit_cpu, fit_wall = call(peer, folder, "fit")
     print(f"{peer_set.name}, {peer.name}: {fit_cpu:.1f} CPU s; predicting", flush=True)
     predict_cpu, _ = call(peer, folder, "predict")
@@ -150,7 +151,7 @@ def time_one(peer_set: PeerSet, peer: Peer) -> None:
     print(f"{peer_set.name}, {peer.name}: {min(measured['us_per_atom']):.3g} us/atom", flush=True)
 
 
-def each(sets: Sequence[PeerSet], peers: Sequence[Peer], what: Any) -> bool:
+def each(sets: Sequence[PeerSet], peers: Sequence[Peer], what: Callable[[PeerSet, Peer], None]) -> bool:
     """Call `what` for all; a peer that fails is told and does not stop the others. Gives whether all went well."""
     good = True
     for peer in peers:
@@ -225,6 +226,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=HERE.parent / "tests" / "data_files", help="folder of the frames")
     parser.add_argument("--set", action="append", default=[], dest="sets", help="frames to take; repeatable")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of `time`, each over all peers")
+    parser.add_argument("--again", action="store_true", help="`run`: also what is known, say after a change of trepid")
     options = parser.parse_args()
     peers = peers_named(options.names)
     if options.verb == "install":
@@ -249,7 +251,7 @@ def main() -> None:
         raise SystemExit(f"no frames in {options.data}: see benchmarks/README.md for the names of the files")
     good = True
     if options.verb == "run":
-        good = each(sets, peers, run_one)
+        good = each(sets, peers, partial(run_one, again=options.again))
     elif options.verb == "time":
         for _ in range(options.rounds):
             good = each(sets, peers, time_one) and good
