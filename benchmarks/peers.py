@@ -142,6 +142,9 @@ def run_one(peer_set: PeerSet, peer: Peer, *, again: bool) -> None:
 def time_one(peer_set: PeerSet, peer: Peer) -> None:
     """Add one timing to timings.json of a trained peer."""
     folder = folder_of(peer_set, peer)
+    if not (folder / "result.json").exists():
+        print(f"{peer_set.name}, {peer.name}: not trained, not timed", flush=True)
+        return
     call(peer, folder, "time")
     measured = json.loads((folder / "times.json").read_text(encoding="utf-8"))
     measured["at"] = datetime.now(timezone.utc).isoformat(timespec="seconds")

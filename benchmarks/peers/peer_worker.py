@@ -33,7 +33,7 @@ Z_95 = 1.959963984540054
 """Half width of the central 95 % interval of a normal distribution, in standard deviations."""
 WARM_UP = 2
 """First calls of a timing, which build neighbour lists and compile."""
-LONGEST_S = 60.0
+LONGEST_S = 8.0
 """CPU time after which a timing takes no further frames, s."""
 
 
