@@ -82,9 +82,16 @@ class _Objective:
     """log(evidence x prior) of the hyperparameters that have labels, in their logarithms."""
 
     def __init__(
-        self, basis: Basis, start: Hyperparameters, statistics: SufficientStatistics, bounds: Bounds | None
+        self,
+        basis: Basis,
+        start: Hyperparameters,
+        statistics: SufficientStatistics,
+        *,
+        bounds: Bounds | None,
+        prior_weight: float,
     ) -> None:
         limits = bounds or Bounds()
+        self.prior_weight = prior_weight
         self.basis, self.start, self.statistics = basis, start, statistics
         self.seen = SeenStatistics.of(statistics)
         counts = {kind: statistics.kinds[kind].count for kind in LabelKind if kind in statistics.kinds}
@@ -109,8 +116,8 @@ class _Objective:
             return _Point(x, -np.inf, np.zeros(len(x)), None)
         value, gradient = posterior.log_evidence, np.array([slopes[name] for name in self.names])
         for k, (parameter, each) in enumerate(zip(self.parameters, values, strict=True)):
-            value += parameter.log_prior(each)
-            gradient[k] += parameter.log_prior_slope(each)
+            value += self.prior_weight * parameter.log_prior(each)
+            gradient[k] += self.prior_weight * parameter.log_prior_slope(each)
         return _Point(x, value, gradient, posterior)
 
     def first(self) -> _Point:
@@ -151,6 +158,7 @@ def optimize_hyperparameters(
     statistics: SufficientStatistics,
     *,
     bounds: Bounds | None = None,
+    prior_weight: float = 1.0,
     curvature: Curvature | None = None,
     max_iterations: int = 60,
     tolerance: float = TOLERANCE_NATS,
@@ -166,6 +174,10 @@ def optimize_hyperparameters(
     start : Hyperparameters
     statistics : SufficientStatistics
     bounds : Bounds, optional
+    prior_weight : float
+        The objective is log p(y) + prior_weight * log p(theta). A weight of tau^2 (`leave_one_out`) takes every label for
+        1 / tau^2 of one: what the evidence calls noise is then mostly misfit of the functional form, which the labels of a
+        frame share, so that the evidence of so many independent labels is too sure.
     curvature : Curvature, optional
         Of an earlier search.
     max_iterations : int
@@ -177,7 +189,7 @@ def optimize_hyperparameters(
     NumericsError
         The evidence is not finite at `start`.
     """
-    objective = _Objective(basis, start, statistics, bounds)
+    objective = _Objective(basis, start, statistics, bounds=bounds, prior_weight=prior_weight)
     point, matrix = objective.first(), objective.curvature(curvature)
     for _ in range(max_iterations):
         step, gain = objective.step(point, matrix)
@@ -196,7 +208,12 @@ def optimize_hyperparameters(
 
 
 def expected_gain(
-    basis: Basis, hyper: Hyperparameters, statistics: SufficientStatistics, curvature: Curvature | None
+    basis: Basis,
+    hyper: Hyperparameters,
+    statistics: SufficientStatistics,
+    *,
+    prior_weight: float = 1.0,
+    curvature: Curvature | None = None,
 ) -> float:
     """What a search from `hyper` promises to add to log(evidence x prior), nats, for one evaluation.
 
@@ -205,7 +222,7 @@ def expected_gain(
     NumericsError
         The evidence is not finite there.
     """
-    objective = _Objective(basis, hyper, statistics, None)
+    objective = _Objective(basis, hyper, statistics, bounds=None, prior_weight=prior_weight)
     return objective.step(objective.first(), objective.curvature(curvature))[1]
 
 

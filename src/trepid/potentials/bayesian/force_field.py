@@ -44,12 +44,20 @@ from trepid.potentials.bayesian.model_file import (
     training_in_file,
     write_force_field,
 )
+from trepid.potentials.bayesian.neighbors import SkinNeighbors
+from trepid.potentials.bayesian.neighbour_share import with_neighbours
 from trepid.potentials.bayesian.posterior import Bounds, Posterior
 from trepid.potentials.bayesian.spline_potential import LiveDirections, SplineCalculator, SplinePotential, make_tables
 from trepid.potentials.bayesian.statistics import ForceSum, LabelKind, LabelRows, SufficientStatistics, merged_rows
 from trepid.potentials.bayesian.terms import Hyperparameters
 
 LIVE_RANK = 16
+FIRST_PRIOR_WEIGHT = 10.0
+"""Weight of the hyperparameters' prior in the first optimisation, before any label has been left out."""
+WEIGHT_CHANGE = 2.0
+"""The optimisation is repeated when the left-out labels change the weight by this factor or more."""
+MOST_ROUNDS = 3
+"""Optimisations of one call at most."""
 DEFAULT_KEYS = LabelKeys()
 
 
@@ -178,7 +186,10 @@ class BayesianForceField(Potential):
         return self
 
     def optimize(self, frames: Sequence[Atoms] | None = None, *, max_iterations: int = 60) -> BayesianForceField:
-        """Maximise the evidence over the hyperparameters, starting from the present ones; the statistics do not change.
+        """Maximise evidence times prior over the hyperparameters, starting from the present ones; the statistics do not change.
+
+        The prior is weighted by the square of the uncertainty scale of the left-out labels (`optimize_hyperparameters`), and
+        the optimisation repeated where leaving frames out with the new hyperparameters changes that scale much.
 
         Parameters
         ----------
@@ -188,35 +199,67 @@ class BayesianForceField(Potential):
         max_iterations : int
         """
         self._require_data()
-        found = optimize_hyperparameters(
-            self.basis,
-            self.hyperparameters,
-            self.statistics,
-            curvature=self.curvature,
-            max_iterations=max_iterations,
-        )
-        posterior, self.curvature = found.posterior, found.curvature
-        self.hyperparameters = posterior.hyper
-        if frames is not None:
+        weight = self._prior_weight if self.left_out else FIRST_PRIOR_WEIGHT
+        for _ in range(MOST_ROUNDS):
+            found = optimize_hyperparameters(
+                self.basis,
+                self.hyperparameters,
+                self.statistics,
+                prior_weight=weight,
+                curvature=self.curvature,
+                max_iterations=max_iterations,
+            )
+            posterior, self.curvature = found.posterior, found.curvature
+            self.hyperparameters, self._bars = posterior.hyper, None
+            if frames is None:
+                break
             self.left_out = self._leave_out(posterior, frames)
+            used, weight = weight, self._prior_weight
+            if max(used / weight, weight / used) < WEIGHT_CHANGE:
+                break
         self._set_posterior(posterior)
         return self
 
     def expected_gain(self) -> float:
         """What `optimize` promises to add to the logarithm of evidence times prior, nats, at the cost of one gradient."""
         self._require_data()
-        return expected_gain(self.basis, self.hyperparameters, self.statistics, self.curvature)
+        return expected_gain(
+            self.basis,
+            self.hyperparameters,
+            self.statistics,
+            prior_weight=self._prior_weight,
+            curvature=self.curvature,
+        )
+
+    @property
+    def _prior_weight(self) -> float:
+        """tau^2 of the forces: how many labels count as one against the prior of the hyperparameters."""
+        return self.error_bars[LabelKind.FORCES].scale ** 2
 
     def _leave_out(self, posterior: Posterior, frames: Sequence[Atoms]) -> dict[LabelKind, LeftOut]:
         """Labels of the training frames, each predicted without its frame; none for a single frame."""
         if len(frames) < 2:
             return {}
-        return _joined(*(leave_frame_out(posterior, self._label_rows(atoms)) for atoms in frames))
+        left_out = (leave_frame_out(posterior, self._label_rows(atoms)) for atoms in frames)
+        return _joined(*(self._shared(labels, atoms) for labels, atoms in zip(left_out, frames, strict=True)))
 
     def _predicted_before(self, frames: Sequence[Atoms]) -> dict[LabelKind, LeftOut]:
         """Labels of new frames, predicted by the present posterior."""
-        parts = [predict_labels(self.posterior, self._label_rows(atoms)) for atoms in frames]
+        parts = [self._shared(predict_labels(self.posterior, self._label_rows(atoms)), atoms) for atoms in frames]
         return _joined(*parts) if parts else {}
+
+    def _shared(self, labels: dict[LabelKind, LeftOut], atoms: Atoms) -> dict[LabelKind, LeftOut]:
+        """The labels of one frame, the variances of its forces with the share of the atoms around."""
+        forces = labels.get(LabelKind.FORCES)
+        if forces is None:
+            return labels
+        variance = self._with_neighbours(forces.variance.reshape(-1, 3), atoms)
+        return {**labels, LabelKind.FORCES: replace(forces, variance=variance.ravel())}
+
+    def _with_neighbours(self, variance: FloatArray, atoms: Atoms) -> FloatArray:
+        reach = self.basis.triplet_cutoff
+        neighbours = SkinNeighbors(reach, skin=0.0).update(atoms, self.features.index(atoms))
+        return with_neighbours(variance, neighbours, reach=reach)
 
     def _label_rows(self, atoms: Atoms) -> list[LabelRows]:
         return merged_rows(
@@ -364,9 +407,10 @@ class BayesianForceField(Potential):
 
     def _with_exact_uncertainty(self, atoms: Atoms, prediction: Prediction) -> Prediction:
         rows = self.features.frame_rows(atoms)
-        forces = np.empty((len(atoms), 3))
+        variance = np.empty((len(atoms), 3))
         for chunk, force_rows in self.features.force_rows(atoms):
-            forces[chunk] = self.posterior.standard_deviation(force_rows).reshape(-1, 3)
+            variance[chunk] = self.posterior.standard_deviation(force_rows).reshape(-1, 3) ** 2
+        forces = np.sqrt(self._with_neighbours(variance, atoms))
         scale = {kind: bar.scale for kind, bar in self.error_bars.items()}
         energy = scale[LabelKind.ENERGY] * self.posterior.standard_deviation(rows.energy)[0]
         stress = None if rows.stress is None else self.posterior.standard_deviation(rows.stress)
