@@ -25,7 +25,8 @@ from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
 from trepid.campaign.on_the_fly import OnTheFly
 from trepid.campaign.result import CampaignResult
-from trepid.campaign.training import GAIN_NATS, PotentialFactory, Trainer
+from trepid.campaign.training import PotentialFactory, Trainer
+from trepid.config.learning import GAIN_NATS
 from trepid.data.frames import LabelKeys, labels_of
 from trepid.dynamics.ase_engine import ASEDriver
 from trepid.dynamics.progress import PlainProgress
