@@ -44,6 +44,10 @@ class Comparison:
         Potential energies of the frames, eV; NaN where a frame has no energy label.
     stresses, stresses_predicted : (n_frames, 6) arrays
         eV/A^3, Voigt; NaN where a frame has no stress label.
+    energies_std : (n_frames,) array
+        Predicted standard deviation of the energy error, from uncertainty and residual noise, eV; NaN where unknown.
+    stresses_std : (n_frames, 6) array
+        The same of the stresses, eV/A^3.
     """
 
     symbols: NDArray[np.str_]
@@ -56,6 +60,8 @@ class Comparison:
     energies_predicted: FloatArray
     stresses: FloatArray
     stresses_predicted: FloatArray
+    energies_std: FloatArray
+    stresses_std: FloatArray
 
     @property
     def n_frames(self) -> int:
@@ -104,6 +110,8 @@ class Evaluation:
         Factor on those intervals that fits the errors; above 1: overconfident.
     forces_uncertainty_spearman : float or None
         Rank correlation, over atoms, of the norm of the model uncertainty with the norm of the error.
+    energy_coverage_95, stress_coverage_95 : float or None
+        Fraction of frames, and of stress components, inside their 95 % intervals.
     """
 
     n_frames: int
@@ -118,6 +126,8 @@ class Evaluation:
     forces_coverage_95: float | None
     forces_calibration_scale: float | None
     forces_uncertainty_spearman: float | None
+    energy_coverage_95: float | None = None
+    stress_coverage_95: float | None = None
 
     def as_dict(self) -> dict[str, int | float | None]:
         """Plain dictionary, ready for JSON."""
@@ -204,7 +214,21 @@ def collect(
         energies_predicted=np.array([p.energy for p in predictions]),
         stresses=np.array([nan6 if label.stress is None else label.stress for label in labels]),
         stresses_predicted=np.array([nan6 if p.stress is None else p.stress for p in predictions]),
+        energies_std=np.array([_energy_std(p, n) for p, n in zip(predictions, noises, strict=True)]),
+        stresses_std=np.array([_stress_std(p, n) for p, n in zip(predictions, noises, strict=True)]),
     )
+
+
+def _energy_std(prediction: Prediction, noise: Noise | None) -> float:
+    if prediction.energy_uncertainty is None or noise is None:
+        return float("nan")
+    return float(np.hypot(prediction.energy_uncertainty, noise.of_energy(prediction.forces)))
+
+
+def _stress_std(prediction: Prediction, noise: Noise | None) -> FloatArray:
+    if prediction.stress_uncertainty is None or noise is None:
+        return np.full(6, np.nan)
+    return np.asarray(np.hypot(prediction.stress_uncertainty, noise.of_stress(prediction.forces)), dtype=np.float64)
 
 
 def summarise(comparison: Comparison) -> Evaluation:
@@ -230,7 +254,19 @@ def summarise(comparison: Comparison) -> Evaluation:
         forces_coverage_95=coverage(error, std, 0.95) if judged and std is not None else None,
         forces_calibration_scale=calibration_scale(error, std) if judged and std is not None else None,
         forces_uncertainty_spearman=_rank_correlation(comparison),
+        energy_coverage_95=_known_coverage(
+            comparison.energies_predicted - comparison.energies, comparison.energies_std
+        ),
+        stress_coverage_95=_known_coverage(
+            comparison.stresses_predicted - comparison.stresses, comparison.stresses_std
+        ),
     )
+
+
+def _known_coverage(errors: FloatArray, stds: FloatArray) -> float | None:
+    """Coverage of the 95 % interval where there is a label and a positive standard deviation; None where there is none."""
+    known = np.isfinite(errors) & np.isfinite(stds) & (stds > 0.0)
+    return coverage(errors[known], stds[known], 0.95) if known.any() else None
 
 
 def _rank_correlation(comparison: Comparison) -> float | None:
