@@ -254,6 +254,17 @@ def _calibrated(comparison: Comparison) -> list[Section]:
         ),
     )
     text = "Frames of high uncertainty were selected, so this is a harder test of the intervals than average frames."
+    figures = summarise(comparison)
+    others = [
+        f"{100 * share:.0f} % of the {name}"
+        for name, share in (
+            ("energies", figures.energy_coverage_95),
+            ("stress components", figures.stress_coverage_95),
+        )
+        if share is not None
+    ]
+    if others:
+        text += f" {' and '.join(others)} are inside their 95 % intervals."
     return [Section("Calibration", text, pictures)] if pictures else []
 
 

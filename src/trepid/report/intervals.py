@@ -11,7 +11,7 @@ from trepid.report.page import Section, Table
 if TYPE_CHECKING:
     from trepid.runs.reading import RunRecord
 
-HEAD = ("stratum", "species", "labels", "95 % interval holds", "with running factor", "factor now", "from")
+HEAD = ("stratum", "species", "labels", "inside, announced", "with running factor", "factor now", "from")
 _BASIS = {
     Basis.STRATUM: "its own labels",
     Basis.PARENT: "all events: fewer than two labels of its own",
@@ -27,9 +27,9 @@ def intervals_section(record: RunRecord) -> list[Section]:
     if table is None:
         return []
     text = (
-        "The factor on the announced interval with which it would have held 95 % of the force components of the latest labels "
-        "(conformal quantile). It is running: every label is judged with the factor from the labels before it. A factor from "
-        "few labels is uncertain, since the atoms of a frame are correlated."
+        "Force components inside the 95 % interval that was announced before each label, and the factor on it with which it "
+        "would have held 95 % of those of the latest labels (conformal quantile). It is running: every label is judged with the "
+        "factor from the labels before it. A factor from few labels is uncertain, since the atoms of a frame are correlated."
     )
     return [Section("Intervals corrected by labels", text, (), table=table)]
 
