@@ -8,9 +8,9 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from trepid.data.frames import LabelKeys
+from trepid.data.frames import LabelKeys, Labels
 from trepid.errors import DataError
-from trepid.evaluation import compare, evaluate, summarise
+from trepid.evaluation import collect, compare, evaluate, summarise
 from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
 
 
@@ -92,6 +92,27 @@ def test_intervals_hold_model_and_noise_together(rng: np.random.Generator) -> No
     assert inside.forces_coverage_95 == 1.0
     assert outside.forces_coverage_95 == 0.0
     assert outside.forces_calibration_scale == pytest.approx(0.099 / 0.05)
+
+
+def test_intervals_of_energies_and_stresses_hold_noise_that_grows_with_frame_and_force() -> None:
+    # Energy of four atoms: 0.02 x sqrt(4) x sqrt(1 + 2^2 / 1^2) = 0.0894 and a model std of 0.05 make 0.1025 eV; stress:
+    # 0.002 x sqrt(5) = 0.00447 and 0.003 make 0.00539 eV/A^3, times 1.96: 0.2008 eV and 0.01056 eV/A^3.
+    atoms = Atoms("Cu2I2", positions=np.eye(4, 3), cell=[9, 9, 9], pbc=True)
+    forces = np.zeros((4, 3))
+    forces[1, 2] = 2.0
+    noise = Noise(0.02, 0.01, 0.002, large_force=1.0)
+    assert noise.of_stress(forces) == pytest.approx(0.002 * np.sqrt(5))
+
+    def covered(energy_error: float, stress_error: float) -> tuple[float | None, float | None]:
+        prediction = Prediction(
+            energy_error, forces, np.full(6, stress_error), 0.05, np.full((4, 3), 0.01), np.full(6, 0.003)
+        )
+        label = Labels(0.0, forces, np.zeros(6))
+        figures = summarise(collect([atoms], [label], [prediction], [noise]))
+        return figures.energy_coverage_95, figures.stress_coverage_95
+
+    assert covered(0.200, 0.0105) == (1.0, 1.0)
+    assert covered(0.202, 0.0107) == (0.0, 0.0)
 
 
 def test_calibrated_predictions_are_found_calibrated(rng: np.random.Generator) -> None:
