@@ -31,10 +31,10 @@ from _strata_frames import N_TRAIN, is_made, load, make, nearest_distance, path_
 from _strata_truths import HELD_OUT, Group, Stratum, Truth, chosen_truths
 from ase import Atoms
 
-from trepid.acquisition.calibration import coverage, interval_half_width
-from trepid.acquisition.conformal import FEWEST_FRAMES, calibrate
+from trepid.acquisition.calibration import interval_half_width
+from trepid.acquisition.conformal import FEWEST_FRAMES
 from trepid.errors import ConfigError, TrepidError
-from trepid.evaluation import Comparison, compare, summarise
+from trepid.evaluation import compare, corrected, summarise
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.potentials.bayesian.posterior import NOISES, Bounds
 from trepid.potentials.bayesian.terms import TERMS, Hyperparameters
@@ -141,7 +141,8 @@ def judge_stratum(model: BayesianForceField, stratum: Stratum, frames: Sequence[
     norms = np.linalg.norm(comparison.forces_error, axis=1)
     worst = int(np.argmax(norms))
     frame = int(comparison.frame[worst])
-    corrected, others = corrected_by_two(comparison, std), comparison.frame >= FEWEST_FRAMES
+    first, others = range(FEWEST_FRAMES), range(FEWEST_FRAMES, len(frames))
+    two = corrected(comparison.of_frames(others), comparison.of_frames(first))
     return Judgement(
         stratum=stratum.value,
         n_frames=e.n_frames,
@@ -150,8 +151,8 @@ def judge_stratum(model: BayesianForceField, stratum: Stratum, frames: Sequence[
         coverage_95=e.forces_coverage_95,
         coverage_68=e.forces_coverage_68,
         half_width_meV_per_A=1000 * interval_half_width(0.95) * float(std.mean()),
-        coverage_95_two=coverage(comparison.forces_error[others], corrected[others]),
-        half_width_two_meV_per_A=1000 * interval_half_width(0.95) * float(corrected[others].mean()),
+        coverage_95_two=two.coverage_95,
+        half_width_two_meV_per_A=1000 * two.half_width,
         energy_coverage_95=e.energy_coverage_95,
         stress_coverage_95=e.stress_coverage_95,
         spearman=e.forces_uncertainty_spearman,
@@ -161,13 +162,6 @@ def judge_stratum(model: BayesianForceField, stratum: Stratum, frames: Sequence[
         worst_frame=frame,
         worst_atom=worst - int(comparison.atoms_per_frame[:frame].sum()),
     )
-
-
-def corrected_by_two(comparison: Comparison, std: np.ndarray) -> np.ndarray:
-    """Bars (n_atoms, 3) times the conformal factors of the first two frames, eV/A."""
-    given = comparison.frame < FEWEST_FRAMES
-    factors = calibrate(comparison.symbols[given], comparison.frame[given], comparison.forces_error[given], std[given])
-    return std * np.array([factors[name].value for name in comparison.symbols])[:, None]
 
 
 def judge(truth: Truth, n_train: int, settings: dict[str, Any]) -> Fit:

@@ -8,9 +8,10 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
+from trepid.acquisition.conformal import Basis
 from trepid.data.frames import LabelKeys, Labels
 from trepid.errors import DataError
-from trepid.evaluation import collect, compare, evaluate, summarise
+from trepid.evaluation import Comparison, collect, compare, corrected, evaluate, summarise
 from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
 
 
@@ -113,6 +114,30 @@ def test_intervals_of_energies_and_stresses_hold_noise_that_grows_with_frame_and
 
     assert covered(0.200, 0.0105) == (1.0, 1.0)
     assert covered(0.202, 0.0107) == (0.0, 0.0)
+
+
+def test_labels_of_the_same_kind_correct_the_interval(rng: np.random.Generator) -> None:
+    # Bars of 0.05 eV/A, errors of Cu three times as large: the announced interval holds erf(1.96 / 3 / sqrt 2) = 49 %.
+    frames = [frame(k, 64, rng) for k in range(12)]
+    scale = np.where(np.array(frames[0].get_chemical_symbols()) == "Cu", 0.15, 0.05)[:, None]
+    errors = [scale * rng.normal(size=(64, 3)) for _ in frames]
+    comparison = compare(Scripted(errors, [np.full((64, 3), 0.04)] * 12), frames)
+    given, rest = comparison.of_frames([0, 1]), comparison.of_frames(range(2, 12))
+    assert summarise(rest) == evaluate(Scripted(errors, [np.full((64, 3), 0.04)] * 12), frames[2:])
+    found = corrected(rest, given)
+    assert found.factors["Cu"].value == pytest.approx(3.0, rel=0.2)
+    assert found.factors["I"].value == pytest.approx(1.0, rel=0.2)
+    assert found.factors["Cu"].n_frames == 2
+    assert summarise(rest).forces_coverage_95 < 0.75
+    assert found.coverage_95 == pytest.approx(0.95, abs=0.025)
+    assert found.half_width_announced == pytest.approx(1.96 * 0.05, rel=1e-3)
+    mean_factor = np.mean([factor.value for factor in found.factors.values()])
+    assert found.half_width == pytest.approx(1.96 * 0.05 * mean_factor, rel=1e-3)
+    assert corrected(rest, comparison.of_frames([0])).half_width == found.half_width_announced
+    foreign = corrected(rest, Comparison(**{**vars(given), "symbols": np.full(given.symbols.shape, "Ag")}))
+    assert {factor.basis for factor in foreign.factors.values()} == {Basis.ALL}
+    with pytest.raises(DataError, match="error bar"):
+        corrected(rest, Comparison(**{**vars(given), "forces_noise": None}))
 
 
 def test_calibrated_predictions_are_found_calibrated(rng: np.random.Generator) -> None:

@@ -7,14 +7,15 @@ predictions made *before* the model was trained on a label, so both give the sam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trepid.acquisition.calibration import calibration_scale, coverage, spearman
+from trepid.acquisition.calibration import calibration_scale, coverage, interval_half_width, spearman
+from trepid.acquisition.conformal import LEVEL, Factor, calibrate
 from trepid.arrays import FloatArray, IntArray
 from trepid.data.frames import LabelKeys, Labels, labels_of
 from trepid.errors import DataError
@@ -72,6 +73,25 @@ class Comparison:
     def atoms_per_frame(self) -> IntArray:
         """Number of atoms of every frame, (n_frames,)."""
         return np.bincount(self.frame, minlength=self.n_frames).astype(np.int64)
+
+    def of_frames(self, frames: Sequence[int]) -> Comparison:
+        """The comparison of some of the frames, in rising order."""
+        kept = sorted(set(frames))
+        atoms = np.isin(self.frame, kept)
+        return Comparison(
+            symbols=self.symbols[atoms],
+            frame=np.searchsorted(kept, self.frame[atoms]).astype(np.int64),
+            forces=self.forces[atoms],
+            forces_predicted=self.forces_predicted[atoms],
+            forces_uncertainty=None if self.forces_uncertainty is None else self.forces_uncertainty[atoms],
+            forces_noise=None if self.forces_noise is None else self.forces_noise[atoms],
+            energies=self.energies[kept],
+            energies_predicted=self.energies_predicted[kept],
+            stresses=self.stresses[kept],
+            stresses_predicted=self.stresses_predicted[kept],
+            energies_std=self.energies_std[kept],
+            stresses_std=self.stresses_std[kept],
+        )
 
     @property
     def forces_error(self) -> FloatArray:
@@ -267,6 +287,61 @@ def _known_coverage(errors: FloatArray, stds: FloatArray) -> float | None:
     """Coverage of the 95 % interval where there is a label and a positive standard deviation; None where there is none."""
     known = np.isfinite(errors) & np.isfinite(stds) & (stds > 0.0)
     return coverage(errors[known], stds[known], 0.95) if known.any() else None
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """95 % intervals of force components, times conformal factors from other frames.
+
+    Attributes
+    ----------
+    factors : mapping of str to Factor
+        By species.
+    coverage_95 : float
+        Share of the components inside, 0 to 1.
+    half_width, half_width_announced : float
+        Mean half width with and without the factors, eV/A.
+    """
+
+    factors: Mapping[str, Factor]
+    coverage_95: float
+    half_width: float
+    half_width_announced: float
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain dictionary, ready for JSON."""
+        return {**asdict(self), "factors": {name: factor.as_dict() for name, factor in self.factors.items()}}
+
+
+def corrected(comparison: Comparison, given: Comparison) -> Corrected:
+    """Judge the intervals of a comparison with the factors from labelled frames of the same kind.
+
+    Parameters
+    ----------
+    comparison, given : Comparison
+        The second gives the factors (`trepid.acquisition.conformal`); it holds no frame of the first.
+
+    Raises
+    ------
+    DataError
+        The predictions have no error bars, or one that is zero.
+    """
+    bars = []
+    for each in (comparison, given):
+        std = each.forces_std
+        if std is None or not (std > 0.0).all():
+            raise DataError("intervals need a positive error bar of every force; this model gives none")
+        bars.append(std)
+    species = sorted(set(comparison.symbols.tolist()))
+    factors = calibrate(given.symbols, given.frame, given.forces_error, bars[1], species=species)
+    std = bars[0] * np.array([factors[name].value for name in comparison.symbols])[:, None]
+    half = interval_half_width(LEVEL)
+    return Corrected(
+        factors=factors,
+        coverage_95=coverage(comparison.forces_error, std, LEVEL),
+        half_width=half * float(std.mean()),
+        half_width_announced=half * float(bars[0].mean()),
+    )
 
 
 def _rank_correlation(comparison: Comparison) -> float | None:

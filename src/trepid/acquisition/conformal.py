@@ -28,7 +28,7 @@ factor        of a stratum and a species; below 1: the interval is too wide
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -88,6 +88,7 @@ class Factor:
         return {"factor": self.value, "n_frames": self.n_frames, "basis": self.basis.value}
 
 
+_GIVEN = "given"
 NO_FACTOR = Factor(1.0, 0, Basis.NONE)
 
 
@@ -207,9 +208,16 @@ def running_factors(frames: Sequence[ScoredFrame]) -> list[dict[str, Factor]]:
 
 
 def calibrate(
-    symbols: NDArray[np.str_], frame: IntArray, errors: ArrayLike, stds: ArrayLike, *, stratum: str = "given"
+    symbols: NDArray[np.str_],
+    frame: IntArray,
+    errors: ArrayLike,
+    stds: ArrayLike,
+    *,
+    species: Iterable[str] | None = None,
 ) -> dict[str, Factor]:
     """Factors by species from labelled frames of one stratum, such as two frames of a phase that is to be simulated.
+
+    All frames count.
 
     Parameters
     ----------
@@ -219,8 +227,8 @@ def calibrate(
         Frame of each atom.
     errors, stds : (n_atoms, 3) arrays
         Errors of the predicted forces, and their bars, eV/A.
-    stratum : str
-        Name of the stratum, for the result.
+    species : iterable of str, optional
+        For which factors are asked; default: those of the frames. One that is not in them takes the factor of all.
 
     Raises
     ------
@@ -228,11 +236,12 @@ def calibrate(
         As `ScoredFrame.of`.
     """
     e, s = np.asarray(errors, dtype=np.float64), np.asarray(stds, dtype=np.float64)
+    # One batch, which is never cut by the window.
     frames = [
-        ScoredFrame.of(symbols[frame == k], e[frame == k], s[frame == k], strata=(stratum,), batch=int(k))
+        ScoredFrame.of(symbols[frame == k], e[frame == k], s[frame == k], strata=(_GIVEN,), batch=0)
         for k in np.unique(frame)
     ]
-    return factors_of(frames, (stratum,), sorted(set(symbols.tolist())))
+    return factors_of(frames, (_GIVEN,), sorted(set(symbols.tolist() if species is None else species)))
 
 
 @dataclass(frozen=True)
