@@ -34,7 +34,7 @@ from ase import Atoms
 from trepid.acquisition.calibration import interval_half_width
 from trepid.acquisition.conformal import FEWEST_FRAMES
 from trepid.errors import ConfigError, TrepidError
-from trepid.evaluation import compare, corrected, summarise
+from trepid.evaluation import compare, corrected, interval_factors, summarise
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.potentials.bayesian.posterior import NOISES, Bounds
 from trepid.potentials.bayesian.terms import TERMS, Hyperparameters
@@ -142,7 +142,7 @@ def judge_stratum(model: BayesianForceField, stratum: Stratum, frames: Sequence[
     worst = int(np.argmax(norms))
     frame = int(comparison.frame[worst])
     first, others = range(FEWEST_FRAMES), range(FEWEST_FRAMES, len(frames))
-    two = corrected(comparison.of_frames(others), comparison.of_frames(first))
+    two = corrected(comparison.of_frames(others), interval_factors(comparison.of_frames(first)))
     return Judgement(
         stratum=stratum.value,
         n_frames=e.n_frames,

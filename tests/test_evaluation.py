@@ -11,7 +11,7 @@ from ase.calculators.calculator import Calculator
 from trepid.acquisition.conformal import Basis
 from trepid.data.frames import LabelKeys, Labels
 from trepid.errors import DataError
-from trepid.evaluation import Comparison, collect, compare, corrected, evaluate, summarise
+from trepid.evaluation import Comparison, collect, compare, corrected, evaluate, interval_factors, summarise
 from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
 
 
@@ -124,7 +124,7 @@ def test_labels_of_the_same_kind_correct_the_interval(rng: np.random.Generator) 
     comparison = compare(Scripted(errors, [np.full((64, 3), 0.04)] * 12), frames)
     given, rest = comparison.of_frames([0, 1]), comparison.of_frames(range(2, 12))
     assert summarise(rest) == evaluate(Scripted(errors, [np.full((64, 3), 0.04)] * 12), frames[2:])
-    found = corrected(rest, given)
+    found = corrected(rest, interval_factors(given))
     assert found.factors["Cu"].value == pytest.approx(3.0, rel=0.2)
     assert found.factors["I"].value == pytest.approx(1.0, rel=0.2)
     assert found.factors["Cu"].n_frames == 2
@@ -133,11 +133,12 @@ def test_labels_of_the_same_kind_correct_the_interval(rng: np.random.Generator) 
     assert found.half_width_announced == pytest.approx(1.96 * 0.05, rel=1e-3)
     mean_factor = np.mean([factor.value for factor in found.factors.values()])
     assert found.half_width == pytest.approx(1.96 * 0.05 * mean_factor, rel=1e-3)
-    assert corrected(rest, comparison.of_frames([0])).half_width == found.half_width_announced
-    foreign = corrected(rest, Comparison(**{**vars(given), "symbols": np.full(given.symbols.shape, "Ag")}))
-    assert {factor.basis for factor in foreign.factors.values()} == {Basis.ALL}
+    assert corrected(rest, interval_factors(comparison.of_frames([0]))).half_width == found.half_width_announced
+    assert {factor.basis for factor in interval_factors(given, ["Ag"]).values()} == {Basis.ALL}
+    with pytest.raises(DataError, match="no interval factor of Cu"):
+        corrected(rest, interval_factors(given, ["I"]))
     with pytest.raises(DataError, match="error bar"):
-        corrected(rest, Comparison(**{**vars(given), "forces_noise": None}))
+        interval_factors(Comparison(**{**vars(given), "forces_noise": None}))
 
 
 def test_calibrated_predictions_are_found_calibrated(rng: np.random.Generator) -> None:

@@ -7,7 +7,7 @@ predictions made *before* the model was trained on a label, so both give the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -313,35 +313,56 @@ class Corrected:
         return {**asdict(self), "factors": {name: factor.as_dict() for name, factor in self.factors.items()}}
 
 
-def corrected(comparison: Comparison, given: Comparison) -> Corrected:
-    """Judge the intervals of a comparison with the factors from labelled frames of the same kind.
+def interval_factors(comparison: Comparison, species: Iterable[str] | None = None) -> dict[str, Factor]:
+    """Conformal factors by species from labelled frames of one kind (`trepid.acquisition.conformal`).
 
     Parameters
     ----------
-    comparison, given : Comparison
-        The second gives the factors (`trepid.acquisition.conformal`); it holds no frame of the first.
+    comparison : Comparison
+    species : iterable of str, optional
+        For which factors are asked; default: those of the frames.
 
     Raises
     ------
     DataError
         The predictions have no error bars, or one that is zero.
     """
-    bars = []
-    for each in (comparison, given):
-        std = each.forces_std
-        if std is None or not (std > 0.0).all():
-            raise DataError("intervals need a positive error bar of every force; this model gives none")
-        bars.append(std)
-    species = sorted(set(comparison.symbols.tolist()))
-    factors = calibrate(given.symbols, given.frame, given.forces_error, bars[1], species=species)
-    std = bars[0] * np.array([factors[name].value for name in comparison.symbols])[:, None]
+    return calibrate(comparison.symbols, comparison.frame, comparison.forces_error, _bars(comparison), species=species)
+
+
+def corrected(comparison: Comparison, factors: Mapping[str, Factor]) -> Corrected:
+    """Judge the intervals of a comparison with factors from other frames of the same kind.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    factors : mapping of str to Factor
+        Of all its species.
+
+    Raises
+    ------
+    DataError
+        As `interval_factors`, or a species has no factor.
+    """
+    bars = _bars(comparison)
+    missing = sorted(set(comparison.symbols.tolist()) - set(factors))
+    if missing:
+        raise DataError(f"there is no interval factor of {', '.join(missing)}; those given are of {', '.join(factors)}")
+    std = bars * np.array([factors[name].value for name in comparison.symbols])[:, None]
     half = interval_half_width(LEVEL)
     return Corrected(
-        factors=factors,
+        factors=dict(factors),
         coverage_95=coverage(comparison.forces_error, std, LEVEL),
         half_width=half * float(std.mean()),
-        half_width_announced=half * float(bars[0].mean()),
+        half_width_announced=half * float(bars.mean()),
     )
+
+
+def _bars(comparison: Comparison) -> FloatArray:
+    bars = comparison.forces_std
+    if bars is None or not (bars > 0.0).all():
+        raise DataError("intervals need a positive error bar of every force; this model gives none")
+    return bars
 
 
 def _rank_correlation(comparison: Comparison) -> float | None:

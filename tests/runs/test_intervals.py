@@ -119,3 +119,12 @@ def test_errors_drawn_from_the_bars_need_no_factor(tmp_path: Path) -> None:
     for row in long:
         assert row.factor.value == pytest.approx(1.0, abs=0.15)
         assert row.coverage.corrected == pytest.approx(0.95, abs=0.03)
+
+
+def test_the_factors_now_are_those_of_the_stratum_of_the_latest_label(tmp_path: Path) -> None:
+    record = read_run(write_synthetic_run(tmp_path / "run", n_calls=12, checks=10))
+    latest = record.scored()[-1]
+    (of_stratum,) = {latest.stratum}
+    now = {row.species: row.factor for row in coverage_by_stratum(record.scored()) if row.stratum == of_stratum}
+    assert record.factors_now() == now
+    assert read_run(write_synthetic_run(tmp_path / "first", n_calls=0, n_failures=0)).factors_now() == {}

@@ -51,7 +51,7 @@ def command(
     the interval with the factors of --calibrate-on. A figure that is not defined is null.
     """
     from trepid.data.frames import LabelKeys, read_frames
-    from trepid.evaluation import compare, corrected, summarise
+    from trepid.evaluation import compare, corrected, interval_factors, summarise
     from trepid.potentials import load_potential
 
     keys = LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key)
@@ -67,7 +67,10 @@ def command(
     intervals = {}
     if calibrate_on is not None:
         given = compare(potential, read_frames(calibrate_on, keys=keys), keys=keys, uncertainty=uncertainty.value)
-        intervals = {name: corrected(comparison, given) for name, comparison in comparisons.items()}
+        intervals = {
+            name: corrected(comparison, interval_factors(given, set(comparison.symbols.tolist())))
+            for name, comparison in comparisons.items()
+        }
     if json:
         told = {
             name: {**figures[name].as_dict(), **({"corrected": intervals[name].as_dict()} if name in intervals else {})}

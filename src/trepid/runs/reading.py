@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from trepid.acquisition.conformal import ScoredFrame
+from trepid.acquisition.conformal import Factor, ScoredFrame, factors_of
 from trepid.config import AnyCampaign, RoundsCampaign, load_campaign
 from trepid.data.frames import LabelKeys
 from trepid.dynamics.record import TRACE_COLUMNS
@@ -192,6 +192,11 @@ class RunRecord:
     def comparison(self) -> Comparison | None:
         """Predictions made before training beside the labels; None where there is none yet."""
         return compare_before_training(self.labels)
+
+    def factors_now(self) -> dict[str, Factor]:
+        """Conformal factors by species in the stratum of the latest label; empty before the first that was predicted."""
+        frames = self.scored()
+        return factors_of(frames, frames[-1].strata, list(frames[-1].scores)) if frames else {}
 
     def scored(self) -> list[ScoredFrame]:
         """Scores of the labels that were predicted, from which the conformal factors follow."""
