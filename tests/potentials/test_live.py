@@ -20,6 +20,7 @@ from trepid.potentials.bayesian.live import (
     extend_templates,
     live_directions,
     perturbed,
+    shared_environment_rows,
 )
 from trepid.potentials.bayesian.posterior import Posterior
 from trepid.potentials.bayesian.statistics import SufficientStatistics
@@ -151,3 +152,12 @@ def test_an_event_is_mostly_captured_by_sixteen_directions(
     a, b = np.linalg.norm(np.concatenate(live), axis=1), np.linalg.norm(np.concatenate(exact), axis=1)
     worst = b > np.quantile(b, 0.9)
     assert np.median(a[worst] / b[worst]) > 0.8
+
+
+def test_shared_rows_are_those_of_their_own_templates_and_seed(features: FeatureBuilder) -> None:
+    templates = [zincblende(a=6.19, cubic=True), zincblende(a=6.0, cubic=False)]
+    for chosen, seed in ((templates, 1), (templates, 1), (templates[:1], 1), (templates, 2)):
+        shared = shared_environment_rows(features.basis, chosen, seed=seed)
+        np.testing.assert_array_equal(shared, environment_rows(features, chosen, seed=seed))
+    with pytest.raises(ValueError, match="read-only"):
+        shared[0] = 0

@@ -11,18 +11,18 @@ environments and 0.70 with single pairs and triplets). Truncation makes the live
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from ase import Atoms
 from ase.geometry import get_distances
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 from scipy.sparse.linalg import eigsh
 
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
-from trepid.potentials.bayesian.posterior import Posterior, to_whitened
+from trepid.potentials.bayesian.posterior import Posterior
 
 SAMPLES = 40
 """Perturbed environments."""
@@ -62,6 +62,32 @@ def environment_rows(
     return np.concatenate(rows)
 
 
+def shared_environment_rows(basis: Basis, templates: Sequence[Atoms], *, seed: int) -> FloatArray:
+    """`environment_rows`, read-only; not computed again while the arguments are those of the last call.
+
+    A campaign reads its model back after every label, nearly always with the templates it had before.
+    """
+    arrays = ((t.numbers.astype(np.int64), t.positions, t.cell[:], t.pbc) for t in templates)
+    return _environment_rows(basis, tuple(tuple(a.tobytes() for a in each) for each in arrays), seed)
+
+
+@lru_cache(maxsize=1)
+def _environment_rows(basis: Basis, templates: tuple[tuple[bytes, ...], ...], seed: int) -> FloatArray:
+    """Templates as the bytes of numbers, positions, cell and periodicity."""
+    atoms = [
+        Atoms(
+            numbers=np.frombuffer(numbers, np.int64),
+            positions=np.frombuffer(positions).reshape(-1, 3),
+            cell=np.frombuffer(cell).reshape(3, 3),
+            pbc=np.frombuffer(pbc, np.bool_),
+        )
+        for numbers, positions, cell, pbc in templates
+    ]
+    rows = environment_rows(FeatureBuilder(basis), atoms, seed=seed)
+    rows.flags.writeable = False
+    return rows
+
+
 def perturbed(basis: Basis, template: Atoms, rng: np.random.Generator) -> tuple[Atoms, NDArray[np.intp]]:
     """A strained, rattled template with one displaced atom, and that atom with its nearest neighbours."""
     atoms = template.copy()
@@ -96,8 +122,7 @@ def _distances(atoms: Atoms, i: int, others: NDArray[np.intp]) -> FloatArray:
 
 def live_directions(posterior: Posterior, rows: FloatArray, rank: int) -> FloatArray:
     """Coefficient vectors (raw, rank) for the measure `rows`; their squared forces add up to the live variance."""
-    whitened = to_whitened(rows, posterior.factors).T
-    rotated = solve_triangular(posterior.cholesky, whitened, lower=True, check_finite=False)  # (directions, rows)
+    rotated = posterior.rotated(rows)
     gram = rotated.T @ rotated
     if rank + 1 < len(gram) and gram.any():  # without any neighbour all force rows vanish
         start = np.random.default_rng(0).standard_normal(len(gram))

@@ -26,6 +26,7 @@ from trepid.data.atomic import write_bytes_atomic
 from trepid.errors import ConfigError, ModelFileError
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.evidence import Curvature
 from trepid.potentials.bayesian.leave_one_out import LeftOut
 from trepid.potentials.bayesian.statistics import ForceSum, KindStatistics, LabelKind, SufficientStatistics
 from trepid.potentials.bayesian.terms import Tables
@@ -94,6 +95,8 @@ class Training:
     left_out : dict of LabelKind to LeftOut
         Training labels, predicted without their frame, behind the error bars.
     force_sum : ForceSum
+    curvature : Curvature or None
+        Of the evidence at the last optimisation.
     """
 
     reference_energies: FloatArray
@@ -103,6 +106,7 @@ class Training:
     tables: Tables
     left_out: dict[LabelKind, LeftOut]
     force_sum: ForceSum
+    curvature: Curvature | None
 
 
 def write_force_field(path: str | Path, basis: Basis, training: Training, settings: Mapping[str, Any]) -> None:
@@ -130,8 +134,11 @@ def write_force_field(path: str | Path, basis: Basis, training: Training, settin
         }
     for kind, labels in training.left_out.items():
         tensors[f"left_out.{kind.value}"] = labels.array
+    names: list[str] = []
+    if training.curvature is not None:
+        tensors["curvature"], names = training.curvature.matrix, list(training.curvature.names)
     force_sum = {"squared": training.force_sum.squared.hex(), "n_atoms": training.force_sum.n_atoms}
-    write_model(path, tensors, {**settings, "statistics": scalars, "force_sum": force_sum})
+    write_model(path, tensors, {**settings, "statistics": scalars, "force_sum": force_sum, "curvature": names})
 
 
 def training_in_file(tensors: Tensors, settings: Mapping[str, Any], *, size: int) -> Training:
@@ -159,6 +166,7 @@ def training_in_file(tensors: Tensors, settings: Mapping[str, Any], *, size: int
             if f"left_out.{kind.value}" in tensors
         },
         force_sum=_force_sum(settings.get("force_sum")),
+        curvature=Curvature(tuple(settings["curvature"]), tensors["curvature"]) if "curvature" in tensors else None,
     )
 
 
