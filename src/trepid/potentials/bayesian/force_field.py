@@ -333,7 +333,7 @@ class BayesianForceField(Potential):
             if self._environments is None:
                 self._environments = environment_rows(self.features, self.templates, seed=self.seed)
             scale = self.error_bars[LabelKind.FORCES].scale
-            live = scale * live_directions(posterior, self._environments, self.live_rank)
+            live = scale * live_directions(posterior, self._environments, self.live_rank, seed=self.seed)
         tables = make_tables(self.basis, posterior.mean, reference_energies=self.reference_energies, live=live)
         self._mean = SplinePotential(self.basis, tables, n_threads=self.n_threads)
 
