@@ -44,6 +44,8 @@ class Comparison:
         Potential energies of the frames, eV; NaN where a frame has no energy label.
     stresses, stresses_predicted : (n_frames, 6) arrays
         eV/A^3, Voigt; NaN where a frame has no stress label.
+    support_distance : (n_atoms,) array or None
+        Above 1: outside the support of the training data; None where the potential does not know.
     """
 
     symbols: NDArray[np.str_]
@@ -56,6 +58,7 @@ class Comparison:
     energies_predicted: FloatArray
     stresses: FloatArray
     stresses_predicted: FloatArray
+    support_distance: FloatArray | None = None
 
     @property
     def n_frames(self) -> int:
@@ -104,6 +107,8 @@ class Evaluation:
         Factor on those intervals that fits the errors; above 1: overconfident.
     forces_uncertainty_spearman : float or None
         Rank correlation, over atoms, of the norm of the model uncertainty with the norm of the error.
+    outside_support : float or None
+        Share of the atoms outside the support of the training data, 0 to 1.
     """
 
     n_frames: int
@@ -118,6 +123,7 @@ class Evaluation:
     forces_coverage_95: float | None
     forces_calibration_scale: float | None
     forces_uncertainty_spearman: float | None
+    outside_support: float | None = None
 
     def as_dict(self) -> dict[str, int | float | None]:
         """Plain dictionary, ready for JSON."""
@@ -192,6 +198,7 @@ def collect(
     nan6 = np.full(6, np.nan)
     sizes = np.array([len(atoms) for atoms in frames], dtype=np.int64)
     stds = [p.forces_uncertainty for p in predictions]
+    distances = [p.support_distance for p in predictions if p.support_distance is not None]
     known_noises = [n.of_forces(p.forces) for n, p in zip(noises, predictions, strict=True) if n is not None]
     return Comparison(
         symbols=np.concatenate([np.asarray(atoms.get_chemical_symbols(), dtype=str) for atoms in frames]),
@@ -204,6 +211,7 @@ def collect(
         energies_predicted=np.array([p.energy for p in predictions]),
         stresses=np.array([nan6 if label.stress is None else label.stress for label in labels]),
         stresses_predicted=np.array([nan6 if p.stress is None else p.stress for p in predictions]),
+        support_distance=np.concatenate(distances) if len(distances) == len(predictions) else None,
     )
 
 
@@ -230,6 +238,9 @@ def summarise(comparison: Comparison) -> Evaluation:
         forces_coverage_95=coverage(error, std, 0.95) if judged and std is not None else None,
         forces_calibration_scale=calibration_scale(error, std) if judged and std is not None else None,
         forces_uncertainty_spearman=_rank_correlation(comparison),
+        outside_support=(
+            None if comparison.support_distance is None else float(np.mean(comparison.support_distance > 1))
+        ),
     )
 
 

@@ -35,6 +35,7 @@ from trepid.potentials.base import Prediction
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.spline_potential import SplinePotential, make_tables
+from trepid.potentials.bayesian.support import SupportTables
 
 STRUCTURES = [triclinic, sheet, molecule]
 BASES = {
@@ -481,6 +482,7 @@ def test_a_repeated_evaluation_is_the_same_to_the_last_bit() -> None:
         ({"rank": 8}, "rank"),
         ({"offset": np.zeros(3)}, "offset has 3 numbers instead of 2"),
         ({"pair": np.zeros((2, 2, 7))}, "pair has 28 numbers instead of 40"),
+        ({"support_centre": np.zeros(3)}, "support_centre has 3 numbers"),
     ],
 )
 def test_the_evaluator_checks_its_arguments(change: dict[str, object], message: str) -> None:
@@ -495,7 +497,8 @@ def test_the_evaluator_checks_its_arguments(change: dict[str, object], message: 
         "r_min": basis.r_min,
         "pair_cutoff": basis.pair_cutoff,
         "triplet_cutoff": basis.triplet_cutoff,
-    } | {name: getattr(tables, name) for name in type(tables).__dataclass_fields__}
+    }
+    arguments |= tables.arrays | SupportTables.empty().arrays
     _native.Evaluator(**arguments)
     with pytest.raises(ValueError, match=message):
         _native.Evaluator(**(arguments | change))

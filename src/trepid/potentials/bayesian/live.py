@@ -140,9 +140,7 @@ def _distances(atoms: Atoms, i: int, others: NDArray[np.intp]) -> tuple[FloatArr
     """Distances (n,) and vectors (n, 3) from atom i."""
     if len(others) == 0:
         return np.zeros(0), np.zeros((0, 3))
-    vectors, distances = get_distances(
-        atoms.positions[i], atoms.positions[others], cell=atoms.cell, pbc=atoms.pbc
-    )
+    vectors, distances = get_distances(atoms.positions[i], atoms.positions[others], cell=atoms.cell, pbc=atoms.pbc)
     return distances[0], vectors[0]
 
 
