@@ -25,7 +25,7 @@ from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
 from trepid.campaign.on_the_fly import OnTheFly
 from trepid.campaign.result import CampaignResult
-from trepid.campaign.training import PotentialFactory, Trainer
+from trepid.campaign.training import GAIN_NATS, PotentialFactory, Trainer
 from trepid.data.frames import LabelKeys, labels_of
 from trepid.dynamics.ase_engine import ASEDriver
 from trepid.dynamics.progress import PlainProgress
@@ -558,6 +558,17 @@ def test_neighbour_lists_start_fresh_at_every_checkpoint(tmp_path: Path, monkeyp
     monkeypatch.setattr(ASEDriver, "forget_neighbors", reset)
     run(tmp_path)
     assert counts["checkpoints"] == counts["resets"] > 8
+
+
+def test_without_a_list_hyperparameters_are_optimised_where_that_promises_enough(tmp_path: Path) -> None:
+    class Promising(SpringPotential):
+        def expected_gain(self) -> float:
+            return GAIN_NATS + (0.1 if self.n_frames in (4, 6) else -0.1)
+
+    factory = PotentialFactory(create=lambda: Promising(crystal()), load=lambda path: Promising.load(path, crystal()))
+    settings = campaign(tmp_path, learning={"optimize_at": None})
+    assert learn(settings, reference=LoggedReference(), potentials=factory).n_labels >= 6
+    assert [event.n_labels for event in events(tmp_path, Train) if event.optimized] == [3, 4, 6]
 
 
 def test_a_potential_without_hyperparameters_is_accepted(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from trepid.potentials.bayesian.live import (
     extend_templates,
     live_directions,
     perturbed,
+    shared_environment_rows,
 )
 from trepid.potentials.bayesian.posterior import Posterior
 from trepid.potentials.bayesian.statistics import SufficientStatistics
@@ -165,3 +166,12 @@ def test_an_event_is_within_a_tenth_with_sixteen_directions(
     # Where it matters, on the most uncertain tenth.
     norms = np.linalg.norm(exact, axis=1)
     assert np.median(deviation[norms > np.quantile(norms, 0.9)]) < 0.1
+
+
+def test_shared_rows_are_those_of_their_own_templates_and_seed(features: FeatureBuilder) -> None:
+    templates = [zincblende(a=6.19, cubic=True), zincblende(a=6.0, cubic=False)]
+    for chosen, seed in ((templates, 1), (templates, 1), (templates[:1], 1), (templates, 2)):
+        shared = shared_environment_rows(features.basis, chosen, seed=seed)
+        np.testing.assert_array_equal(shared, environment_rows(features, chosen, seed=seed))
+    with pytest.raises(ValueError, match="read-only"):
+        shared[0] = 0

@@ -241,7 +241,7 @@ class OnTheFly(Policy[End]):
             self.labels,
             self.directory.model,
             n_initial=sum(label.origin.reason is Reason.INITIAL for label in self.labels),
-            optimize_at=frozenset(self.settings.optimize_at),
+            optimize_at=None if self.settings.optimize_at is None else frozenset(self.settings.optimize_at),
         )
 
     def ready(self, step: int) -> End | None:

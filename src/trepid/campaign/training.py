@@ -19,6 +19,9 @@ from trepid.potentials.base import Potential
 from trepid.runs.label_files import LabelledFrame
 from trepid.runs.ledger import Ledger, Train
 
+GAIN_NATS = 3.0
+"""Hyperparameters are optimised again when that promises to multiply evidence times prior by 20, e to the third."""
+
 
 @dataclass(frozen=True)
 class PotentialFactory:
@@ -59,7 +62,7 @@ class Trainer:
         file: Path,
         *,
         fresh: bool,
-        optimize: bool,
+        optimize: bool | None,
         known: Sequence[LabelledFrame] | None = None,
     ) -> Potential:
         """Train a potential, write its file, and read it back.
@@ -77,8 +80,9 @@ class Trainer:
             Written atomically.
         fresh : bool
             Train from scratch; else on top of the previous training.
-        optimize : bool
-            Optimise the hyperparameters after an update, if there are any; a fit always does.
+        optimize : bool or None
+            Optimise the hyperparameters after an update, if there are any; None: if that promises more than
+            `GAIN_NATS`. A fit always does.
         known : sequence of LabelledFrame, optional
             Those that the potential was trained on before: with them, error bars are renewed in an optimisation.
 
@@ -100,9 +104,11 @@ class Trainer:
             potential.fit(frames, executor=self.executor)
         else:
             potential.update(frames, executor=self.executor)
+            if optimize is None:  # follows from the model file and the labels alone, as a resumed run needs it
+                optimize = potential.tunable and potential.expected_gain() > GAIN_NATS
             if optimize:
                 potential.optimize(None if known is None else [*(label.atoms for label in known), *frames])
-        optimized = potential.tunable and (fresh or optimize)
+        optimized = potential.tunable and bool(fresh or optimize)
         potential.save(file)
         potential.close()
         trained = self.factory.load(file)
@@ -116,7 +122,7 @@ class Trainer:
         file: Path,
         *,
         n_initial: int,
-        optimize_at: frozenset[int],
+        optimize_at: frozenset[int] | None,
     ) -> Potential:
         """Train a potential on all labels that it was not trained on, one by one.
 
@@ -129,8 +135,8 @@ class Trainer:
         file : Path
         n_initial : int
             How many of them make up the first fit.
-        optimize_at : set of int
-            Numbers of labels at which the hyperparameters are optimised.
+        optimize_at : set of int or None
+            Numbers of labels at which the hyperparameters are optimised; None: where that promises more than `GAIN_NATS`.
 
         Raises
         ------
@@ -150,7 +156,7 @@ class Trainer:
             potential = self.train(potential, labels[:n_initial], file, fresh=True, optimize=True)
             n_trained = n_initial
         for number in range(n_trained, len(labels)):
-            optimize = number + 1 in optimize_at
+            optimize = None if optimize_at is None else number + 1 in optimize_at
             potential = self.train(
                 potential, [labels[number]], file, fresh=False, optimize=optimize, known=labels[:number]
             )

@@ -44,9 +44,10 @@ class LearningSettings(Settings):
     stop_after_ps_without_call: Positive | None = Field(
         default=None, description="Stop when the last stage has run for this long without a label, ps."
     )
-    optimize_at: tuple[Count, ...] = Field(
-        default=(5, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256),
-        description="Numbers of labels at which the hyperparameters are optimised again; the first fit always optimises them.",
+    optimize_at: tuple[Count, ...] | None = Field(
+        default=None,
+        description="Numbers of labels at which the hyperparameters are optimised again; the first fit always optimises "
+        "them. If absent, they are where that promises to raise the evidence noticeably.",
     )
     on_failure: Literal["skip", "stop"] = Field(
         default="skip", description="When all attempts at a label have failed: skip the frame, or stop the run."
@@ -94,8 +95,8 @@ class LearningSettings(Settings):
 
     @field_validator("optimize_at")
     @classmethod
-    def _rising(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if list(value) != sorted(set(value)):
+    def _rising(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and list(value) != sorted(set(value)):
             raise ValueError("give rising numbers of labels, such as [6, 10, 16, 24]")
         return value
 

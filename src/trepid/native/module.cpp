@@ -16,6 +16,7 @@
 
 #include "dispatch.h"
 #include "features.h"
+#include "nearby.h"
 #include "neighbours.h"
 
 namespace nb = nanobind;
@@ -230,6 +231,7 @@ NB_MODULE(_native, m) {
   m.attr("channel_block") = kChannelBlock;
   m.attr("rank_block") = kRankBlock;
   m.attr("max_degree") = kMaxDegree;
+  m.attr("neighbour_share") = kNeighbourShare;
   m.def(
       "instruction_set", [] { return std::string(best_kernel().name); },
       "Build of the kernel in use: generic, avx2 or avx512.");
@@ -263,6 +265,17 @@ NB_MODULE(_native, m) {
             return self.move(positions.data(), cell.data());
           },
           nb::arg("positions"), nb::arg("cell"), "Move atoms and images; False when the list must be built anew.")
+      .def(
+          "nearby_mean",
+          [](const Neighbours& self, In<double, nb::ndim<1>> values, double range) {
+            if (static_cast<int>(values.size()) != self.n_atoms()) throw std::invalid_argument("one value per atom is needed");
+            std::vector<double> means(self.n_atoms());
+            nearby_mean(self.system(), 0, self.n_atoms(), values.data(), range, means.data());
+            const size_t n = means.size();
+            return array(std::move(means), {n});
+          },
+          nb::arg("values"), nb::arg("range"),
+          "Mean of the values of the neighbours within the range, weighted by (1 - r / range)^2, (n,).")
       .def_prop_ro("n_atoms", &Neighbours::n_atoms)
       .def_prop_ro("n_ghosts", &Neighbours::n_ghosts)
       .def_prop_ro("n_pairs", &Neighbours::n_pairs);

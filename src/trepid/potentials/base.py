@@ -200,6 +200,10 @@ class Potential(ABC):
         """
         return self
 
+    def expected_gain(self) -> float:
+        """Estimate of what `optimize` would add to the logarithm of the evidence, nats; 0 where `tunable` is False."""
+        return 0.0
+
     @abstractmethod
     def predict(self, atoms: Atoms, *, uncertainty: Uncertainty | str = Uncertainty.EXACT) -> Prediction:
         """Predict one frame."""

@@ -17,6 +17,7 @@
 #include "../dispatch.h"
 #include "../elements.h"
 #include "../model_file.h"
+#include "../nearby.h"
 #include "atom.h"
 #include "comm.h"
 #include "error.h"
@@ -54,6 +55,7 @@ class PairTrepid : public Pair {
     unit_convert_flag = 0;
     // pair_style hybrid reads this before pair_coeff names a model.
     comm_reverse = reverse_size(rank_);
+    comm_forward = 1;
   }
 
   ~PairTrepid() override {
@@ -144,7 +146,7 @@ class PairTrepid : public Pair {
     if (vflag_atom)
       for (int i = 0; i < atom->nlocal; ++i)
         for (int v = 0; v < 6; ++v) vatom[i][v] -= atom_strain_[6 * static_cast<size_t>(i) + order[v]];
-    if (with_live) finish_live();
+    if (with_live) finish_live(system);
   }
 
   void* extract(const char* name, int& dimension) override {
@@ -175,6 +177,13 @@ class PairTrepid : public Pair {
     }
   }
 
+  int pack_forward_comm(int n, int* atoms, double* buffer, int, int*) override {
+    for (int k = 0; k < n; ++k) buffer[k] = uncertainty_[atoms[k]];
+    return n;
+  }
+
+  void unpack_forward_comm(int n, int first, double* buffer) override { std::copy(buffer, buffer + n, uncertainty_ + first); }
+
   double memory_usage() override { return Pair::memory_usage() + static_cast<double>(live_capacity_) * sizeof(float) + static_cast<double>(uncertainty_capacity_ + support_capacity_) * sizeof(double); }
 
  private:
@@ -198,8 +207,9 @@ class PairTrepid : public Pair {
     std::fill(values, values + capacity, 0.0);
   }
 
-  // Ghosts give their share of every direction's force to their owners; then squares add up.
-  void finish_live() {
+  // Ghosts give their share of every direction's force to their owners; then squares add up, and every atom takes its
+  // share of the atoms around it.
+  void finish_live(const trepid::System& system) {
     comm->reverse_comm(this);
     grow(uncertainty_, uncertainty_capacity_, "pair:uncertainty");
     const size_t row = 3 * static_cast<size_t>(tables_.rank);
@@ -209,6 +219,10 @@ class PairTrepid : public Pair {
       for (size_t q = 0; q < row; ++q) sum += f[q] * f[q];
       uncertainty_[i] = std::sqrt(static_cast<double>(sum));
     }
+    comm->forward_comm(this);
+    around_.resize(atom->nlocal);
+    trepid::nearby_mean(system, 0, list->inum, uncertainty_, tables_.triplet_cutoff, around_.data());
+    for (int i = 0; i < atom->nlocal; ++i) uncertainty_[i] = std::hypot(uncertainty_[i], trepid::kNeighbourShare * around_[i]);
   }
 
   void forget_kernel() {
@@ -229,6 +243,7 @@ class PairTrepid : public Pair {
   void* kernel_ = nullptr;
   std::vector<int> species_of_type_;
   std::vector<double> atom_strain_;
+  std::vector<double> around_;
   float* live_ = nullptr;
   size_t live_capacity_ = 0;
   double *uncertainty_ = nullptr, *support_ = nullptr;

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from functools import lru_cache
 
 import numpy as np
 from ase import Atoms
@@ -91,6 +92,32 @@ def environment_rows(
         atoms, chosen = perturbed(features.basis, template, rng, defect=defect)
         rows.append(features.force_rows_of(atoms, chosen))
     return np.concatenate(rows)
+
+
+def shared_environment_rows(basis: Basis, templates: Sequence[Atoms], *, seed: int) -> FloatArray:
+    """`environment_rows`, read-only; not computed again while the arguments are those of the last call.
+
+    A campaign reads its model back after every label, nearly always with the templates it had before.
+    """
+    arrays = ((t.numbers.astype(np.int64), t.positions, t.cell[:], t.pbc) for t in templates)
+    return _environment_rows(basis, tuple(tuple(a.tobytes() for a in each) for each in arrays), seed)
+
+
+@lru_cache(maxsize=1)
+def _environment_rows(basis: Basis, templates: tuple[tuple[bytes, ...], ...], seed: int) -> FloatArray:
+    """Templates as the bytes of numbers, positions, cell and periodicity."""
+    atoms = [
+        Atoms(
+            numbers=np.frombuffer(numbers, np.int64),
+            positions=np.frombuffer(positions).reshape(-1, 3),
+            cell=np.frombuffer(cell).reshape(3, 3),
+            pbc=np.frombuffer(pbc, np.bool_),
+        )
+        for numbers, positions, cell, pbc in templates
+    ]
+    rows = environment_rows(FeatureBuilder(basis), atoms, seed=seed)
+    rows.flags.writeable = False
+    return rows
 
 
 def perturbed(

@@ -26,6 +26,7 @@ from trepid.data.atomic import write_bytes_atomic
 from trepid.errors import ConfigError, ModelFileError
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.evidence import Curvature
 from trepid.potentials.bayesian.leave_one_out import LeftOut
 from trepid.potentials.bayesian.statistics import ForceSum, KindStatistics, LabelKind, SufficientStatistics
 from trepid.potentials.bayesian.support import Support, SupportTables
@@ -99,6 +100,8 @@ class Training:
         Neighbourhoods of the training data; None in files of earlier versions.
     support_tables : SupportTables
         What follows from them, for molecular dynamics.
+    curvature : Curvature or None
+        Of the evidence at the last optimisation.
     """
 
     reference_energies: FloatArray
@@ -110,6 +113,7 @@ class Training:
     force_sum: ForceSum
     support: Support | None
     support_tables: SupportTables
+    curvature: Curvature | None
 
 
 def write_force_field(path: str | Path, basis: Basis, training: Training, settings: Mapping[str, Any]) -> None:
@@ -142,8 +146,11 @@ def write_force_field(path: str | Path, basis: Basis, training: Training, settin
             tensors[f"support.{part.name}"] = getattr(training.support_tables, part.name)
     if training.support is not None and training.support.counts.any():
         tensors |= {f"support.statistics.{name}": array for name, array in training.support.arrays.items()}
+    names: list[str] = []
+    if training.curvature is not None:
+        tensors["curvature"], names = training.curvature.matrix, list(training.curvature.names)
     force_sum = {"squared": training.force_sum.squared.hex(), "n_atoms": training.force_sum.n_atoms}
-    write_model(path, tensors, {**settings, "statistics": scalars, "force_sum": force_sum})
+    write_model(path, tensors, {**settings, "statistics": scalars, "force_sum": force_sum, "curvature": names})
 
 
 def training_in_file(tensors: Tensors, settings: Mapping[str, Any], *, size: int) -> Training:
@@ -173,6 +180,7 @@ def training_in_file(tensors: Tensors, settings: Mapping[str, Any], *, size: int
         force_sum=_force_sum(settings.get("force_sum")),
         support=_support(tensors),
         support_tables=_support_tables(tensors),
+        curvature=Curvature(tuple(settings["curvature"]), tensors["curvature"]) if "curvature" in tensors else None,
     )
 
 

@@ -19,6 +19,7 @@ from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import Directions, FloatArray, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.neighbors import SKIN, SkinNeighbors
+from trepid.potentials.bayesian.neighbour_share import with_neighbours
 from trepid.potentials.bayesian.support import SupportTables, padded_places
 from trepid.potentials.bayesian.terms import Tables
 from trepid.potentials.bayesian.zbl import COULOMB, SCREENING_EXPONENT, SCREENING_LENGTH, zbl_range
@@ -122,7 +123,9 @@ class SplinePotential:
             energy=energy,
             forces=forces,
             stress=strain / atoms.get_volume() if atoms.cell.rank == 3 else None,
-            forces_uncertainty=None if variance is None else np.sqrt(variance),
+            forces_uncertainty=None
+            if variance is None
+            else np.sqrt(with_neighbours(variance, pairs, reach=self.basis.triplet_cutoff)),
             support_distance=distance,
             atom_energies=energies,
         )

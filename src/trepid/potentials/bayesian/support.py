@@ -80,7 +80,7 @@ class SupportTables:
         return self.centre.size > 0
 
     @property
-    def arrays(self) -> dict[str, FloatArray]:
+    def arrays(self) -> dict[str, Any]:
         """By the names of the arguments of the C++ core."""
         return {
             "support_centre": self.centre,
@@ -121,8 +121,13 @@ class Support:
     @classmethod
     def empty(cls, n_species: int, n_powers: int) -> Support:
         """Of no frame."""
-        sizes = (n_species,), (n_species, n_powers), (n_species, n_powers, n_powers)
-        return cls(*(np.zeros(size) for size in sizes), np.zeros(0), np.zeros(0, dtype=np.int32))
+        return cls(
+            counts=np.zeros(n_species),
+            sums=np.zeros((n_species, n_powers)),
+            products=np.zeros((n_species, n_powers, n_powers)),
+            raw=np.zeros(0),
+            raw_species=np.zeros(0, dtype=np.int32),
+        )
 
     def __bool__(self) -> bool:
         """Whether there is a threshold: left-out atoms of two frames or more."""
