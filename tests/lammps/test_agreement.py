@@ -164,7 +164,7 @@ def test_a_model_without_support_data_says_so(
         evaluate(installation, cui, cui_frame, pair=pair_commands(old, System.of(cui_frame)))
 
 
-@pytest.mark.parametrize("name", ["support.centre", "support.whitening", "support.offset"])
+@pytest.mark.parametrize("name", ["support.centre", "support.whitening", "support.offset", "support.around"])
 def test_support_data_of_another_size_are_refused(
     installation: Installation, cui: Model, cui_frame: Atoms, tmp_path: Path, name: str
 ) -> None:

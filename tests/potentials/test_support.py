@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.neighborlist import neighbor_list
 from numpy.polynomial import legendre
 
 from potential_systems import (
@@ -28,7 +30,7 @@ from trepid.potentials.bayesian import BayesianForceField
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.model_file import read_model, write_model
-from trepid.potentials.bayesian.spline_potential import SplinePotential, make_tables
+from trepid.potentials.bayesian.spline_potential import SplinePotential
 from trepid.potentials.bayesian.support import CAP, MARGIN, QUANTILE, SMALLEST, WIDENING, Neighbourhoods, Support
 
 
@@ -53,11 +55,7 @@ def silicon() -> FeatureBuilder:
 
 def distances(support: Support, features: FeatureBuilder, frames: list[Atoms]) -> FloatArray:
     """Support distance of the atoms of all frames, one after the other."""
-    tables = support.tables(features.basis)
-    zero = make_tables(features.basis, np.zeros(features.basis.layout.size), reference_energies=np.zeros(1))
-    potential = SplinePotential(features.basis, zero, support=tables, n_threads=1)
-    found = [potential.evaluate(atoms, support=True).support_distance for atoms in frames]
-    return np.concatenate([d for d in found if d is not None])
+    return np.concatenate([support.distances(features.neighbourhoods(atoms)) for atoms in frames])
 
 
 # ---- the numbers
@@ -95,7 +93,11 @@ def test_distances_equal_the_formula() -> None:
     rng = np.random.default_rng(0)
     basis = small_basis(2, n_radial=4, l_max=1)  # 16 powers, in tables with padding
     frames = [
-        Neighbourhoods(rng.normal(size=(30, 16)) @ rng.normal(size=(16, 16)), rng.integers(0, 2, 30).astype(np.int32))
+        Neighbourhoods(
+            rng.normal(size=(30, 16)) @ rng.normal(size=(16, 16)),
+            rng.integers(0, 2, 30).astype(np.int32),
+            lambda values: np.roll(values, 1),  # each atom has one neighbour
+        )
         for _ in range(6)
     ]
 
@@ -118,6 +120,11 @@ def test_distances_equal_the_formula() -> None:
         own = np.concatenate(left_out)[species == s]
         expected = min(MARGIN * np.quantile(own, QUANTILE), CAP * np.median(own))
         assert support.threshold(s) == pytest.approx(expected, rel=1e-8)
+    thresholds = np.array([support.threshold(0), support.threshold(1)])
+    around = np.concatenate([np.roll(r / thresholds[f.species], 1) for r, f in zip(left_out, frames, strict=True)])
+    np.testing.assert_allclose(support.around, around, rtol=1e-8)
+    expected = min(MARGIN * np.quantile(around, QUANTILE), CAP * np.median(around))
+    assert support.around_threshold == pytest.approx(expected, rel=1e-8)
     tables = support.tables(basis)
     place = np.concatenate([8 * g + np.arange(4) for g in range(4)])
     for s in (0, 1):
@@ -132,9 +139,17 @@ def test_python_and_the_core_agree_on_any_number_of_threads() -> None:
     model = small_model().fit([labelled(zincblende(6.1, rattle=0.1, seed=k, cubic=True), k) for k in range(4)])
     atoms = zincblende(6.1, cubic=True).repeat((5, 5, 4))  # a thread asks for 256 atoms
     atoms.positions += np.random.default_rng(1).normal(scale=0.15, size=atoms.positions.shape)
-    frame = model.features.neighbourhoods(atoms)
     thresholds = np.array([model.support.threshold(s) for s in range(2)])
-    expected = model.support.raw_distances(frame) / thresholds[frame.species]
+    frame = model.features.neighbourhoods(atoms)
+    own = model.support.raw_distances(frame) / thresholds[frame.species]
+    sums, weights = np.zeros(len(atoms)), np.zeros(len(atoms))
+    for i, j, r in zip(*neighbor_list("ijd", atoms, 3.9), strict=True):
+        sums[i] += (1 - r / 3.9) ** 2 * own[j]
+        weights[i] += (1 - r / 3.9) ** 2
+    expected = np.maximum(own, sums / weights / model.support.around_threshold)
+    assert (expected > own).any()
+    assert (expected == own).any()
+    np.testing.assert_allclose(model.support.distances(frame), expected, rtol=1e-12)
     one = model.predict(atoms, uncertainty="live")
     np.testing.assert_allclose(one.support_distance, expected, rtol=1e-9)
     assert one.outside is not None
@@ -261,7 +276,7 @@ def test_files_of_earlier_versions_say_that_they_have_none(tmp_path: Path) -> No
 def test_statistics_of_unequal_size_are_refused() -> None:
     whole = Support.empty(2, 6)
     with pytest.raises(ValueError, match="differ in size"):
-        Support(whole.counts, whole.sums, whole.products[:, :-1], whole.raw, whole.raw_species)
+        replace(whole, products=whole.products[:, :-1])
 
 
 def test_an_unknown_element_changes_nothing() -> None:

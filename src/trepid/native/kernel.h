@@ -228,7 +228,7 @@ class Kernel final : public KernelBase {
     if (out.live_forces) live(system, si, row, n_triplet, out.live_forces);
     if (out.support || out.powers) {
       norm_densities(n_triplet);
-      if (out.support) out.support[row] = support_distance(si);
+      if (out.support) out.support[row] = own_distance(si);
       if (out.powers) memcpy(out.powers + static_cast<size_t>(row) * n_powers(m_), powers_.data(), n_powers(m_) * sizeof(double));
     }
   }

@@ -77,7 +77,7 @@ struct Output {
   double* strain;         // [6] dE/d(strain), xx yy zz yz xz xy; or nullptr
   double* atom_strain;    // [rows][6] or nullptr, the centre's share
   float* live_forces;     // [rows][3][rank] forces of the live directions, or nullptr
-  double* support = nullptr;  // [rows] support distance, set by the centre; or nullptr
+  double* support = nullptr;  // [rows] own distance from the training data, set by the centre; or nullptr
   double* powers = nullptr;   // [rows][n_powers] norms of the densities, set by the centre; or nullptr
 };
 

@@ -171,6 +171,7 @@ class ModelTables {
       load(file, parsed, start, "support.centre", "F64", out.support_centre);
       load(file, parsed, start, "support.whitening", "F64", out.support_whitening);
       load(file, parsed, start, "support.offset", "F64", out.support_offset);
+      load(file, parsed, start, "support.around", "F64", out.support_around);
     }
     out.check();
     return out;
@@ -217,7 +218,8 @@ class ModelTables {
   int n_species = 0, n_pair = 0, n_radial = 0, l_max = 0, rank = 0;
   double r_min = 0, pair_cutoff = 0, triplet_cutoff = 0;
   std::vector<int64_t> numbers;  // atomic numbers
-  std::vector<double> offset, pair, triplet, zbl, support_centre, support_whitening, support_offset;
+  std::vector<double> offset, pair, triplet, zbl, support_centre, support_whitening, support_offset,
+      support_around;
   std::vector<float> pair_live, triplet_live;
 
  private:
@@ -261,7 +263,7 @@ class ModelTables {
       throw std::runtime_error("its tables do not have the sizes they claim");
     const size_t powers = (l_max + 1) * channels;
     if (has_support() && (support_centre.size() != ns * powers || support_whitening.size() != ns * powers * powers ||
-                          support_offset.size() != ns))
+                          support_offset.size() != ns || support_around.size() != 1 || !(support_around[0] > 0)))
       throw std::runtime_error("its support of the training data does not have the size of its tables");
   }
 

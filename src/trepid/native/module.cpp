@@ -290,7 +290,7 @@ NB_MODULE(_native, m) {
       .def("compute", &Evaluator::compute, nb::arg("neighbours"), nb::arg("with_live"), nb::arg("with_support"),
            nb::arg("n_threads"),
            "Energy (eV), forces (n, 3), dE/dstrain (6,) in eV, atom energies (n,), force variance of the live "
-           "directions (n, 3) or None, support distance (n,) or None.")
+           "directions (n, 3) or None, own distance of the atoms from the training data (n,) or None.")
       .def("powers", &Evaluator::powers, nb::arg("neighbours"),
            "Norms of the densities (n, (l_max + 1) * channels), padded channels included.");
 

@@ -2,7 +2,9 @@
 // norms of the densities, which the mean needs anyway. Included inside the class body of kernel.h.
 //
 //   p_la = sqrt(sum_m w_lm A_lm,a^2)                               norm of channel a at degree l
-//   d_i  = sqrt(|W_s (p - c_s)|^2 + offset_s)                       support distance, s the species of the centre
+//   d_i  = sqrt(|W_s (p - c_s)|^2 + offset_s)                       own distance, s the species of the centre
+//
+// The support distance is the larger of d_i and the mean of d around, which comes after all centres (nearby.h).
 
 // Norms of the centre at hand, [L + 1][channels], into powers_.
 void norm_densities(int n_triplet) {
@@ -19,7 +21,7 @@ void norm_densities(int n_triplet) {
     }
 }
 
-double support_distance(int si) const {
+double own_distance(int si) const {
   const int n = n_powers(m_);
   const double *centre = m_.support_centre + static_cast<size_t>(si) * n,
                *whitening = m_.support_whitening + static_cast<size_t>(si) * n * n, *power = powers_.data();

@@ -147,6 +147,7 @@ class PairTrepid : public Pair {
       for (int i = 0; i < atom->nlocal; ++i)
         for (int v = 0; v < 6; ++v) vatom[i][v] -= atom_strain_[6 * static_cast<size_t>(i) + order[v]];
     if (with_live) finish_live(system);
+    if (support_wanted_) finish_support(system);
   }
 
   void* extract(const char* name, int& dimension) override {
@@ -178,11 +179,11 @@ class PairTrepid : public Pair {
   }
 
   int pack_forward_comm(int n, int* atoms, double* buffer, int, int*) override {
-    for (int k = 0; k < n; ++k) buffer[k] = uncertainty_[atoms[k]];
+    for (int k = 0; k < n; ++k) buffer[k] = sent_[atoms[k]];
     return n;
   }
 
-  void unpack_forward_comm(int n, int first, double* buffer) override { std::copy(buffer, buffer + n, uncertainty_ + first); }
+  void unpack_forward_comm(int n, int first, double* buffer) override { std::copy(buffer, buffer + n, sent_ + first); }
 
   double memory_usage() override { return Pair::memory_usage() + static_cast<double>(live_capacity_) * sizeof(float) + static_cast<double>(uncertainty_capacity_ + support_capacity_) * sizeof(double); }
 
@@ -219,10 +220,25 @@ class PairTrepid : public Pair {
       for (size_t q = 0; q < row; ++q) sum += f[q] * f[q];
       uncertainty_[i] = std::sqrt(static_cast<double>(sum));
     }
+    find_around(system, uncertainty_);
+    for (int i = 0; i < atom->nlocal; ++i) uncertainty_[i] = std::hypot(uncertainty_[i], trepid::kNeighbourShare * around_[i]);
+  }
+
+  // The larger of the distance of the atom itself and the mean of those around, each in its own unit.
+  void finish_support(const trepid::System& system) {
+    find_around(system, support_);
+    for (int k = 0; k < list->inum; ++k) {
+      const int i = list->ilist[k];
+      support_[i] = std::max(support_[i], around_[i] / tables_.support_around[0]);
+    }
+  }
+
+  // Means of per-atom values around every centre, into around_.
+  void find_around(const trepid::System& system, double* values) {
+    sent_ = values;
     comm->forward_comm(this);
     around_.resize(atom->nlocal);
-    trepid::nearby_mean(system, 0, list->inum, uncertainty_, tables_.triplet_cutoff, around_.data());
-    for (int i = 0; i < atom->nlocal; ++i) uncertainty_[i] = std::hypot(uncertainty_[i], trepid::kNeighbourShare * around_[i]);
+    trepid::nearby_mean(system, 0, list->inum, values, tables_.triplet_cutoff, around_.data());
   }
 
   void forget_kernel() {
@@ -247,6 +263,7 @@ class PairTrepid : public Pair {
   float* live_ = nullptr;
   size_t live_capacity_ = 0;
   double *uncertainty_ = nullptr, *support_ = nullptr;
+  double* sent_ = nullptr;  // what forward communication carries
   int uncertainty_capacity_ = 0, support_capacity_ = 0;
 };
 

@@ -79,7 +79,13 @@ class FeatureBuilder:
 
     def neighbourhoods(self, atoms: Atoms) -> Neighbourhoods:
         """Powers and species of all atoms, for the support of the training data."""
-        return Neighbourhoods(self._repulsion.powers(atoms), self.index(atoms))
+        reach, index = self.basis.triplet_cutoff, self.index(atoms)
+        neighbours = SkinNeighbors(reach, skin=0).update(atoms, index)
+        return Neighbourhoods(
+            self._repulsion.powers(atoms),
+            index,
+            lambda values: neighbours.nearby_mean(np.ascontiguousarray(values), reach),
+        )
 
     def composition(self, atoms: Atoms) -> FloatArray:
         """Number of atoms of each species."""

@@ -126,9 +126,13 @@ class SplinePotential:
             forces_uncertainty=None
             if variance is None
             else np.sqrt(with_neighbours(variance, pairs, reach=self.basis.triplet_cutoff)),
-            support_distance=distance,
+            support_distance=None if distance is None else self._with_around(distance, pairs),
             atom_energies=energies,
         )
+
+    def _with_around(self, own: FloatArray, pairs: _native.Neighbours) -> FloatArray:
+        around = pairs.nearby_mean(own, self.basis.triplet_cutoff)
+        return np.maximum(own, around / self.support.around)
 
     def powers(self, atoms: Atoms) -> FloatArray:
         """Norms of the densities of every atom, (n_atoms, n_powers): see `support`."""

@@ -10,24 +10,35 @@ an atom is described by the norms of its densities (`native/support.h`),
 
 one for every degree l and radial channel a, which MD computes anyway: l = 0 counts distances per species, l > 0 holds angles.
 Of every species of centre the training atoms give mean and covariance of p. The raw distance of an atom is the Mahalanobis
-distance per component, with the covariance widened by `WIDENING` of its diagonal and `SMALLEST` squared. The support distance is
-the raw distance divided by a threshold, so that **above 1 an atom is outside**. Threshold: `MARGIN` times the `QUANTILE` of the
-training atoms, each measured without its frame; at most `CAP` times their median, so that a few odd frames, which learning picks,
-do not make everything else look inside.
+distance per component, with the covariance widened by `WIDENING` of its diagonal and `SMALLEST` squared. The own distance of an
+atom is its raw distance divided by the threshold of its species. A force is a sum of derivatives of the energies of the atoms
+around, too; so the support distance is the larger of the own distance and the mean of the own distances around, divided by a
+threshold of its own:
 
-All of it follows from sums over atoms and the raw distances of left-out atoms: `update` adds to them.
+.. math::
+
+    D_i = \max\Big( d_i, \; \frac{1}{t} \sum_j w_{ij} d_j \Big/ \sum_j w_{ij} \Big), \qquad w_{ij} = (1 - r_{ij} / R)^2
+
+with the triplet cutoff R. **Above 1 an atom is outside.** A threshold is `MARGIN` times the `QUANTILE` of the training atoms, each
+measured without its frame; at most `CAP` times their median, so that a few odd frames, which learning picks, do not make
+everything else look inside.
+
+All of it follows from sums over atoms and the distances of left-out atoms: `update` adds to them. The numbers below were
+chosen on four truths of `benchmarks/strata.py` (group choose).
 
 Vocabulary
 ----------
 powers          p of one atom, (n_powers,), in the order (degree, species, radial function)
 raw distance    Mahalanobis distance per component, before the threshold
+own distance    d_i: raw distance over the threshold of the species
+around          weighted mean of the own distances of the neighbours
 left out        measured by the statistics without the frame of the atom, or before it was added
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,10 +59,19 @@ FEWEST = 20
 
 @dataclass(frozen=True, eq=False)
 class Neighbourhoods:
-    """Powers (n_atoms, n_powers) of the atoms of one frame and their species (n_atoms,)."""
+    """The atoms of one frame.
+
+    Attributes
+    ----------
+    powers : (n_atoms, n_powers) array
+    species : (n_atoms,) array
+    around : callable
+        Values (n_atoms,) -> weighted mean over the neighbours of each atom, (n_atoms,).
+    """
 
     powers: FloatArray
     species: NDArray[np.int32]
+    around: Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,23 +85,26 @@ class SupportTables:
         Support distance = norm of (powers - centre) @ whitening, lower triangles removed.
     offset : (n_species,) array
         Added to the square; infinite for a species without training atoms.
+    around : (1,) array
+        Threshold of the mean around an atom.
     """
 
     centre: FloatArray
     whitening: FloatArray
     offset: FloatArray
+    around: FloatArray
 
     @classmethod
     def empty(cls) -> SupportTables:
         """Of a model without support data."""
-        return cls(np.empty(0), np.empty(0), np.empty(0))
+        return cls(np.empty(0), np.empty(0), np.empty(0), np.empty(0))
 
     def __bool__(self) -> bool:
         return self.centre.size > 0
 
     @property
     def arrays(self) -> dict[str, Any]:
-        """By the names of the arguments of the C++ core."""
+        """Of the own distance, by the names of the arguments of the C++ core."""
         return {
             "support_centre": self.centre,
             "support_whitening": self.whitening,
@@ -104,6 +127,8 @@ class Support:
         Raw distances of left-out atoms.
     raw_species : (n,) array
         Their species.
+    around : (n,) array
+        Mean of the own distances around them.
     """
 
     counts: FloatArray
@@ -111,11 +136,13 @@ class Support:
     products: FloatArray
     raw: FloatArray
     raw_species: NDArray[np.int32]
+    around: FloatArray
 
     def __post_init__(self) -> None:
         n_species, n_powers = self.sums.shape
         shapes = (n_species,), (n_species, n_powers, n_powers)
-        if (self.counts.shape, self.products.shape) != shapes or self.raw.shape != self.raw_species.shape:
+        lengths = {self.raw.shape, self.raw_species.shape, self.around.shape}
+        if (self.counts.shape, self.products.shape) != shapes or len(lengths) > 1:
             raise ValueError("the statistics of the support differ in size")
 
     @classmethod
@@ -127,6 +154,7 @@ class Support:
             products=np.zeros((n_species, n_powers, n_powers)),
             raw=np.zeros(0),
             raw_species=np.zeros(0, dtype=np.int32),
+            around=np.zeros(0),
         )
 
     def __bool__(self) -> bool:
@@ -160,14 +188,31 @@ class Support:
             counts[s] += sign * len(own)
             sums[s] += sign * own.sum(axis=0)
             products[s] += sign * (own.T @ own)
-        return Support(counts, sums, products, self.raw, self.raw_species)
+        return replace(self, counts=counts, sums=sums, products=products)
 
     def _with_raw(self, raw: Sequence[FloatArray], frames: Sequence[Neighbourhoods]) -> Support:
         """With more left-out atoms; those of a species that the others lack have an infinite distance and do not count."""
-        more = np.concatenate([self.raw, *raw])
-        species = np.concatenate([self.raw_species, *(frame.species for frame in frames)])
-        seen = np.isfinite(more)
-        return Support(self.counts, self.sums, self.products, more[seen], species[seen])
+        found = replace(
+            self,
+            raw=np.concatenate([self.raw, *raw]),
+            raw_species=np.concatenate([self.raw_species, *(frame.species for frame in frames)]),
+            around=np.concatenate([self.around, *(np.zeros(len(r)) for r in raw)]),
+        )._finite()
+        if not found:
+            return found
+        own = [r / found._thresholds[frame.species] for r, frame in zip(raw, frames, strict=True)]
+        around = np.concatenate([self.around, *(f.around(d) for f, d in zip(frames, own, strict=True))])
+        kept = np.isfinite(np.concatenate([self.raw, *raw]))
+        return replace(found, around=around[kept])._finite()
+
+    def _finite(self) -> Support:
+        """Without the left-out atoms whose distances are infinite."""
+        seen = np.isfinite(self.raw) & np.isfinite(self.around)
+        return replace(self, raw=self.raw[seen], raw_species=self.raw_species[seen], around=self.around[seen])
+
+    @property
+    def _thresholds(self) -> FloatArray:
+        return np.array([self.threshold(s) for s in range(len(self.counts))])
 
     def raw_distances(self, frame: Neighbourhoods) -> FloatArray:
         """Raw distance of every atom, (n_atoms,); infinite for a species without training atoms."""
@@ -193,7 +238,17 @@ class Support:
         raw = self.raw[self.raw_species == s]
         if len(raw) < FEWEST:
             raw = self.raw
-        return float(min(MARGIN * np.quantile(raw, QUANTILE), CAP * np.median(raw)))
+        return _threshold(raw)
+
+    @property
+    def around_threshold(self) -> float:
+        """Mean of the own distances around an atom at which it is outside."""
+        return _threshold(self.around)
+
+    def distances(self, frame: Neighbourhoods) -> FloatArray:
+        """Support distance of every atom, (n_atoms,): what the C++ core computes from the tables."""
+        own = self.raw_distances(frame) / self._thresholds[frame.species]
+        return np.maximum(own, frame.around(own) / self.around_threshold)
 
     def tables(self, settings: BasisSettings) -> SupportTables:
         """Tables for the C++ core; empty ones where there is no threshold."""
@@ -210,7 +265,7 @@ class Support:
             centre[s, place] = mean
             whitening[s][np.ix_(place, place)] = inverse.T / (np.sqrt(n_powers) * self.threshold(int(s)))
             offset[s] = 0.0
-        return SupportTables(centre, whitening, offset)
+        return SupportTables(centre, whitening, offset, np.array([self.around_threshold]))
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -221,7 +276,12 @@ class Support:
             "products": self.products,
             "raw": self.raw,
             "raw_species": self.raw_species,
+            "around": self.around,
         }
+
+
+def _threshold(distances: FloatArray) -> float:
+    return float(min(MARGIN * np.quantile(distances, QUANTILE), CAP * np.median(distances)))
 
 
 def size_of_powers(settings: BasisSettings) -> int:
