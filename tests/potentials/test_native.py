@@ -34,6 +34,7 @@ from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import Prediction
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
+from trepid.potentials.bayesian.neighbour_share import with_neighbours
 from trepid.potentials.bayesian.spline_potential import SplinePotential, make_tables
 from trepid.potentials.bayesian.support import SupportTables
 
@@ -353,7 +354,10 @@ def test_pairs_without_triplets() -> None:
 
 
 def live_std_by_tables(potential: SplinePotential, atoms: Atoms) -> np.ndarray:
-    """sqrt of the sum over directions of their squared forces, each direction evaluated as a potential in double precision."""
+    """sqrt of the sum over directions of their squared forces, each direction evaluated as a potential in double precision.
+
+    With the share of the atoms around.
+    """
     basis, tables = potential.basis, potential.tables
     zero = make_tables(basis, np.zeros(basis.layout.size), reference_energies=np.zeros(len(basis.species)))
     repulsion = SplinePotential(basis, zero).evaluate(atoms).forces
@@ -368,7 +372,8 @@ def live_std_by_tables(potential: SplinePotential, atoms: Atoms) -> np.ndarray:
             triplet_live=zero.triplet_live,
         )
         variance += (SplinePotential(basis, direction).evaluate(atoms).forces - repulsion) ** 2
-    return np.sqrt(variance)
+    neighbours = potential.neighbors().update(atoms, potential.index(atoms))
+    return np.sqrt(with_neighbours(variance, neighbours, reach=basis.triplet_cutoff))
 
 
 @pytest.mark.parametrize("rank", [16, 48])
@@ -428,6 +433,7 @@ def evaluate_all() -> dict[str, list[float]]:
         assert prediction.forces_uncertainty is not None
         out[f"{name}.mean"] = [prediction.energy, *prediction.forces.ravel(), *prediction.stress]
         out[f"{name}.live"] = [*prediction.forces_uncertainty.ravel()]
+        out[f"{name}.powers.mean"] = [*random_potential(small_basis(2, **size)).powers(triclinic(seed=17)).ravel() ** 2]
     return out
 
 

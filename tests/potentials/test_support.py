@@ -235,7 +235,7 @@ def test_a_species_without_training_atoms_is_outside() -> None:
     assert found is not None
     iodine = np.array(molecule(seed=1).get_chemical_symbols()) == "I"
     assert np.isinf(found[iodine]).all()
-    assert np.isfinite(found[~iodine]).all()
+    assert (found > 1).all()  # the others have such neighbours
 
 
 def test_levels_and_calculators() -> None:
