@@ -157,7 +157,7 @@ def test_what_is_not_defined_is_none(rng: np.random.Generator) -> None:
     figures = evaluate(potential, [frame(0, 2, rng)], uncertainty="none")
     assert potential.asked == [Uncertainty.NONE]
     for name, value in figures.as_dict().items():
-        missing = name.startswith(("energy", "stress", "forces_coverage", "forces_cal", "forces_unc"))
+        missing = name.startswith(("energy", "stress", "forces_coverage", "forces_cal", "forces_unc", "outside"))
         assert (value is None) is missing, name
 
 

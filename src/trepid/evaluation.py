@@ -49,6 +49,8 @@ class Comparison:
         Predicted standard deviation of the energy error, from uncertainty and residual noise, eV; NaN where unknown.
     stresses_std : (n_frames, 6) array
         The same of the stresses, eV/A^3.
+    support_distance : (n_atoms,) array or None
+        Above 1: outside the support of the training data; None where the potential does not know.
     """
 
     symbols: NDArray[np.str_]
@@ -63,6 +65,7 @@ class Comparison:
     stresses_predicted: FloatArray
     energies_std: FloatArray
     stresses_std: FloatArray
+    support_distance: FloatArray | None = None
 
     @property
     def n_frames(self) -> int:
@@ -132,6 +135,8 @@ class Evaluation:
         Rank correlation, over atoms, of the norm of the model uncertainty with the norm of the error.
     energy_coverage_95, stress_coverage_95 : float or None
         Fraction of frames, and of stress components, inside their 95 % intervals.
+    outside_support : float or None
+        Share of the atoms outside the support of the training data, 0 to 1.
     """
 
     n_frames: int
@@ -148,6 +153,7 @@ class Evaluation:
     forces_uncertainty_spearman: float | None
     energy_coverage_95: float | None = None
     stress_coverage_95: float | None = None
+    outside_support: float | None = None
 
     def as_dict(self) -> dict[str, int | float | None]:
         """Plain dictionary, ready for JSON."""
@@ -222,6 +228,7 @@ def collect(
     nan6 = np.full(6, np.nan)
     sizes = np.array([len(atoms) for atoms in frames], dtype=np.int64)
     stds = [p.forces_uncertainty for p in predictions]
+    distances = [p.support_distance for p in predictions if p.support_distance is not None]
     known_noises = [n.of_forces(p.forces) for n, p in zip(noises, predictions, strict=True) if n is not None]
     return Comparison(
         symbols=np.concatenate([np.asarray(atoms.get_chemical_symbols(), dtype=str) for atoms in frames]),
@@ -236,6 +243,7 @@ def collect(
         stresses_predicted=np.array([nan6 if p.stress is None else p.stress for p in predictions]),
         energies_std=np.array([_energy_std(p, n) for p, n in zip(predictions, noises, strict=True)]),
         stresses_std=np.array([_stress_std(p, n) for p, n in zip(predictions, noises, strict=True)]),
+        support_distance=np.concatenate(distances) if len(distances) == len(predictions) else None,
     )
 
 
@@ -279,6 +287,9 @@ def summarise(comparison: Comparison) -> Evaluation:
         ),
         stress_coverage_95=_known_coverage(
             comparison.stresses_predicted - comparison.stresses, comparison.stresses_std
+        ),
+        outside_support=(
+            None if comparison.support_distance is None else float(np.mean(comparison.support_distance > 1))
         ),
     )
 

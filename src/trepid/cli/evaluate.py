@@ -28,7 +28,7 @@ def command(
     ],
     uncertainty: Annotated[
         UncertaintyName,
-        typer.Option(help="exact: full posterior; live: lower bound from a few directions; none: errors only."),
+        typer.Option(help="exact: full posterior; live: estimate from a few directions; none: errors only."),
     ] = UncertaintyName.EXACT,
     ood: options.Ood = None,
     calibrate_on: Annotated[
@@ -47,8 +47,9 @@ def command(
     """Compare a model with labelled frames: errors, coverage of its intervals, rank correlation of its uncertainty.
 
     JSON keys: n_frames, forces_rmse, forces_mae (eV/A), energy_rmse_per_atom (eV), forces_coverage_95 (0 to 1),
-    forces_uncertainty_spearman (-1 to 1) and others; ood holds the same of the second set, if there is one; corrected holds
-    the interval with the factors of --calibrate-on. A figure that is not defined is null.
+    forces_uncertainty_spearman (-1 to 1), outside_support (share of the atoms outside the training data, 0 to 1) and others; ood
+    holds the same of the second set, if there is one; corrected holds the interval with the factors of --calibrate-on. A
+    figure that is not defined is null.
     """
     from trepid.data.frames import LabelKeys, read_frames
     from trepid.evaluation import compare, corrected, interval_factors, summarise

@@ -67,6 +67,7 @@ def _cells(figures: Evaluation) -> dict[str, str | None]:
         ("energies inside theirs", figures.energy_coverage_95, 100.0, "{:.1f} % of frames"),
         ("stresses inside theirs", figures.stress_coverage_95, 100.0, "{:.1f} % of components"),
         ("rank correlation", figures.forces_uncertainty_spearman, 1.0, "{:.3f} (uncertainty and error of an atom)"),
+        ("outside the training data", figures.outside_support, 100.0, "{:.1f} % of atoms"),
     ]
     cells = {name: None if value is None else text.format(factor * value) for name, value, factor, text in rows}
     rmse = f"{1000 * figures.forces_rmse:.2f} meV/A, of forces of {1000 * figures.forces_rms:.0f} meV/A rms"
