@@ -46,10 +46,21 @@ class Evaluator:
         zbl: NDArray[np.float64],
         pair_live: NDArray[np.float32],
         triplet_live: NDArray[np.float32],
+        support_centre: NDArray[np.float64],
+        support_whitening: NDArray[np.float64],
+        support_offset: NDArray[np.float64],
     ) -> None: ...
     def compute(
-        self, neighbours: Neighbours, with_live: bool, n_threads: int
-    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]: ...
+        self, neighbours: Neighbours, with_live: bool, with_support: bool, n_threads: int
+    ) -> tuple[
+        float,
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64] | None,
+        NDArray[np.float64] | None,
+    ]: ...
+    def powers(self, neighbours: Neighbours) -> NDArray[np.float64]: ...
 
 class FeatureRows:
     size: int

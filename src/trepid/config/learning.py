@@ -33,7 +33,7 @@ class LearningSettings(Settings):
     )
     check_every: Count = Field(default=10, description="MD steps between two uncertainty checks.")
     uncertainty: Literal["exact", "live"] = Field(
-        default="exact", description="exact: the full posterior; live: a lower bound from a few directions, cheaper."
+        default="exact", description="exact: the full posterior; live: an estimate from a few directions, cheaper."
     )
     initial_frames: Count = Field(default=4, description="Displaced and strained crystals labelled before any MD.")
     initial_displacement_A: Positive = Field(

@@ -49,6 +49,7 @@ from trepid.potentials.bayesian.neighbour_share import with_neighbours
 from trepid.potentials.bayesian.posterior import Bounds, Posterior
 from trepid.potentials.bayesian.spline_potential import LiveDirections, SplineCalculator, SplinePotential, make_tables
 from trepid.potentials.bayesian.statistics import ForceSum, LabelKind, LabelRows, SufficientStatistics, merged_rows
+from trepid.potentials.bayesian.support import Support, size_of_powers
 from trepid.potentials.bayesian.terms import Hyperparameters
 
 LIVE_RANK = 16
@@ -134,6 +135,8 @@ class BayesianForceField(Potential):
         self.left_out: dict[LabelKind, LeftOut] = {}
         """Training labels, predicted without their frame, or before it was added."""
         self.force_sum = ForceSum()
+        self.support = Support.empty(len(self.species), size_of_powers(self.basis))
+        """Neighbourhoods of the training data."""
         self.curvature: Curvature | None = None
         """Of the evidence at the last optimisation."""
         self._bars: dict[LabelKind, ErrorBar] | None = None
@@ -160,7 +163,7 @@ class BayesianForceField(Potential):
         """
         if not frames:
             raise DataError("fit needs at least one labelled frame")
-        reference_energies = self._reference_energies(frames)
+        reference_energies = self.reference_energies_of(frames)
         statistics = self._statistics_of(frames, reference_energies)
         self.reference_energies, self.statistics = reference_energies, statistics
         self.templates = extend_templates([], frames)
@@ -173,12 +176,16 @@ class BayesianForceField(Potential):
 
         The error bars learn from how well the new frames were predicted before they were added.
         """
-        reference_energies = self.reference_energies if self.n_frames else self._reference_energies(frames)
+        reference_energies = self.reference_energies if self.n_frames else self.reference_energies_of(frames)
         statistics = self._statistics_of(frames, reference_energies)
         left_out = self._predicted_before(frames) if self.n_frames else {}
+        # A model of an earlier version has none of its former frames: rather none than those of the new frames alone.
+        known = self.n_frames == 0 or bool(self.support.counts.any())
+        support = self.support.updated([self.features.neighbourhoods(a) for a in frames]) if known else self.support
         self.reference_energies = reference_energies
         self.statistics.merge(statistics)
         self._require_data()
+        self.support = support
         self.left_out = _joined(self.left_out, left_out)
         self.force_sum = self.force_sum.with_more(frames, self.keys)
         self.templates = extend_templates(self.templates, frames)
@@ -217,6 +224,8 @@ class BayesianForceField(Potential):
             used, weight = weight, self._prior_weight
             if max(used / weight, weight / used) < WEIGHT_CHANGE:
                 break
+        if frames is not None:
+            self.support = self._support_of(frames)
         self._set_posterior(posterior)
         return self
 
@@ -242,6 +251,9 @@ class BayesianForceField(Potential):
             return {}
         left_out = (leave_frame_out(posterior, self._label_rows(atoms)) for atoms in frames)
         return _joined(*(self._shared(labels, atoms) for labels, atoms in zip(left_out, frames, strict=True)))
+
+    def _support_of(self, frames: Sequence[Atoms]) -> Support:
+        return Support.of([self.features.neighbourhoods(a) for a in frames], n_species=len(self.species))
 
     def _predicted_before(self, frames: Sequence[Atoms]) -> dict[LabelKind, LeftOut]:
         """Labels of new frames, predicted by the present posterior."""
@@ -282,7 +294,7 @@ class BayesianForceField(Potential):
                 )
         return statistics
 
-    def _reference_energies(self, frames: Sequence[Atoms]) -> FloatArray:
+    def reference_energies_of(self, frames: Sequence[Atoms]) -> FloatArray:
         """Energy per atom of each species, by least squares of minimum norm over the energy labels, eV."""
         counts, energies = [], []
         for k, atoms in enumerate(frames):
@@ -321,9 +333,10 @@ class BayesianForceField(Potential):
             if self.live_rank:
                 environments = shared_environment_rows(self.basis, self.templates, seed=self.seed)
                 scale = self.error_bars[LabelKind.FORCES].scale
-                live = scale * live_directions(self.posterior, environments, self.live_rank)
+                live = scale * live_directions(self.posterior, environments, self.live_rank, seed=self.seed)
             tables = make_tables(self.basis, self.posterior.mean, reference_energies=self.reference_energies, live=live)
-            self._mean = SplinePotential(self.basis, tables, n_threads=self.n_threads)
+            support = self.support.tables(self.basis)
+            self._mean = SplinePotential(self.basis, tables, support=support, n_threads=self.n_threads)
         return self._mean
 
     @property
@@ -397,11 +410,11 @@ class BayesianForceField(Potential):
         ----------
         atoms : Atoms
         uncertainty : Uncertainty
-            'exact': of energy, forces and stress, from the full posterior; 'live': of the forces only, a lower bound
-            from the live directions; 'none'.
+            'exact': of energy, forces and stress, from the full posterior; 'live': of the forces only, estimated from the
+            live directions; 'none'. The first two give the support distance too, where the model has support data.
         """
         level = Uncertainty(uncertainty)
-        prediction = self.mean.evaluate(atoms, live=level is Uncertainty.LIVE)
+        prediction = self.mean.evaluate(atoms, live=level is Uncertainty.LIVE, support=level is not Uncertainty.NONE)
         return self._with_exact_uncertainty(atoms, prediction) if level is Uncertainty.EXACT else prediction
 
     def _with_exact_uncertainty(self, atoms: Atoms, prediction: Prediction) -> Prediction:
@@ -520,6 +533,8 @@ class BayesianForceField(Potential):
             tables=self.mean.tables,
             left_out=self.left_out,
             force_sum=self.force_sum,
+            support=self.support,
+            support_tables=self.mean.support,
             curvature=self.curvature,
         )
         write_force_field(path, self.basis, training, self.settings_summary())
@@ -555,8 +570,14 @@ class BayesianForceField(Potential):
             model.reference_energies, model.statistics = training.reference_energies, training.statistics
             model.templates = training.templates
             model.left_out, model.force_sum = training.left_out, training.force_sum
+            if training.support is not None:
+                if training.support.sums.shape != model.support.sums.shape:
+                    raise ValueError("its support data do not have the size that its settings name")
+                model.support = training.support
             model.curvature = training.curvature
-            model._mean = SplinePotential(model.basis, training.tables, n_threads=n_threads)
+            model._mean = SplinePotential(
+                model.basis, training.tables, support=training.support_tables, n_threads=n_threads
+            )
         return model
 
 

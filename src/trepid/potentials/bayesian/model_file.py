@@ -29,6 +29,7 @@ from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.evidence import Curvature
 from trepid.potentials.bayesian.leave_one_out import LeftOut
 from trepid.potentials.bayesian.statistics import ForceSum, KindStatistics, LabelKind, SufficientStatistics
+from trepid.potentials.bayesian.support import Support, SupportTables
 from trepid.potentials.bayesian.terms import Tables
 
 FORMAT = "trepid-bayesian-force-field"
@@ -95,6 +96,10 @@ class Training:
     left_out : dict of LabelKind to LeftOut
         Training labels, predicted without their frame, behind the error bars.
     force_sum : ForceSum
+    support : Support or None
+        Neighbourhoods of the training data; None in files of earlier versions.
+    support_tables : SupportTables
+        What follows from them, for molecular dynamics.
     curvature : Curvature or None
         Of the evidence at the last optimisation.
     """
@@ -106,6 +111,8 @@ class Training:
     tables: Tables
     left_out: dict[LabelKind, LeftOut]
     force_sum: ForceSum
+    support: Support | None
+    support_tables: SupportTables
     curvature: Curvature | None
 
 
@@ -134,6 +141,11 @@ def write_force_field(path: str | Path, basis: Basis, training: Training, settin
         }
     for kind, labels in training.left_out.items():
         tensors[f"left_out.{kind.value}"] = labels.array
+    if training.support_tables:
+        for part in fields(SupportTables):
+            tensors[f"support.{part.name}"] = getattr(training.support_tables, part.name)
+    if training.support is not None and training.support.counts.any():
+        tensors |= {f"support.statistics.{name}": array for name, array in training.support.arrays.items()}
     names: list[str] = []
     if training.curvature is not None:
         tensors["curvature"], names = training.curvature.matrix, list(training.curvature.names)
@@ -166,8 +178,22 @@ def training_in_file(tensors: Tensors, settings: Mapping[str, Any], *, size: int
             if f"left_out.{kind.value}" in tensors
         },
         force_sum=_force_sum(settings.get("force_sum")),
+        support=_support(tensors),
+        support_tables=_support_tables(tensors),
         curvature=Curvature(tuple(settings["curvature"]), tensors["curvature"]) if "curvature" in tensors else None,
     )
+
+
+def _support(tensors: Tensors) -> Support | None:
+    if not any(name.startswith("support.statistics.") for name in tensors):
+        return None
+    return Support(**{f.name: tensors[f"support.statistics.{f.name}"] for f in fields(Support)})
+
+
+def _support_tables(tensors: Tensors) -> SupportTables:
+    if not any(name.startswith("support.") and name.count(".") == 1 for name in tensors):
+        return SupportTables.empty()
+    return SupportTables(**{f.name: tensors[f"support.{f.name}"] for f in fields(SupportTables)})
 
 
 def _force_sum(entry: Mapping[str, Any] | None) -> ForceSum:
