@@ -331,8 +331,14 @@ class BayesianForceField(Potential):
         """The posterior mean with its live directions, ready to be evaluated."""
         self._require_data()
         if self._mean is None:
-            self._set_posterior(self.posterior)
-            assert self._mean is not None
+            live = None
+            if self.live_rank:
+                environments = shared_environment_rows(self.basis, self.templates, seed=self.seed)
+                scale = self.error_bars[LabelKind.FORCES].scale
+                live = scale * live_directions(self.posterior, environments, self.live_rank, seed=self.seed)
+            tables = make_tables(self.basis, self.posterior.mean, reference_energies=self.reference_energies, live=live)
+            support = self.support.tables(self.basis)
+            self._mean = SplinePotential(self.basis, tables, support=support, n_threads=self.n_threads)
         return self._mean
 
     @property
@@ -407,15 +413,8 @@ class BayesianForceField(Potential):
             raise DataError("this force field has not been trained: call fit with labelled frames first")
 
     def _set_posterior(self, posterior: Posterior) -> None:
-        self._posterior, self._bars = posterior, None
-        live = None
-        if self.live_rank:
-            environments = shared_environment_rows(self.basis, self.templates, seed=self.seed)
-            scale = self.error_bars[LabelKind.FORCES].scale
-            live = scale * live_directions(posterior, environments, self.live_rank, seed=self.seed)
-        tables = make_tables(self.basis, posterior.mean, reference_energies=self.reference_energies, live=live)
-        support = self.support.tables(self.basis)
-        self._mean = SplinePotential(self.basis, tables, support=support, n_threads=self.n_threads)
+        """What follows from another posterior is computed when it is asked for."""
+        self._posterior, self._bars, self._mean = posterior, None, None
 
     # ---- prediction
 
