@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 channel_block: int
 rank_block: int
 max_degree: int
+neighbour_share: float
 
 def instruction_set() -> str: ...
 def max_threads() -> int: ...
@@ -25,6 +26,7 @@ class Neighbours:
         skin: float,
     ) -> None: ...
     def move(self, positions: NDArray[np.float64], cell: NDArray[np.float64]) -> bool: ...
+    def nearby_mean(self, values: NDArray[np.float64], range: float) -> NDArray[np.float64]: ...
 
 class Evaluator:
     def __init__(
@@ -44,10 +46,21 @@ class Evaluator:
         zbl: NDArray[np.float64],
         pair_live: NDArray[np.float32],
         triplet_live: NDArray[np.float32],
+        support_centre: NDArray[np.float64],
+        support_whitening: NDArray[np.float64],
+        support_offset: NDArray[np.float64],
     ) -> None: ...
     def compute(
-        self, neighbours: Neighbours, with_live: bool, n_threads: int
-    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]: ...
+        self, neighbours: Neighbours, with_live: bool, with_support: bool, n_threads: int
+    ) -> tuple[
+        float,
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64] | None,
+        NDArray[np.float64] | None,
+    ]: ...
+    def powers(self, neighbours: Neighbours) -> NDArray[np.float64]: ...
 
 class FeatureRows:
     size: int

@@ -21,7 +21,7 @@ from trepid.runs.ledger import StopReason, Train, read_ledger
 SMALL: dict[str, dict[str, object]] = {
     "potential": {"pair_cutoff_A": 4.0, "triplet_cutoff_A": 3.2, "n_pair": 8, "n_radial": 4, "l_max": 2},
     "structure": {"supercell": [2, 1, 1]},
-    "learning": {"threshold_eV_per_A": 0.012},
+    "learning": {"threshold_eV_per_A": 0.012, "optimize_at": None},  # by expected gain
 }
 
 
@@ -43,6 +43,7 @@ def test_the_error_falls_and_the_model_file_is_the_model(finished: Path) -> None
     trainings = [e.event for e in read_ledger(finished / "run" / "ledger.jsonl") if isinstance(e.event, Train)]
     assert model.n_frames == trainings[-1].n_labels
     assert model.noise.forces == trainings[-1].noise_forces
+    assert {event.optimized for event in trainings[1:]} == {True, False}
     assert np.isfinite(trainings[-1].log_evidence)
     assert trainings[-1].hyperparameters["noise"]["forces"] == model.hyperparameters.noise.forces
     label = read(finished / "run" / "labels" / "label-0002.extxyz")

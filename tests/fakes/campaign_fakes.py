@@ -248,7 +248,7 @@ def kill_campaign(folder: Path, kind: str) -> tuple[Campaign, PotentialFactory |
         campaign(
             folder,
             dynamics={**dynamics, "stages": [{"temperature_K": [100, 1000], "duration_ps": 5.0}]},
-            learning={"threshold_eV_per_A": 0.004, "optimize_at": [8, 16]},
+            learning={"threshold_eV_per_A": 0.004, "optimize_at": None},
             potential={"pair_cutoff_A": 4.0, "triplet_cutoff_A": 3.2, "n_pair": 8, "n_radial": 4, "l_max": 2},
         ),
         None,

@@ -13,6 +13,7 @@ from itertools import product
 import numpy as np
 from ase import Atoms, units
 from ase.build import bulk
+from ase.neighborlist import neighbor_list
 from numpy.polynomial import legendre
 from scipy.interpolate import BSpline
 
@@ -236,3 +237,13 @@ def brute_force(
                 pull(i, k, d2, along_2 * e2 + turn * (e1 - cosine * e2) / r2)
     voigt = [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]
     return energy, -gradient, np.array([(strain[a, b] + strain[b, a]) / 2 for a, b in voigt])
+
+
+def shared(variance: FloatArray, atoms: Atoms, *, reach: float) -> FloatArray:
+    """Variances of force components (3 n_atoms,) with the share of the neighbours, from the neighbour list of ASE."""
+    i, j, d = neighbor_list("ijd", atoms, reach)
+    weights = (1 - d / reach) ** 2
+    norms = np.sqrt(variance.reshape(-1, 3).mean(axis=1))
+    total = np.bincount(i, weights, minlength=len(atoms))
+    means = np.bincount(i, weights * norms[j], minlength=len(atoms)) / np.where(total > 0, total, 1)
+    return np.asarray(variance + np.repeat(0.25 * means**2, 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from ase.build import bulk
 
 from lammps_inputs import Model
 from trepid.data import read_frames
+from trepid.errors import NumericsError
 from trepid.lammps.installation import Installation
 from trepid.lammps.session import NEIGHBOR, SETUP, Session, pair_commands
 from trepid.lammps.system import System
 from trepid.potentials.base import FloatArray
+from trepid.potentials.bayesian.model_file import read_model, write_model
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Outcome:
     atom_energies: FloatArray
     summed_atom_stress: FloatArray
     atom_uncertainty: FloatArray
+    support_distance: FloatArray
 
 
 def evaluate(installation: Installation, model: Model, atoms: Atoms, *, pair: str | None = None) -> Outcome:
@@ -41,6 +45,7 @@ def evaluate(installation: Installation, model: Model, atoms: Atoms, *, pair: st
             compute stresses all stress/atom NULL
             compute sums all reduce sum c_energies c_stresses[*]
             fix u all pair 1 trepid uncertainty 1
+            fix s all pair 1 trepid support 1
             thermo_style custom step pe press c_sums[*]
             run 0 post no""")
         per_atom = session.compute_per_atom("stresses", n, columns=6)
@@ -53,13 +58,14 @@ def evaluate(installation: Installation, model: Model, atoms: Atoms, *, pair: st
             # stress/atom is minus the virial in the order xx yy zz xy xz yz; pressures are its sum over volume.
             summed_atom_stress=system.box.stress_from_lammps(-per_atom.sum(axis=0)[[0, 1, 2, 5, 4, 3]] / volume),
             atom_uncertainty=session.fix_per_atom("u", n),
+            support_distance=session.fix_per_atom("s", n),
         )
     finally:
         session.close()
 
 
 def check(outcome: Outcome, model: Model, atoms: Atoms) -> None:
-    prediction = model.field.mean.evaluate(atoms, live=True)
+    prediction = model.field.mean.evaluate(atoms, live=True, support=True)
     assert outcome.energy == pytest.approx(prediction.energy, rel=1e-9)
     assert np.abs(outcome.forces - prediction.forces).max() < 1e-8
     assert np.abs(prediction.forces).max() > 0.05  # something was compared
@@ -75,6 +81,8 @@ def check(outcome: Outcome, model: Model, atoms: Atoms) -> None:
     assert outcome.atom_uncertainty[large] == pytest.approx(uncertainty[large], rel=1e-4)
     assert np.abs(outcome.atom_uncertainty - uncertainty).max() < 1e-4 * uncertainty.max()
     assert uncertainty.max() > 1e-4
+    assert outcome.support_distance == pytest.approx(prediction.support_distance, rel=1e-7)
+    assert outcome.support_distance.min() > 0.01
 
 
 def rattled(atoms: Atoms, amplitude: float = 0.1, seed: int = 0) -> Atoms:
@@ -137,11 +145,34 @@ def test_under_hybrid_overlay(installation: Installation, cui: Model, cui_frame:
     check(evaluate(installation, cui, cui_frame, pair=pair), cui, cui_frame)
 
 
-def test_fewer_live_directions_give_less_uncertainty(installation: Installation, cui: Model, cui_frame: Atoms) -> None:
+def test_without_live_directions_there_is_no_uncertainty(
+    installation: Installation, cui: Model, cui_frame: Atoms
+) -> None:
     # Rank 0 switches it off: computing it is then an error.
     pair = pair_commands(cui.file, System.of(cui_frame), rank=0)
     with pytest.raises(Exception, match="no live directions"):
         evaluate(installation, cui, cui_frame, pair=pair)
+
+
+def test_a_model_without_support_data_says_so(
+    installation: Installation, cui: Model, cui_frame: Atoms, tmp_path: Path
+) -> None:
+    tensors, settings = read_model(cui.file)
+    old = tmp_path / "old.trepid"
+    write_model(old, {name: a for name, a in tensors.items() if not name.startswith("support.")}, settings)
+    with pytest.raises(NumericsError, match="no support data"):
+        evaluate(installation, cui, cui_frame, pair=pair_commands(old, System.of(cui_frame)))
+
+
+@pytest.mark.parametrize("name", ["support.centre", "support.whitening", "support.offset", "support.around"])
+def test_support_data_of_another_size_are_refused(
+    installation: Installation, cui: Model, cui_frame: Atoms, tmp_path: Path, name: str
+) -> None:
+    tensors, settings = read_model(cui.file)
+    odd = tmp_path / "odd.trepid"
+    write_model(odd, tensors | {name: np.ascontiguousarray(tensors[name].ravel()[:-1])}, settings)
+    with pytest.raises(NumericsError, match="support"):
+        evaluate(installation, cui, cui_frame, pair=pair_commands(odd, System.of(cui_frame)))
 
 
 def test_types_without_an_element_do_not_interact(installation: Installation, cui: Model, cui_frame: Atoms) -> None:

@@ -39,7 +39,8 @@ def test_any_number_of_ranks_gives_the_same_trajectory(
         thermo 10
         thermo_style custom step pe etotal press c_u_max
         thermo_modify format float %.15g
-        dump all all custom 100 all.dump id x y z vx vy vz f_u
+        fix s all pair 10 trepid support 1
+        dump all all custom 100 all.dump id x y z vx vy vz f_u f_s
         dump_modify all format float %.17g
         run 100"""
         )
@@ -53,6 +54,7 @@ def test_any_number_of_ranks_gives_the_same_trajectory(
     thermo, atoms = final[1]
     assert thermo[-1, 0] == 100
     assert np.ptp(thermo[:, 1]) > 0.1  # it moved
+    assert np.ptp(atoms[:, 8]) > 0.1
     for ranks in (2, 4):
         other_thermo, other = final[ranks]
         assert other_thermo[:, 1:3] == pytest.approx(thermo[:, 1:3], rel=1e-10)
@@ -60,6 +62,7 @@ def test_any_number_of_ranks_gives_the_same_trajectory(
         assert other_thermo[:, 4] == pytest.approx(thermo[:, 4], rel=1e-4)
         # Single precision sums the ghosts' shares in another order.
         assert other[:, 7] == pytest.approx(atoms[:, 7], rel=1e-4)
+        assert other[:, 8] == pytest.approx(atoms[:, 8], rel=1e-6)
         assert np.abs(other[:, 1:7] - atoms[:, 1:7]).max() < 1e-8
 
 

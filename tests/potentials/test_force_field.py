@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from potential_systems import labelled, molecule, random_potential, small_basis, triclinic, zincblende
+from potential_systems import labelled, molecule, random_potential, shared, small_basis, triclinic, zincblende
 from trepid.data import LabelKeys, Labels, attach_labels, labels_of
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
@@ -63,6 +63,8 @@ def test_prediction_is_the_posterior_of_the_rows(trained: BayesianForceField, st
     ]
     scale = np.array([trained.error_bars[kind].scale for kind in kinds])
     std = scale * trained.posterior.standard_deviation(rows)
+    forces = np.array([kind is LabelKind.FORCES for kind in kinds])
+    std[forces] = np.sqrt(shared(std[forces] ** 2, atoms, reach=trained.basis.triplet_cutoff))
     np.testing.assert_allclose(flat(prediction, uncertainty=True), std, rtol=1e-9)
     assert (prediction.stress is None) == (prediction.stress_uncertainty is None) == (structure is molecule)
 
@@ -258,7 +260,10 @@ def test_samples_spread_as_the_posterior(trained: BayesianForceField) -> None:
     drawn = np.array([flat(p.predict(atoms)) for p in trained.sample(n, seed=1)])
     mean, std = flat(exact), flat(exact, uncertainty=True)
     assert (np.abs(drawn.mean(axis=0) - mean) < 5 * std / np.sqrt(n)).all()
-    np.testing.assert_allclose(drawn.std(axis=0), std, rtol=5 / np.sqrt(2 * n))
+    forces = slice(1, 1 + 3 * len(atoms))  # of the draws, without the share of the neighbours
+    spread = drawn.std(axis=0)
+    spread[forces] = np.sqrt(shared(spread[forces] ** 2, atoms, reach=trained.basis.triplet_cutoff))
+    np.testing.assert_allclose(spread, std, rtol=5 / np.sqrt(2 * n))
 
 
 def test_samples_are_force_fields_of_their_own(trained: BayesianForceField) -> None:

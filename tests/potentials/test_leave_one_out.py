@@ -12,6 +12,7 @@ from ase import Atoms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from potential_systems import shared
 from trepid.config.learning import LARGEST_SHARE, LearningSettings
 from trepid.data import labels_of
 from trepid.potentials import Uncertainty
@@ -58,7 +59,7 @@ def test_residuals_and_variances_are_those_of_training_without_the_frame(
         got = _own(model.left_out[LabelKind.FORCES], start, LabelKind.FORCES, 3 * len(left))
         np.testing.assert_allclose(got.residual, (labels.forces - mean.forces).ravel(), atol=1e-7)
         deviation = np.concatenate([posterior.standard_deviation(part) for _, part in model.features.force_rows(left)])
-        np.testing.assert_allclose(np.sqrt(got.variance), deviation, rtol=1e-5)
+        np.testing.assert_allclose(got.variance, shared(deviation**2, left, reach=4.0), rtol=1e-5)
         if labels.energy is not None:
             got = _own(model.left_out[LabelKind.ENERGY], start, LabelKind.ENERGY, 1)
             assert got.residual[0] == pytest.approx(labels.energy - mean.energy, abs=1e-5)
@@ -128,12 +129,14 @@ def test_every_uncertainty_is_multiplied(small_cui_model: BayesianForceField, cu
     rows = model.features.frame_rows(fresh)
     forces = np.concatenate([model.posterior.standard_deviation(part) for _, part in model.features.force_rows(fresh)])
     assert exact.forces_uncertainty is not None
-    np.testing.assert_allclose(exact.forces_uncertainty.ravel(), bars[LabelKind.FORCES].scale * forces, rtol=1e-12)
+    scaled = bars[LabelKind.FORCES].scale * forces
+    expected = np.sqrt(shared(scaled**2, fresh, reach=model.basis.triplet_cutoff))
+    np.testing.assert_allclose(exact.forces_uncertainty.ravel(), expected, rtol=1e-12)
     energy = model.posterior.standard_deviation(rows.energy)[0]
     assert exact.energy_uncertainty == pytest.approx(bars[LabelKind.ENERGY].scale * energy, rel=1e-12)
-    # The draws of `sample` scatter as the uncertainty of the forces says.
+    # The draws of `sample` scatter as the posterior says, without the share of the neighbours.
     draws = np.stack([one.predict(fresh).forces for one in model.sample(400, seed=0)])
-    ratio = draws.std(axis=0, ddof=1) / exact.forces_uncertainty
+    ratio = draws.std(axis=0, ddof=1).ravel() / scaled
     assert float(np.median(ratio)) == pytest.approx(1.0, rel=0.05)
 
 
@@ -197,8 +200,8 @@ def test_slope_of_the_log_normal_prior(value: float) -> None:
 
 
 def test_parameters_on_a_bound_are_named() -> None:
-    hyper = Hyperparameters(pair_length=0.6, noise=Noise(energy=0.01, forces=0.02, stress=1e-4))
-    assert any("pair_length = 0.6 (range 0.6 to 4)" in text for text in Bounds().hit(hyper, kinds=[LabelKind.FORCES]))
+    hyper = Hyperparameters(pair_length=0.25, noise=Noise(energy=0.01, forces=0.02, stress=1e-4))
+    assert any("pair_length = 0.25 (range 0.25 to 4)" in text for text in Bounds().hit(hyper, kinds=[LabelKind.FORCES]))
     inside = Hyperparameters(pair_length=1.0, noise=Noise(energy=0.01, forces=0.02, stress=1e-4))
     assert not [text for text in Bounds().hit(inside, kinds=[LabelKind.FORCES]) if "pair_length" in text]
 

@@ -214,7 +214,17 @@ def test_settings_that_do_not_fit_the_arrays(path: Path, tmp_path: Path, setting
     assert "is damaged" in refused(rewritten(path, tmp_path / "odd.trepid", **settings_))
 
 
-@pytest.mark.parametrize("name", ["table.pair", "table.triplet_live", "reference_energies", "statistics.forces.gram"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "table.pair",
+        "table.triplet_live",
+        "reference_energies",
+        "statistics.forces.gram",
+        "support.whitening",
+        "support.statistics.products",
+    ],
+)
 def test_arrays_that_are_missing_or_of_another_size(path: Path, tmp_path: Path, name: str) -> None:
     tensors, settings = read_model(path)
     for label, changed in (

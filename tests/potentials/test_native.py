@@ -34,7 +34,9 @@ from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import Prediction
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
+from trepid.potentials.bayesian.neighbour_share import with_neighbours
 from trepid.potentials.bayesian.spline_potential import SplinePotential, make_tables
+from trepid.potentials.bayesian.support import SupportTables
 
 STRUCTURES = [triclinic, sheet, molecule]
 BASES = {
@@ -352,7 +354,10 @@ def test_pairs_without_triplets() -> None:
 
 
 def live_std_by_tables(potential: SplinePotential, atoms: Atoms) -> np.ndarray:
-    """sqrt of the sum over directions of their squared forces, each direction evaluated as a potential in double precision."""
+    """sqrt of the sum over directions of their squared forces, each direction evaluated as a potential in double precision.
+
+    With the share of the atoms around.
+    """
     basis, tables = potential.basis, potential.tables
     zero = make_tables(basis, np.zeros(basis.layout.size), reference_energies=np.zeros(len(basis.species)))
     repulsion = SplinePotential(basis, zero).evaluate(atoms).forces
@@ -367,7 +372,8 @@ def live_std_by_tables(potential: SplinePotential, atoms: Atoms) -> np.ndarray:
             triplet_live=zero.triplet_live,
         )
         variance += (SplinePotential(basis, direction).evaluate(atoms).forces - repulsion) ** 2
-    return np.sqrt(variance)
+    neighbours = potential.neighbors().update(atoms, potential.index(atoms))
+    return np.sqrt(with_neighbours(variance, neighbours, reach=basis.triplet_cutoff))
 
 
 @pytest.mark.parametrize("rank", [16, 48])
@@ -427,6 +433,7 @@ def evaluate_all() -> dict[str, list[float]]:
         assert prediction.forces_uncertainty is not None
         out[f"{name}.mean"] = [prediction.energy, *prediction.forces.ravel(), *prediction.stress]
         out[f"{name}.live"] = [*prediction.forces_uncertainty.ravel()]
+        out[f"{name}.powers.mean"] = [*random_potential(small_basis(2, **size)).powers(triclinic(seed=17)).ravel() ** 2]
     return out
 
 
@@ -481,6 +488,7 @@ def test_a_repeated_evaluation_is_the_same_to_the_last_bit() -> None:
         ({"rank": 8}, "rank"),
         ({"offset": np.zeros(3)}, "offset has 3 numbers instead of 2"),
         ({"pair": np.zeros((2, 2, 7))}, "pair has 28 numbers instead of 40"),
+        ({"support_centre": np.zeros(3)}, "support_centre has 3 numbers"),
     ],
 )
 def test_the_evaluator_checks_its_arguments(change: dict[str, object], message: str) -> None:
@@ -495,7 +503,8 @@ def test_the_evaluator_checks_its_arguments(change: dict[str, object], message: 
         "r_min": basis.r_min,
         "pair_cutoff": basis.pair_cutoff,
         "triplet_cutoff": basis.triplet_cutoff,
-    } | {name: getattr(tables, name) for name in type(tables).__dataclass_fields__}
+    }
+    arguments |= tables.arrays | SupportTables.empty().arrays
     _native.Evaluator(**arguments)
     with pytest.raises(ValueError, match=message):
         _native.Evaluator(**(arguments | change))

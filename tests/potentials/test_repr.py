@@ -29,7 +29,7 @@ def test_trained_models_name_their_data_and_noise(small_cui_model: BayesianForce
     assert f"of 8 frames for 668 coefficients: 8 energy, {n_forces} forces" in repr(small_cui_model.statistics)
     posterior = repr(small_cui_model.posterior)
     assert posterior.startswith("<Posterior of 668 coefficients in ")
-    assert posterior.endswith(f"from 8 frames: log evidence {small_cui_model.log_evidence:.1f}>")
+    assert posterior.endswith(f"seen) from 8 frames: log evidence {small_cui_model.log_evidence:.1f}>")
     assert repr(small_cui_model.mean).endswith("4.5 A (triplets), 16 live directions>")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trepid.config.learning import GAIN_NATS
 from trepid.errors import DataError
 from trepid.potentials.base import Potential
 from trepid.runs.label_files import LabelledFrame
@@ -59,7 +60,7 @@ class Trainer:
         file: Path,
         *,
         fresh: bool,
-        optimize: bool,
+        optimize: bool | None,
         known: Sequence[LabelledFrame] | None = None,
     ) -> Potential:
         """Train a potential, write its file, and read it back.
@@ -77,8 +78,9 @@ class Trainer:
             Written atomically.
         fresh : bool
             Train from scratch; else on top of the previous training.
-        optimize : bool
-            Optimise the hyperparameters after an update, if there are any; a fit always does.
+        optimize : bool or None
+            Optimise the hyperparameters after an update, if there are any; None: if that promises more than
+            `GAIN_NATS`. A fit always does.
         known : sequence of LabelledFrame, optional
             Those that the potential was trained on before: with them, error bars are renewed in an optimisation.
 
@@ -100,9 +102,11 @@ class Trainer:
             potential.fit(frames, executor=self.executor)
         else:
             potential.update(frames, executor=self.executor)
+            if optimize is None:  # follows from the model file and the labels alone, as a resumed run needs it
+                optimize = potential.tunable and potential.expected_gain() > GAIN_NATS
             if optimize:
                 potential.optimize(None if known is None else [*(label.atoms for label in known), *frames])
-        optimized = potential.tunable and (fresh or optimize)
+        optimized = potential.tunable and bool(fresh or optimize)
         potential.save(file)
         potential.close()
         trained = self.factory.load(file)
@@ -116,7 +120,7 @@ class Trainer:
         file: Path,
         *,
         n_initial: int,
-        optimize_at: frozenset[int],
+        optimize_at: frozenset[int] | None,
     ) -> Potential:
         """Train a potential on all labels that it was not trained on, one by one.
 
@@ -129,8 +133,8 @@ class Trainer:
         file : Path
         n_initial : int
             How many of them make up the first fit.
-        optimize_at : set of int
-            Numbers of labels at which the hyperparameters are optimised.
+        optimize_at : set of int or None
+            Numbers of labels at which the hyperparameters are optimised; None: where that promises more than `GAIN_NATS`.
 
         Raises
         ------
@@ -150,7 +154,7 @@ class Trainer:
             potential = self.train(potential, labels[:n_initial], file, fresh=True, optimize=True)
             n_trained = n_initial
         for number in range(n_trained, len(labels)):
-            optimize = number + 1 in optimize_at
+            optimize = None if optimize_at is None else number + 1 in optimize_at
             potential = self.train(
                 potential, [labels[number]], file, fresh=False, optimize=optimize, known=labels[:number]
             )

@@ -60,7 +60,7 @@ def command(
         ),
     ] = None,
     uncertainty: Annotated[
-        WatchedUncertainty, typer.Option(help="live: lower bound from a few directions; exact: full posterior.")
+        WatchedUncertainty, typer.Option(help="live: estimate from a few directions; exact: full posterior.")
     ] = WatchedUncertainty.LIVE,
     check_every: Annotated[int, typer.Option(help="Steps between two uncertainty checks.")] = 10,
     sample_every: Annotated[int, typer.Option(help="Steps between two frames of the trajectory.")] = 100,

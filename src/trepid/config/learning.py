@@ -13,6 +13,10 @@ LARGEST_SHARE = 0.2
 DEFAULT_THRESHOLD_NOISE = 8.0
 """Default threshold, in multiples of the typical force error of the model."""
 
+GAIN_NATS = 3.0
+"""Hyperparameters are optimised again when that is expected to raise the logarithm of evidence times prior by more than
+this: by a factor of 20."""
+
 
 class LearningSettings(Settings):
     """When a frame is labelled, and when the run stops."""
@@ -29,7 +33,7 @@ class LearningSettings(Settings):
     )
     check_every: Count = Field(default=10, description="MD steps between two uncertainty checks.")
     uncertainty: Literal["exact", "live"] = Field(
-        default="exact", description="exact: the full posterior; live: a lower bound from a few directions, cheaper."
+        default="exact", description="exact: the full posterior; live: an estimate from a few directions, cheaper."
     )
     initial_frames: Count = Field(default=4, description="Displaced and strained crystals labelled before any MD.")
     initial_displacement_A: Positive = Field(
@@ -44,9 +48,10 @@ class LearningSettings(Settings):
     stop_after_ps_without_call: Positive | None = Field(
         default=None, description="Stop when the last stage has run for this long without a label, ps."
     )
-    optimize_at: tuple[Count, ...] = Field(
-        default=(5, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256),
-        description="Numbers of labels at which the hyperparameters are optimised again; the first fit always optimises them.",
+    optimize_at: tuple[Count, ...] | None = Field(
+        default=None,
+        description="Numbers of labels at which the hyperparameters are optimised again; the first fit always optimises "
+        f"them. If absent: when that is expected to raise the logarithm of evidence times prior by more than {GAIN_NATS:g}.",
     )
     on_failure: Literal["skip", "stop"] = Field(
         default="skip", description="When all attempts at a label have failed: skip the frame, or stop the run."
@@ -94,8 +99,8 @@ class LearningSettings(Settings):
 
     @field_validator("optimize_at")
     @classmethod
-    def _rising(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if list(value) != sorted(set(value)):
+    def _rising(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and list(value) != sorted(set(value)):
             raise ValueError("give rising numbers of labels, such as [6, 10, 16, 24]")
         return value
 

@@ -117,6 +117,7 @@ class TrustGuard:
         temperature_K: float,
         target_temperature_K: float,
         forces_uncertainty: FloatArray | None = None,
+        support_distance: FloatArray | None = None,
     ) -> GuardReport:
         """Check the present frame.
 
@@ -130,6 +131,9 @@ class TrustGuard:
             Instantaneous temperature and the target it is compared with.
         forces_uncertainty : (n_atoms, 3) array or None
             eV/A; None reads it from the results of the calculator of `atoms`.
+        support_distance : (n_atoms,) array or None
+            Of the prediction; the message then says how many atoms are outside the support of the training data. The guard
+            does not act upon it.
 
         Returns
         -------
@@ -158,7 +162,7 @@ class TrustGuard:
         )
         if problem:
             raise self.unstable(problem, step=step, time_fs=time_fs)
-        return self.compare(atoms, forces_uncertainty, step=step, time_fs=time_fs)
+        return self.compare(atoms, forces_uncertainty, step=step, time_fs=time_fs, support_distance=support_distance)
 
     def unstable(self, problem: str, *, step: int, time_fs: float) -> UntrustedError:
         """Count an unphysical frame; gives the error to raise."""
@@ -166,7 +170,15 @@ class TrustGuard:
         self.n_untrusted += 1
         return UntrustedError(f"{_where(step, time_fs)}: the simulation became unstable: {problem}; {ADVICE}")
 
-    def compare(self, atoms: Atoms, forces_uncertainty: FloatArray, *, step: int, time_fs: float) -> GuardReport:
+    def compare(
+        self,
+        atoms: Atoms,
+        forces_uncertainty: FloatArray,
+        *,
+        step: int,
+        time_fs: float,
+        support_distance: FloatArray | None = None,
+    ) -> GuardReport:
         """Compare the uncertainty of a physical frame with the threshold; see `check`."""
         self.n_checks += 1
         per_atom = np.linalg.norm(forces_uncertainty, axis=1)
@@ -177,7 +189,7 @@ class TrustGuard:
             self.outside = False
             return GuardReport(step, worst, atom, True)
         self.n_untrusted += 1
-        message = f"{_where(step, time_fs)}: {self._describe(atoms, per_atom, atom)}"
+        message = f"{_where(step, time_fs)}: {self._describe(atoms, per_atom, atom)}{_support(support_distance)}"
         report = GuardReport(step, worst, atom, False, message)
         if self.action is GuardAction.STOP:
             raise UntrustedError(f"{message}; stopped{self._keep(atoms, forces_uncertainty, step, time_fs)}")
@@ -205,6 +217,13 @@ class TrustGuard:
         frame.arrays["forces_uncertainty"] = forces_uncertainty
         write_frames(self.frame_file, frame, append=True)
         return f"; frame in {self.frame_file}"
+
+
+def _support(distance: FloatArray | None) -> str:
+    """Part of a message about the support distance of all atoms."""
+    if distance is None:
+        return ""
+    return f"; {int(np.sum(distance > 1))} of {len(distance)} atoms unlike the training data"
 
 
 def _where(step: int, time_fs: float) -> str:

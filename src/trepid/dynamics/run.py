@@ -158,7 +158,13 @@ class _Guarded(Policy[MDEnd]):
         """Compare the uncertainty with the threshold."""
         self._temperatures.append(check.temperature_K)
         assert check.prediction.forces_uncertainty is not None
-        self.guard.compare(check.atoms, check.prediction.forces_uncertainty, step=check.step, time_fs=check.time_fs)
+        self.guard.compare(
+            check.atoms,
+            check.prediction.forces_uncertainty,
+            step=check.step,
+            time_fs=check.time_fs,
+            support_distance=check.prediction.support_distance,
+        )
         self.view.update(self.loop.progress(check, threshold=self.guard.threshold_eV_per_A))
 
     def unstable(self, problem: str, *, check: Check | None, cause: TrepidError | None) -> None:

@@ -54,7 +54,7 @@ class MDSettings:
     threshold_eV_per_A : float or None
         Largest trusted force uncertainty of an atom, eV/A; None takes four times the typical force error of the model.
     uncertainty : Uncertainty
-        live (a cheap lower bound) or exact.
+        live (a cheap estimate) or exact.
     seed : int
         Of velocities and thermostat.
     """

@@ -11,6 +11,7 @@
 //   contract   Z_lm,a = dE_i/dA_lm,a = 2 w_lm sum_b C_l,ab A_lm,b          lanes = radial channels
 //   backward   g_j = dE_i/dd_ij = sum_lm,n Z_lm,n grad(B_n Y_lm)           lanes = neighbours
 //   live       the same contraction and gradient for `rank` other C        lanes = directions, in floats
+//   support    distance of the densities from those of the training data   lanes = radial channels
 #pragma once
 
 #include <stdlib.h>
@@ -54,6 +55,7 @@ class Buffer {
     return data_;
   }
   T* data() { return data_; }
+  const T* data() const { return data_; }
   T& operator[](size_t k) { return data_[k]; }
 
  private:
@@ -136,6 +138,7 @@ class Kernel final : public KernelBase {
     for (int n = 0; n < kp_; ++n) spline_centre_[n] = n - 1;
     density_.reserve(static_cast<size_t>(Q) * channels_);
     response_.reserve(static_cast<size_t>(Q) * channels_);
+    powers_.reserve(n_powers(m_));
     segments_.reserve(ns_);
     zbl_reach2_.reserve(ns_);
     for (int a = 0; a < ns_; ++a) {
@@ -223,6 +226,11 @@ class Kernel final : public KernelBase {
         if (out.atom_strain) out.atom_strain[6 * static_cast<size_t>(row) + v] += strain[v];
       }
     if (out.live_forces) live(system, si, row, n_triplet, out.live_forces);
+    if (out.support || out.powers) {
+      norm_densities(n_triplet);
+      if (out.support) out.support[row] = own_distance(si);
+      if (out.powers) memcpy(out.powers + static_cast<size_t>(row) * n_powers(m_), powers_.data(), n_powers(m_) * sizeof(double));
+    }
   }
 
 #include "kernel_pairs.h"
@@ -441,6 +449,7 @@ class Kernel final : public KernelBase {
   }
 
 #include "kernel_live.h"
+#include "support.h"
 
   const Model m_;
   const int ns_, k_, kp_, channels_;
@@ -449,7 +458,7 @@ class Kernel final : public KernelBase {
   double weight_[Q];
   int capacity_ = -1, n_pairs_ = 0;  // -1: no arrays yet, which a centre without neighbours needs too
   Buffer<double> pair_table_, pair_dx_, pair_dy_, pair_dz_, pair_r_, pair_inverse_, segment_vectors_, spline_centre_,
-      radial_, density_, response_, gradient_, zbl_reach2_;
+      radial_, density_, response_, powers_, gradient_, zbl_reach2_;
   Buffer<int> pair_species_, segment_index_;
   Buffer<Segment> segments_;
   Buffer<Block> blocks_;

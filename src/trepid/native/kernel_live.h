@@ -95,27 +95,37 @@ void live_harmonics(const Segment& g) {
   }
 }
 
+// Orders m in chunks whose sums fit the registers: 16 of them hold ten sums, the row and one density.
+template <int l, int First>
+TREPID_INLINE void live_contract_chunk(const float* c, int a) {
+  constexpr int n_orders = 2 * l + 1, fitting = kRankVectors == 1 ? n_orders : 10 / kRankVectors > 0 ? 10 / kRankVectors : 1;
+  constexpr int n = n_orders - First < fitting ? n_orders - First : fitting;
+  Vf z[n][kRankVectors] = {};
+  for (int t = 0; t < ns_; ++t)
+    for (int b = t * kp_; b < t * kp_ + k_; ++b) {
+      const float* row = c + (static_cast<size_t>(a) * channels_ + b) * m_.rank;
+      Vf value[kRankVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kRankVectors; ++v) value[v] = *at(row, v);
+#pragma GCC unroll 17
+      for (int m = 0; m < n; ++m)
+#pragma GCC unroll 4
+        for (int v = 0; v < kRankVectors; ++v)
+          z[m][v] += value[v] * live_density_[static_cast<size_t>(l * l + First + m) * channels_ + b];
+    }
+#pragma GCC unroll 17
+  for (int m = 0; m < n; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < kRankVectors; ++v)
+      *at(live_response_.data() + (static_cast<size_t>(l * l + First + m) * (channels_ + 4) + a) * kRankBlock, v) = z[m][v];
+  if constexpr (First + n < n_orders) live_contract_chunk<l, First + n>(c, a);
+}
+
 template <int l>
 TREPID_INLINE void live_contract(const float* coefficients) {
   const float* c = coefficients + static_cast<size_t>(l) * channels_ * channels_ * m_.rank;
   for (int s = 0; s < ns_; ++s)
-    for (int a = s * kp_; a < s * kp_ + k_; ++a) {
-      Vf z[2 * l + 1][kRankVectors] = {};
-      for (int t = 0; t < ns_; ++t)
-        for (int b = t * kp_; b < t * kp_ + k_; ++b) {
-          const float* row = c + (static_cast<size_t>(a) * channels_ + b) * m_.rank;
-#pragma GCC unroll 17
-          for (int m = 0; m < 2 * l + 1; ++m)
-#pragma GCC unroll 4
-            for (int v = 0; v < kRankVectors; ++v)
-              z[m][v] += *at(row, v) * live_density_[static_cast<size_t>(l * l + m) * channels_ + b];
-        }
-#pragma GCC unroll 17
-      for (int m = 0; m < 2 * l + 1; ++m)
-#pragma GCC unroll 4
-        for (int v = 0; v < kRankVectors; ++v)
-          *at(live_response_.data() + (static_cast<size_t>(l * l + m) * (channels_ + 4) + a) * kRankBlock, v) = z[m][v];
-    }
+    for (int a = s * kp_; a < s * kp_ + k_; ++a) live_contract_chunk<l, 0>(c, a);
   if constexpr (l < L) live_contract<l + 1>(coefficients);
 }
 
@@ -132,31 +142,29 @@ void live_backward(const System& system, int species, int block, float* out, Vf 
                                                     static_cast<size_t>(g.first_block + j / kLanes) * Q * 4) +
                      lane;
     const float* z = live_response_.data() + static_cast<size_t>(species * kp_ + cell) * kRankBlock;
-    Vf along[kRankVectors] = {}, tx[kRankVectors] = {}, ty[kRankVectors] = {}, tz[kRankVectors] = {};
-#pragma GCC unroll 1
-    for (int q = 0; q < Q; ++q) {
-      const float* zq = z + static_cast<size_t>(q) * (channels_ + 4) * kRankBlock;
-      const float* yq = y + q * 4 * kLanes;
-#pragma GCC unroll 4
-      for (int v = 0; v < kRankVectors; ++v) {
-        const Vf z0 = *at(zq, v), z1 = *at(zq + kRankBlock, v), z2 = *at(zq + 2 * kRankBlock, v),
-                 z3 = *at(zq + 3 * kRankBlock, v);
-        const Vf gq = z0 * value[0] + z1 * value[1] + z2 * value[2] + z3 * value[3];
-        const Vf hq = z0 * slope[0] + z1 * slope[1] + z2 * slope[2] + z3 * slope[3];
-        along[v] += hq * yq[0];
-        tx[v] += gq * yq[kLanes];
-        ty[v] += gq * yq[2 * kLanes];
-        tz[v] += gq * yq[3 * kLanes];
-      }
-    }
     const int row = system.target ? system.target[g.index[j]] : g.index[j];
     float* f = out + static_cast<size_t>(row) * 3 * m_.rank + block * kRankBlock;
     const float inverse = static_cast<float>(k.inverse_r[lane]), x = static_cast<float>(k.x[lane]),
                 y_ = static_cast<float>(k.y[lane]), z_ = static_cast<float>(k.z[lane]);
+    // One vector of directions after the other: splines, slopes and four sums of one vector fit the registers.
+#pragma GCC unroll 1
     for (int v = 0; v < kRankVectors; ++v) {
-      const Vf radial = along[v] - (tx[v] * x + ty[v] * y_ + tz[v] * z_) * inverse;
-      const Vf fx = radial * x + tx[v] * inverse, fy = radial * y_ + ty[v] * inverse,
-               fz = radial * z_ + tz[v] * inverse;
+      Vf along{}, tx{}, ty{}, tz{};
+#pragma GCC unroll 1
+      for (int q = 0; q < Q; ++q) {
+        const float* zq = z + static_cast<size_t>(q) * (channels_ + 4) * kRankBlock;
+        const float* yq = y + q * 4 * kLanes;
+        const Vf z0 = *at(zq, v), z1 = *at(zq + kRankBlock, v), z2 = *at(zq + 2 * kRankBlock, v),
+                 z3 = *at(zq + 3 * kRankBlock, v);
+        const Vf gq = z0 * value[0] + z1 * value[1] + z2 * value[2] + z3 * value[3];
+        const Vf hq = z0 * slope[0] + z1 * slope[1] + z2 * slope[2] + z3 * slope[3];
+        along += hq * yq[0];
+        tx += gq * yq[kLanes];
+        ty += gq * yq[2 * kLanes];
+        tz += gq * yq[3 * kLanes];
+      }
+      const Vf radial = along - (tx * x + ty * y_ + tz * z_) * inverse;
+      const Vf fx = radial * x + tx * inverse, fy = radial * y_ + ty * inverse, fz = radial * z_ + tz * inverse;
       *at(f, v) -= fx, *at(f + m_.rank, v) -= fy, *at(f + 2 * m_.rank, v) -= fz;
       force[0][v] += fx, force[1][v] += fy, force[2][v] += fz;
     }

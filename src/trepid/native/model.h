@@ -40,6 +40,10 @@ struct Model {
   const Zbl* zbl;             // [species][species]
   const float* pair_live;     // [species][species][n_pair + 3][rank]
   const float* triplet_live;  // [species][l_max + 1][channel_padded][channel_padded][rank]
+  // Support of the training data (support.h), or nullptr. The whitening is a transposed lower triangle.
+  const double* support_centre = nullptr;     // [species][l_max + 1][channel_padded]
+  const double* support_whitening = nullptr;  // [species][power b][power a], powers as in support_centre
+  const double* support_offset = nullptr;     // [species], infinite for a species that training has not seen
 };
 
 inline constexpr int padded_radial(int n_radial) {
@@ -47,6 +51,10 @@ inline constexpr int padded_radial(int n_radial) {
 }
 inline int n_channels(const Model& m) {
   return m.n_species * padded_radial(m.n_radial);
+}
+// Norms of the densities of an atom, padded channels included.
+inline int n_powers(const Model& m) {
+  return (m.l_max + 1) * n_channels(m);
 }
 
 // Atoms and neighbours. Neighbour lists are full (each pair from both sides) and may hold more than the cutoff.
@@ -69,6 +77,8 @@ struct Output {
   double* strain;         // [6] dE/d(strain), xx yy zz yz xz xy; or nullptr
   double* atom_strain;    // [rows][6] or nullptr, the centre's share
   float* live_forces;     // [rows][3][rank] forces of the live directions, or nullptr
+  double* support = nullptr;  // [rows] own distance from the training data, set by the centre; or nullptr
+  double* powers = nullptr;   // [rows][n_powers] norms of the densities, set by the centre; or nullptr
 };
 
 }  // namespace trepid

@@ -1,8 +1,9 @@
 // Reads the evaluation tables of a model file: a safetensors container (8-byte length, JSON header, raw little-endian
-// arrays) of which only the tensors named `table.*` are read. Every rank count, shape and size is checked before it
-// is used.
+// arrays) of which only the tensors named `table.*` and the tables of the support are read. Every rank count, shape
+// and size is checked before it is used.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -166,13 +167,22 @@ class ModelTables {
     load(file, parsed, start, "table.zbl", "F64", out.zbl);
     load(file, parsed, start, "table.pair_live", "F32", out.pair_live);
     load(file, parsed, start, "table.triplet_live", "F32", out.triplet_live);
+    if (parsed.tensors.count("support.centre")) {  // earlier versions wrote none
+      load(file, parsed, start, "support.centre", "F64", out.support_centre);
+      load(file, parsed, start, "support.whitening", "F64", out.support_whitening);
+      load(file, parsed, start, "support.offset", "F64", out.support_offset);
+      load(file, parsed, start, "support.around", "F64", out.support_around);
+    }
     out.check();
     return out;
   }
 
-  // Keeps the leading directions only.
+  // Keeps the first directions only. Each is a draw of the posterior: fewer of them stand for the same variance.
   void limit_rank(int rank) {
     if (rank >= this->rank) return;
+    const float scale = rank > 0 ? std::sqrt(static_cast<float>(this->rank) / rank) : 1;
+    for (float& c : pair_live) c *= scale;
+    for (float& c : triplet_live) c *= scale;
     pair_live = leading(pair_live, this->rank, rank);
     triplet_live = leading(triplet_live, this->rank, rank);
     this->rank = rank;
@@ -183,6 +193,7 @@ class ModelTables {
     zbl_.clear();
     for (size_t k = 0; k < zbl.size(); k += 4) zbl_.push_back(Zbl{zbl[k], zbl[k + 1], zbl[k + 2], zbl[k + 3]});
     triplet_ = align(triplet), pair_live_ = align(pair_live), triplet_live_ = align(triplet_live);
+    if (has_support()) support_whitening_ = align(support_whitening);
     return Model{n_species,
                  n_pair,
                  n_radial,
@@ -196,13 +207,19 @@ class ModelTables {
                  triplet_.get(),
                  zbl_.data(),
                  pair_live_.get(),
-                 triplet_live_.get()};
+                 triplet_live_.get(),
+                 has_support() ? support_centre.data() : nullptr,
+                 has_support() ? support_whitening_.get() : nullptr,
+                 has_support() ? support_offset.data() : nullptr};
   }
+
+  bool has_support() const { return !support_centre.empty(); }
 
   int n_species = 0, n_pair = 0, n_radial = 0, l_max = 0, rank = 0;
   double r_min = 0, pair_cutoff = 0, triplet_cutoff = 0;
   std::vector<int64_t> numbers;  // atomic numbers
-  std::vector<double> offset, pair, triplet, zbl;
+  std::vector<double> offset, pair, triplet, zbl, support_centre, support_whitening, support_offset,
+      support_around;
   std::vector<float> pair_live, triplet_live;
 
  private:
@@ -244,10 +261,14 @@ class ModelTables {
     if (offset.size() != ns || pair.size() != splines || triplet.size() != products || zbl.size() != 4 * ns * ns ||
         pair_live.size() != splines * rank || triplet_live.size() != products * rank)
       throw std::runtime_error("its tables do not have the sizes they claim");
+    const size_t powers = (l_max + 1) * channels;
+    if (has_support() && (support_centre.size() != ns * powers || support_whitening.size() != ns * powers * powers ||
+                          support_offset.size() != ns || support_around.size() != 1 || !(support_around[0] > 0)))
+      throw std::runtime_error("its support of the training data does not have the size of its tables");
   }
 
   std::vector<Zbl> zbl_;
-  std::unique_ptr<double, Free> triplet_;
+  std::unique_ptr<double, Free> triplet_, support_whitening_;
   std::unique_ptr<float, Free> pair_live_, triplet_live_;
 };
 

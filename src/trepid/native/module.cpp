@@ -16,6 +16,7 @@
 
 #include "dispatch.h"
 #include "features.h"
+#include "nearby.h"
 #include "neighbours.h"
 
 namespace nb = nanobind;
@@ -72,7 +73,8 @@ class Evaluator {
  public:
   Evaluator(int n_species, int n_pair, int n_radial, int l_max, int rank, double r_min, double pair_cutoff,
             double triplet_cutoff, Flat<double> offset, Flat<double> pair, Flat<double> triplet, Flat<double> zbl,
-            Flat<float> pair_live, Flat<float> triplet_live) {
+            Flat<float> pair_live, Flat<float> triplet_live, Flat<double> support_centre,
+            Flat<double> support_whitening, Flat<double> support_offset) {
     if (l_max < 0 || l_max > kMaxDegree)
       throw std::invalid_argument("l_max must lie between 0 and " + std::to_string(kMaxDegree));
     if (rank < 0 || rank % kRankBlock)
@@ -92,6 +94,13 @@ class Evaluator {
     model_.offset = offset_.data(), model_.pair = pair_.data(), model_.triplet = triplet_.data(),
     model_.zbl = zbl_.data();
     model_.pair_live = pair_live_.data(), model_.triplet_live = triplet_live_.data();
+    if (support_centre.size() + support_whitening.size() + support_offset.size() == 0) return;
+    const size_t powers = n_powers(model_);
+    support_centre_.copy(support_centre, ns * powers, "support_centre");
+    support_whitening_.copy(support_whitening, ns * powers * powers, "support_whitening");
+    support_offset_.copy(support_offset, ns, "support_offset");
+    model_.support_centre = support_centre_.data(), model_.support_whitening = support_whitening_.data();
+    model_.support_offset = support_offset_.data();
   }
   Evaluator(const Evaluator&) = delete;
   Evaluator& operator=(const Evaluator&) = delete;
@@ -99,13 +108,15 @@ class Evaluator {
     for (void* k : kernels_) best_kernel().destroy(k);
   }
 
-  nb::tuple compute(const Neighbours& neighbours, bool with_live, int n_threads) {
+  nb::tuple compute(const Neighbours& neighbours, bool with_live, bool with_support, int n_threads) {
     const size_t n = neighbours.n_atoms(), live_size = with_live ? 3 * n * model_.rank : 0;
     if (with_live && model_.rank == 0) throw std::invalid_argument("this model has no live directions");
+    if (with_support && !model_.support_centre) throw std::invalid_argument("this model has no support data");
     if (n_threads < 1) throw std::invalid_argument("n_threads must be at least 1");
     // A thread pays off above some number of atoms only, more so when the cores are busy with other work.
     const int threads = static_cast<int>(std::max<size_t>(1, std::min<size_t>(n_threads, n / kAtomsPerThread)));
-    std::vector<double> forces(3 * n), atom_energies(n), strain(6), variance(with_live ? 3 * n : 0);
+    std::vector<double> forces(3 * n), atom_energies(n), strain(6), variance(with_live ? 3 * n : 0),
+        support(with_support ? n : 0);
     double energy = 0;
     {
       nb::gil_scoped_release release;
@@ -120,6 +131,7 @@ class Evaluator {
         p.reserve_live(live_size);
         Output out{0,       p.numbers.data() + 3 * n,          p.numbers.data(), p.numbers.data() + 4 * n,
                    nullptr, with_live ? p.live.get() : nullptr};
+        if (with_support) out.support = support.data();  // every atom is the centre of one thread
         best_kernel().compute(kernels_[t], system, static_cast<int>(n * t / threads),
                               static_cast<int>(n * (t + 1) / threads), out);
         p.energy = out.energy;
@@ -142,7 +154,22 @@ class Evaluator {
     }
     return nb::make_tuple(energy, array(std::move(forces), {n, 3}), array(std::move(strain), {6}),
                           array(std::move(atom_energies), {n}),
-                          with_live ? nb::cast(array(std::move(variance), {n, 3})) : nb::none());
+                          with_live ? nb::cast(array(std::move(variance), {n, 3})) : nb::none(),
+                          with_support ? nb::cast(array(std::move(support), {n})) : nb::none());
+  }
+
+  nb::ndarray<nb::numpy, double> powers(const Neighbours& neighbours) {
+    const size_t n = neighbours.n_atoms(), width = n_powers(model_);
+    std::vector<double> forces(3 * n), found(n * width);
+    {
+      nb::gil_scoped_release release;
+      const std::lock_guard<std::mutex> alone(scratch_);
+      if (kernels_.empty()) kernels_.push_back(best_kernel().make(model_));
+      Output out{0, nullptr, forces.data(), nullptr, nullptr, nullptr};
+      out.powers = found.data();
+      best_kernel().compute(kernels_[0], neighbours.system(), 0, static_cast<int>(n), out);
+    }
+    return array(std::move(found), {n, width});
   }
 
  private:
@@ -161,7 +188,7 @@ class Evaluator {
     }
   };
   Model model_;
-  Aligned<double> offset_, pair_, triplet_;
+  Aligned<double> offset_, pair_, triplet_, support_centre_, support_whitening_, support_offset_;
   Aligned<float> pair_live_, triplet_live_;
   std::vector<Zbl> zbl_;
   std::mutex scratch_;  // kernels_ and parts_ serve one Python thread at a time
@@ -204,6 +231,7 @@ NB_MODULE(_native, m) {
   m.attr("channel_block") = kChannelBlock;
   m.attr("rank_block") = kRankBlock;
   m.attr("max_degree") = kMaxDegree;
+  m.attr("neighbour_share") = kNeighbourShare;
   m.def(
       "instruction_set", [] { return std::string(best_kernel().name); },
       "Build of the kernel in use: generic, avx2 or avx512.");
@@ -237,19 +265,34 @@ NB_MODULE(_native, m) {
             return self.move(positions.data(), cell.data());
           },
           nb::arg("positions"), nb::arg("cell"), "Move atoms and images; False when the list must be built anew.")
+      .def(
+          "nearby_mean",
+          [](const Neighbours& self, In<double, nb::ndim<1>> values, double range) {
+            if (static_cast<int>(values.size()) != self.n_atoms()) throw std::invalid_argument("one value per atom is needed");
+            std::vector<double> means(self.n_atoms());
+            nearby_mean(self.system(), 0, self.n_atoms(), values.data(), range, means.data());
+            const size_t n = means.size();
+            return array(std::move(means), {n});
+          },
+          nb::arg("values"), nb::arg("range"),
+          "Mean of the values of the neighbours within the range, weighted by (1 - r / range)^2, (n,).")
       .def_prop_ro("n_atoms", &Neighbours::n_atoms)
       .def_prop_ro("n_ghosts", &Neighbours::n_ghosts)
       .def_prop_ro("n_pairs", &Neighbours::n_pairs);
 
   nb::class_<Evaluator>(m, "Evaluator", "A trained model, ready to be evaluated.")
       .def(nb::init<int, int, int, int, int, double, double, double, Flat<double>, Flat<double>, Flat<double>,
-                    Flat<double>, Flat<float>, Flat<float>>(),
+                    Flat<double>, Flat<float>, Flat<float>, Flat<double>, Flat<double>, Flat<double>>(),
            nb::kw_only(), nb::arg("n_species"), nb::arg("n_pair"), nb::arg("n_radial"), nb::arg("l_max"),
            nb::arg("rank"), nb::arg("r_min"), nb::arg("pair_cutoff"), nb::arg("triplet_cutoff"), nb::arg("offset"),
-           nb::arg("pair"), nb::arg("triplet"), nb::arg("zbl"), nb::arg("pair_live"), nb::arg("triplet_live"))
-      .def("compute", &Evaluator::compute, nb::arg("neighbours"), nb::arg("with_live"), nb::arg("n_threads"),
+           nb::arg("pair"), nb::arg("triplet"), nb::arg("zbl"), nb::arg("pair_live"), nb::arg("triplet_live"),
+           nb::arg("support_centre"), nb::arg("support_whitening"), nb::arg("support_offset"))
+      .def("compute", &Evaluator::compute, nb::arg("neighbours"), nb::arg("with_live"), nb::arg("with_support"),
+           nb::arg("n_threads"),
            "Energy (eV), forces (n, 3), dE/dstrain (6,) in eV, atom energies (n,), force variance of the live "
-           "directions (n, 3) or None.");
+           "directions (n, 3) or None, own distance of the atoms from the training data (n,) or None.")
+      .def("powers", &Evaluator::powers, nb::arg("neighbours"),
+           "Norms of the densities (n, (l_max + 1) * channels), padded channels included.");
 
   nb::class_<SharedFeatureRows>(m, "FeatureRows", "Derivatives of labels with respect to the raw coefficients.")
       .def(nb::init<int, int, int, int, double, double, double>(), nb::kw_only(), nb::arg("n_species"),

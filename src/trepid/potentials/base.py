@@ -43,7 +43,7 @@ class Uncertainty(str, Enum):
     EXACT = "exact"
     """The full posterior (or the full committee)."""
     LIVE = "live"
-    """A cheap lower bound of the force uncertainty, fit for every step of a long simulation."""
+    """A cheap estimate of the force uncertainty, fit for every step of a long simulation."""
     NONE = "none"
     """Mean only."""
 
@@ -66,6 +66,10 @@ class Prediction:
         eV/A.
     stress_uncertainty : (6,) array or None
         eV/A^3.
+    support_distance : (n_atoms,) array or None
+        How far the neighbourhood of every atom is from those of the training data; above 1 it is outside. It does not depend on
+        the labels: no error bar, but a sign that the error bar is an extrapolation. None where it was not computed, and for
+        potentials without support data.
     atom_energies : (n_atoms,) array or None
         Share of every atom in the energy, eV; they add up to `energy`. None where the potential has no such shares.
     energy_ensemble : (n_members,) array or None
@@ -82,6 +86,7 @@ class Prediction:
     energy_uncertainty: float | None = None
     forces_uncertainty: FloatArray | None = None
     stress_uncertainty: FloatArray | None = None
+    support_distance: FloatArray | None = None
     atom_energies: FloatArray | None = None
     energy_ensemble: FloatArray | None = None
     forces_ensemble: FloatArray | None = None
@@ -100,6 +105,11 @@ class Prediction:
         if self.forces_uncertainty is None:
             raise ValueError("this prediction was made without uncertainty")
         return np.asarray(np.linalg.norm(self.forces_uncertainty, axis=1), dtype=np.float64)
+
+    @property
+    def outside(self) -> NDArray[np.bool_] | None:
+        """Whether each atom is outside the support of the training data, (n_atoms,); None where that is not known."""
+        return None if self.support_distance is None else self.support_distance > 1
 
     @property
     def frame_uncertainty(self) -> float:
@@ -141,6 +151,10 @@ class Noise:
     def of_energy(self, forces: FloatArray) -> float:
         """Noise of the energy of a frame with these forces (n_atoms, 3), eV."""
         return float(self.energy * np.sqrt(len(forces)) * self.multiplier(forces).max())
+
+    def of_stress(self, forces: FloatArray) -> float:
+        """Noise of a stress component of a frame with these forces (n_atoms, 3), eV/A^3."""
+        return float(self.stress * self.multiplier(forces).max())
 
 
 class Potential(ABC):
@@ -189,6 +203,10 @@ class Potential(ABC):
         `frames`, where given, are all training frames: error bars that rest on them are renewed.
         """
         return self
+
+    def expected_gain(self) -> float:
+        """Estimate of what `optimize` would add to the logarithm of the evidence, nats; 0 where `tunable` is False."""
+        return 0.0
 
     @abstractmethod
     def predict(self, atoms: Atoms, *, uncertainty: Uncertainty | str = Uncertainty.EXACT) -> Prediction:

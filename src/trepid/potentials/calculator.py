@@ -1,8 +1,8 @@
 """ASE calculator of a potential: mean under ASE's standard names, uncertainties beside them.
 
 `results` holds energy, free_energy and forces; energies and stress where there are such; with uncertainty also those of
-forces_uncertainty, energy_uncertainty and stress_uncertainty that the potential gives. All of them in ASE's units,
-uncertainties as one standard deviation.
+forces_uncertainty, energy_uncertainty and stress_uncertainty, and the support_distance, that the potential gives. All of them in
+ASE's units, uncertainties as one standard deviation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from trepid.errors import ConfigError
 from trepid.potentials.base import Prediction
 
-_UNCERTAINTIES = ("forces_uncertainty", "energy_uncertainty", "stress_uncertainty")
+_UNCERTAINTIES = ("forces_uncertainty", "energy_uncertainty", "stress_uncertainty", "support_distance")
 
 
 class PotentialCalculator(Calculator):

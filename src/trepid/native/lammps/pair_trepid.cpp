@@ -1,8 +1,9 @@
 // pair_style trepid [rank R]
 // pair_coeff * * MODEL El1 El2 ...
 //
-// Energy, forces, virial, their per-atom shares, and on demand the live force uncertainty per atom (eV/A, one standard deviation):
-//   fix u all pair 10 trepid uncertainty 1
+// Energy, forces, virial, their per-atom shares, and on demand per atom the live force uncertainty (eV/A, one standard deviation)
+// and the support distance (above 1: outside the training data):
+//   fix u all pair 10 trepid uncertainty 1 support 1
 // The kernel is the one of the Python module; here LAMMPS brings the neighbours and ghosts.
 
 #include <algorithm>
@@ -16,6 +17,7 @@
 #include "../dispatch.h"
 #include "../elements.h"
 #include "../model_file.h"
+#include "../nearby.h"
 #include "atom.h"
 #include "comm.h"
 #include "error.h"
@@ -53,6 +55,7 @@ class PairTrepid : public Pair {
     unit_convert_flag = 0;
     // pair_style hybrid reads this before pair_coeff names a model.
     comm_reverse = reverse_size(rank_);
+    comm_forward = 1;
   }
 
   ~PairTrepid() override {
@@ -60,6 +63,7 @@ class PairTrepid : public Pair {
     forget_kernel();
     std::free(live_);
     memory->destroy(uncertainty_);
+    memory->destroy(support_);
     if (allocated) {
       memory->destroy(setflag);
       memory->destroy(cutsq);
@@ -126,10 +130,13 @@ class PairTrepid : public Pair {
     const bool with_live = wanted_ && tables_.rank > 0;
     if (wanted_ && tables_.rank == 0) error->all(FLERR, "pair_style trepid: this model has no live directions, so no uncertainty");
     if (with_live) clear_live(n_all);
+    if (support_wanted_ && !tables_.has_support()) error->all(FLERR, "pair_style trepid: this model has no support data: train it again with trepid fit");
+    if (support_wanted_) grow(support_, support_capacity_, "pair:support");
     if (vflag_atom) atom_strain_.assign(6 * static_cast<size_t>(n_all), 0.0);
     double strain[6] = {0, 0, 0, 0, 0, 0};
     const trepid::System system{atom->x[0], atom->type, species_of_type_.data(), nullptr, list->ilist, list->numneigh, list->firstneigh, NEIGHMASK};
     trepid::Output out{0, eflag_atom ? eatom : nullptr, atom->f[0], vflag_either ? strain : nullptr, vflag_atom ? atom_strain_.data() : nullptr, with_live ? live_ : nullptr};
+    if (support_wanted_) out.support = support_;
     trepid::best_kernel().compute(kernel_, system, 0, list->inum, out);
     if (eflag_global) eng_vdwl += out.energy;
     // dE/dstrain in the order xx yy zz yz xz xy; LAMMPS expects minus that, as xx yy zz xy xz yz.
@@ -139,18 +146,20 @@ class PairTrepid : public Pair {
     if (vflag_atom)
       for (int i = 0; i < atom->nlocal; ++i)
         for (int v = 0; v < 6; ++v) vatom[i][v] -= atom_strain_[6 * static_cast<size_t>(i) + order[v]];
-    if (with_live) finish_live();
+    if (with_live) finish_live(system);
+    if (support_wanted_) finish_support(system);
   }
 
   void* extract(const char* name, int& dimension) override {
     dimension = 0;
-    return std::strcmp(name, "uncertainty_flag") == 0 ? &wanted_ : nullptr;
+    if (std::strcmp(name, "uncertainty_flag") == 0) return &wanted_;
+    return std::strcmp(name, "support_flag") == 0 ? &support_wanted_ : nullptr;
   }
 
   void* extract_peratom(const char* name, int& columns) override {
-    if (std::strcmp(name, "uncertainty") != 0) return nullptr;
     columns = 0;
-    return uncertainty_;
+    if (std::strcmp(name, "uncertainty") == 0) return uncertainty_;
+    return std::strcmp(name, "support") == 0 ? support_ : nullptr;
   }
 
   int pack_reverse_comm(int n, int first, double* buffer) override {
@@ -169,7 +178,14 @@ class PairTrepid : public Pair {
     }
   }
 
-  double memory_usage() override { return Pair::memory_usage() + static_cast<double>(live_capacity_) * sizeof(float) + static_cast<double>(uncertainty_capacity_) * sizeof(double); }
+  int pack_forward_comm(int n, int* atoms, double* buffer, int, int*) override {
+    for (int k = 0; k < n; ++k) buffer[k] = sent_[atoms[k]];
+    return n;
+  }
+
+  void unpack_forward_comm(int n, int first, double* buffer) override { std::copy(buffer, buffer + n, sent_ + first); }
+
+  double memory_usage() override { return Pair::memory_usage() + static_cast<double>(live_capacity_) * sizeof(float) + static_cast<double>(uncertainty_capacity_ + support_capacity_) * sizeof(double); }
 
  private:
   void clear_live(int n_all) {
@@ -183,14 +199,20 @@ class PairTrepid : public Pair {
     std::memset(live_, 0, needed * sizeof(float));
   }
 
-  // Ghosts give their share of every direction's force to their owners; then squares add up.
-  void finish_live() {
+  // Room for every atom; atoms of other styles keep 0.
+  void grow(double*& values, int& capacity, const char* name) {
+    if (atom->nmax <= capacity) return;
+    capacity = atom->nmax;
+    memory->destroy(values);
+    memory->create(values, capacity, name);
+    std::fill(values, values + capacity, 0.0);
+  }
+
+  // Ghosts give their share of every direction's force to their owners; then squares add up, and every atom takes its
+  // share of the atoms around it.
+  void finish_live(const trepid::System& system) {
     comm->reverse_comm(this);
-    if (atom->nmax > uncertainty_capacity_) {
-      uncertainty_capacity_ = atom->nmax;
-      memory->destroy(uncertainty_);
-      memory->create(uncertainty_, uncertainty_capacity_, "pair:uncertainty");
-    }
+    grow(uncertainty_, uncertainty_capacity_, "pair:uncertainty");
     const size_t row = 3 * static_cast<size_t>(tables_.rank);
     for (int i = 0; i < atom->nlocal; ++i) {
       const float* f = live_ + i * row;
@@ -198,6 +220,25 @@ class PairTrepid : public Pair {
       for (size_t q = 0; q < row; ++q) sum += f[q] * f[q];
       uncertainty_[i] = std::sqrt(static_cast<double>(sum));
     }
+    find_around(system, uncertainty_);
+    for (int i = 0; i < atom->nlocal; ++i) uncertainty_[i] = std::hypot(uncertainty_[i], trepid::kNeighbourShare * around_[i]);
+  }
+
+  // The larger of the distance of the atom itself and the mean of those around, each in its own unit.
+  void finish_support(const trepid::System& system) {
+    find_around(system, support_);
+    for (int k = 0; k < list->inum; ++k) {
+      const int i = list->ilist[k];
+      support_[i] = std::max(support_[i], around_[i] / tables_.support_around[0]);
+    }
+  }
+
+  // Means of per-atom values around every centre, into around_.
+  void find_around(const trepid::System& system, double* values) {
+    sent_ = values;
+    comm->forward_comm(this);
+    around_.resize(atom->nlocal);
+    trepid::nearby_mean(system, 0, list->inum, values, tables_.triplet_cutoff, around_.data());
   }
 
   void forget_kernel() {
@@ -212,15 +253,18 @@ class PairTrepid : public Pair {
   }
 
   int rank_ = kDefaultRank;
-  int wanted_ = 0;  // set by fix pair before the steps on which it reads the uncertainty
+  // Set by fix pair before the steps on which it reads the uncertainty or the support distance.
+  int wanted_ = 0, support_wanted_ = 0;
   trepid::ModelTables tables_;
   void* kernel_ = nullptr;
   std::vector<int> species_of_type_;
   std::vector<double> atom_strain_;
+  std::vector<double> around_;
   float* live_ = nullptr;
   size_t live_capacity_ = 0;
-  double* uncertainty_ = nullptr;
-  int uncertainty_capacity_ = 0;
+  double *uncertainty_ = nullptr, *support_ = nullptr;
+  double* sent_ = nullptr;  // what forward communication carries
+  int uncertainty_capacity_ = 0, support_capacity_ = 0;
 };
 
 }  // namespace

@@ -17,6 +17,7 @@ from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.neighbors import SkinNeighbors
 from trepid.potentials.bayesian.spline_potential import SpeciesIndex, SplinePotential, make_tables
 from trepid.potentials.bayesian.statistics import LabelKind, LabelRows, SufficientStatistics
+from trepid.potentials.bayesian.support import Neighbourhoods
 
 CHUNK_BYTES = 256 * 2**20
 """Force rows held in memory at once."""
@@ -75,6 +76,16 @@ class FeatureBuilder:
         forces = self._rows.compute(pairs, rows, False, True, False)[1]
         assert forces is not None
         return forces
+
+    def neighbourhoods(self, atoms: Atoms) -> Neighbourhoods:
+        """Powers and species of all atoms, for the support of the training data."""
+        reach, index = self.basis.triplet_cutoff, self.index(atoms)
+        neighbours = SkinNeighbors(reach, skin=0).update(atoms, index)
+        return Neighbourhoods(
+            self._repulsion.powers(atoms),
+            index,
+            lambda values: neighbours.nearby_mean(np.ascontiguousarray(values), reach),
+        )
 
     def composition(self, atoms: Atoms) -> FloatArray:
         """Number of atoms of each species."""

@@ -27,6 +27,7 @@ from trepid.data import LabelKeys, labels_of
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.evidence import Curvature, expected_gain, optimize_hyperparameters
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.leave_one_out import (
     ErrorBar,
@@ -35,7 +36,7 @@ from trepid.potentials.bayesian.leave_one_out import (
     leave_frame_out,
     predict_labels,
 )
-from trepid.potentials.bayesian.live import environment_rows, extend_templates, live_directions
+from trepid.potentials.bayesian.live import extend_templates, live_directions, shared_environment_rows
 from trepid.potentials.bayesian.model_file import (
     Training,
     naming_damage,
@@ -43,12 +44,21 @@ from trepid.potentials.bayesian.model_file import (
     training_in_file,
     write_force_field,
 )
-from trepid.potentials.bayesian.posterior import Bounds, Posterior, optimize_hyperparameters
+from trepid.potentials.bayesian.neighbors import SkinNeighbors
+from trepid.potentials.bayesian.neighbour_share import with_neighbours
+from trepid.potentials.bayesian.posterior import Bounds, Posterior
 from trepid.potentials.bayesian.spline_potential import LiveDirections, SplineCalculator, SplinePotential, make_tables
 from trepid.potentials.bayesian.statistics import ForceSum, LabelKind, LabelRows, SufficientStatistics, merged_rows
+from trepid.potentials.bayesian.support import Support, size_of_powers
 from trepid.potentials.bayesian.terms import Hyperparameters
 
 LIVE_RANK = 16
+FIRST_PRIOR_WEIGHT = 10.0
+"""Weight of the hyperparameters' prior in the first optimisation, before any label has been left out."""
+WEIGHT_CHANGE = 2.0
+"""The optimisation is repeated when the left-out labels change the weight by this factor or more."""
+MOST_ROUNDS = 3
+"""Optimisations of one call at most."""
 DEFAULT_KEYS = LabelKeys()
 
 
@@ -125,7 +135,10 @@ class BayesianForceField(Potential):
         self.left_out: dict[LabelKind, LeftOut] = {}
         """Training labels, predicted without their frame, or before it was added."""
         self.force_sum = ForceSum()
-        self._environments: FloatArray | None = None
+        self.support = Support.empty(len(self.species), size_of_powers(self.basis))
+        """Neighbourhoods of the training data."""
+        self.curvature: Curvature | None = None
+        """Of the evidence at the last optimisation."""
         self._bars: dict[LabelKind, ErrorBar] | None = None
         self._posterior: Posterior | None = None
         self._mean: SplinePotential | None = None
@@ -153,9 +166,9 @@ class BayesianForceField(Potential):
         reference_energies = self.reference_energies_of(frames)
         statistics = self._statistics_of(frames, reference_energies)
         self.reference_energies, self.statistics = reference_energies, statistics
-        self.templates, self._environments = extend_templates([], frames), None
+        self.templates = extend_templates([], frames)
         self.force_sum = ForceSum().with_more(frames, self.keys)
-        self.left_out = {}
+        self.left_out, self.curvature = {}, None
         return self.optimize(frames)
 
     def update(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> BayesianForceField:
@@ -166,19 +179,24 @@ class BayesianForceField(Potential):
         reference_energies = self.reference_energies if self.n_frames else self.reference_energies_of(frames)
         statistics = self._statistics_of(frames, reference_energies)
         left_out = self._predicted_before(frames) if self.n_frames else {}
+        # A model of an earlier version has none of its former frames: rather none than those of the new frames alone.
+        known = self.n_frames == 0 or bool(self.support.counts.any())
+        support = self.support.updated([self.features.neighbourhoods(a) for a in frames]) if known else self.support
         self.reference_energies = reference_energies
         self.statistics.merge(statistics)
         self._require_data()
+        self.support = support
         self.left_out = _joined(self.left_out, left_out)
         self.force_sum = self.force_sum.with_more(frames, self.keys)
-        templates = extend_templates(self.templates, frames)
-        if len(templates) > len(self.templates):
-            self.templates, self._environments = templates, None
+        self.templates = extend_templates(self.templates, frames)
         self._set_posterior(Posterior(self.basis, self.hyperparameters, self.statistics))
         return self
 
     def optimize(self, frames: Sequence[Atoms] | None = None, *, max_iterations: int = 60) -> BayesianForceField:
-        """Maximise the evidence over the hyperparameters, starting from the present ones; the statistics do not change.
+        """Maximise evidence times prior over the hyperparameters, starting from the present ones; the statistics do not change.
+
+        The prior is weighted by the square of the uncertainty scale of the left-out labels (`optimize_hyperparameters`), and
+        the optimisation repeated where leaving frames out with the new hyperparameters changes that scale much.
 
         Parameters
         ----------
@@ -188,25 +206,72 @@ class BayesianForceField(Potential):
         max_iterations : int
         """
         self._require_data()
-        posterior = optimize_hyperparameters(
-            self.basis, self.hyperparameters, self.statistics, max_iterations=max_iterations
-        )
-        self.hyperparameters = posterior.hyper
-        if frames is not None:
+        weight = self._prior_weight if self.left_out else FIRST_PRIOR_WEIGHT
+        for _ in range(MOST_ROUNDS):
+            found = optimize_hyperparameters(
+                self.basis,
+                self.hyperparameters,
+                self.statistics,
+                prior_weight=weight,
+                curvature=self.curvature,
+                max_iterations=max_iterations,
+            )
+            posterior, self.curvature = found.posterior, found.curvature
+            self.hyperparameters, self._bars = posterior.hyper, None
+            if frames is None:
+                break
             self.left_out = self._leave_out(posterior, frames)
+            used, weight = weight, self._prior_weight
+            if max(used / weight, weight / used) < WEIGHT_CHANGE:
+                break
+        if frames is not None:
+            self.support = self._support_of(frames)
         self._set_posterior(posterior)
         return self
+
+    def expected_gain(self) -> float:
+        """What `optimize` promises to add to the logarithm of evidence times prior, nats, at the cost of one gradient."""
+        self._require_data()
+        return expected_gain(
+            self.basis,
+            self.hyperparameters,
+            self.statistics,
+            prior_weight=self._prior_weight,
+            curvature=self.curvature,
+        )
+
+    @property
+    def _prior_weight(self) -> float:
+        """tau^2 of the forces: how many labels count as one against the prior of the hyperparameters."""
+        return self.error_bars[LabelKind.FORCES].scale ** 2
 
     def _leave_out(self, posterior: Posterior, frames: Sequence[Atoms]) -> dict[LabelKind, LeftOut]:
         """Labels of the training frames, each predicted without its frame; none for a single frame."""
         if len(frames) < 2:
             return {}
-        return _joined(*(leave_frame_out(posterior, self._label_rows(atoms)) for atoms in frames))
+        left_out = (leave_frame_out(posterior, self._label_rows(atoms)) for atoms in frames)
+        return _joined(*(self._shared(labels, atoms) for labels, atoms in zip(left_out, frames, strict=True)))
+
+    def _support_of(self, frames: Sequence[Atoms]) -> Support:
+        return Support.of([self.features.neighbourhoods(a) for a in frames], n_species=len(self.species))
 
     def _predicted_before(self, frames: Sequence[Atoms]) -> dict[LabelKind, LeftOut]:
         """Labels of new frames, predicted by the present posterior."""
-        parts = [predict_labels(self.posterior, self._label_rows(atoms)) for atoms in frames]
+        parts = [self._shared(predict_labels(self.posterior, self._label_rows(atoms)), atoms) for atoms in frames]
         return _joined(*parts) if parts else {}
+
+    def _shared(self, labels: dict[LabelKind, LeftOut], atoms: Atoms) -> dict[LabelKind, LeftOut]:
+        """The labels of one frame, the variances of its forces with the share of the atoms around."""
+        forces = labels.get(LabelKind.FORCES)
+        if forces is None:
+            return labels
+        variance = self._with_neighbours(forces.variance.reshape(-1, 3), atoms)
+        return {**labels, LabelKind.FORCES: replace(forces, variance=variance.ravel())}
+
+    def _with_neighbours(self, variance: FloatArray, atoms: Atoms) -> FloatArray:
+        reach = self.basis.triplet_cutoff
+        neighbours = SkinNeighbors(reach, skin=0.0).update(atoms, self.features.index(atoms))
+        return with_neighbours(variance, neighbours, reach=reach)
 
     def _label_rows(self, atoms: Atoms) -> list[LabelRows]:
         return merged_rows(
@@ -330,12 +395,12 @@ class BayesianForceField(Potential):
         self._posterior, self._bars = posterior, None
         live = None
         if self.live_rank:
-            if self._environments is None:
-                self._environments = environment_rows(self.features, self.templates, seed=self.seed)
+            environments = shared_environment_rows(self.basis, self.templates, seed=self.seed)
             scale = self.error_bars[LabelKind.FORCES].scale
-            live = scale * live_directions(posterior, self._environments, self.live_rank)
+            live = scale * live_directions(posterior, environments, self.live_rank, seed=self.seed)
         tables = make_tables(self.basis, posterior.mean, reference_energies=self.reference_energies, live=live)
-        self._mean = SplinePotential(self.basis, tables, n_threads=self.n_threads)
+        support = self.support.tables(self.basis)
+        self._mean = SplinePotential(self.basis, tables, support=support, n_threads=self.n_threads)
 
     # ---- prediction
 
@@ -346,18 +411,19 @@ class BayesianForceField(Potential):
         ----------
         atoms : Atoms
         uncertainty : Uncertainty
-            'exact': of energy, forces and stress, from the full posterior; 'live': of the forces only, a lower bound
-            from the live directions; 'none'.
+            'exact': of energy, forces and stress, from the full posterior; 'live': of the forces only, estimated from the
+            live directions; 'none'. The first two give the support distance too, where the model has support data.
         """
         level = Uncertainty(uncertainty)
-        prediction = self.mean.evaluate(atoms, live=level is Uncertainty.LIVE)
+        prediction = self.mean.evaluate(atoms, live=level is Uncertainty.LIVE, support=level is not Uncertainty.NONE)
         return self._with_exact_uncertainty(atoms, prediction) if level is Uncertainty.EXACT else prediction
 
     def _with_exact_uncertainty(self, atoms: Atoms, prediction: Prediction) -> Prediction:
         rows = self.features.frame_rows(atoms)
-        forces = np.empty((len(atoms), 3))
+        variance = np.empty((len(atoms), 3))
         for chunk, force_rows in self.features.force_rows(atoms):
-            forces[chunk] = self.posterior.standard_deviation(force_rows).reshape(-1, 3)
+            variance[chunk] = self.posterior.standard_deviation(force_rows).reshape(-1, 3) ** 2
+        forces = np.sqrt(self._with_neighbours(variance, atoms))
         scale = {kind: bar.scale for kind, bar in self.error_bars.items()}
         energy = scale[LabelKind.ENERGY] * self.posterior.standard_deviation(rows.energy)[0]
         stress = None if rows.stress is None else self.posterior.standard_deviation(rows.stress)
@@ -468,6 +534,9 @@ class BayesianForceField(Potential):
             tables=self.mean.tables,
             left_out=self.left_out,
             force_sum=self.force_sum,
+            support=self.support,
+            support_tables=self.mean.support,
+            curvature=self.curvature,
         )
         write_force_field(path, self.basis, training, self.settings_summary())
 
@@ -502,7 +571,14 @@ class BayesianForceField(Potential):
             model.reference_energies, model.statistics = training.reference_energies, training.statistics
             model.templates = training.templates
             model.left_out, model.force_sum = training.left_out, training.force_sum
-            model._mean = SplinePotential(model.basis, training.tables, n_threads=n_threads)
+            if training.support is not None:
+                if training.support.sums.shape != model.support.sums.shape:
+                    raise ValueError("its support data do not have the size that its settings name")
+                model.support = training.support
+            model.curvature = training.curvature
+            model._mean = SplinePotential(
+                model.basis, training.tables, support=training.support_tables, n_threads=n_threads
+            )
         return model
 
 

@@ -26,8 +26,10 @@ from trepid.data.atomic import write_bytes_atomic
 from trepid.errors import ConfigError, ModelFileError
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.evidence import Curvature
 from trepid.potentials.bayesian.leave_one_out import LeftOut
 from trepid.potentials.bayesian.statistics import ForceSum, KindStatistics, LabelKind, SufficientStatistics
+from trepid.potentials.bayesian.support import Support, SupportTables
 from trepid.potentials.bayesian.terms import Tables
 
 FORMAT = "trepid-bayesian-force-field"
@@ -94,6 +96,12 @@ class Training:
     left_out : dict of LabelKind to LeftOut
         Training labels, predicted without their frame, behind the error bars.
     force_sum : ForceSum
+    support : Support or None
+        Neighbourhoods of the training data; None in files of earlier versions.
+    support_tables : SupportTables
+        What follows from them, for molecular dynamics.
+    curvature : Curvature or None
+        Of the evidence at the last optimisation.
     """
 
     reference_energies: FloatArray
@@ -103,6 +111,9 @@ class Training:
     tables: Tables
     left_out: dict[LabelKind, LeftOut]
     force_sum: ForceSum
+    support: Support | None
+    support_tables: SupportTables
+    curvature: Curvature | None
 
 
 def write_force_field(path: str | Path, basis: Basis, training: Training, settings: Mapping[str, Any]) -> None:
@@ -130,8 +141,16 @@ def write_force_field(path: str | Path, basis: Basis, training: Training, settin
         }
     for kind, labels in training.left_out.items():
         tensors[f"left_out.{kind.value}"] = labels.array
+    if training.support_tables:
+        for part in fields(SupportTables):
+            tensors[f"support.{part.name}"] = getattr(training.support_tables, part.name)
+    if training.support is not None and training.support.counts.any():
+        tensors |= {f"support.statistics.{name}": array for name, array in training.support.arrays.items()}
+    names: list[str] = []
+    if training.curvature is not None:
+        tensors["curvature"], names = training.curvature.matrix, list(training.curvature.names)
     force_sum = {"squared": training.force_sum.squared.hex(), "n_atoms": training.force_sum.n_atoms}
-    write_model(path, tensors, {**settings, "statistics": scalars, "force_sum": force_sum})
+    write_model(path, tensors, {**settings, "statistics": scalars, "force_sum": force_sum, "curvature": names})
 
 
 def training_in_file(tensors: Tensors, settings: Mapping[str, Any], *, size: int) -> Training:
@@ -159,7 +178,22 @@ def training_in_file(tensors: Tensors, settings: Mapping[str, Any], *, size: int
             if f"left_out.{kind.value}" in tensors
         },
         force_sum=_force_sum(settings.get("force_sum")),
+        support=_support(tensors),
+        support_tables=_support_tables(tensors),
+        curvature=Curvature(tuple(settings["curvature"]), tensors["curvature"]) if "curvature" in tensors else None,
     )
+
+
+def _support(tensors: Tensors) -> Support | None:
+    if not any(name.startswith("support.statistics.") for name in tensors):
+        return None
+    return Support(**{f.name: tensors[f"support.statistics.{f.name}"] for f in fields(Support)})
+
+
+def _support_tables(tensors: Tensors) -> SupportTables:
+    if not any(name.startswith("support.") and name.count(".") == 1 for name in tensors):
+        return SupportTables.empty()
+    return SupportTables(**{f.name: tensors[f"support.{f.name}"] for f in fields(SupportTables)})
 
 
 def _force_sum(entry: Mapping[str, Any] | None) -> ForceSum:

@@ -35,10 +35,11 @@ from trepid.errors import DataError, NumericsError
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.cost import Surroundings, microseconds_per_atom, shortest_height
+from trepid.potentials.bayesian.evidence import optimize_hyperparameters
 from trepid.potentials.bayesian.features import FeatureBuilder
-from trepid.potentials.bayesian.force_field import BayesianForceField
+from trepid.potentials.bayesian.force_field import FIRST_PRIOR_WEIGHT, BayesianForceField
 from trepid.potentials.bayesian.leave_one_out import LeftOut, leave_frame_out
-from trepid.potentials.bayesian.posterior import Posterior, optimize_hyperparameters
+from trepid.potentials.bayesian.posterior import Posterior
 from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics, merged_rows
 from trepid.potentials.bayesian.terms import Hyperparameters
 from trepid.potentials.bayesian.terms.base import BasisSettings
@@ -364,7 +365,9 @@ class _Judge:
         total.merge(calm)
         total.merge(hot)
         if iterations:
-            posterior = optimize_hyperparameters(basis, hyper, total, max_iterations=iterations)
+            posterior = optimize_hyperparameters(
+                basis, hyper, total, prior_weight=FIRST_PRIOR_WEIGHT, max_iterations=iterations
+            ).posterior
         else:
             posterior = Posterior(basis, hyper, total)
         if posterior.log_evidence < least_evidence:

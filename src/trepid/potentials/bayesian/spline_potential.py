@@ -19,6 +19,8 @@ from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import Directions, FloatArray, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.neighbors import SKIN, SkinNeighbors
+from trepid.potentials.bayesian.neighbour_share import with_neighbours
+from trepid.potentials.bayesian.support import SupportTables, padded_places
 from trepid.potentials.bayesian.terms import Tables
 from trepid.potentials.bayesian.zbl import COULOMB, SCREENING_EXPONENT, SCREENING_LENGTH, zbl_range
 from trepid.potentials.calculator import PotentialCalculator
@@ -77,16 +79,21 @@ class SplinePotential:
 
     Parameters
     ----------
+    support : SupportTables, optional
+        Of the training data; without them predictions have no support distance.
     n_threads : int, optional
         OpenMP threads; by default what OMP_NUM_THREADS or the machine offers.
     """
 
-    def __init__(self, basis: Basis, tables: Tables, *, n_threads: int | None = None) -> None:
+    def __init__(
+        self, basis: Basis, tables: Tables, *, support: SupportTables | None = None, n_threads: int | None = None
+    ) -> None:
         self.basis, self.tables = basis, tables
         self.species = basis.species
         self.index = SpeciesIndex(basis.species)
         self.n_threads = n_threads or _native.max_threads()
-        self._evaluator = _native.Evaluator(**basis.native, rank=tables.rank, **tables.arrays)
+        self.support = support or SupportTables.empty()
+        self._evaluator = _native.Evaluator(**basis.native, rank=tables.rank, **tables.arrays, **self.support.arrays)
 
     def __repr__(self) -> str:
         b = self.basis
@@ -99,26 +106,45 @@ class SplinePotential:
         """A neighbour list with the cutoff of this potential."""
         return SkinNeighbors(self.basis.cutoff, skin=skin)
 
-    def evaluate(self, atoms: Atoms, neighbors: SkinNeighbors | None = None, *, live: bool = False) -> Prediction:
-        """Energy, of the atoms too, forces and stress; with `live`, forces_uncertainty from the live directions (a lower bound)."""
+    def evaluate(
+        self, atoms: Atoms, neighbors: SkinNeighbors | None = None, *, live: bool = False, support: bool = False
+    ) -> Prediction:
+        """Energy, of the atoms too, forces and stress.
+
+        With `live`, forces_uncertainty from the live directions; with `support`, the support distance, where there are data.
+        """
         if live and self.tables.rank == 0:
             raise ConfigError("this potential has no live directions: it was made without a posterior")
         pairs = (neighbors or self.neighbors()).update(atoms, self.index(atoms))
-        energy, forces, strain, energies, variance = self._evaluator.compute(pairs, live, self.n_threads)
+        energy, forces, strain, energies, variance, distance = self._evaluator.compute(
+            pairs, live, support and bool(self.support), self.n_threads
+        )
         return Prediction(
             energy=energy,
             forces=forces,
             stress=strain / atoms.get_volume() if atoms.cell.rank == 3 else None,
-            forces_uncertainty=None if variance is None else np.sqrt(variance),
+            forces_uncertainty=None
+            if variance is None
+            else np.sqrt(with_neighbours(variance, pairs, reach=self.basis.triplet_cutoff)),
+            support_distance=None if distance is None else self._with_around(distance, pairs),
             atom_energies=energies,
         )
+
+    def _with_around(self, own: FloatArray, pairs: _native.Neighbours) -> FloatArray:
+        around = pairs.nearby_mean(own, self.basis.triplet_cutoff)
+        return np.maximum(own, around / self.support.around)
+
+    def powers(self, atoms: Atoms) -> FloatArray:
+        """Norms of the densities of every atom, (n_atoms, n_powers): see `support`."""
+        padded = self._evaluator.powers(self.neighbors().update(atoms, self.index(atoms)))
+        return np.ascontiguousarray(padded[:, padded_places(self.basis)])
 
     def predict(self, atoms: Atoms, *, uncertainty: Uncertainty | str = Uncertainty.NONE) -> Prediction:
         """Predict one frame; a single set of coefficients offers at most the live uncertainty."""
         level = Uncertainty(uncertainty)
         if level is Uncertainty.EXACT:
             raise ConfigError("a single set of coefficients has no exact uncertainty; use the BayesianForceField")
-        return self.evaluate(atoms, live=level is Uncertainty.LIVE)
+        return self.evaluate(atoms, live=level is Uncertainty.LIVE, support=level is Uncertainty.LIVE)
 
     def calculator(self, *, uncertainty: Uncertainty | str = Uncertainty.NONE, every: int = 1) -> SplineCalculator:
         """ASE calculator; see `SplineCalculator`."""
@@ -147,7 +173,7 @@ class SplineCalculator(PotentialCalculator):
         neighbors = potential.neighbors(skin=SKIN)
 
         def predict(atoms: Atoms, live: bool) -> Prediction:
-            prediction = potential.evaluate(atoms, neighbors, live=live)
+            prediction = potential.evaluate(atoms, neighbors, live=live, support=live or complete is not None)
             return prediction if complete is None else complete(atoms, prediction)
 
         super().__init__(predict, reset=neighbors.reset, every=every)

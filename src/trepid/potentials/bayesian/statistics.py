@@ -11,11 +11,12 @@ the evidence.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from trepid.data import LabelKeys, labels_of
 from trepid.potentials.base import FloatArray, Noise
@@ -144,6 +145,37 @@ class SufficientStatistics:
         for kind, statistics in other.kinds.items():
             self.kind(kind).merge(statistics)
         self.n_frames += other.n_frames
+
+
+@dataclass(frozen=True, eq=False)
+class SeenStatistics:
+    """Statistics of the seen coefficients: those with a feature that is not zero in every label.
+
+    Nothing is lost: rows and columns of the others are zero.
+
+    Attributes
+    ----------
+    indices : (n,) array
+        Of the seen coefficients among all, rising.
+    kinds : dict of LabelKind to KindStatistics
+        Of the seen coefficients alone, in the order of `indices`.
+    """
+
+    indices: NDArray[np.intp]
+    kinds: dict[LabelKind, KindStatistics]
+
+    @classmethod
+    def of(cls, statistics: SufficientStatistics) -> SeenStatistics:
+        """Leave out the rows and columns that are zero."""
+        seen = np.zeros(statistics.size, dtype=bool)
+        for s in statistics.kinds.values():
+            seen |= np.diagonal(s.gram) != 0.0  # NaN counts as seen: the posterior refuses it
+        indices = np.flatnonzero(seen)
+        kinds = {
+            kind: replace(s, gram=s.gram[np.ix_(indices, indices)], projection=s.projection[indices])
+            for kind, s in statistics.kinds.items()
+        }
+        return cls(indices, kinds)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trepid import _native
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.kernels import angular_eigenvalues
 from trepid.potentials.bayesian.splines import eigen_root, spline_covariance, spline_covariance_derivative
@@ -101,9 +100,9 @@ class TripletTerm(Term[TripletHyperparameters, TripletTables]):
     """
 
     parameters: ClassVar = (
-        Parameter("triplet_amplitude", 1e-3, 1e2),
-        Parameter("triplet_length", 0.4, 4.0),
-        Parameter("angular_length", 0.3, 3.0),
+        Parameter("triplet_amplitude", 1e-3, 1e2, mode=0.5, log_std=1.0),
+        Parameter("triplet_length", 0.4, 4.0, mode=1.0, log_std=0.35),
+        Parameter("angular_length", 0.2, 3.0, mode=0.7, log_std=0.35),
     )
 
     def __init__(self, settings: BasisSettings, start: int) -> None:
@@ -187,7 +186,7 @@ class TripletTerm(Term[TripletHyperparameters, TripletTables]):
     def _expand(self, coefficients: FloatArray) -> FloatArray:
         """Raw coefficients (raw, ...) as full tables; trailing axes are carried along."""
         s, extra = self.settings, coefficients.shape[1:]
-        padded = -(-s.n_radial // _native.channel_block) * _native.channel_block
+        padded = s.padded_radial
         table = np.zeros((s.n_species, s.l_max + 1, s.n_species * padded, s.n_species * padded, *extra))
         for t in self.blocks:
             n, m = t.products(s.n_radial)
