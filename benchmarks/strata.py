@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ from _strata_truths import HELD_OUT, Group, Stratum, Truth, chosen_truths
 from ase import Atoms
 
 from trepid.acquisition.calibration import interval_half_width
+from trepid.acquisition.conformal import FEWEST_FRAMES
 from trepid.errors import ConfigError, TrepidError
-from trepid.evaluation import compare, summarise
+from trepid.evaluation import Comparison, Corrected, compare, corrected, interval_factors, summarise
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.potentials.bayesian.posterior import NOISES, Bounds
 from trepid.potentials.bayesian.terms import TERMS, Hyperparameters
@@ -69,6 +71,12 @@ class Judgement:
         Share of force components inside the interval of uncertainty and noise.
     half_width_meV_per_A : float
         Mean half width of the 95 % interval.
+    coverage_95_two, half_width_two_meV_per_A : float
+        The same of the frames but the first two, whose labels give the factors of the interval (conformal, by species).
+    coverage_95_pairs, pairs_92_to_98 : float
+        Mean of that coverage over all pairs of frames in place of the first two, and the share of pairs with 0.92 to 0.98.
+    energy_coverage_95, stress_coverage_95 : float or None
+        Share of energies, and of stress components, inside their intervals.
     spearman : float or None
         Of uncertainty and error of the atoms.
     energy_rmse_meV_per_atom : float or None
@@ -87,6 +95,12 @@ class Judgement:
     coverage_95: float
     coverage_68: float
     half_width_meV_per_A: float
+    coverage_95_two: float
+    half_width_two_meV_per_A: float
+    coverage_95_pairs: float
+    pairs_92_to_98: float
+    energy_coverage_95: float | None
+    stress_coverage_95: float | None
     spearman: float | None
     energy_rmse_meV_per_atom: float | None
     worst_eV_per_A: float
@@ -132,6 +146,8 @@ def judge_stratum(model: BayesianForceField, stratum: Stratum, frames: Sequence[
     norms = np.linalg.norm(comparison.forces_error, axis=1)
     worst = int(np.argmax(norms))
     frame = int(comparison.frame[worst])
+    by_two = [corrected_by(comparison, pair) for pair in combinations(range(len(frames)), FEWEST_FRAMES)]
+    two, covered = by_two[0], np.array([each.coverage_95 for each in by_two])
     return Judgement(
         stratum=stratum.value,
         n_frames=e.n_frames,
@@ -140,6 +156,12 @@ def judge_stratum(model: BayesianForceField, stratum: Stratum, frames: Sequence[
         coverage_95=e.forces_coverage_95,
         coverage_68=e.forces_coverage_68,
         half_width_meV_per_A=1000 * interval_half_width(0.95) * float(std.mean()),
+        coverage_95_two=two.coverage_95,
+        half_width_two_meV_per_A=1000 * two.half_width,
+        coverage_95_pairs=float(covered.mean()),
+        pairs_92_to_98=float(np.mean((covered >= 0.92) & (covered <= 0.98))),
+        energy_coverage_95=e.energy_coverage_95,
+        stress_coverage_95=e.stress_coverage_95,
         spearman=e.forces_uncertainty_spearman,
         energy_rmse_meV_per_atom=None if e.energy_rmse_per_atom is None else 1000 * e.energy_rmse_per_atom,
         worst_eV_per_A=float(norms[worst]),
@@ -147,6 +169,12 @@ def judge_stratum(model: BayesianForceField, stratum: Stratum, frames: Sequence[
         worst_frame=frame,
         worst_atom=worst - int(comparison.atoms_per_frame[:frame].sum()),
     )
+
+
+def corrected_by(comparison: Comparison, given: Sequence[int]) -> Corrected:
+    """Intervals of all frames but the given ones, corrected by the labels of these."""
+    others = [k for k in range(comparison.n_frames) if k not in given]
+    return corrected(comparison.of_frames(others), interval_factors(comparison.of_frames(given)))
 
 
 def judge(truth: Truth, n_train: int, settings: dict[str, Any]) -> Fit:
@@ -225,32 +253,45 @@ def print_fit(fit: Fit) -> None:
     )
     print("  " + ", ".join(f"{k} {v:.3g}{' (BOUND)' * (k in fit.on_bound)}" for k, v in fit.hyperparameters.items()))
     print(
-        f"  {'stratum':<13}{'rmse %':>8}{'MAE':>8}{'cov95':>7}{'cov68':>7}{'half95':>8}{'rho':>6}{'E':>10}{'worst (std)':>16}"
+        f"  {'stratum':<13}{'rmse %':>8}{'MAE':>8}{'cov95':>7}{'cov68':>7}{'half95':>8}{'two95':>7}{'half2':>8}{'pairs':>7}"
+        f"{'rho':>6}{'E':>10}{'E95':>6}{'S95':>6}{'worst (std)':>16}"
     )
     for s in fit.strata:
         rho = "" if s.spearman is None else f"{s.spearman:.2f}"
         energy = "" if s.energy_rmse_meV_per_atom is None else f"{s.energy_rmse_meV_per_atom:.3f}"
         print(
             f"  {s.stratum:<13}{s.rmse_percent:>8.2f}{s.mae_meV_per_A:>8.1f}{s.coverage_95:>7.3f}{s.coverage_68:>7.3f}"
-            f"{s.half_width_meV_per_A:>8.1f}{rho:>6}{energy:>10}"
+            f"{s.half_width_meV_per_A:>8.1f}{s.coverage_95_two:>7.3f}{s.half_width_two_meV_per_A:>8.1f}{s.pairs_92_to_98:>7.2f}{rho:>6}{energy:>10}"
+            f"{_share(s.energy_coverage_95):>6}{_share(s.stress_coverage_95):>6}"
             f"{f'{s.worst_eV_per_A:.3f} ({s.worst_std_eV_per_A:.3f})':>16}"
         )
     sys.stdout.flush()
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def print_summary(fits: Sequence[Fit]) -> None:
     """Per stratum over all truths: medians, and how often the 95 % interval covers at least 90 %."""
     print(
         f"\n{'stratum':<13}{'truths':>8}{'median rmse %':>15}{'median cov95':>14}{'worst cov95':>13}{'cov95 >= 0.90':>15}"
+        f"{'two95':>8}{'worst':>7}{'0.92 to 0.98':>14}{'pairs':>8}{'half2 / half95':>16}"
     )
     for stratum in (Stratum.FRESH, *HELD_OUT):
         rows = [s for fit in fits for s in fit.strata if s.stratum == stratum.value]
-        covered = np.array([s.coverage_95 for s in rows])
+        covered, two = np.array([s.coverage_95 for s in rows]), np.array([s.coverage_95_two for s in rows])
+        ratio = np.median([s.half_width_two_meV_per_A / s.half_width_meV_per_A for s in rows])
         print(
             f"{stratum.value:<13}{len(rows):>8}{np.median([s.rmse_percent for s in rows]):>15.2f}"
             f"{np.median(covered):>14.3f}{covered.min():>13.3f}{f'{(covered >= 0.9).sum()} of {len(rows)}':>15}"
+            f"{np.median(two):>8.3f}{two.min():>7.3f}{f'{((two >= 0.92) & (two <= 0.98)).sum()} of {len(rows)}':>14}"
+            f"{np.mean([s.pairs_92_to_98 for s in rows]):>8.2f}{ratio:>16.2f}"
         )
     print("MAE and half95 (mean half width of the 95 % interval) in meV/A, E (energy rmse) in meV/atom, worst in eV/A")
+    print("two95, half2: with factors from the labels of the first two frames of the stratum, on the others")
+    print("pairs: share of all pairs of frames whose factors hold 0.92 to 0.98 of the others")
+    print("E95, S95: share of energies and of stress components inside their intervals")
 
 
 # ---- the frames

@@ -8,9 +8,10 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from trepid.data.frames import LabelKeys
+from trepid.acquisition.conformal import Basis
+from trepid.data.frames import LabelKeys, Labels
 from trepid.errors import DataError
-from trepid.evaluation import compare, evaluate, summarise
+from trepid.evaluation import Comparison, collect, compare, corrected, evaluate, interval_factors, summarise
 from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
 
 
@@ -92,6 +93,65 @@ def test_intervals_hold_model_and_noise_together(rng: np.random.Generator) -> No
     assert inside.forces_coverage_95 == 1.0
     assert outside.forces_coverage_95 == 0.0
     assert outside.forces_calibration_scale == pytest.approx(0.099 / 0.05)
+
+
+def test_intervals_of_energies_and_stresses_hold_noise_that_grows_with_frame_and_force() -> None:
+    # Energy of four atoms: 0.02 x sqrt(4) x sqrt(1 + 2^2 / 1^2) = 0.0894 and a model std of 0.05 make 0.1025 eV; stress:
+    # 0.002 x sqrt(5) = 0.00447 and 0.003 make 0.00539 eV/A^3, times 1.96: 0.2008 eV and 0.01056 eV/A^3.
+    atoms = Atoms("Cu2I2", positions=np.eye(4, 3), cell=[9, 9, 9], pbc=True)
+    forces = np.zeros((4, 3))
+    forces[1, 2] = 2.0
+    noise = Noise(0.02, 0.01, 0.002, large_force=1.0)
+    assert noise.of_stress(forces) == pytest.approx(0.002 * np.sqrt(5))
+
+    def covered(energy_error: float, stress_error: float) -> tuple[float | None, float | None]:
+        prediction = Prediction(
+            energy_error, forces, np.full(6, stress_error), 0.05, np.full((4, 3), 0.01), np.full(6, 0.003)
+        )
+        label = Labels(0.0, forces, np.zeros(6))
+        figures = summarise(collect([atoms], [label], [prediction], [noise]))
+        return figures.energy_coverage_95, figures.stress_coverage_95
+
+    assert covered(0.200, 0.0105) == (1.0, 1.0)
+    assert covered(0.202, 0.0107) == (0.0, 0.0)
+
+
+def test_share_of_atoms_outside_the_support(rng: np.random.Generator) -> None:
+    frames = [frame(k, n, rng) for k, n in enumerate((2, 4))]
+    labels = [Labels(None, a.arrays["REF_forces"], None) for a in frames]
+    far = [np.array([0.5, 1.5]), np.array([1.0, np.inf, 0.0, 0.2])]
+    said = [Prediction(0.0, np.zeros((len(a), 3)), support_distance=d) for a, d in zip(frames, far, strict=True)]
+    comparison = collect(frames, labels, said, [None, None])
+    assert summarise(comparison).outside_support == pytest.approx(2 / 6)
+    assert summarise(comparison.of_frames([1])).outside_support == pytest.approx(1 / 4)
+    # One potential that does not know leaves it open.
+    silent = [said[0], Prediction(0.0, np.zeros((4, 3)))]
+    assert summarise(collect(frames, labels, silent, [None, None])).outside_support is None
+
+
+def test_labels_of_the_same_kind_correct_the_interval(rng: np.random.Generator) -> None:
+    # Bars of 0.05 eV/A, errors of Cu three times as large: the announced interval holds erf(1.96 / 3 / sqrt 2) = 49 %.
+    frames = [frame(k, 64, rng) for k in range(12)]
+    scale = np.where(np.array(frames[0].get_chemical_symbols()) == "Cu", 0.15, 0.05)[:, None]
+    errors = [scale * rng.normal(size=(64, 3)) for _ in frames]
+    comparison = compare(Scripted(errors, [np.full((64, 3), 0.04)] * 12), frames)
+    given, rest = comparison.of_frames([0, 1]), comparison.of_frames(range(2, 12))
+    assert summarise(rest) == evaluate(Scripted(errors, [np.full((64, 3), 0.04)] * 12), frames[2:])
+    found = corrected(rest, interval_factors(given))
+    assert found.factors["Cu"].value == pytest.approx(3.0, rel=0.2)
+    assert found.factors["I"].value == pytest.approx(1.0, rel=0.2)
+    assert found.factors["Cu"].n_frames == 2
+    assert summarise(rest).forces_coverage_95 < 0.75
+    assert found.coverage_95 == pytest.approx(0.95, abs=0.025)
+    assert found.half_width_announced == pytest.approx(1.96 * 0.05, rel=1e-3)
+    mean_factor = np.mean([factor.value for factor in found.factors.values()])
+    assert found.half_width == pytest.approx(1.96 * 0.05 * mean_factor, rel=1e-3)
+    assert corrected(rest, interval_factors(comparison.of_frames([0]))).half_width == found.half_width_announced
+    assert {factor.basis for factor in interval_factors(given, ["Ag"]).values()} == {Basis.ALL}
+    with pytest.raises(DataError, match="no interval factor of Cu"):
+        corrected(rest, interval_factors(given, ["I"]))
+    with pytest.raises(DataError, match="error bar"):
+        interval_factors(Comparison(**{**vars(given), "forces_noise": None}))
 
 
 def test_calibrated_predictions_are_found_calibrated(rng: np.random.Generator) -> None:

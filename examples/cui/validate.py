@@ -15,9 +15,10 @@ from trepid.data.frames import read_structure, write_frames
 from trepid.dynamics.ase_engine import ASEDriver
 from trepid.dynamics.driver import MDParameters
 from trepid.errors import TrepidError
-from trepid.evaluation import evaluate
+from trepid.evaluation import compare, corrected, summarise
 from trepid.potentials import load_potential
 from trepid.reference import make_reference
+from trepid.runs.reading import read_run
 
 HERE = Path(__file__).resolve().parent
 TEMPERATURE_K = 600.0
@@ -45,14 +46,19 @@ def main() -> int:
         frames.append(reference.label(atoms))
         print(f"labelled {k + 1} of {N_FRAMES} fresh frames", file=sys.stderr)
     write_frames(run / "validation.extxyz", frames)
-    figures = evaluate(model, frames)
+    comparison = compare(model, frames)
+    figures, intervals = summarise(comparison), corrected(comparison, read_run(run).factors_now())
     print(f"labels used in training: {model.n_frames}")
     print(
         f"force MAE on {figures.n_frames} fresh frames of a new {TEMPERATURE_K:.0f} K run, labelled by GFN1-xTB: "
         f"{1000 * figures.forces_mae:.1f} meV/A (forces {1000 * figures.forces_rms:.0f} meV/A rms)"
     )
     if figures.forces_coverage_95 is not None:
-        print(f"inside the 95 % interval: {100 * figures.forces_coverage_95:.1f} % of force components")
+        print(
+            f"inside the 95 % interval: {100 * figures.forces_coverage_95:.1f} % of force components, "
+            f"{100 * intervals.coverage_95:.1f} % with the factors from the last labels of the campaign "
+            f"({', '.join(f'{name} {factor.value:.2f}' for name, factor in intervals.factors.items())})"
+        )
     print(f"report: {run / 'report.html'}")
     return 0
 

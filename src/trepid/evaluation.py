@@ -7,14 +7,15 @@ predictions made *before* the model was trained on a label, so both give the sam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trepid.acquisition.calibration import calibration_scale, coverage, spearman
+from trepid.acquisition.calibration import calibration_scale, coverage, interval_half_width, spearman
+from trepid.acquisition.conformal import LEVEL, Factor, calibrate
 from trepid.arrays import FloatArray, IntArray
 from trepid.data.frames import LabelKeys, Labels, labels_of
 from trepid.errors import DataError
@@ -44,6 +45,10 @@ class Comparison:
         Potential energies of the frames, eV; NaN where a frame has no energy label.
     stresses, stresses_predicted : (n_frames, 6) arrays
         eV/A^3, Voigt; NaN where a frame has no stress label.
+    energies_std : (n_frames,) array
+        Predicted standard deviation of the energy error, from uncertainty and residual noise, eV; NaN where unknown.
+    stresses_std : (n_frames, 6) array
+        The same of the stresses, eV/A^3.
     support_distance : (n_atoms,) array or None
         Above 1: outside the support of the training data; None where the potential does not know.
     """
@@ -58,6 +63,8 @@ class Comparison:
     energies_predicted: FloatArray
     stresses: FloatArray
     stresses_predicted: FloatArray
+    energies_std: FloatArray
+    stresses_std: FloatArray
     support_distance: FloatArray | None = None
 
     @property
@@ -69,6 +76,26 @@ class Comparison:
     def atoms_per_frame(self) -> IntArray:
         """Number of atoms of every frame, (n_frames,)."""
         return np.bincount(self.frame, minlength=self.n_frames).astype(np.int64)
+
+    def of_frames(self, frames: Sequence[int]) -> Comparison:
+        """The comparison of some of the frames, in rising order."""
+        kept = sorted(set(frames))
+        atoms = np.isin(self.frame, kept)
+        return Comparison(
+            symbols=self.symbols[atoms],
+            frame=np.searchsorted(kept, self.frame[atoms]).astype(np.int64),
+            forces=self.forces[atoms],
+            forces_predicted=self.forces_predicted[atoms],
+            forces_uncertainty=None if self.forces_uncertainty is None else self.forces_uncertainty[atoms],
+            forces_noise=None if self.forces_noise is None else self.forces_noise[atoms],
+            energies=self.energies[kept],
+            energies_predicted=self.energies_predicted[kept],
+            stresses=self.stresses[kept],
+            stresses_predicted=self.stresses_predicted[kept],
+            energies_std=self.energies_std[kept],
+            stresses_std=self.stresses_std[kept],
+            support_distance=None if self.support_distance is None else self.support_distance[atoms],
+        )
 
     @property
     def forces_error(self) -> FloatArray:
@@ -107,6 +134,8 @@ class Evaluation:
         Factor on those intervals that fits the errors; above 1: overconfident.
     forces_uncertainty_spearman : float or None
         Rank correlation, over atoms, of the norm of the model uncertainty with the norm of the error.
+    energy_coverage_95, stress_coverage_95 : float or None
+        Fraction of frames, and of stress components, inside their 95 % intervals.
     outside_support : float or None
         Share of the atoms outside the support of the training data, 0 to 1.
     """
@@ -123,6 +152,8 @@ class Evaluation:
     forces_coverage_95: float | None
     forces_calibration_scale: float | None
     forces_uncertainty_spearman: float | None
+    energy_coverage_95: float | None = None
+    stress_coverage_95: float | None = None
     outside_support: float | None = None
 
     def as_dict(self) -> dict[str, int | float | None]:
@@ -211,8 +242,22 @@ def collect(
         energies_predicted=np.array([p.energy for p in predictions]),
         stresses=np.array([nan6 if label.stress is None else label.stress for label in labels]),
         stresses_predicted=np.array([nan6 if p.stress is None else p.stress for p in predictions]),
+        energies_std=np.array([_energy_std(p, n) for p, n in zip(predictions, noises, strict=True)]),
+        stresses_std=np.array([_stress_std(p, n) for p, n in zip(predictions, noises, strict=True)]),
         support_distance=np.concatenate(distances) if len(distances) == len(predictions) else None,
     )
+
+
+def _energy_std(prediction: Prediction, noise: Noise | None) -> float:
+    if prediction.energy_uncertainty is None or noise is None:
+        return float("nan")
+    return float(np.hypot(prediction.energy_uncertainty, noise.of_energy(prediction.forces)))
+
+
+def _stress_std(prediction: Prediction, noise: Noise | None) -> FloatArray:
+    if prediction.stress_uncertainty is None or noise is None:
+        return np.full(6, np.nan)
+    return np.asarray(np.hypot(prediction.stress_uncertainty, noise.of_stress(prediction.forces)), dtype=np.float64)
 
 
 def summarise(comparison: Comparison) -> Evaluation:
@@ -238,10 +283,98 @@ def summarise(comparison: Comparison) -> Evaluation:
         forces_coverage_95=coverage(error, std, 0.95) if judged and std is not None else None,
         forces_calibration_scale=calibration_scale(error, std) if judged and std is not None else None,
         forces_uncertainty_spearman=_rank_correlation(comparison),
+        energy_coverage_95=_known_coverage(
+            comparison.energies_predicted - comparison.energies, comparison.energies_std
+        ),
+        stress_coverage_95=_known_coverage(
+            comparison.stresses_predicted - comparison.stresses, comparison.stresses_std
+        ),
         outside_support=(
             None if comparison.support_distance is None else float(np.mean(comparison.support_distance > 1))
         ),
     )
+
+
+def _known_coverage(errors: FloatArray, stds: FloatArray) -> float | None:
+    """Coverage of the 95 % interval where there is a label and a positive standard deviation; None where there is none."""
+    known = np.isfinite(errors) & np.isfinite(stds) & (stds > 0.0)
+    return coverage(errors[known], stds[known], 0.95) if known.any() else None
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """95 % intervals of force components, times conformal factors from other frames.
+
+    Attributes
+    ----------
+    factors : mapping of str to Factor
+        By species.
+    coverage_95 : float
+        Share of the components inside, 0 to 1.
+    half_width, half_width_announced : float
+        Mean half width with and without the factors, eV/A.
+    """
+
+    factors: Mapping[str, Factor]
+    coverage_95: float
+    half_width: float
+    half_width_announced: float
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain dictionary, ready for JSON."""
+        return {**asdict(self), "factors": {name: factor.as_dict() for name, factor in self.factors.items()}}
+
+
+def interval_factors(comparison: Comparison, species: Iterable[str] | None = None) -> dict[str, Factor]:
+    """Conformal factors by species from labelled frames of one kind (`trepid.acquisition.conformal`).
+
+    Parameters
+    ----------
+    comparison : Comparison
+    species : iterable of str, optional
+        For which factors are asked; default: those of the frames.
+
+    Raises
+    ------
+    DataError
+        The predictions have no error bars, or one that is zero.
+    """
+    return calibrate(comparison.symbols, comparison.frame, comparison.forces_error, _bars(comparison), species=species)
+
+
+def corrected(comparison: Comparison, factors: Mapping[str, Factor]) -> Corrected:
+    """Judge the intervals of a comparison with factors from other frames of the same kind.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    factors : mapping of str to Factor
+        Of all its species.
+
+    Raises
+    ------
+    DataError
+        As `interval_factors`, or a species has no factor.
+    """
+    bars = _bars(comparison)
+    missing = sorted(set(comparison.symbols.tolist()) - set(factors))
+    if missing:
+        raise DataError(f"there is no interval factor of {', '.join(missing)}; those given are of {', '.join(factors)}")
+    std = bars * np.array([factors[name].value for name in comparison.symbols])[:, None]
+    half = interval_half_width(LEVEL)
+    return Corrected(
+        factors=dict(factors),
+        coverage_95=coverage(comparison.forces_error, std, LEVEL),
+        half_width=half * float(std.mean()),
+        half_width_announced=half * float(bars.mean()),
+    )
+
+
+def _bars(comparison: Comparison) -> FloatArray:
+    bars = comparison.forces_std
+    if bars is None or not (bars > 0.0).all():
+        raise DataError("intervals need a positive error bar of every force; this model gives none")
+    return bars
 
 
 def _rank_correlation(comparison: Comparison) -> float | None:

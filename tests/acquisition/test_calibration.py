@@ -8,7 +8,6 @@ from scipy.stats import norm, spearmanr
 
 from trepid.acquisition.calibration import (
     calibration,
-    calibration_of_rounds,
     calibration_scale,
     coverage,
     interval_half_width,
@@ -100,29 +99,3 @@ def test_spearman_where_it_is_undefined() -> None:
     assert spearman([1.0], [2.0]) is None
     with pytest.raises(ValueError, match="2 and 3 points"):
         spearman([1.0, 2.0], [1.0, 2.0, 3.0])
-
-
-def test_rounds_are_scaled_by_what_came_before(rng: np.random.Generator) -> None:
-    """A model three times too sure: coverage is poor as announced, right once the scale was learnt in the round before."""
-    stds = [rng.lognormal(size=4000) for _ in range(3)]
-    errors = [3.0 * s * rng.normal(size=s.size) for s in stds]
-    first, *others = calibration_of_rounds(errors, stds)
-    assert first.scale is None
-    assert first.after is None
-    for one in others:
-        assert one.scale == pytest.approx(3.0, rel=0.05)
-        assert one.before.coverage_95 == pytest.approx(2 * norm.cdf(1.959964 / 3) - 1, abs=0.03)
-        assert one.after is not None
-        assert one.after.coverage_95 == pytest.approx(0.95, abs=0.02)
-        assert one.after.coverage_68 == pytest.approx(0.68, abs=0.03)
-        assert one.after.scale == pytest.approx(one.before.scale / one.scale)
-
-
-def test_a_round_is_not_scaled_by_its_own_errors(rng: np.random.Generator) -> None:
-    stds = [np.ones(100)] * 3
-    errors = [rng.normal(size=100) for _ in range(3)]
-    there = calibration_of_rounds([*errors[:2], 50.0 * errors[2]], stds)
-    assert there[2].scale == calibration_of_rounds(errors, stds)[2].scale
-    assert there[2].scale == pytest.approx(calibration_scale(errors[1], np.ones(100)))
-    with pytest.raises(ValueError, match="must agree"):
-        calibration_of_rounds(errors, stds[:2])

@@ -8,8 +8,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from springs import SiteSprings
-from trepid.acquisition.calibration import Calibration
-from trepid.campaign.assess import calibrate, latest_scale, tolerances_met, typical_force, verdict
+from trepid.campaign.assess import calibrate, tolerances_met, typical_force, verdict
 from trepid.campaign.events import events_of, events_seen, find_sites
 from trepid.config import RoundSettings
 from trepid.data.frames import LabelKeys
@@ -17,9 +16,10 @@ from trepid.errors import NumericsError
 from trepid.evaluation import Evaluation
 from trepid.events.sites import Sites
 from trepid.potentials.base import Noise, Prediction
+from trepid.runs.intervals import scored_labels
 from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction, compare_before_training
 from trepid.runs.ledger import Reason, StopReason
-from trepid.runs.round_files import Calibrated, Pick, RoundRecord, Selection, SigmaA
+from trepid.runs.round_files import Pick, RoundRecord, Selection, SigmaA
 from trepid.runs.walk_files import Walk, WalkEnd, WalkSummary
 
 
@@ -121,34 +121,27 @@ def test_calibration_is_by_species_and_its_factor_from_earlier_rounds() -> None:
         sodium = np.array(bulk("NaCl", "rocksalt", a=5.6, cubic=True).symbols) == "Na"
         errors[sodium] *= 2
         frames.append(labelled(errors, 0.1))
-    comparison = compare_before_training(frames)
-    found = calibrate(comparison, [])
+    now, before = scored_labels(frames[:30], {}), scored_labels(frames[30:], {})
+    found = calibrate(now, [])
     assert set(found) == {"all", "Na", "Cl"}
     assert found["Cl"].before.coverage_68 == pytest.approx(0.68, abs=0.04)
     assert found["Na"].before.scale == pytest.approx(2.0, rel=0.05)
+    assert found["Na"].factor is None
     assert found["Na"].after is None
-    earlier = [record(1, calibration={"Na": Calibrated(Calibration(300, 0.3, 0.6, 2.0))})]
-    later = calibrate(comparison, earlier)
-    assert later["Na"].factor == 2.0
-    assert later["Na"].after is not None
-    assert later["Na"].after.coverage_68 == pytest.approx(0.68, abs=0.04)
-    assert later["Cl"].factor is None
-
-
-def test_the_factor_is_that_of_the_last_round_with_labels() -> None:
-    records = [
-        record(1, calibration={"all": Calibrated(Calibration(300, 0.0, 0.0, 9.0))}),
-        record(2, calibration={"all": Calibrated(Calibration(100, 0.0, 0.0, 1.5))}),
-        record(3),
-    ]
-    assert latest_scale(records, "all") == 1.5
-    assert latest_scale(records, "Na") is None
+    later = calibrate(now, before)
+    assert later["Na"].factor == pytest.approx(2.0, rel=0.1)
+    assert later["Cl"].factor == pytest.approx(1.0, rel=0.1)
+    assert later["Na"].before == found["Na"].before
+    for name in ("Na", "Cl", "all"):
+        assert later[name].after is not None
+        assert later[name].after.coverage_95 == pytest.approx(0.95, abs=0.03)
 
 
 def test_frames_without_prediction_are_not_compared() -> None:
     plain = replace(labelled(np.zeros((8, 3)), 0.1), before=PriorPrediction())
     assert compare_before_training([plain]) is None
-    assert calibrate(None, []) == {}
+    assert scored_labels([plain], {}) == []
+    assert calibrate([], []) == {}
 
 
 def test_the_typical_force_is_a_norm_over_atoms() -> None:

@@ -25,14 +25,17 @@ from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
 from trepid.campaign.on_the_fly import OnTheFly
 from trepid.campaign.result import CampaignResult
-from trepid.campaign.training import GAIN_NATS, PotentialFactory, Trainer
+from trepid.campaign.training import PotentialFactory, Trainer
+from trepid.config.learning import GAIN_NATS
 from trepid.data.frames import LabelKeys, labels_of
 from trepid.dynamics.ase_engine import ASEDriver
 from trepid.dynamics.progress import PlainProgress
 from trepid.dynamics.record import Recorder
 from trepid.errors import ConfigError, DataError, ModelFileError, NumericsError
+from trepid.runs.intervals import Announced
 from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger import Failure, Label, Request, Resume, Rewind, Stage, StopReason, Train, read_ledger
+from trepid.runs.reading import read_run
 
 
 def run(folder: Path, double: LoggedReference | None = None, **sections: dict[str, object]) -> CampaignResult:
@@ -89,6 +92,22 @@ def test_label_files_hold_label_and_earlier_prediction(finished: Path) -> None:
         assert np.isfinite(later.info[key])
     labels = labels_of(later, LabelKeys())
     assert np.abs(labels.forces - later.arrays["predicted_forces"]).max() > 1e-3  # made before training, not after
+
+
+def test_the_ledger_holds_the_factors_of_the_announced_intervals(finished: Path) -> None:
+    record = read_run(finished / "run")
+    by_number = {label.number: label for label in record.labels}
+    called = [request for request in record.requests if request.reason == "uncertainty"]
+    for request in called:
+        label = by_number[request.label]
+        earlier = [frame for frame in record.scored() if frame.batch < request.label]
+        given = Announced.of(earlier, label.origin, label.atoms.get_chemical_symbols())
+        assert request.stratum == given.stratum == f"stage {label.origin.stage + 1}"
+        assert request.interval_factors == {name: factor.as_dict() for name, factor in given.factors.items()}
+    bases = [{factor["basis"] for factor in request.interval_factors.values()} for request in called]
+    assert bases[:2] == [{"none"}, {"none"}]
+    assert {"none"} not in bases[2:]
+    assert all(not request.interval_factors for request in record.requests[:3])
 
 
 def test_trace_has_one_row_per_check(finished: Path) -> None:

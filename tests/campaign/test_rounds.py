@@ -8,12 +8,14 @@ from ase.io import read, write
 
 from campaign_fakes import LoggedReference, calls, crystal, springs
 from rounds_fakes import assert_same_rounds, entries_without_times, rounds_campaign
+from trepid.acquisition.conformal import factor_of
 from trepid.campaign.learn import learn
 from trepid.campaign.result import CampaignResult
 from trepid.data.frames import Labels, read_frames
 from trepid.errors import ConfigError, DataError
 from trepid.potentials import load_potential
 from trepid.reference.base import LabelError
+from trepid.runs.intervals import Announced
 from trepid.runs.ledger import (
     Doubted,
     Failure,
@@ -28,6 +30,7 @@ from trepid.runs.ledger import (
     Walks,
     read_ledger,
 )
+from trepid.runs.reading import read_run
 from trepid.runs.round_files import RoundRecord, Selection, complete_rounds
 
 CHEAP = {"batch": "bernoulli", "viability": "none", "events": False}
@@ -108,8 +111,27 @@ def test_the_record_follows_from_the_labels(finished: Path) -> None:
     assert record.calibration["all"].before.coverage_68 == pytest.approx((np.abs(z) < 0.9945).mean(), abs=0.02)
     assert record.calibration["all"].factor is None
     assert record.calibration["Cu"] == record.calibration["all"]
+    # The factor of the next round is the conformal quantile of this one's scores, at the same temperatures.
     later = complete_rounds(finished / "run")[2].calibration["all"]
-    assert later.factor == pytest.approx(record.calibration["all"].before.scale)
+    scored = [frame for frame in read_run(finished / "run").scored() if frame.batch < 2]
+    strata = [frame.strata for frame in read_run(finished / "run").scored() if frame.batch == 2]
+    assert later.factor == pytest.approx(np.mean([factor_of(scored, each, "Cu").value for each in strata]))
+
+
+def test_the_ledger_holds_the_factors_of_the_announced_intervals(finished: Path) -> None:
+    run = read_run(finished / "run")
+    rounds = {label.number: label.origin.round for label in run.labels}
+    for request in run.requests:
+        number = rounds[request.label]
+        if number == 0:
+            assert (request.stratum, request.interval_factors) == (None, {})
+            continue
+        label = next(label for label in run.labels if label.number == request.label)
+        before = [frame for frame in run.scored() if frame.batch < number]
+        given = Announced.of(before, label.origin, label.atoms.get_chemical_symbols())
+        assert request.stratum == given.stratum
+        assert request.interval_factors == {name: factor.as_dict() for name, factor in given.factors.items()}
+        assert (request.interval_factors["Cu"]["basis"] == "none") is (number == 1)
 
 
 def test_selected_frames_are_sufficient_and_training_lowers_their_uncertainty(finished: Path) -> None:

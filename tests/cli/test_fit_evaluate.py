@@ -54,6 +54,20 @@ def test_fit_prints_noise_and_evidence(trepid, copper: Path, tmp_path: Path) -> 
     assert load_potential(model).n_frames == 9
 
 
+def test_two_labels_of_the_test_set_correct_its_interval(trepid, copper: Path, tmp_path: Path) -> None:
+    *two, last = read(copper / "test.extxyz", ":")
+    for frame in (*two, last):
+        frame.arrays["REF_forces"] = 1.5 * frame.arrays["REF_forces"]
+    write(tmp_path / "two.extxyz", two)
+    write(tmp_path / "last.extxyz", last)
+    command = ("evaluate", copper / "cu.trepid", tmp_path / "last.extxyz", "--calibrate-on")
+    figures = trepid(*command, tmp_path / "two.extxyz", "--json").json
+    assert figures["forces_coverage_95"] < 0.8 < 0.9 < figures["corrected"]["coverage_95"]
+    assert figures["corrected"]["factors"]["Cu"]["n_frames"] == 2
+    assert "from 2 labelled frames" in trepid(*command, tmp_path / "two.extxyz").out
+    assert "fewer than two labelled frames" in trepid(*command, tmp_path / "last.extxyz").out
+
+
 def test_a_second_test_set_has_figures_of_its_own(trepid, copper: Path, tmp_path: Path) -> None:
     train, test, model = copper / "train.extxyz", copper / "test.extxyz", copper / "cu.trepid"
     hot = read(test, ":")
@@ -61,6 +75,7 @@ def test_a_second_test_set_has_figures_of_its_own(trepid, copper: Path, tmp_path
         frame.arrays["REF_forces"] = 2 * frame.arrays["REF_forces"]
     write(tmp_path / "hot.extxyz", hot)
     alone = trepid("evaluate", model, tmp_path / "hot.extxyz", "--json").json
+    assert "corrected" not in alone
     both = trepid("evaluate", model, test, "--ood", tmp_path / "hot.extxyz", "--json").json
     assert both["ood"] == alone
     assert both["ood"]["forces_rmse"] > 5 * both["forces_rmse"]

@@ -55,6 +55,12 @@ def test_check_learn_status_and_report_in_rounds(trepid, rounds: Path) -> None:
     assert status["time_ps"] == pytest.approx(learned["time_ps"])
     assert status["forces_mae_test_eV_per_A"] > 0
     assert set(status["sigma_a"]) == {"300", "800"}
+    rows = status["interval_factors"]
+    assert {row["stratum"] for row in rows} <= {"300 K", "800 K"}
+    assert sum(row["n_labels"] for row in rows if row["species"] == rows[0]["species"]) == status["n_labels_on_call"]
+    for row in rows:
+        assert (row["basis"] == "stratum") is (row["n_labels"] >= 2)
+        assert row["factor"] > 0
     assert "2 complete" in trepid("status", run).out
 
     ledger = (run / "ledger.jsonl").read_bytes()

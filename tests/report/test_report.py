@@ -11,6 +11,7 @@ import pytest
 from trepid.errors import DataError
 from trepid.evaluation import summarise
 from trepid.report import write_report
+from trepid.report.intervals import intervals_table
 from trepid.report.style import envelope, house_style, new_figure, species_colours, to_svg
 from trepid.runs.reading import read_run
 
@@ -114,10 +115,23 @@ def test_page_shows_settings_and_figures_of_the_run(page: tuple[str, Strict], ru
         "SCF did not converge in 250 cycles",
         "temperature_K: [300.0, 600.0]",
         "Calibration",
+        "Intervals corrected by labels",
+        "stage 1, 300 K",
+        "its own labels",
         "Hyperparameters",
     ):
         assert expected in text, expected
     assert "nan" not in text.lower().replace("nano", "")
+
+
+def test_fewer_than_two_labels_of_a_stratum_are_said(write_synthetic_run: WriteRun, tmp_path: Path) -> None:
+    record = read_run(write_synthetic_run(tmp_path / "few", n_calls=1, n_failures=0, checks=10))
+    table = intervals_table(record)
+    assert table is not None
+    for row in table.rows:
+        assert row[2] == "1"
+        assert row[-2:] == ("", "none: fewer than two labels")
+        assert row[3] == row[4]
 
 
 def test_a_run_with_one_label_and_no_prediction(write_synthetic_run: WriteRun, tmp_path: Path) -> None:

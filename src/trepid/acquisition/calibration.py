@@ -147,52 +147,6 @@ def calibration(errors: ArrayLike, stds: ArrayLike) -> Calibration:
     )
 
 
-def scaled_calibration(errors: ArrayLike, stds: ArrayLike, scale: float | None) -> Calibration | None:
-    """Calibration of standard deviations times a scale learnt elsewhere; None without one, or where it is zero."""
-    if scale is None or scale == 0.0:
-        return None
-    return calibration(errors, scale * np.asarray(stds, dtype=np.float64))
-
-
-@dataclass(frozen=True)
-class RoundCalibration:
-    """Calibration of the labels of one round, as predicted and after the scale of the round before.
-
-    Attributes
-    ----------
-    before : Calibration
-        Of the standard deviations as predicted.
-    scale : float or None
-        Factor fitted to the round before; None in the first, which has none.
-    after : Calibration or None
-        Of the standard deviations times `scale`; None without one, or where every error of the round before is zero.
-    """
-
-    before: Calibration
-    scale: float | None
-    after: Calibration | None
-
-
-def calibration_of_rounds(errors: Sequence[ArrayLike], stds: Sequence[ArrayLike]) -> list[RoundCalibration]:
-    """Calibration round by round; no round is scaled by its own errors, but by those of the round before.
-
-    Not by all earlier rounds together: the model changes, and the first one is overconfident, and its errors would
-    dominate the scale of all later rounds.
-
-    Parameters
-    ----------
-    errors, stds : sequences of arrays
-        Of the labels chosen in each round, by the model that chose them. Rounds without a label are not allowed.
-    """
-    if len(errors) != len(stds):
-        raise ValueError(f"{len(errors)} rounds of errors and {len(stds)} of stds: they must agree")
-    rounds: list[RoundCalibration] = []
-    for e, s in zip(errors, stds, strict=True):
-        scale = rounds[-1].before.scale if rounds else None
-        rounds.append(RoundCalibration(calibration(e, s), scale, scaled_calibration(e, s, scale)))
-    return rounds
-
-
 def _some(z: FloatArray) -> FloatArray:
     if z.size == 0:
         raise ValueError("there is no error to compare the stds with")

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.acquisition.calibration import calibration, scaled_calibration
+from trepid.acquisition.calibration import calibration
+from trepid.acquisition.conformal import Basis, Factor, ScoredFrame, factor_of
+from trepid.arrays import FloatArray
 from trepid.campaign.round_context import RoundContext
 from trepid.campaign.start import has_phonopy, read_harmonic
 from trepid.config import RoundSettings
-from trepid.evaluation import Comparison, evaluate, summarise
+from trepid.evaluation import evaluate, summarise
 from trepid.reference.base import FailureReason
+from trepid.runs.intervals import event_classes, scored_labels
 from trepid.runs.label_files import LabelledFrame, compare_before_training
 from trepid.runs.ledger import Failure, StopReason
 from trepid.runs.round_files import ALL, Calibrated, Pick, RoundFiles, RoundRecord, Selection, SigmaA
@@ -82,12 +85,21 @@ def finish_round(
         walks=tuple(walk.summary for walk in walks),
         new=None if comparison is None else summarise(comparison),
         test=evaluate(potential, test_frames, keys=context.keys) if test_frames else None,
-        calibration=calibrate(comparison, context.records),
+        calibration=_calibration(context, picks, labelled),
         sigma_a=sigma_a,
         n_worthy=0 if selection is None else selection.n_worthy,
         new_classes=() if selection is None else selection.new_classes,
         noise_forces=noise if np.isfinite(noise) else 0.0,
     )
+
+
+def _calibration(
+    context: RoundContext, picks: Sequence[Pick], labelled: Sequence[LabelledFrame]
+) -> dict[str, Calibrated]:
+    """Of the labels of a round."""
+    classes = event_classes(context.selections_before(context.records[-1].round + 1)) if context.records else {}
+    own = {pick.label: pick.event_class for pick in picks}
+    return calibrate(scored_labels(labelled, own), scored_labels(context.labels_before(context.next_label), classes))
 
 
 def _count_corrupted(context: RoundContext, picks: Sequence[Pick]) -> int:
@@ -106,41 +118,40 @@ def _sigma_a(context: RoundContext, files: RoundFiles, walks: Sequence[Walk]) ->
     return sigma_a_of_walks(walks, harmonic, equilibrate_ps=context.campaign.walkers.equilibrate_ps)
 
 
-def calibrate(comparison: Comparison | None, earlier: Sequence[RoundRecord]) -> dict[str, Calibrated]:
-    """Calibration of the force uncertainty by species, without and with the scale factor of the round before.
+def calibrate(frames: Sequence[ScoredFrame], earlier: Sequence[ScoredFrame]) -> dict[str, Calibrated]:
+    """Calibration of the force uncertainty on the labels of a round, by species, as announced and with the factors in force.
 
     Parameters
     ----------
-    comparison : Comparison or None
-        Of the labels of this round, predicted before training.
-    earlier : sequence of RoundRecord
-        The factor is the scale of the last one with labels, so that it is independent of those it is tested on. Pooling all
-        rounds would keep the large errors of the first models in it.
+    frames, earlier : sequences of ScoredFrame
+        Labels of the round, and of the rounds before, which give the factors.
 
     Returns
     -------
     dict of str to Calibrated
-        By species, and "all"; empty where a prediction has no uncertainty.
+        By species, and "all"; empty where no frame was predicted with an error bar.
     """
-    std = None if comparison is None else comparison.forces_std
-    if comparison is None or std is None or not (std > 0).all():
-        return {}
-    errors, found = comparison.forces_error, {}
-    for name in [ALL, *sorted(set(comparison.symbols.tolist()))]:
-        mask = np.ones(len(errors), dtype=bool) if name == ALL else comparison.symbols == name
-        factor = latest_scale(earlier, name)
-        found[name] = Calibrated(
-            before=calibration(errors[mask], std[mask]),
-            factor=factor,
-            after=scaled_calibration(errors[mask], std[mask], factor),
-        )
-    return found
+    known = [
+        (name, scores, factor_of(earlier, frame.strata, name))
+        for frame in frames
+        for name, scores in frame.scores.items()
+    ]
+    return {
+        name: _calibrated([(scores, factor) for species, scores, factor in known if name in (ALL, species)])
+        for name in ([ALL, *sorted({species for species, _, _ in known})] if known else [])
+    }
 
 
-def latest_scale(records: Sequence[RoundRecord], name: str) -> float | None:
-    """Calibration scale of a species (or of all) in the last round that has one; None where none has."""
-    scales = [record.calibration[name].before.scale for record in records if name in record.calibration]
-    return scales[-1] if scales else None
+def _calibrated(known: Sequence[tuple[FloatArray, Factor]]) -> Calibrated:
+    scores, factors = (
+        np.concatenate(parts) for parts in zip(*((s, np.full(s.size, f.value)) for s, f in known), strict=True)
+    )
+    given = any(factor.basis is not Basis.NONE for _, factor in known)
+    return Calibrated(
+        before=calibration(scores, np.ones(scores.size)),
+        factor=float(factors.mean()) if given else None,
+        after=calibration(scores, factors) if given else None,
+    )
 
 
 def typical_force(labels: Sequence[LabelledFrame]) -> float:

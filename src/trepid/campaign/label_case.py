@@ -19,11 +19,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trepid.campaign.label_check import LabelChecker, Suspicion, agree
 from trepid.data.frames import bare_copy
 from trepid.reference.base import FailureReason, LabelError
+from trepid.runs.intervals import Announced
 from trepid.runs.label_files import LabelledFrame, LabelStore, Origin, PriorPrediction, Suspect
 from trepid.runs.ledger import Doubted, Event, Failure, Label, Ledger, Request, Stop, StopReason
 
@@ -48,6 +49,8 @@ class LabelRequest:
         Gives the prediction that is stored with the label; called at most once, before the reference is.
     forces_uncertainty, threshold : float or None
         eV/A; see the entry `request` of the ledger.
+    announced : Announced or None
+        With which factors its intervals are announced; None where no model predicts the frame.
     """
 
     number: int
@@ -56,6 +59,7 @@ class LabelRequest:
     before: Callable[[], PriorPrediction] = PriorPrediction
     forces_uncertainty: float | None = None
     threshold: float | None = None
+    announced: Announced | None = None
 
 
 class LabelCase:
@@ -98,6 +102,7 @@ class LabelCase:
                     reason=request.origin.reason,
                     forces_uncertainty=request.forces_uncertainty,
                     threshold=request.threshold,
+                    **_entries(request.announced),
                 )
             )
         self._attempts, self._suspect_attempt = self._count()
@@ -241,6 +246,14 @@ class LabelCase:
                 made = max(made, event.attempt)
         suspect = self._store.read_suspect(self.number)
         return made, 0 if suspect is None else suspect.frame.attempt
+
+
+def _entries(announced: Announced | None) -> dict[str, Any]:
+    """What the entry `request` holds of the announced intervals."""
+    if announced is None:
+        return {}
+    factors = {name: factor.as_dict() for name, factor in announced.factors.items()}
+    return {"stratum": announced.stratum, "interval_factors": factors}
 
 
 def _differs(first: Suspect) -> str:

@@ -30,6 +30,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from trepid.acquisition.conformal import ScoredFrame
 from trepid.campaign.context import CampaignContext, CampaignEnded, End
 from trepid.campaign.label_case import LabelCase, LabelRequest
 from trepid.campaign.label_check import LabelChecker, LabelHistory
@@ -44,6 +45,7 @@ from trepid.dynamics.sanity import SanityLimits
 from trepid.errors import TrepidError
 from trepid.potentials.base import Potential, Prediction, Uncertainty
 from trepid.runs.checkpoint import Pending, WalkerState, load_checkpoint, save_checkpoint
+from trepid.runs.intervals import Announced, score_of
 from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction
 from trepid.runs.ledger import Label, Reason, Request, Resume, Rewind, Stage, Stop, StopReason
 
@@ -79,6 +81,7 @@ class OnTheFly(Policy[End]):
         self._stages_entered = {event.stage for event in self.ledger.all(Stage)}
         self._stopped_by_guard = False
         self._moving = False
+        self._scores: dict[int, ScoredFrame | None] = {}
         self._prediction: Prediction | None = None
         """Exact prediction of the present frame, where there is one."""
 
@@ -344,7 +347,18 @@ class OnTheFly(Policy[End]):
             prediction = self._prediction or self.potential.predict(atoms, uncertainty=Uncertainty.EXACT)
             return PriorPrediction(prediction, self.potential.noise)
 
-        return LabelRequest(pending.label, atoms, origin, before, pending.forces_uncertainty, pending.threshold)
+        announced = Announced.of(self._scored_before(pending.label), origin, atoms.get_chemical_symbols())
+        return LabelRequest(
+            pending.label, atoms, origin, before, pending.forces_uncertainty, pending.threshold, announced
+        )
+
+    def _scored_before(self, number: int) -> list[ScoredFrame]:
+        """Scores of the labels with smaller numbers."""
+        for label in self.labels:
+            if label.number not in self._scores:
+                self._scores[label.number] = score_of(label)
+        scores = [self._scores[label.number] for label in self.labels if label.number < number]
+        return [frame for frame in scores if frame is not None]
 
     def _show(self, label: LabelledFrame, pending: Pending) -> None:
         self.view.message(

@@ -12,7 +12,7 @@ from trepid.data.frames import write_frames
 from trepid.potentials.base import Potential
 from trepid.runs.label_files import LabelledFrame
 from trepid.runs.ledger import Round, RoundEnd, Selected, Walks
-from trepid.runs.round_files import RoundFiles, RoundRecord, complete_rounds
+from trepid.runs.round_files import RoundFiles, RoundRecord, Selection, complete_rounds
 
 
 @dataclass
@@ -44,6 +44,10 @@ class RoundContext(CampaignContext[RoundsCampaign]):
     def labels_before(self, number: int) -> list[LabelledFrame]:
         """Labels with smaller numbers, in order."""
         return [self.store.read(k) for k in self.store.numbers() if k < number]
+
+    def selections_before(self, number: int) -> list[Selection]:
+        """What the rounds before this one selected."""
+        return [Selection.read(self.files(k).selection) for k in range(1, number)]
 
     def files(self, number: int) -> RoundFiles:
         """Files of a round."""

@@ -20,6 +20,7 @@ from trepid.campaign.start import (
 from trepid.config import HarmonicStart
 from trepid.data.frames import read_frames, write_frames
 from trepid.potentials.base import Potential, Uncertainty
+from trepid.runs.intervals import Announced, event_classes, scored_labels
 from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction
 from trepid.runs.ledger import Reason, StopReason
 from trepid.runs.round_files import Pick, RoundFiles
@@ -56,6 +57,8 @@ def label_frames(
         A signal came, and labels are missing.
     """
     settings = context.campaign.rounds
+    accepted = context.labels_before(min(pick.label for pick in picks)) if picks else []
+    announced = _announced(context, number, picks, frames, accepted) if potential is not None else [None] * len(picks)
     requests = [
         LabelRequest(
             pick.label,
@@ -63,12 +66,12 @@ def label_frames(
             _origin(number, pick),
             _prediction(potential, frame),
             forces_uncertainty=pick.forces_uncertainty,
+            announced=intervals,
         )
-        for pick, frame in zip(picks, frames, strict=True)
+        for pick, frame, intervals in zip(picks, frames, announced, strict=True)
     ]
     checker = None
     if settings.check_labels and picks:
-        accepted = context.labels_before(min(pick.label for pick in picks))
         checker = LabelChecker(LabelHistory.of(accepted), crystal=context.crystal)
     found = context.labeller(retries=settings.retries).label(
         requests,
@@ -115,6 +118,21 @@ def label_start(context: RoundContext, files: RoundFiles) -> tuple[list[Pick], l
     if not labelled:
         raise CampaignEnded(StopReason.FAILURES, "none of the initial frames could be labelled")
     return picks, labelled
+
+
+def _announced(
+    context: RoundContext,
+    number: int,
+    picks: Sequence[Pick],
+    frames: Sequence[Atoms],
+    accepted: Sequence[LabelledFrame],
+) -> list[Announced | None]:
+    """The intervals announced for the frames of a round, from the labels of the rounds before."""
+    scores = scored_labels(accepted, event_classes(context.selections_before(number)))
+    return [
+        Announced.of(scores, _origin(number, pick), frame.get_chemical_symbols(), pick.event_class)
+        for pick, frame in zip(picks, frames, strict=True)
+    ]
 
 
 def _initial(label: int, reason: Reason) -> Pick:

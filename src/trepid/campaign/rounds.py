@@ -196,7 +196,7 @@ class Rounds:
                 seed=self.campaign.seed,
                 equilibrate_ps=self.campaign.walkers.equilibrate_ps,
             )
-            earlier = [Selection.read(context.files(k).selection) for k in range(1, files.number)]
+            earlier = context.selections_before(files.number)
             label = acquisition.events and acquisition.kind is Strategy.UNCERTAINTY
             quench = label and acquisition.event_quench
             events = events_seen(

@@ -14,13 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from trepid.config.learning import GAIN_NATS
 from trepid.errors import DataError
 from trepid.potentials.base import Potential
 from trepid.runs.label_files import LabelledFrame
 from trepid.runs.ledger import Ledger, Train
-
-GAIN_NATS = 3.0
-"""Hyperparameters are optimised again when that promises to multiply evidence times prior by 20, e to the third."""
 
 
 @dataclass(frozen=True)

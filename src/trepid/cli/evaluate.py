@@ -31,6 +31,14 @@ def command(
         typer.Option(help="exact: full posterior; live: estimate from a few directions; none: errors only."),
     ] = UncertaintyName.EXACT,
     ood: options.Ood = None,
+    calibrate_on: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Labelled frames, two or more, of the same kind as the test frames: their errors correct the 95 % interval.",
+            show_default=False,
+        ),
+    ] = None,
     energy_key: options.EnergyKey = options.ENERGY_KEY,
     forces_key: options.ForcesKey = options.FORCES_KEY,
     stress_key: options.StressKey = options.STRESS_KEY,
@@ -40,10 +48,11 @@ def command(
 
     JSON keys: n_frames, forces_rmse, forces_mae (eV/A), energy_rmse_per_atom (eV), forces_coverage_95 (0 to 1),
     forces_uncertainty_spearman (-1 to 1), outside_support (share of the atoms outside the training data, 0 to 1) and others; ood
-    holds the same of the second set, if there is one. A figure that is not defined is null.
+    holds the same of the second set, if there is one; corrected holds the interval with the factors of --calibrate-on. A figure
+    that is not defined is null.
     """
     from trepid.data.frames import LabelKeys, read_frames
-    from trepid.evaluation import evaluate
+    from trepid.evaluation import compare, corrected, interval_factors, summarise
     from trepid.potentials import load_potential
 
     keys = LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key)
@@ -52,11 +61,22 @@ def command(
         sets["ood"] = read_frames(ood, keys=keys)
     potential = load_potential(model)
     say(f"evaluating {model} on {' + '.join(str(len(frames)) for frames in sets.values())} frames")
-    figures = {
-        name: evaluate(potential, frames, keys=keys, uncertainty=uncertainty.value) for name, frames in sets.items()
+    comparisons = {
+        name: compare(potential, frames, keys=keys, uncertainty=uncertainty.value) for name, frames in sets.items()
     }
+    figures = {name: summarise(comparison) for name, comparison in comparisons.items()}
+    intervals = {}
+    if calibrate_on is not None:
+        given = compare(potential, read_frames(calibrate_on, keys=keys), keys=keys, uncertainty=uncertainty.value)
+        intervals = {
+            name: corrected(comparison, interval_factors(given, set(comparison.symbols.tolist())))
+            for name, comparison in comparisons.items()
+        }
     if json:
-        second = {"ood": figures["ood"].as_dict()} if "ood" in figures else {}
-        emit_json({**figures["test"].as_dict(), **second})
+        told = {
+            name: {**figures[name].as_dict(), **({"corrected": intervals[name].as_dict()} if name in intervals else {})}
+            for name in figures
+        }
+        emit_json({**told["test"], **{name: told[name] for name in told if name != "test"}})
         return
-    emit_figures(figures)
+    emit_figures(figures, intervals)

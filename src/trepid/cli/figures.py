@@ -8,20 +8,25 @@ from typing import TYPE_CHECKING
 from trepid.cli.output import emit_table
 
 if TYPE_CHECKING:
-    from trepid.evaluation import Evaluation
+    from trepid.evaluation import Corrected, Evaluation
 
 EV_PER_A3_IN_GPA = 160.21766
 
 
-def emit_figures(figures: Mapping[str, Evaluation]) -> None:
+def emit_figures(figures: Mapping[str, Evaluation], corrected: Mapping[str, Corrected] | None = None) -> None:
     """Write the figures of one or more sets of frames to stdout; rows that no set defines are left out.
 
     Parameters
     ----------
     figures : mapping of str to Evaluation
         Name of the set -> its figures. A single set has no heading.
+    corrected : mapping of str to Corrected, optional
+        Name of the set -> its intervals, corrected by other frames.
     """
     columns = [_cells(one) for one in figures.values()]
+    for name, column in zip(figures, columns, strict=True):
+        if corrected:
+            column.update(_corrected_cells(corrected[name]))
     names = [name for name in columns[0] if any(column[name] is not None for column in columns)]
     table = [(name, [column[name] or "-" for column in columns]) for name in names]
     if len(columns) > 1:
@@ -35,6 +40,22 @@ def emit_figures(figures: Mapping[str, Evaluation]) -> None:
     )
 
 
+def _corrected_cells(corrected: Corrected) -> dict[str, str]:
+    factors = ", ".join(
+        f"{name} {factor.value:.2f}" if factor.n_frames else f"{name} none"
+        for name, factor in corrected.factors.items()
+    )
+    n_frames = max(factor.n_frames for factor in corrected.factors.values())
+    source = f"from {n_frames} labelled frames" if n_frames else "fewer than two labelled frames give no factor"
+    return {
+        "inside, with factors": f"{100 * corrected.coverage_95:.1f} % of force components",
+        "interval factors": f"{factors} ({source})",
+        "half width of the interval": (
+            f"{1000 * corrected.half_width:.1f} meV/A, without factors {1000 * corrected.half_width_announced:.1f}"
+        ),
+    }
+
+
 def _cells(figures: Evaluation) -> dict[str, str | None]:
     rows: list[tuple[str, float | None, float, str]] = [
         ("force MAE", figures.forces_mae, 1000.0, "{:.2f} meV/A"),
@@ -42,6 +63,8 @@ def _cells(figures: Evaluation) -> dict[str, str | None]:
         ("stress RMSE", figures.stress_rmse, EV_PER_A3_IN_GPA, "{:.3f} GPa"),
         ("inside the 68 % interval", figures.forces_coverage_68, 100.0, "{:.1f} % of force components"),
         ("inside the 95 % interval", figures.forces_coverage_95, 100.0, "{:.1f} % of force components"),
+        ("energies inside theirs", figures.energy_coverage_95, 100.0, "{:.1f} % of frames"),
+        ("stresses inside theirs", figures.stress_coverage_95, 100.0, "{:.1f} % of components"),
         ("rank correlation", figures.forces_uncertainty_spearman, 1.0, "{:.3f} (uncertainty and error of an atom)"),
         ("outside the training data", figures.outside_support, 100.0, "{:.1f} % of atoms"),
     ]

@@ -10,12 +10,15 @@ from trepid.cli.output import emit_json, emit_table
 
 def command(run: options.RunDirectory, json: options.Json = False) -> None:
     """Show the progress of a learning run: labels, simulated time, failures, residual noise, reason of its end."""
+    from trepid.acquisition.conformal import coverage_by_stratum, running_coverage
     from trepid.evaluation import summarise
     from trepid.runs.reading import read_run
 
     record = read_run(run)
     comparison = record.comparison()
     figures = None if comparison is None else summarise(comparison)
+    scored = record.scored()
+    running = running_coverage(scored)
     stop_reason = None if record.stop is None else record.stop.reason.value
     training = record.trainings[-1] if record.trainings else None
     uncertainty = record.trace["forces_uncertainty_max_eV_per_A"]
@@ -45,6 +48,18 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
         "noise_forces_eV_per_A": None if training is None else training.noise_forces,
         "forces_mae_before_training_eV_per_A": None if figures is None else figures.forces_mae,
         "forces_coverage_95_before_training": None if figures is None else figures.forces_coverage_95,
+        "forces_coverage_95_running_factor": None if running is None else running.corrected,
+        "interval_factors": [
+            {
+                "stratum": row.stratum,
+                "species": row.species,
+                "n_labels": row.coverage.n_frames,
+                "coverage_95_announced": row.coverage.announced,
+                "coverage_95_running_factor": row.coverage.corrected,
+                **row.factor.as_dict(),
+            }
+            for row in coverage_by_stratum(scored)
+        ],
         "seconds_labelling": record.seconds_labelling,
         "seconds_training": record.seconds_training,
         "model": str(record.paths.model) if record.paths.model.is_file() else None,
@@ -70,6 +85,15 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
         rows.append(("residual noise of forces", f"{1000 * training.noise_forces:.2f} meV/A"))
     if figures is not None:
         rows.append(("force MAE before training", f"{1000 * figures.forces_mae:.2f} meV/A"))
+    if running is not None:
+        rows.append(
+            (
+                "inside the 95 % interval",
+                f"{100 * running.announced:.1f} % of force components, {100 * running.corrected:.1f} % with running factors",
+            )
+        )
+    for row in facts["interval_factors"]:
+        rows.append((f"interval factor, {row['stratum']}, {row['species']}", _factor(row)))
     if rounds and last is not None and last.test is not None:
         rows.append(("force MAE on test frames", f"{1000 * last.test.forces_mae:.2f} meV/A"))
     if rounds and last is not None and last.sigma_a:
@@ -77,3 +101,11 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
     if facts["model"] is not None:
         rows.append(("model", facts["model"]))
     emit_table(rows)
+
+
+def _factor(row: dict[str, Any]) -> str:
+    """A factor in words: what it rests on, too."""
+    if row["basis"] == "none":
+        return f"none, {row['n_labels']} labels: two are needed"
+    own = "" if row["basis"] == "stratum" else f", {row['n_labels']} of its own: taken from '{row['basis']}'"
+    return f"{row['factor']:.2f} from {row['n_frames']} labels{own}"

@@ -13,6 +13,10 @@ LARGEST_SHARE = 0.2
 DEFAULT_THRESHOLD_NOISE = 8.0
 """Default threshold, in multiples of the typical force error of the model."""
 
+GAIN_NATS = 3.0
+"""Hyperparameters are optimised again when that is expected to raise the logarithm of evidence times prior by more than
+this: by a factor of 20."""
+
 
 class LearningSettings(Settings):
     """When a frame is labelled, and when the run stops."""
@@ -47,7 +51,7 @@ class LearningSettings(Settings):
     optimize_at: tuple[Count, ...] | None = Field(
         default=None,
         description="Numbers of labels at which the hyperparameters are optimised again; the first fit always optimises "
-        "them. If absent, they are where that promises to raise the evidence noticeably.",
+        f"them. If absent: when that is expected to raise the logarithm of evidence times prior by more than {GAIN_NATS:g}.",
     )
     on_failure: Literal["skip", "stop"] = Field(
         default="skip", description="When all attempts at a label have failed: skip the frame, or stop the run."

@@ -152,6 +152,10 @@ class Noise:
         """Noise of the energy of a frame with these forces (n_atoms, 3), eV."""
         return float(self.energy * np.sqrt(len(forces)) * self.multiplier(forces).max())
 
+    def of_stress(self, forces: FloatArray) -> float:
+        """Noise of a stress component of a frame with these forces (n_atoms, 3), eV/A^3."""
+        return float(self.stress * self.multiplier(forces).max())
+
 
 class Potential(ABC):
     """A potential with an uncertainty, trained on labelled frames.

@@ -10,8 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trepid.acquisition.conformal import running_coverage
 from trepid.data.atomic import write_text_atomic
 from trepid.evaluation import Comparison, Evaluation, summarise
+from trepid.report.intervals import intervals_section
 from trepid.report.page import Headline, Picture, Section, draw
 from trepid.report.rounds import rounds_sections
 from trepid.runs.ledger import StopReason
@@ -128,7 +130,11 @@ def _headlines(record: RunRecord, figures: Evaluation | None) -> list[Headline]:
         return strip
     strip.append(Headline(f"{1000 * figures.forces_mae:.3g}", "meV/Å", "mean absolute force error before training"))
     if figures.forces_coverage_95 is not None:
-        strip.append(Headline(f"{100 * figures.forces_coverage_95:.0f}", "%", "of forces inside the 95 % interval"))
+        corrected = running_coverage(record.scored())
+        with_factor = "" if corrected is None else f"; {100 * corrected.corrected:.0f} % with the running factor"
+        strip.append(
+            Headline(f"{100 * figures.forces_coverage_95:.0f}", "%", f"of forces inside the 95 % interval{with_factor}")
+        )
     if figures.forces_uncertainty_spearman is not None:
         rank = figures.forces_uncertainty_spearman
         strip.append(Headline(f"{rank:.2f}", "", "rank correlation of uncertainty and error"))
@@ -147,7 +153,7 @@ def _sections(record: RunRecord) -> list[Section]:
     if record.rounds:
         unseen = [] if comparison is None else [_unseen(record, comparison), _knows(record, comparison)]
         reliable = [] if comparison is None else _calibrated(comparison)
-        return [*rounds_sections(record), *unseen, *reliable, *_settled(record)]
+        return [*rounds_sections(record), *unseen, *reliable, *intervals_section(record), *_settled(record)]
     if comparison is None:
         return [_UNSEEN_YET, _asked(record), *_settled(record)]
     return [
@@ -155,6 +161,7 @@ def _sections(record: RunRecord) -> list[Section]:
         _asked(record),
         _knows(record, comparison),
         *_calibrated(comparison),
+        *intervals_section(record),
         *_settled(record),
     ]
 
@@ -247,6 +254,17 @@ def _calibrated(comparison: Comparison) -> list[Section]:
         ),
     )
     text = "Frames of high uncertainty were selected, so this is a harder test of the intervals than average frames."
+    figures = summarise(comparison)
+    others = [
+        f"{100 * share:.0f} % of the {name}"
+        for name, share in (
+            ("energies", figures.energy_coverage_95),
+            ("stress components", figures.stress_coverage_95),
+        )
+        if share is not None
+    ]
+    if others:
+        text += f" {' and '.join(others)} are inside their 95 % intervals."
     return [Section("Calibration", text, pictures)] if pictures else []
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from trepid.arrays import FloatArray
-    from trepid.runs.label_files import LabelledFrame
     from trepid.runs.reading import RunRecord
 
 SQUARE = (4.6, 4.3)
@@ -60,10 +59,10 @@ def energy_parity(record: RunRecord, comparison: Comparison, *, size: tuple[floa
     x, y = 1000.0 * (labels - zero), 1000.0 * (predicted - zero)
     figure = new_figure(*size)
     axes = figure.add_subplot()
-    stds = [_energy_std(label) for label in record.predicted]
+    stds = comparison.energies_std
     order = np.array([label.number for label in record.predicted])[known]
-    if all(std is not None for std in stds):
-        bars = 1000.0 * np.array(stds, dtype=np.float64)[known] / n[known]
+    if np.isfinite(stds).all():
+        bars = 1000.0 * stds[known] / n[known]
         axes.errorbar(x, y, yerr=bars, fmt="none", ecolor=MUTED, elinewidth=0.8, zorder=2)
     shades = axes.scatter(x, y, c=order, cmap="viridis_r", s=26, linewidths=0, zorder=3)
     _diagonal(axes, np.concatenate([x, y]))
@@ -423,11 +422,3 @@ def _minor(axis: Axis) -> Callable[[float, object], str]:
         return f"{value:g}" if high < 30 * low and leading in (2, 5) else ""
 
     return text
-
-
-def _energy_std(label: LabelledFrame) -> float | None:
-    """Predicted standard deviation of the total energy error of a frame, uncertainty and residual noise, eV."""
-    prediction, noise = label.prediction, label.noise
-    if prediction is None or prediction.energy_uncertainty is None or noise is None:
-        return None
-    return float(np.hypot(prediction.energy_uncertainty, noise.of_energy(prediction.forces)))

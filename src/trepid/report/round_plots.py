@@ -46,7 +46,7 @@ def learning_curve(records: Sequence[RoundRecord], *, size: tuple[float, float] 
 
 
 def coverage_by_round(records: Sequence[RoundRecord], *, size: tuple[float, float] = SQUARE) -> Figure | None:
-    """Coverage of the 68 % and 95 % intervals on the new labels of every round, as predicted and rescaled."""
+    """Coverage of the 68 % and 95 % intervals on the new labels of every round, as predicted and corrected."""
     known = [record for record in records if ALL in record.calibration]
     if not known:
         return None
@@ -66,7 +66,7 @@ def coverage_by_round(records: Sequence[RoundRecord], *, size: tuple[float, floa
     _round_axis(axes)
     axes.set_ylabel("force components inside (%)")
     axes.legend(loc="lower right")
-    note(axes, "filled: as predicted\nopen: rescaled by the factor of the previous round", y=0.12, va="bottom")
+    note(axes, "filled: as predicted\nopen: corrected by labels of earlier rounds", y=0.12, va="bottom")
     return figure
 
 

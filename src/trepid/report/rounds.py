@@ -121,10 +121,10 @@ def _calibrated(record: RunRecord) -> list[Section]:
                     "" if after is None else f"{100 * after.coverage_95:.0f}",
                 )
             )
-    head = ("round", "species", "components", "68 %", "95 %", "scale", "factor", "68 % scaled", "95 % scaled")
+    head = ("round", "species", "components", "68 %", "95 %", "scale", "factor", "68 % corrected", "95 % corrected")
     text = (
-        "The factor is the ratio of true to predicted errors in the previous round; it does not depend on the labels it is "
-        "tested on."
+        "The factor corrects the intervals by the labels of earlier rounds (mean over the strata of the round); it does not "
+        "depend on the labels it is tested on. The scale would fit the predicted to the true errors of the round itself."
     )
     return [Section("Calibration by round", text, pictures, table=Table(head, tuple(rows)))]
 

@@ -311,7 +311,7 @@ def compare_before_training(labels: Sequence[LabelledFrame]) -> Comparison | Non
 
 
 def _attach(atoms: Atoms, before: PriorPrediction) -> None:
-    """Store a prediction in a frame: eV and eV/A."""
+    """Store a prediction in a frame: eV, eV/A and eV/A^3."""
     prediction, noise = before.prediction, before.noise
     if prediction is not None:
         atoms.info["predicted_energy"] = float(prediction.energy)
@@ -320,9 +320,14 @@ def _attach(atoms: Atoms, before: PriorPrediction) -> None:
             atoms.info["energy_uncertainty"] = float(prediction.energy_uncertainty)
         if prediction.forces_uncertainty is not None:
             atoms.arrays["forces_uncertainty"] = np.asarray(prediction.forces_uncertainty, dtype=np.float64)
+        if prediction.stress is not None:
+            atoms.info["predicted_stress"] = np.asarray(prediction.stress, dtype=np.float64)
+        if prediction.stress_uncertainty is not None:
+            atoms.info["stress_uncertainty"] = np.asarray(prediction.stress_uncertainty, dtype=np.float64)
     if noise is not None:
         atoms.info["noise_energy"] = float(noise.energy)
         atoms.info["noise_forces"] = float(noise.forces)
+        atoms.info["noise_stress"] = float(noise.stress)
         if np.isfinite(noise.large_force):
             atoms.info["noise_large_force"] = float(noise.large_force)
 
@@ -336,12 +341,19 @@ def _attached(atoms: Atoms) -> PriorPrediction:
     prediction = Prediction(
         energy=float(info["predicted_energy"]),
         forces=np.asarray(arrays["predicted_forces"], dtype=np.float64),
+        stress=_six(info.get("predicted_stress")),
         energy_uncertainty=None if uncertainty is None else float(uncertainty),
         forces_uncertainty=None if stds is None else np.asarray(stds, dtype=np.float64),
+        stress_uncertainty=_six(info.get("stress_uncertainty")),
     )
     if "noise_forces" not in info:
         return PriorPrediction(prediction)
-    large = float(info.get("noise_large_force", np.inf))
+    large, stress = float(info.get("noise_large_force", np.inf)), float(info.get("noise_stress", 0.0))
     return PriorPrediction(
-        prediction, Noise(float(info.get("noise_energy", 0.0)), float(info["noise_forces"]), 0.0, large)
+        prediction, Noise(float(info.get("noise_energy", 0.0)), float(info["noise_forces"]), stress, large)
     )
+
+
+def _six(value: object) -> np.ndarray | None:
+    """The six components of a stress; None where there are none (labels of earlier versions)."""
+    return None if value is None else np.asarray(value, dtype=np.float64)

@@ -143,7 +143,8 @@ class Request(Event):
     """A frame is to be labelled: MD step of its trajectory, and why.
 
     `forces_uncertainty` is the largest force uncertainty of an atom in it, eV/A; null where the model did not predict the
-    frame before it was selected. `threshold` (eV/A) is null but on the fly.
+    frame before it was selected. `threshold` (eV/A) is null but on the fly. `stratum` and `interval_factors` (by species:
+    "factor", "n_frames", "basis") are those of the announced intervals (`trepid.acquisition.conformal`).
     """
 
     event: ClassVar[str] = "request"
@@ -152,6 +153,8 @@ class Request(Event):
     reason: Reason
     forces_uncertainty: float | None = None
     threshold: float | None = None
+    stratum: str | None = None
+    interval_factors: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)

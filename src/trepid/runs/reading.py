@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from trepid.acquisition.conformal import Factor, ScoredFrame, factors_of
 from trepid.config import AnyCampaign, RoundsCampaign, load_campaign
 from trepid.data.frames import LabelKeys
 from trepid.dynamics.record import TRACE_COLUMNS
@@ -22,6 +23,7 @@ from trepid.errors import DataError
 from trepid.evaluation import Comparison
 from trepid.potentials.base import FloatArray
 from trepid.runs.directory import RunPaths
+from trepid.runs.intervals import event_classes, scored_labels
 from trepid.runs.label_files import LabelledFrame, compare_before_training, read_labels
 from trepid.runs.ledger import (
     Entry,
@@ -190,6 +192,15 @@ class RunRecord:
     def comparison(self) -> Comparison | None:
         """Predictions made before training beside the labels; None where there is none yet."""
         return compare_before_training(self.labels)
+
+    def factors_now(self) -> dict[str, Factor]:
+        """Conformal factors by species in the stratum of the latest label; empty before the first that was predicted."""
+        frames = self.scored()
+        return factors_of(frames, frames[-1].strata, list(frames[-1].scores)) if frames else {}
+
+    def scored(self) -> list[ScoredFrame]:
+        """Scores of the labels that were predicted, from which the conformal factors follow."""
+        return scored_labels(self.labels, event_classes(self.selections))
 
 
 def read_run(directory: str | Path, *, keys: LabelKeys = LabelKeys()) -> RunRecord:  # noqa: B008 (frozen)

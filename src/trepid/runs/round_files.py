@@ -217,9 +217,10 @@ class Calibrated:
     before : Calibration
         Of the uncertainties as predicted.
     factor : float or None
-        Scale of the round before; None where there is no earlier one.
+        Mean of the conformal factors in force (`trepid.acquisition.conformal`), which rest on the labels of earlier rounds;
+        None where these are fewer than two.
     after : Calibration or None
-        With that factor.
+        Of the uncertainties times these factors.
     """
 
     before: Calibration

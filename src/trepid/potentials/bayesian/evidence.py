@@ -182,7 +182,7 @@ def optimize_hyperparameters(
         Of an earlier search.
     max_iterations : int
     tolerance : float
-        Nats that another step must promise.
+        Nats: the search ends when another step promises less, or the last one gave less.
 
     Raises
     ------
@@ -199,7 +199,9 @@ def optimize_hyperparameters(
         if ahead is None:  # within rounding of the maximum
             break
         matrix = _updated(matrix, ahead.x - point.x, point.gradient - ahead.gradient)
-        point = ahead
+        gained, point = ahead.value - point.value, ahead
+        if gained < tolerance:
+            break
     assert point.posterior is not None
     normal = matrix / np.outer(objective.scale, objective.scale)
     return Maximum(point.posterior, Curvature(objective.names, normal), objective.n_evaluations)

@@ -79,7 +79,7 @@ class PairTerm(Term[PairHyperparameters, PairTables]):
     """
 
     parameters: ClassVar = (
-        Parameter("pair_amplitude", 1e-2, 1e3),
+        Parameter("pair_amplitude", 1e-2, 1e3, mode=1.0, log_std=1.0),
         Parameter("pair_length", 0.25, 4.0, mode=1.0, log_std=0.2),
     )
 

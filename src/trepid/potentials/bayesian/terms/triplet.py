@@ -100,9 +100,9 @@ class TripletTerm(Term[TripletHyperparameters, TripletTables]):
     """
 
     parameters: ClassVar = (
-        Parameter("triplet_amplitude", 1e-3, 1e2),
-        Parameter("triplet_length", 0.4, 4.0),
-        Parameter("angular_length", 0.3, 3.0),
+        Parameter("triplet_amplitude", 1e-3, 1e2, mode=0.5, log_std=1.0),
+        Parameter("triplet_length", 0.4, 4.0, mode=1.0, log_std=0.35),
+        Parameter("angular_length", 0.2, 3.0, mode=0.7, log_std=0.35),
     )
 
     def __init__(self, settings: BasisSettings, start: int) -> None:
