@@ -5,11 +5,11 @@ Every function takes objects or files: frames and structures as `ase.Atoms` or a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
-from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A, Engine, GuardAction, Thermostat
+from trepid.choices import DEFAULT_SPEED, Engine, GuardAction, Speed, Thermostat
 from trepid.data.frames import LabelKeys, read_frames, read_structure
 from trepid.errors import DataError
 from trepid.potentials import load_potential
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trepid.dynamics.settings import MDResult
     from trepid.evaluation import Evaluation
     from trepid.potentials.bayesian.force_field import BayesianForceField
+    from trepid.potentials.bayesian.sizes import SizeStep
 
 Frames: TypeAlias = Union["Sequence[Atoms]", str, Path]
 Model: TypeAlias = Potential | str | Path
@@ -46,10 +47,15 @@ def fit(
     frames: Frames,
     *,
     species: Sequence[str] | None = None,
-    pair_cutoff: float = PAIR_CUTOFF_A,
-    triplet_cutoff: float = TRIPLET_CUTOFF_A,
+    speed: Speed | str = DEFAULT_SPEED,
+    pair_cutoff: float | None = None,
+    triplet_cutoff: float | None = None,
+    n_pair: int | None = None,
+    n_radial: int | None = None,
+    l_max: int | None = None,
     keys: LabelKeys = _KEYS,
     seed: int = 0,
+    progress: Callable[[SizeStep], None] | None = None,
 ) -> BayesianForceField:
     """Train a Bayesian force field on labelled frames, hyperparameters included.
 
@@ -59,12 +65,19 @@ def fit(
         With forces (eV/A); energies (eV) and stresses (eV/A^3) are used where present.
     species : sequence of str, optional
         Elements it describes; default: those of the frames.
-    pair_cutoff, triplet_cutoff : float
-        A.
+    speed : Speed or str
+        Ceiling of the cost up to which the training frames choose the sizes below: fast (no search, the defaults), balanced
+        (about 2 times the time per MD step of the defaults) or accurate (6 times).
+    pair_cutoff, triplet_cutoff : float, optional
+        Fixed ranges of pairs and triplets, A; defaults 6 and 5.
+    n_pair, n_radial, l_max : int, optional
+        Fixed number of splines of a pair energy, of radial splines of triplets, and degree in the angle; defaults 20, 8, 4.
     keys : LabelKeys
         Names of the labels in the frames.
     seed : int
         Of the random environments of the live uncertainty.
+    progress : callable, optional
+        Called with every step of the search.
 
     Raises
     ------
@@ -73,20 +86,21 @@ def fit(
     DataError
         No frames, a frame without labels, labels that are not finite, an element that is not in `species`.
     """
-    from trepid.potentials.bayesian.force_field import BayesianForceField
+    from trepid.potentials.bayesian.sizes import GivenSizes, fit_with_sizes
 
     read = _frames(frames, keys)
     if not read:
         raise DataError("fit needs at least one labelled frame")
     elements = sorted({symbol for frame in read for symbol in frame.get_chemical_symbols()})
-    model = BayesianForceField(
+    return fit_with_sizes(
+        read,
         elements if species is None else species,
-        pair_cutoff=pair_cutoff,
-        triplet_cutoff=triplet_cutoff,
+        given=GivenSizes(pair_cutoff, triplet_cutoff, n_pair, n_radial, l_max),
+        speed=Speed(speed),
         keys=keys,
         seed=seed,
-    )
-    return model.fit(read)
+        progress=progress,
+    ).model
 
 
 def evaluate(

@@ -11,6 +11,21 @@ PAIR_CUTOFF_A, TRIPLET_CUTOFF_A = 6.0, 5.0
 """Default ranges of the pair and triplet energies of the Bayesian force field, A."""
 
 
+class Speed(str, Enum):
+    """Ceiling of the cost up to which `fit` chooses the sizes of the Bayesian force field."""
+
+    FAST = "fast"
+    """No search: the default sizes."""
+    BALANCED = "balanced"
+    """Up to about twice the time per MD step of the default sizes."""
+    ACCURATE = "accurate"
+    """Up to about six times the time per MD step."""
+
+
+DEFAULT_SPEED = Speed.FAST
+"""A search takes several times as long as the fit without it; who asks for one expects that."""
+
+
 class Engine(str, Enum):
     """MD engine."""
 

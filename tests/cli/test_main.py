@@ -67,7 +67,7 @@ def test_the_command_line_of_an_interpreter(trepid) -> None:
     ("arguments", "expected"),
     [
         (("learm",), "No such command 'learm'"),
-        (("fit",), "Missing argument"),
+        (("fit", "a.extxyz"), "Missing option"),
         (("fit", "a.extxyz", "-o", "m", "--pair-cutof", "5"), "--pair-cutof"),
         (("fit", "a.extxyz", "-o", "m", "--pair-cutoff", "five"), "five"),
         (("md", "m", "s", "--temperature", "300", "--thermostat", "andersen"), "andersen"),

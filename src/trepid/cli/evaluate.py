@@ -48,8 +48,8 @@ def command(
 
     JSON keys: n_frames, forces_rmse, forces_mae (eV/A), energy_rmse_per_atom (eV), forces_coverage_95 (0 to 1),
     forces_uncertainty_spearman (-1 to 1), outside_support (share of the atoms outside the training data, 0 to 1) and others; ood
-    holds the same of the second set, if there is one; corrected holds the interval with the factors of --calibrate-on. A figure
-    that is not defined is null.
+    holds the same of the second set, if there is one; corrected holds the interval with the factors of --calibrate-on. A
+    figure that is not defined is null.
     """
     from trepid.data.frames import LabelKeys, read_frames
     from trepid.evaluation import compare, corrected, interval_factors, summarise

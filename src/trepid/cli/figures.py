@@ -1,14 +1,15 @@
-"""Errors and calibration as a table: one column for each set of test frames."""
+"""Figures as tables: errors and calibration, one column for each set of test frames; steps of the search for sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from trepid.cli.output import emit_table
+from trepid.cli.output import emit, emit_table, say
 
 if TYPE_CHECKING:
     from trepid.evaluation import Corrected, Evaluation
+    from trepid.potentials.bayesian.sizes import SizeStep
 
 EV_PER_A3_IN_GPA = 160.21766
 
@@ -72,3 +73,39 @@ def _cells(figures: Evaluation) -> dict[str, str | None]:
     rmse = f"{1000 * figures.forces_rmse:.2f} meV/A, of forces of {1000 * figures.forces_rms:.0f} meV/A rms"
     head = {"frames": f"{figures.n_frames} ({figures.n_atoms} atoms)", "force MAE": cells.pop("force MAE")}
     return {**head, "force RMSE": rmse, **cells}
+
+
+def say_step(step: SizeStep) -> None:
+    """Write one step of the search for sizes to stderr, as it comes."""
+    say("  ".join([f"{step.change:<26}", *_step_cells(step)]).rstrip())
+
+
+def emit_steps(steps: Sequence[SizeStep]) -> None:
+    """Write all steps of the search for sizes to stdout, as a table."""
+    if not steps:
+        return
+    head = ("step", "cost", "evidence", "left out", "hottest", "")
+    rows = [head, *((step.change, *_step_cells(step)) for step in steps)]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(head) - 1)]
+    for row in rows:
+        emit("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip())
+    emit(
+        "cost: time per MD step over that of the default sizes; errors in meV/A: frames left out, and the third of the"
+    )
+    emit("frames with the largest forces, predicted from the others")
+    emit("")
+
+
+def _step_cells(step: SizeStep) -> tuple[str, str, str, str, str]:
+    def error(value: float | None) -> str:
+        return "-" if value is None else f"{1000 * value:.2f}"
+
+    gain = "-" if step.evidence_gain is None else f"{step.evidence_gain:+.0f}"
+    verdict = "accepted" if step.accepted else "refused"
+    return (
+        f"x{step.cost:.2f}",
+        gain,
+        error(step.left_out_rmse),
+        error(step.hot_rmse),
+        f"{verdict}: {step.reason}" if step.reason else verdict,
+    )

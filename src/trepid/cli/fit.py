@@ -2,30 +2,62 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
+from trepid.choices import DEFAULT_SPEED, Speed
 from trepid.cli import options
-from trepid.cli.figures import emit_figures
+from trepid.cli.figures import emit_figures, emit_steps, say_step
 from trepid.cli.output import emit_json, emit_table, free_path, say
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from trepid.data.frames import LabelKeys
+    from trepid.potentials.bayesian.sizes import SizeStep
 
 
 def command(
-    train: Annotated[
-        list[Path], typer.Argument(metavar="TRAIN...", help="Labelled frames (extxyz).", show_default=False)
-    ],
+    context: typer.Context,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="Model file to write.")],
-    pair_cutoff: Annotated[float, typer.Option(help="Range of the pair energy, A.")] = PAIR_CUTOFF_A,
-    triplet_cutoff: Annotated[float, typer.Option(help="Range of both legs of a triplet, A.")] = TRIPLET_CUTOFF_A,
+    train: Annotated[
+        list[Path] | None, typer.Argument(metavar="TRAIN...", help="Labelled frames (extxyz).", show_default=False)
+    ] = None,
+    speed: Annotated[
+        Speed,
+        typer.Option(
+            help="Sizes chosen by the data: fast: the defaults, no search; balanced: up to about 2 times the time per "
+            "MD step of the defaults; accurate: up to 6 times. A fit with a search takes several times as long."
+        ),
+    ] = DEFAULT_SPEED,
+    pair_cutoff: Annotated[
+        float | None, typer.Option(help="Fix the range of the pair energy, A (default 6).", show_default=False)
+    ] = None,
+    triplet_cutoff: Annotated[
+        float | None, typer.Option(help="Fix the range of both legs of a triplet, A (default 5).", show_default=False)
+    ] = None,
+    n_pair: Annotated[
+        int | None, typer.Option(help="Fix the number of splines of a pair energy (default 20).", show_default=False)
+    ] = None,
+    n_radial: Annotated[
+        int | None, typer.Option(help="Fix the number of radial splines of triplets (default 8).", show_default=False)
+    ] = None,
+    l_max: Annotated[
+        int | None, typer.Option(help="Fix the highest degree in the angle (default 4).", show_default=False)
+    ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            "--settings",
+            metavar="FILE",
+            help="Repeat the fit of this settings file, which is written beside every model; no TRAIN, sizes or keys.",
+            show_default=False,
+        ),
+    ] = None,
     ood: options.Ood = None,
     energy_key: options.EnergyKey = options.ENERGY_KEY,
     forces_key: options.ForcesKey = options.FORCES_KEY,
@@ -40,23 +72,42 @@ def command(
     """Train a Bayesian force field on labelled frames, hyperparameters included.
 
     Every frame needs forces; energies and stresses are used where present. The error of the forces on fresh frames of the same
-    kind is estimated without a test set: each training frame is left out in turn, exactly and at little cost.
+    kind is estimated without a test set: each training frame is left out in turn, exactly and at little cost. All settings are
+    written to MODEL.settings.yaml.
 
-    JSON keys: model, n_frames, species, noise_energy, noise_forces, noise_stress, uncertainty_scale (factor of the posterior
-    standard deviation of the forces), left_out_forces_rmse (eV/A), on_bounds (hyperparameters), log_evidence, seconds, and
-    with --ood its figures.
+    JSON keys: model, settings (file), n_frames, species, sizes, steps (of the search for sizes), noise_energy, noise_forces,
+    noise_stress, uncertainty_scale (factor of the posterior standard deviation of the forces), left_out_forces_rmse (eV/A),
+    on_bounds (hyperparameters), log_evidence, seconds, and with --ood its figures.
     """
+    from trepid.config import FitSettings
     from trepid.data.frames import LabelKeys, read_frames
     from trepid.errors import ConfigError
 
     for name, value in (("--pair-cutoff", pair_cutoff), ("--triplet-cutoff", triplet_cutoff)):
-        if not value > 0:
+        if value is not None and not value > 0:
             raise ConfigError(f"{name} {value:g}: a cutoff must be above 0 A")
-    if triplet_cutoff > pair_cutoff:
+    if pair_cutoff is not None and triplet_cutoff is not None and triplet_cutoff > pair_cutoff:
         raise ConfigError(f"--triplet-cutoff {triplet_cutoff:g} is above --pair-cutoff {pair_cutoff:g}; it must not be")
+    if settings is None and not train:
+        raise ConfigError("name one or more files of labelled frames, or a settings file with --settings")
+    repeated = None
+    if settings is not None:
+        _only_repeats(context)
+        repeated = FitSettings.read(settings)
     free_path(output, force=force)
+    settings_file = free_path(output.with_name(f"{output.name}.settings.yaml"), force=force)
+
     keys = LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key)
-    frames = [frame for path in train for frame in read_frames(path, keys=keys)]
+    if repeated is not None and settings is not None:
+        from trepid.potentials.bayesian.fit_settings import training_frames, untrained_model
+
+        model = untrained_model(repeated, source=settings)
+        keys, frames = model.keys, training_frames(repeated)
+        files = [(training.file, training.n_frames) for training in repeated.train]
+    else:
+        read = [(path, read_frames(path, keys=keys)) for path in train or []]
+        frames = [frame for _, own in read for frame in own]
+        files = [(path, len(own)) for path, own in read]
     species = sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
     second = None if ood is None else _second_set(ood, keys=keys, known=frames)
     n_atoms = sum(len(frame) for frame in frames)
@@ -65,26 +116,41 @@ def command(
         return
 
     from trepid.evaluation import evaluate
-    from trepid.potentials.bayesian.force_field import BayesianForceField
+    from trepid.potentials.bayesian.fit_settings import settings_of_fit, write_settings
+    from trepid.potentials.bayesian.sizes import GivenSizes, Sizes, fit_with_sizes
     from trepid.potentials.bayesian.statistics import LabelKind
 
-    start = perf_counter()
-    model = BayesianForceField(species, pair_cutoff=pair_cutoff, triplet_cutoff=triplet_cutoff, keys=keys, seed=seed)
-    model.fit(frames)
+    begun = perf_counter()
+    steps: tuple[SizeStep, ...] = ()
+    if repeated is not None:
+        start = model.hyperparameters
+        model.fit(frames)
+    else:
+        given = GivenSizes(pair_cutoff, triplet_cutoff, n_pair, n_radial, l_max)
+        fitted = fit_with_sizes(frames, species, given=given, speed=speed, keys=keys, seed=seed, progress=say_step)
+        model, start, steps = fitted.model, fitted.choice.start, fitted.choice.steps
+        if fitted.choice.reason:
+            say(fitted.choice.reason)
+    command_line = " ".join(["trepid", "fit", *(str(path) for path, _ in files), "-o", str(output)])
+    write_settings(settings_of_fit(model, start, files, command=command_line), settings_file)
     model.save(output)
-    seconds = perf_counter() - start
-    say(f"wrote {output} in {seconds:.1f} s")
+    seconds = perf_counter() - begun
+    say(f"wrote {output} and {settings_file.name} in {seconds:.1f} s")
     for text in model.on_bounds:
         say(f"warning: hyperparameter on the bound of its range: {text}")
     noise, scale = model.noise, model.error_bars[LabelKind.FORCES].scale
     left_out = model.left_out.get(LabelKind.FORCES)
     figures = None if second is None else evaluate(model, second, keys=keys)
+    sizes = Sizes.of(model.basis)
     if json:
         emit_json(
             {
                 "model": str(output),
+                "settings": str(settings_file),
                 "n_frames": model.n_frames,
                 "species": list(model.species),
+                "sizes": asdict(sizes),
+                "steps": [asdict(step) for step in steps],
                 "noise_energy": noise.energy,
                 "noise_forces": noise.forces,
                 "noise_stress": noise.stress,
@@ -97,18 +163,32 @@ def command(
             }
         )
         return
+    emit_steps(steps)
     rows = [
+        ("sizes", str(sizes)),
         ("noise of forces", f"{1000 * noise.forces:.3g} meV/A per component"),
         ("noise of energies", f"{1000 * noise.energy:.3g} meV per square root of an atom"),
         ("scale of the uncertainty", f"{scale:.3g} times the posterior standard deviation"),
         ("log evidence", f"{model.log_evidence:.6g}"),
     ]
     if left_out is not None:
-        rows.insert(0, ("force RMSE, frame left out", f"{1000 * left_out.rms:.2f} meV/A per component"))
+        rows.insert(1, ("force RMSE, frame left out", f"{1000 * left_out.rms:.2f} meV/A per component"))
     emit_table(rows)
     if figures is not None:
         say(f"{ood}:")
         emit_figures({"ood": figures})
+
+
+def _only_repeats(context: typer.Context) -> None:
+    """Refuse options that contradict --settings, or that it would ignore."""
+    from trepid.errors import ConfigError
+
+    allowed = {"output", "settings", "ood", "dry_run", "json", "force"}
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in allowed and source is not None and source.name == "COMMANDLINE":
+            word = "TRAIN" if name == "train" else "--" + name.replace("_", "-")
+            raise ConfigError(f"{word} cannot be given with --settings, which repeats a fit as it was")
 
 
 def _second_set(path: Path, *, keys: LabelKeys, known: list[Atoms]) -> list[Atoms]:

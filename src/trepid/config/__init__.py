@@ -10,6 +10,7 @@ from __future__ import annotations
 from trepid.config.base import Count, Natural, Positive, Settings
 from trepid.config.campaign import MODES, AnyCampaign, Campaign, RoundsCampaign
 from trepid.config.dynamics import DynamicsSettings, Stage
+from trepid.config.fit import FitSettings, LabelSettings, PriorSettings, TrainingFile
 from trepid.config.learning import DEFAULT_THRESHOLD_NOISE, LearningSettings
 from trepid.config.loading import load_campaign
 from trepid.config.output import OutputSettings, RoundsOutputSettings
@@ -51,15 +52,18 @@ __all__ = [
     "DisplacedStart",
     "DynamicsSettings",
     "ExecutionSettings",
+    "FitSettings",
     "FramesStart",
     "GPAWSettings",
     "HarmonicStart",
     "LAMMPSSettings",
+    "LabelSettings",
     "LearningSettings",
     "Natural",
     "OutputSettings",
     "Positive",
     "PotentialSettings",
+    "PriorSettings",
     "ReferenceSettings",
     "RoundSettings",
     "RoundsCampaign",
@@ -70,6 +74,7 @@ __all__ = [
     "StartSettings",
     "StructureSettings",
     "TBLiteSettings",
+    "TrainingFile",
     "WalkerSettings",
     "campaign_schema",
     "engine_of",

@@ -1,19 +1,22 @@
-"""Reads a campaign file, and reports every problem in one line: file, key, value, what would be right."""
+"""Reads a campaign file or other settings, and reports every problem in one line: file, key, value, what would be right."""
 
 from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from trepid.config.base import Settings
 from trepid.config.campaign import MODES, AnyCampaign, Campaign
 from trepid.errors import ConfigError
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 _TAGS = {"reference": "engine", "potential": "kind", "start": "kind"}
 """Sections of several kinds, and the key that names the kind."""
@@ -45,10 +48,40 @@ def load_campaign(path: str | Path, *, require_files: bool = True) -> AnyCampaig
         of range, the structure file does not exist. One line: file, key, value, what would be right.
     """
     path = Path(path)
+    data = _read_mapping(path, what="campaign", origin="'trepid init' writes one", keys=Campaign.model_fields)
+    mode = data.get("mode", "on-the-fly")
+    if not isinstance(mode, str) or mode not in MODES:
+        close = difflib.get_close_matches(str(mode), MODES, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise ConfigError(f"{path}: mode: {mode!r}: should be {' or '.join(map(repr, MODES))}{hint}")
+    return _validated(path, data, MODES[mode], require_files=require_files)
+
+
+def load_settings(path: str | Path, model: type[SettingsT], *, what: str, origin: str) -> SettingsT:
+    """Read a YAML file of settings other than a campaign.
+
+    Parameters
+    ----------
+    path : str or Path
+        Relative paths in the file start at its folder.
+    model : type of Settings
+    what, origin : str
+        What the file is, and where one comes from, for the messages.
+
+    Raises
+    ------
+    ConfigError
+        As `load_campaign`.
+    """
+    path = Path(path)
+    return _validated(path, _read_mapping(path, what=what, origin=origin, keys=model.model_fields), model)
+
+
+def _read_mapping(path: Path, *, what: str, origin: str, keys: Iterable[str]) -> dict[Any, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such campaign file; 'trepid init' writes one") from None
+        raise ConfigError(f"{path}: there is no such {what if ' ' in what else what + ' file'}; {origin}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as a text file ({_one_line(error)})") from error
     try:
@@ -57,13 +90,11 @@ def load_campaign(path: str | Path, *, require_files: bool = True) -> AnyCampaig
         raise ConfigError(f"{path}{_yaml_problem(error)}") from error
     if not isinstance(data, dict):
         found = "is empty" if data is None else f"holds a {type(data).__name__}"
-        raise ConfigError(f"{path}: {found}; a campaign is a mapping with the keys {', '.join(Campaign.model_fields)}")
-    mode = data.get("mode", "on-the-fly")
-    if not isinstance(mode, str) or mode not in MODES:
-        close = difflib.get_close_matches(str(mode), MODES, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise ConfigError(f"{path}: mode: {mode!r}: should be {' or '.join(map(repr, MODES))}{hint}")
-    model = MODES[mode]
+        raise ConfigError(f"{path}: {found}; a {what} is a mapping with the keys {', '.join(keys)}")
+    return data
+
+
+def _validated(path: Path, data: dict[Any, Any], model: type[SettingsT], *, require_files: bool = True) -> SettingsT:
     try:
         return model.model_validate(data, context={"directory": path.resolve().parent, "require_files": require_files})
     except ValidationError as error:
@@ -167,7 +198,9 @@ def _other_kind(location: tuple[int | str, ...], root: type[BaseModel]) -> str:
 
 
 def _other_mode(location: tuple[int | str, ...], data: Any, root: type[BaseModel]) -> str:
-    """The mode in which this key would be known; empty if there is none."""
+    """The mode in which this key would be known; empty if there is none, and for a file that is no campaign."""
+    if root not in MODES.values():
+        return ""
     for name, other in MODES.items():
         model = None if other is root else _model_at(location[:-1], data, other)
         if model is not None and str(location[-1]) in model.model_fields:

@@ -163,7 +163,7 @@ class BayesianForceField(Potential):
         """
         if not frames:
             raise DataError("fit needs at least one labelled frame")
-        reference_energies = self._reference_energies(frames)
+        reference_energies = self.reference_energies_of(frames)
         statistics = self._statistics_of(frames, reference_energies)
         self.reference_energies, self.statistics = reference_energies, statistics
         self.templates = extend_templates([], frames)
@@ -176,7 +176,7 @@ class BayesianForceField(Potential):
 
         The error bars learn from how well the new frames were predicted before they were added.
         """
-        reference_energies = self.reference_energies if self.n_frames else self._reference_energies(frames)
+        reference_energies = self.reference_energies if self.n_frames else self.reference_energies_of(frames)
         statistics = self._statistics_of(frames, reference_energies)
         left_out = self._predicted_before(frames) if self.n_frames else {}
         # A model of an earlier version has none of its former frames: rather none than those of the new frames alone.
@@ -294,7 +294,7 @@ class BayesianForceField(Potential):
                 )
         return statistics
 
-    def _reference_energies(self, frames: Sequence[Atoms]) -> FloatArray:
+    def reference_energies_of(self, frames: Sequence[Atoms]) -> FloatArray:
         """Energy per atom of each species, by least squares of minimum norm over the energy labels, eV."""
         counts, energies = [], []
         for k, atoms in enumerate(frames):

@@ -47,6 +47,10 @@ NOISES = (
 """The noises of `Hyperparameters.noise` as they are named in gradients and bounds."""
 
 
+LEAST_RECIPROCAL_CONDITION = float(np.finfo(np.float64).eps)
+"""Of the posterior precision, in the 1-norm: below it a solution has no digit left."""
+
+
 class Bounds:
     """Range (low, high) in which each hyperparameter is searched, in its unit.
 
@@ -142,6 +146,7 @@ class Posterior:
             raise NumericsError(
                 "the statistics of the training set are not finite; check the labels for NaN or overflow"
             )
+        norm = float(np.abs(precision_matrix).sum(axis=0).max())
         try:
             self._cholesky = cholesky(precision_matrix, lower=True, overwrite_a=True, check_finite=False)
         except LinAlgError as error:
@@ -150,6 +155,12 @@ class Posterior:
                 "the posterior precision is not positive definite in double precision "
                 f"(noise: {noise}); larger noises are needed"
             ) from error
+        # Beyond this the evidence is round-off, which the search for its maximum would find.
+        if lapack.dpocon(self._cholesky, norm, uplo="L")[0] < LEAST_RECIPROCAL_CONDITION:
+            raise NumericsError(
+                "the posterior precision is too badly conditioned for double precision; larger noises or smaller "
+                "amplitudes are needed"
+            )
         projected = to_whitened(self._projection[None, :], self._seen_factors)[0]
         self._whitened_mean = cho_solve((self._cholesky, True), projected, check_finite=False)
         self.log_evidence = float(

@@ -1,0 +1,71 @@
+"""The settings file of a fit: everything that, with the same trepid, gives the same model again.
+
+`trepid fit` writes it beside the model, `trepid fit --settings FILE` reads it. Sizes are the chosen ones: a fit from the
+file searches nothing. Hyperparameters and priors are named as in the potential, which checks them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from trepid.config.base import Count, Natural, Number, Positive, Settings, resolve
+from trepid.config.loading import load_settings
+from trepid.config.potential import PotentialSettings
+
+
+class TrainingFile(Settings):
+    """A file of training frames."""
+
+    file: Path = Field(description="Labelled frames, relative to this file.")
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] = Field(description="Checksum of the file.")
+    n_frames: Count = Field(description="Number of frames in it.")
+
+    @field_validator("file")
+    @classmethod
+    def _resolve(cls, value: Path, info: ValidationInfo) -> Path:
+        return resolve(value, info)
+
+
+class LabelSettings(Settings):
+    """Names of the labels in the frames."""
+
+    energy: str = Field(description="Of the energy, eV.")
+    forces: str = Field(description="Of the forces, eV/A.")
+    stress: str = Field(description="Of the stress, eV/A^3.")
+
+
+class PriorSettings(Settings):
+    """Range and prior of one hyperparameter."""
+
+    low: Positive = Field(description="Lower end of the range.")
+    high: Positive = Field(description="Upper end of the range.")
+    mode: Positive | None = Field(description="Centre of the normal prior of the logarithm; null: flat in the range.")
+    log_std: Positive = Field(description="Standard deviation of that prior.")
+
+
+class FitSettings(Settings):
+    """All settings of one fit."""
+
+    trepid: str = Field(description="Version of trepid that wrote this file.")
+    command: str = Field(description="Command line that wrote this file; not used.")
+    train: list[TrainingFile] = Field(min_length=1, description="Training frames.")
+    species: list[str] = Field(min_length=1, description="Elements of the force field.")
+    labels: LabelSettings
+    potential: PotentialSettings = Field(description="Sizes of the force field.")
+    live_rank: Natural = Field(description="Directions of the live uncertainty.")
+    seed: Natural = Field(description="Seed of every random number.")
+    start: dict[str, Annotated[float, Number, Field(gt=0)]] = Field(
+        description="Hyperparameters from which the optimisation starts."
+    )
+    start_noise: dict[str, Annotated[float, Number, Field(gt=0)]] = Field(
+        description="Noises from which it starts, and the force above which labels lose weight (large_force)."
+    )
+    priors: dict[str, PriorSettings] = Field(description="Ranges and priors of the hyperparameters; checked.")
+
+    @classmethod
+    def read(cls, path: str | Path) -> FitSettings:
+        """Read a settings file; ConfigError, in one line, where it is missing or wrong."""
+        return load_settings(path, cls, what="settings file", origin="'trepid fit' writes one beside the model")
