@@ -28,11 +28,6 @@ from trepid.potentials.bayesian.terms import TERMS, Hyperparameters
 logger = logging.getLogger(__name__)
 
 
-def settings_path(model: Path) -> Path:
-    """Settings file that belongs to a model file: its name with .settings.yaml added."""
-    return model.with_name(f"{model.name}.settings.yaml")
-
-
 def settings_of_fit(
     model: BayesianForceField,
     start: Hyperparameters,

@@ -27,6 +27,7 @@ from trepid.data import LabelKeys, labels_of
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.compositions import Compositions
 from trepid.potentials.bayesian.evidence import Curvature, expected_gain, optimize_hyperparameters
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.leave_one_out import (
@@ -51,6 +52,7 @@ from trepid.potentials.bayesian.spline_potential import LiveDirections, SplineCa
 from trepid.potentials.bayesian.statistics import ForceSum, LabelKind, LabelRows, SufficientStatistics, merged_rows
 from trepid.potentials.bayesian.support import Support, size_of_powers
 from trepid.potentials.bayesian.terms import Hyperparameters
+from trepid.potentials.bayesian.terms.offset import OffsetTerm
 
 LIVE_RANK = 16
 FIRST_PRIOR_WEIGHT = 10.0
@@ -329,8 +331,14 @@ class BayesianForceField(Potential):
         """The posterior mean with its live directions, ready to be evaluated."""
         self._require_data()
         if self._mean is None:
-            self._set_posterior(self.posterior)
-            assert self._mean is not None
+            live = None
+            if self.live_rank:
+                environments = shared_environment_rows(self.basis, self.templates, seed=self.seed)
+                scale = self.error_bars[LabelKind.FORCES].scale
+                live = scale * live_directions(self.posterior, environments, self.live_rank, seed=self.seed)
+            tables = make_tables(self.basis, self.posterior.mean, reference_energies=self.reference_energies, live=live)
+            support = self.support.tables(self.basis)
+            self._mean = SplinePotential(self.basis, tables, support=support, n_threads=self.n_threads)
         return self._mean
 
     @property
@@ -353,6 +361,19 @@ class BayesianForceField(Potential):
         if self._bars is None:
             self._bars = error_bars(self.left_out, self.hyperparameters.noise)
         return self._bars
+
+    @property
+    def compositions(self) -> Compositions:
+        """Which compositions the energy labels determine."""
+        energies = self.statistics.kinds.get(LabelKind.ENERGY)
+        n = len(self.species)
+        columns = self.basis.layout.term(OffsetTerm).columns
+        gram = np.zeros((n, n)) if energies is None else energies.gram[columns, columns]
+        return Compositions.of(gram, self.reference_energies)
+
+    def undetermined_energy(self, atoms: Atoms) -> float:
+        """See `Potential.undetermined_energy`."""
+        return self.compositions.uncertainty(self.features.composition(atoms))
 
     @property
     def on_bounds(self) -> list[str]:
@@ -392,15 +413,8 @@ class BayesianForceField(Potential):
             raise DataError("this force field has not been trained: call fit with labelled frames first")
 
     def _set_posterior(self, posterior: Posterior) -> None:
-        self._posterior, self._bars = posterior, None
-        live = None
-        if self.live_rank:
-            environments = shared_environment_rows(self.basis, self.templates, seed=self.seed)
-            scale = self.error_bars[LabelKind.FORCES].scale
-            live = scale * live_directions(posterior, environments, self.live_rank, seed=self.seed)
-        tables = make_tables(self.basis, posterior.mean, reference_energies=self.reference_energies, live=live)
-        support = self.support.tables(self.basis)
-        self._mean = SplinePotential(self.basis, tables, support=support, n_threads=self.n_threads)
+        """What follows from another posterior is computed when it is asked for."""
+        self._posterior, self._bars, self._mean = posterior, None, None
 
     # ---- prediction
 
@@ -425,11 +439,14 @@ class BayesianForceField(Potential):
             variance[chunk] = self.posterior.standard_deviation(force_rows).reshape(-1, 3) ** 2
         forces = np.sqrt(self._with_neighbours(variance, atoms))
         scale = {kind: bar.scale for kind, bar in self.error_bars.items()}
-        energy = scale[LabelKind.ENERGY] * self.posterior.standard_deviation(rows.energy)[0]
+        energy = math.hypot(
+            scale[LabelKind.ENERGY] * self.posterior.standard_deviation(rows.energy)[0],
+            self.compositions.uncertainty(self.features.composition(atoms)),
+        )
         stress = None if rows.stress is None else self.posterior.standard_deviation(rows.stress)
         return replace(
             prediction,
-            energy_uncertainty=float(energy),
+            energy_uncertainty=energy,
             forces_uncertainty=scale[LabelKind.FORCES] * forces,
             stress_uncertainty=None if stress is None else scale[LabelKind.STRESS] * stress,
         )
@@ -476,7 +493,11 @@ class BayesianForceField(Potential):
         from the posterior; `predictions` are not used.
         """
         difference = self.features.frame_rows(atoms).energy - self.features.frame_rows(other).energy
-        return self.error_bars[LabelKind.ENERGY].scale * float(self.posterior.standard_deviation(difference)[0])
+        composition = self.features.composition(atoms) - self.features.composition(other)
+        return math.hypot(
+            self.error_bars[LabelKind.ENERGY].scale * self.posterior.standard_deviation(difference)[0],
+            self.compositions.uncertainty(composition),
+        )
 
     def bias_directions(self, reference: Atoms) -> LiveDirections:
         """The live directions, relative to the energy of `reference`; ConfigError where there are none."""

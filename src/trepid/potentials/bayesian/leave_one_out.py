@@ -131,7 +131,7 @@ def leave_frame_out(posterior: Posterior, labels: Sequence[LabelRows]) -> dict[L
     """
     sigma = np.concatenate([part.kind.noise(posterior.hyper.noise) * part.multipliers for part in labels])
     rows = np.concatenate([part.rows for part in labels])
-    psi = posterior.rotated(rows).T / sigma[:, None]
+    psi = posterior.rotated_labels(rows).T / sigma[:, None]
     residual = (np.concatenate([part.residuals for part in labels]) - rows @ posterior.mean) / sigma
     if len(psi) <= psi.shape[1]:
         leverage = psi @ psi.T

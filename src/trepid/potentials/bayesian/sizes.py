@@ -258,8 +258,21 @@ def fit_with_sizes(
         As `BayesianForceField` and its `fit`.
     """
     choice = choose_sizes(frames, species, given=given, speed=speed, keys=keys, progress=progress)
-    model = BayesianForceField(species, **asdict(choice.sizes), hyperparameters=choice.start, keys=keys, seed=seed)
-    return SizedFit(model.fit(frames), choice)
+
+    def trained(start: Hyperparameters) -> BayesianForceField:
+        model = BayesianForceField(species, **asdict(choice.sizes), hyperparameters=start, keys=keys, seed=seed)
+        return model.fit(frames)
+
+    try:
+        return SizedFit(trained(choice.start), choice)
+    except NumericsError:
+        if choice.start == Hyperparameters():
+            raise
+        # All frames may ask for larger noises than the sample; from the default start the search comes from their side.
+        logger.info(
+            "the hyperparameters of the search for sizes do not suit all frames; optimised from the default start"
+        )
+        return SizedFit(trained(Hyperparameters()), replace(choice, start=Hyperparameters()))
 
 
 def choose_sizes(
