@@ -10,9 +10,8 @@ Comput. Mater. 7, 40 (2021); here the fitted spline coefficients are the model, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,12 @@ from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Unc
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.compositions import Compositions
 from trepid.potentials.bayesian.evidence import Curvature, expected_gain, optimize_hyperparameters
-from trepid.potentials.bayesian.features import FeatureBuilder
+from trepid.potentials.bayesian.features import FeatureBuilder, naming_frame
 from trepid.potentials.bayesian.leave_one_out import (
     ErrorBar,
     LeftOut,
     error_bars,
+    joined,
     leave_frame_out,
     predict_labels,
 )
@@ -188,7 +188,7 @@ class BayesianForceField(Potential):
         self.statistics.merge(statistics)
         self._require_data()
         self.support = support
-        self.left_out = _joined(self.left_out, left_out)
+        self.left_out = joined(self.left_out, left_out)
         self.force_sum = self.force_sum.with_more(frames, self.keys)
         self.templates = extend_templates(self.templates, frames)
         self._set_posterior(Posterior(self.basis, self.hyperparameters, self.statistics))
@@ -252,7 +252,7 @@ class BayesianForceField(Potential):
         if len(frames) < 2:
             return {}
         left_out = (leave_frame_out(posterior, self._label_rows(atoms)) for atoms in frames)
-        return _joined(*(self._shared(labels, atoms) for labels, atoms in zip(left_out, frames, strict=True)))
+        return joined(*(self._shared(labels, atoms) for labels, atoms in zip(left_out, frames, strict=True)))
 
     def _support_of(self, frames: Sequence[Atoms]) -> Support:
         return Support.of([self.features.neighbourhoods(a) for a in frames], n_species=len(self.species))
@@ -260,7 +260,7 @@ class BayesianForceField(Potential):
     def _predicted_before(self, frames: Sequence[Atoms]) -> dict[LabelKind, LeftOut]:
         """Labels of new frames, predicted by the present posterior."""
         parts = [self._shared(predict_labels(self.posterior, self._label_rows(atoms)), atoms) for atoms in frames]
-        return _joined(*parts) if parts else {}
+        return joined(*parts) if parts else {}
 
     def _shared(self, labels: dict[LabelKind, LeftOut], atoms: Atoms) -> dict[LabelKind, LeftOut]:
         """The labels of one frame, the variances of its forces with the share of the atoms around."""
@@ -286,7 +286,7 @@ class BayesianForceField(Potential):
         """Statistics of these frames alone, so that an error in one of them leaves the model unchanged."""
         statistics = SufficientStatistics(self.basis.layout.size)
         for k, atoms in enumerate(frames):
-            with _naming_frame(k):
+            with naming_frame(k):
                 self.features.add(
                     statistics,
                     atoms,
@@ -300,7 +300,7 @@ class BayesianForceField(Potential):
         """Energy per atom of each species, by least squares of minimum norm over the energy labels, eV."""
         counts, energies = [], []
         for k, atoms in enumerate(frames):
-            with _naming_frame(k):
+            with naming_frame(k):
                 energy = labels_of(atoms, self.keys).energy
                 if energy is not None:
                     counts.append(self.features.composition(atoms))
@@ -601,18 +601,3 @@ class BayesianForceField(Potential):
                 model.basis, training.tables, support=training.support_tables, n_threads=n_threads
             )
         return model
-
-
-def _joined(*parts: Mapping[LabelKind, LeftOut]) -> dict[LabelKind, LeftOut]:
-    """Left-out labels of several sets of frames, by kind."""
-    kinds = [kind for kind in LabelKind if any(kind in part for part in parts)]
-    return {kind: LeftOut.concatenate([part[kind] for part in parts if kind in part]) for kind in kinds}
-
-
-@contextmanager
-def _naming_frame(k: int) -> Iterator[None]:
-    """Name the frame in the message of an error."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"frame {k} (counted from 0): {str(error).removeprefix('frame: ')}") from error

@@ -198,6 +198,12 @@ def predict_labels(posterior: Posterior, labels: Sequence[LabelRows]) -> dict[La
     }
 
 
+def joined(*parts: Mapping[LabelKind, LeftOut]) -> dict[LabelKind, LeftOut]:
+    """Left-out labels of several sets of frames, by kind."""
+    kinds = [kind for kind in LabelKind if any(kind in part for part in parts)]
+    return {kind: LeftOut.concatenate([part[kind] for part in parts if kind in part]) for kind in kinds}
+
+
 def error_bars(left_out: Mapping[LabelKind, LeftOut], evidence: Noise) -> dict[LabelKind, ErrorBar]:
     """Error bars of all kinds; those with too few labels keep their noise, with the scale of the forces.
 
