@@ -303,10 +303,10 @@ def test_bayesian_members(copper: list[Atoms], tmp_path: Path) -> None:
     same(Committee.load(tmp_path / "b.trepid").predict(copper[20]), p)
     committee.update(copper[10:14])
     assert [r.n_train for r in committee.results] == [len(committee.subset(k).train) for k in range(2)]
-    # The same subset, fitted at once by a separate force field.
+    # The same subset, fitted at once by a separate force field: hyperparameters of another search.
     alone = trepid.BayesianForceField(
         ["Cu"], pair_cutoff=4.0, triplet_cutoff=3.0, n_pair=8, n_radial=4, l_max=1, live_rank=0
     )
     alone.fit([copper[i] for i in committee.subset(0).train])
     forces = committee.member(0).predict(copper[20]).forces
-    assert abs(alone.predict(copper[20], uncertainty="none").forces - forces).max() < 0.05
+    assert abs(alone.predict(copper[20], uncertainty="none").forces - forces).max() < 0.03 * abs(forces).max()
