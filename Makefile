@@ -12,8 +12,11 @@ BUILD_INPUTS := pyproject.toml $(wildcard CMakeLists.txt cmake/* src/trepid/nati
 # slower than one. Systems of demo and tests are small, so one it is; OMP_NUM_THREADS=2 make demo asks for more.
 export OMP_NUM_THREADS ?= 1
 
+# Frames of bench-peers, see benchmarks/README.md.
+DATA ?= tests/data_files
+
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all bench bench-lammps bench-rounds lint types format clean
+.PHONY: help venv demo test test-all bench bench-lammps bench-rounds bench-peers lint types format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +58,9 @@ bench-rounds: $(VENV)/.installed ## run the ground-truth campaigns of rounds, Ba
 	    "hallucination.py truth" "hallucination.py run bayesian"; do \
 	    echo "== $$part"; $(BIN)/python benchmarks/$$part; done
 	@for name in agi_rounds cui_rounds hallucination; do $(BIN)/python benchmarks/$$name.py table; done
+
+bench-peers: $(VENV)/.installed ## train trepid and its peers on the frames in DATA=folder, each in an environment of its own (an hour)
+	@set -e; for part in install run time table; do $(BIN)/python benchmarks/peers.py $$part --data "$(DATA)"; done
 
 lint: $(VENV)/.dev ## check style and common mistakes
 	$(BIN)/ruff check .

@@ -107,7 +107,7 @@ class Report:
         """Write results/NAME.json."""
         RESULTS.mkdir(exist_ok=True)
         machine = {
-            "processor": _processor(),
+            "processor": processor(),
             "instruction_set": _native.instruction_set(),
             "trepid": trepid.__version__,
             "python": platform.python_version(),
@@ -125,7 +125,8 @@ def _format(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

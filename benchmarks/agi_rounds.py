@@ -57,7 +57,7 @@ from trepid.data import read_frames, write_frames
 from trepid.events.sites import Sites
 from trepid.potentials import Potential, load_potential
 from trepid.potentials.bayesian import BayesianForceField
-from trepid.reference import make_reference
+from trepid.reference import Reference, make_reference
 
 RUNS = HERE.parent / "runs" / "agi"
 N_START, N_POOR, START_K = 75, 15, 400
@@ -116,9 +116,8 @@ def spread(indices: list[int], n: int) -> list[int]:
     return [indices[k] for k in np.linspace(0, len(indices) - 1, n).round().astype(int)]
 
 
-def path_images(crystal: Atoms) -> list[Atoms]:
+def path_images(crystal: Atoms, reference: Reference, *, lattice_A: float = LATTICE_CONSTANT_A) -> list[Atoms]:
     """One Ag on its way to the neighbouring empty site, everything else relaxed by the reference."""
-    reference = make_reference(**reference_settings())
     calculator = Truth(reference)
     silver = int(np.flatnonzero(crystal.symbols == "Ag")[0])
     distances = crystal.get_distances(silver, range(len(crystal)), mic=True)
@@ -126,7 +125,7 @@ def path_images(crystal: Atoms) -> list[Atoms]:
     images, previous = [], crystal.copy()
     for fraction in np.linspace(0, 1, N_IMAGES):
         image = previous.copy()
-        image.positions[silver] = crystal.positions[silver] + [fraction * LATTICE_CONSTANT_A / 2, 0, 0]
+        image.positions[silver] = crystal.positions[silver] + [fraction * lattice_A / 2, 0, 0]
         image.set_constraint(FixAtoms([silver, anchor]))
         image.calc = calculator
         FIRE(image, logfile=None).run(fmax=0.01, steps=500)
@@ -146,7 +145,7 @@ def truth() -> None:
     quiet = event_free(calm)
     write_frames(folder / "start75.extxyz", [calm.frame(k) for k in spread(quiet, N_START)])
     write_frames(folder / "start15.extxyz", [calm.frame(k) for k in spread(quiet, N_POOR)])
-    write_frames(folder / "path.extxyz", path_images(crystal))
+    write_frames(folder / "path.extxyz", path_images(crystal, make_reference(**reference_settings())))
     again = toy_md(commands, crystal, temperature_K=START_K, duration_ps=100, sample_every=50, seed=13)
     write_frames(folder / "calm.extxyz", [again.frame(k) for k in spread(event_free(again), N_TEST)])
     hot = toy_md(commands, crystal, temperature_K=RATE_K, duration_ps=REFERENCE_RATE_PS, seed=12)

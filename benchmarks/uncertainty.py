@@ -65,7 +65,7 @@ def main() -> None:
         rows.append(
             {
                 "directions": str(rank),
-                "share captured": float(np.sqrt(np.sum(live**2) / np.sum(exact**2))),
+                "live over exact": float(np.sqrt(np.sum(live**2) / np.sum(exact**2))),
                 "of the worst frame": float(min(per_frame)),
                 "Spearman with error": spearman(np.linalg.norm(live, axis=1), error_norm),
             }
@@ -73,7 +73,7 @@ def main() -> None:
     rows.append(
         {
             "directions": "all (exact)",
-            "share captured": 1.0,
+            "live over exact": 1.0,
             "of the worst frame": 1.0,
             "Spearman with error": spearman(np.linalg.norm(exact, axis=1), error_norm),
         }

@@ -116,6 +116,19 @@ def test_intervals_of_energies_and_stresses_hold_noise_that_grows_with_frame_and
     assert covered(0.202, 0.0107) == (0.0, 0.0)
 
 
+def test_share_of_atoms_outside_the_support(rng: np.random.Generator) -> None:
+    frames = [frame(k, n, rng) for k, n in enumerate((2, 4))]
+    labels = [Labels(None, a.arrays["REF_forces"], None) for a in frames]
+    far = [np.array([0.5, 1.5]), np.array([1.0, np.inf, 0.0, 0.2])]
+    said = [Prediction(0.0, np.zeros((len(a), 3)), support_distance=d) for a, d in zip(frames, far, strict=True)]
+    comparison = collect(frames, labels, said, [None, None])
+    assert summarise(comparison).outside_support == pytest.approx(2 / 6)
+    assert summarise(comparison.of_frames([1])).outside_support == pytest.approx(1 / 4)
+    # One potential that does not know leaves it open.
+    silent = [said[0], Prediction(0.0, np.zeros((4, 3)))]
+    assert summarise(collect(frames, labels, silent, [None, None])).outside_support is None
+
+
 def test_labels_of_the_same_kind_correct_the_interval(rng: np.random.Generator) -> None:
     # Bars of 0.05 eV/A, errors of Cu three times as large: the announced interval holds erf(1.96 / 3 / sqrt 2) = 49 %.
     frames = [frame(k, 64, rng) for k in range(12)]

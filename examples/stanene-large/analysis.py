@@ -67,7 +67,7 @@ class ExactSample:
     ----------
     time_ps : float
     median_eV_per_A, untrusted_share : float
-        Of the sample; untrusted by the same threshold as the live uncertainty, which is a lower bound of this one.
+        Of the sample; untrusted by the same threshold as the live uncertainty.
     live_over_exact : float
         Median of the ratio.
     """

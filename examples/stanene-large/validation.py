@@ -43,7 +43,7 @@ class TestRecord:
     temperature_K : float
     errors : Errors
     live_over_exact : float
-        Median over atoms of the live uncertainty divided by the exact one: the live one is a lower bound.
+        Median over atoms of the live uncertainty divided by the exact one.
     n_untrusted, n_atoms : int
         Atoms above the threshold by the live uncertainty, and all.
     """

@@ -94,6 +94,7 @@ class Comparison:
             stresses_predicted=self.stresses_predicted[kept],
             energies_std=self.energies_std[kept],
             stresses_std=self.stresses_std[kept],
+            support_distance=None if self.support_distance is None else self.support_distance[atoms],
         )
 
     @property

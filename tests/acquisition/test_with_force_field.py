@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from potential_systems import shared
 from trepid import BayesianForceField
 from trepid.acquisition.batch import greedy_batch
 from trepid.data import read_frames
@@ -49,11 +50,11 @@ def test_shares_add_up_to_the_energy(model: BayesianForceField, hops: list[Atoms
 
 
 def test_information_rows_have_the_predicted_covariance(model: BayesianForceField, hops: list[Atoms]) -> None:
-    # The posterior of the evidence: the scale of the error bars does not change what a label is worth.
+    # The posterior of the evidence: neither the scale of the error bars nor the share of the neighbours changes what a label
+    # is worth.
     rows, scale = model.information_rows(hops[0]), model.error_bars[LabelKind.FORCES].scale
-    np.testing.assert_allclose(
-        scale * np.sqrt((rows**2).sum(axis=1)).reshape(-1, 3), model.predict(hops[0]).forces_uncertainty, rtol=1e-8
-    )
+    bars = np.sqrt(shared(scale**2 * (rows**2).sum(axis=1), hops[0], reach=model.basis.triplet_cutoff))
+    np.testing.assert_allclose(bars.reshape(-1, 3), model.predict(hops[0]).forces_uncertainty, rtol=1e-8)
     [(_, phi)] = model.features.force_rows(hops[0])
     np.testing.assert_allclose(rows @ rows.T, model.posterior.covariance(phi), atol=1e-12)
 
@@ -62,7 +63,7 @@ def test_thin_rows_are_those_of_the_most_uncertain_atoms(
     model: BayesianForceField, hops: list[Atoms], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everything = model.information_rows(hops[1])
-    worst = np.sort(np.argsort(-model.predict(hops[1]).atom_uncertainty)[:5])
+    worst = np.sort(np.argsort(-(everything**2).reshape(64, -1).sum(axis=1))[:5])
     expected = everything.reshape(64, 3, -1)[worst].reshape(15, -1)
     np.testing.assert_allclose(model.information_rows(hops[1], n_atoms=5), expected, atol=1e-12)
     assert model.information_rows(hops[1], n_atoms=1000).shape == everything.shape

@@ -55,6 +55,18 @@ def test_warning_names_the_atom_and_the_species_and_keeps_the_frame(
     assert guard.n_untrusted == 2
 
 
+def test_the_warning_counts_atoms_outside_the_support_and_nothing_else_changes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    far = np.array([0.2, 1.4, 3.0, 0.9, 0.1, 0.1, 0.1, 0.1])
+    guard = TrustGuard(0.2)
+    with caplog.at_level(logging.WARNING):
+        assert guard.check(cui(), **WHERE, forces_uncertainty=uncertainty(a2=0.1), support_distance=far).trusted
+        assert not caplog.messages
+        guard.check(cui(), **WHERE, forces_uncertainty=uncertainty(a2=0.61), support_distance=far)
+    assert caplog.messages[0].endswith("; 2 of 8 atoms unlike the training data")
+
+
 def test_every_excursion_is_kept_once(tmp_path: Path) -> None:
     guard = TrustGuard(0.2, frame_file=tmp_path / "untrusted.extxyz")
     for value in (0.3, 0.4, 0.1, 0.5):

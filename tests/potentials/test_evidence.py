@@ -138,7 +138,8 @@ def test_a_search_that_begins_where_another_ended_is_short_and_ends_as_high(
             reference_energies=model.reference_energies,
             noise=model.hyperparameters.noise,
         )
-    warm = optimize_hyperparameters(model.basis, model.hyperparameters, more, curvature=model.curvature)
+    before = optimize_hyperparameters(model.basis, model.hyperparameters, model.statistics)
+    warm = optimize_hyperparameters(model.basis, before.posterior.hyper, more, curvature=before.curvature)
     cold = optimize_hyperparameters(model.basis, Hyperparameters(noise=model.hyperparameters.noise), more)
     assert 2 * warm.n_evaluations < cold.n_evaluations
     names = list(warm.curvature.names)

@@ -82,7 +82,9 @@ def test_levels_of_uncertainty(trained: BayesianForceField) -> None:
     assert none.forces_uncertainty is None
     assert live.forces_uncertainty is not None
     assert exact.forces_uncertainty is not None
-    assert (live.forces_uncertainty <= exact.forces_uncertainty * (1 + 1e-4)).all()
+    # Another way to the same figure: 16 directions scatter by 10 % around it.
+    np.testing.assert_allclose(live.atom_uncertainty, exact.atom_uncertainty, rtol=0.3)
+    assert not np.allclose(live.atom_uncertainty, exact.atom_uncertainty, rtol=1e-6)
     assert (
         exact.frame_uncertainty
         == exact.atom_uncertainty.max()

@@ -40,15 +40,15 @@ def without_frame(model: BayesianForceField, frames: Sequence[Atoms]) -> Posteri
 
 
 # With fewer labels in a frame than coefficients, and with more.
-@pytest.mark.parametrize(("n_frames", "l_max"), [(2, 2), (8, 2), (8, 0)])
+@pytest.mark.parametrize(("n_frames", "l_max"), [(2, 4), (8, 4), (8, 0)])
 def test_residuals_and_variances_are_those_of_training_without_the_frame(
     cui_crystal: list[Atoms], n_frames: int, l_max: int
 ) -> None:
     frames = cui_crystal[:n_frames]
     model = BayesianForceField(
-        ["Cu", "I"], pair_cutoff=5.0, triplet_cutoff=4.0, n_pair=10, n_radial=5, l_max=l_max, n_threads=1
+        ["Cu", "I"], pair_cutoff=5.0, triplet_cutoff=4.0, n_pair=10, n_radial=10, l_max=l_max, n_threads=1
     ).fit(frames)
-    assert (model.posterior.n_directions < 3 * len(frames[0])) is (l_max == 0)
+    assert (model.posterior.n_seen < 3 * len(frames[0])) is (l_max == 0)
     start = dict.fromkeys(LabelKind, 0)
     for k, left in enumerate(frames):
         posterior = without_frame(model, [atoms for i, atoms in enumerate(frames) if i != k])
@@ -119,6 +119,20 @@ def test_kinds_with_few_labels_take_the_scale_of_the_forces() -> None:
     assert bars[LabelKind.ENERGY] == ErrorBar(noise=0.01, scale=scale)
     assert bars[LabelKind.STRESS] == ErrorBar(noise=1e-4, scale=scale)
     assert set(error_bars({}, evidence).values()) == {ErrorBar(n, 1.0) for n in (0.01, 0.02, 1e-4)}
+
+
+def test_energies_that_ask_for_no_scale_take_that_of_the_forces() -> None:
+    """Their noise is then the smaller."""
+    rng = np.random.default_rng(1)
+    evidence = Noise(energy=0.01, forces=0.02, stress=1e-4)
+    forces = LeftOut(0.1 * rng.standard_normal(600), np.full(600, 0.03**2), np.ones(600))
+    # As large where the posterior is sure as where it is not.
+    energies = LeftOut(0.01 * rng.standard_normal(200), np.repeat([1e-5, 0.004], 100) ** 2, np.ones(200))
+    alone = fit_error_bar(energies, noise=0.01)
+    bars = error_bars({LabelKind.FORCES: forces, LabelKind.ENERGY: energies}, evidence)
+    assert alone.scale < 2 < bars[LabelKind.FORCES].scale
+    assert bars[LabelKind.ENERGY].scale == pytest.approx(bars[LabelKind.FORCES].scale)
+    assert bars[LabelKind.ENERGY].noise < alone.noise
 
 
 def test_every_uncertainty_is_multiplied(small_cui_model: BayesianForceField, cui_crystal: list[Atoms]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from trepid.cli import options
-from trepid.cli.figures import emit_figures
+from trepid.cli.figures import emit_figures, warn_of_compositions
 from trepid.cli.output import emit_json, say
 
 
@@ -61,6 +61,8 @@ def command(
         sets["ood"] = read_frames(ood, keys=keys)
     potential = load_potential(model)
     say(f"evaluating {model} on {' + '.join(str(len(frames)) for frames in sets.values())} frames")
+    for name, frames in sets.items():
+        warn_of_compositions(potential, frames, name)
     comparisons = {
         name: compare(potential, frames, keys=keys, uncertainty=uncertainty.value) for name, frames in sets.items()
     }

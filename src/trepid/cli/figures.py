@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from trepid.cli.output import emit, emit_table, say
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from trepid.evaluation import Corrected, Evaluation
+    from trepid.potentials.base import Potential
     from trepid.potentials.bayesian.sizes import SizeStep
 
 EV_PER_A3_IN_GPA = 160.21766
@@ -109,3 +112,14 @@ def _step_cells(step: SizeStep) -> tuple[str, str, str, str, str]:
         error(step.hot_rmse),
         f"{verdict}: {step.reason}" if step.reason else verdict,
     )
+
+
+def warn_of_compositions(potential: Potential, frames: Sequence[Atoms], name: str) -> None:
+    """Say which frames have energies that the training labels leave open."""
+    uncertain = [u for u in map(potential.undetermined_energy, frames) if u > 0]
+    if uncertain:
+        say(
+            f"warning: {name}: {len(uncertain)} of {len(frames)} frames have another stoichiometry than all training "
+            f"frames with an energy, which do not tell the energies of their species apart: these energies may be off by "
+            f"{max(uncertain):.3g} eV"
+        )

@@ -11,7 +11,7 @@ import typer
 
 from trepid.choices import DEFAULT_SPEED, Speed
 from trepid.cli import options
-from trepid.cli.figures import emit_figures, emit_steps, say_step
+from trepid.cli.figures import emit_figures, emit_steps, say_step, warn_of_compositions
 from trepid.cli.output import emit_json, emit_table, free_path, say
 
 if TYPE_CHECKING:
@@ -140,6 +140,8 @@ def command(
         say(f"warning: hyperparameter on the bound of its range: {text}")
     noise, scale = model.noise, model.error_bars[LabelKind.FORCES].scale
     left_out = model.left_out.get(LabelKind.FORCES)
+    if second is not None:
+        warn_of_compositions(model, second, str(ood))
     figures = None if second is None else evaluate(model, second, keys=keys)
     sizes = Sizes.of(model.basis)
     if json:

@@ -272,6 +272,10 @@ class Potential(ABC):
         """Noise of the forces with which labels are weighted, eV/A: the noise of `information`."""
         return self.noise.forces
 
+    def undetermined_energy(self, atoms: Atoms) -> float:
+        """What the energy of this composition may be off by because no energy label tells its species apart, eV; else 0."""
+        return 0.0
+
     @property
     def typical_force_error(self) -> float:
         """Error bar of a force component (uncertainty and noise) on frames like the training set, eV/A, rms.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -154,3 +155,12 @@ class FeatureBuilder:
                 yield LabelRows(
                     LabelKind.FORCES, force_rows, rest.forces[chunk].ravel(), np.repeat(multiplier[chunk], 3)
                 )
+
+
+@contextmanager
+def naming_frame(k: int) -> Iterator[None]:
+    """Name the frame in the message of an error."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"frame {k} (counted from 0): {str(error).removeprefix('frame: ')}") from error

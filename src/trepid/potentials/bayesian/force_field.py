@@ -10,9 +10,8 @@ Comput. Mater. 7, 40 (2021); here the fitted spline coefficients are the model, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,14 @@ from trepid.data import LabelKeys, labels_of
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.compositions import Compositions
 from trepid.potentials.bayesian.evidence import Curvature, expected_gain, optimize_hyperparameters
-from trepid.potentials.bayesian.features import FeatureBuilder
+from trepid.potentials.bayesian.features import FeatureBuilder, naming_frame
 from trepid.potentials.bayesian.leave_one_out import (
     ErrorBar,
     LeftOut,
     error_bars,
+    joined,
     leave_frame_out,
     predict_labels,
 )
@@ -51,6 +52,7 @@ from trepid.potentials.bayesian.spline_potential import LiveDirections, SplineCa
 from trepid.potentials.bayesian.statistics import ForceSum, LabelKind, LabelRows, SufficientStatistics, merged_rows
 from trepid.potentials.bayesian.support import Support, size_of_powers
 from trepid.potentials.bayesian.terms import Hyperparameters
+from trepid.potentials.bayesian.terms.offset import OffsetTerm
 
 LIVE_RANK = 16
 FIRST_PRIOR_WEIGHT = 10.0
@@ -186,7 +188,7 @@ class BayesianForceField(Potential):
         self.statistics.merge(statistics)
         self._require_data()
         self.support = support
-        self.left_out = _joined(self.left_out, left_out)
+        self.left_out = joined(self.left_out, left_out)
         self.force_sum = self.force_sum.with_more(frames, self.keys)
         self.templates = extend_templates(self.templates, frames)
         self._set_posterior(Posterior(self.basis, self.hyperparameters, self.statistics))
@@ -250,7 +252,7 @@ class BayesianForceField(Potential):
         if len(frames) < 2:
             return {}
         left_out = (leave_frame_out(posterior, self._label_rows(atoms)) for atoms in frames)
-        return _joined(*(self._shared(labels, atoms) for labels, atoms in zip(left_out, frames, strict=True)))
+        return joined(*(self._shared(labels, atoms) for labels, atoms in zip(left_out, frames, strict=True)))
 
     def _support_of(self, frames: Sequence[Atoms]) -> Support:
         return Support.of([self.features.neighbourhoods(a) for a in frames], n_species=len(self.species))
@@ -258,7 +260,7 @@ class BayesianForceField(Potential):
     def _predicted_before(self, frames: Sequence[Atoms]) -> dict[LabelKind, LeftOut]:
         """Labels of new frames, predicted by the present posterior."""
         parts = [self._shared(predict_labels(self.posterior, self._label_rows(atoms)), atoms) for atoms in frames]
-        return _joined(*parts) if parts else {}
+        return joined(*parts) if parts else {}
 
     def _shared(self, labels: dict[LabelKind, LeftOut], atoms: Atoms) -> dict[LabelKind, LeftOut]:
         """The labels of one frame, the variances of its forces with the share of the atoms around."""
@@ -284,7 +286,7 @@ class BayesianForceField(Potential):
         """Statistics of these frames alone, so that an error in one of them leaves the model unchanged."""
         statistics = SufficientStatistics(self.basis.layout.size)
         for k, atoms in enumerate(frames):
-            with _naming_frame(k):
+            with naming_frame(k):
                 self.features.add(
                     statistics,
                     atoms,
@@ -298,7 +300,7 @@ class BayesianForceField(Potential):
         """Energy per atom of each species, by least squares of minimum norm over the energy labels, eV."""
         counts, energies = [], []
         for k, atoms in enumerate(frames):
-            with _naming_frame(k):
+            with naming_frame(k):
                 energy = labels_of(atoms, self.keys).energy
                 if energy is not None:
                     counts.append(self.features.composition(atoms))
@@ -329,8 +331,14 @@ class BayesianForceField(Potential):
         """The posterior mean with its live directions, ready to be evaluated."""
         self._require_data()
         if self._mean is None:
-            self._set_posterior(self.posterior)
-            assert self._mean is not None
+            live = None
+            if self.live_rank:
+                environments = shared_environment_rows(self.basis, self.templates, seed=self.seed)
+                scale = self.error_bars[LabelKind.FORCES].scale
+                live = scale * live_directions(self.posterior, environments, self.live_rank, seed=self.seed)
+            tables = make_tables(self.basis, self.posterior.mean, reference_energies=self.reference_energies, live=live)
+            support = self.support.tables(self.basis)
+            self._mean = SplinePotential(self.basis, tables, support=support, n_threads=self.n_threads)
         return self._mean
 
     @property
@@ -353,6 +361,19 @@ class BayesianForceField(Potential):
         if self._bars is None:
             self._bars = error_bars(self.left_out, self.hyperparameters.noise)
         return self._bars
+
+    @property
+    def compositions(self) -> Compositions:
+        """Which compositions the energy labels determine."""
+        energies = self.statistics.kinds.get(LabelKind.ENERGY)
+        n = len(self.species)
+        columns = self.basis.layout.term(OffsetTerm).columns
+        gram = np.zeros((n, n)) if energies is None else energies.gram[columns, columns]
+        return Compositions.of(gram, self.reference_energies)
+
+    def undetermined_energy(self, atoms: Atoms) -> float:
+        """See `Potential.undetermined_energy`."""
+        return self.compositions.uncertainty(self.features.composition(atoms))
 
     @property
     def on_bounds(self) -> list[str]:
@@ -392,15 +413,8 @@ class BayesianForceField(Potential):
             raise DataError("this force field has not been trained: call fit with labelled frames first")
 
     def _set_posterior(self, posterior: Posterior) -> None:
-        self._posterior, self._bars = posterior, None
-        live = None
-        if self.live_rank:
-            environments = shared_environment_rows(self.basis, self.templates, seed=self.seed)
-            scale = self.error_bars[LabelKind.FORCES].scale
-            live = scale * live_directions(posterior, environments, self.live_rank, seed=self.seed)
-        tables = make_tables(self.basis, posterior.mean, reference_energies=self.reference_energies, live=live)
-        support = self.support.tables(self.basis)
-        self._mean = SplinePotential(self.basis, tables, support=support, n_threads=self.n_threads)
+        """What follows from another posterior is computed when it is asked for."""
+        self._posterior, self._bars, self._mean = posterior, None, None
 
     # ---- prediction
 
@@ -425,11 +439,14 @@ class BayesianForceField(Potential):
             variance[chunk] = self.posterior.standard_deviation(force_rows).reshape(-1, 3) ** 2
         forces = np.sqrt(self._with_neighbours(variance, atoms))
         scale = {kind: bar.scale for kind, bar in self.error_bars.items()}
-        energy = scale[LabelKind.ENERGY] * self.posterior.standard_deviation(rows.energy)[0]
+        energy = math.hypot(
+            scale[LabelKind.ENERGY] * self.posterior.standard_deviation(rows.energy)[0],
+            self.compositions.uncertainty(self.features.composition(atoms)),
+        )
         stress = None if rows.stress is None else self.posterior.standard_deviation(rows.stress)
         return replace(
             prediction,
-            energy_uncertainty=float(energy),
+            energy_uncertainty=energy,
             forces_uncertainty=scale[LabelKind.FORCES] * forces,
             stress_uncertainty=None if stress is None else scale[LabelKind.STRESS] * stress,
         )
@@ -476,7 +493,11 @@ class BayesianForceField(Potential):
         from the posterior; `predictions` are not used.
         """
         difference = self.features.frame_rows(atoms).energy - self.features.frame_rows(other).energy
-        return self.error_bars[LabelKind.ENERGY].scale * float(self.posterior.standard_deviation(difference)[0])
+        composition = self.features.composition(atoms) - self.features.composition(other)
+        return math.hypot(
+            self.error_bars[LabelKind.ENERGY].scale * self.posterior.standard_deviation(difference)[0],
+            self.compositions.uncertainty(composition),
+        )
 
     def bias_directions(self, reference: Atoms) -> LiveDirections:
         """The live directions, relative to the energy of `reference`; ConfigError where there are none."""
@@ -580,18 +601,3 @@ class BayesianForceField(Potential):
                 model.basis, training.tables, support=training.support_tables, n_threads=n_threads
             )
         return model
-
-
-def _joined(*parts: Mapping[LabelKind, LeftOut]) -> dict[LabelKind, LeftOut]:
-    """Left-out labels of several sets of frames, by kind."""
-    kinds = [kind for kind in LabelKind if any(kind in part for part in parts)]
-    return {kind: LeftOut.concatenate([part[kind] for part in parts if kind in part]) for kind in kinds}
-
-
-@contextmanager
-def _naming_frame(k: int) -> Iterator[None]:
-    """Name the frame in the message of an error."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"frame {k} (counted from 0): {str(error).removeprefix('frame: ')}") from error

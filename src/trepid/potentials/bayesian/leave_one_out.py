@@ -131,7 +131,7 @@ def leave_frame_out(posterior: Posterior, labels: Sequence[LabelRows]) -> dict[L
     """
     sigma = np.concatenate([part.kind.noise(posterior.hyper.noise) * part.multipliers for part in labels])
     rows = np.concatenate([part.rows for part in labels])
-    psi = posterior.rotated(rows).T / sigma[:, None]
+    psi = posterior.rotated_labels(rows).T / sigma[:, None]
     residual = (np.concatenate([part.residuals for part in labels]) - rows @ posterior.mean) / sigma
     if len(psi) <= psi.shape[1]:
         leverage = psi @ psi.T
@@ -162,7 +162,7 @@ def _factor(matrix: FloatArray) -> tuple[FloatArray, bool]:
         ) from error
 
 
-def fit_error_bar(left_out: LeftOut, *, noise: float) -> ErrorBar:
+def fit_error_bar(left_out: LeftOut, *, noise: float, least_scale: float = 1.0) -> ErrorBar:
     """Noise and scale of maximum likelihood for these residuals.
 
     Parameters
@@ -171,6 +171,8 @@ def fit_error_bar(left_out: LeftOut, *, noise: float) -> ErrorBar:
         At least one label.
     noise : float
         By maximum evidence; the search starts there, and goes from a 400th of it to seven times it.
+    least_scale : float
+        Lower end of the search for the scale.
     """
     r2, v, m = left_out.residual**2, left_out.variance, left_out.multiplier
 
@@ -182,8 +184,10 @@ def fit_error_bar(left_out: LeftOut, *, noise: float) -> ErrorBar:
         return value, np.array([float(np.mean(slope * s2)), float(np.mean(slope * t2))])
 
     start = np.log(noise)
-    box = [(start - 6.0, start + 2.0), (0.0, np.log(LARGEST_SCALE))]
-    found = [minimize(objective, [start, scale], jac=True, method="L-BFGS-B", bounds=box) for scale in (0.1, 1.0, 2.0)]
+    low, high = np.log(least_scale), np.log(LARGEST_SCALE)
+    box = [(start - 6.0, start + 2.0), (low, high)]
+    first = [min(low + more, high) for more in (0.1, 1.0, 2.0)]
+    found = [minimize(objective, [start, scale], jac=True, method="L-BFGS-B", bounds=box) for scale in first]
     best = min(found, key=lambda result: result.fun)
     return ErrorBar(noise=float(np.exp(best.x[0])), scale=float(np.exp(best.x[1])))
 
@@ -198,8 +202,17 @@ def predict_labels(posterior: Posterior, labels: Sequence[LabelRows]) -> dict[La
     }
 
 
+def joined(*parts: Mapping[LabelKind, LeftOut]) -> dict[LabelKind, LeftOut]:
+    """Left-out labels of several sets of frames, by kind."""
+    kinds = [kind for kind in LabelKind if any(kind in part for part in parts)]
+    return {kind: LeftOut.concatenate([part[kind] for part in parts if kind in part]) for kind in kinds}
+
+
 def error_bars(left_out: Mapping[LabelKind, LeftOut], evidence: Noise) -> dict[LabelKind, ErrorBar]:
     """Error bars of all kinds; those with too few labels keep their noise, with the scale of the forces.
+
+    The scale of energies and stresses is at least that of the forces: all follow from the same coefficients, and the energies
+    of the training frames, one a frame and all alike, tell little about the energy of an event.
 
     Without any left-out label (a single training frame) the noise is that of the evidence, and the scale is 1.
 
@@ -219,6 +232,6 @@ def error_bars(left_out: Mapping[LabelKind, LeftOut], evidence: Noise) -> dict[L
         noise = kind.noise(evidence)
         labels = left_out.get(kind)
         if kind not in bars and labels is not None and len(labels) >= FEWEST_LABELS:
-            bars[kind] = fit_error_bar(labels, noise=noise)
+            bars[kind] = fit_error_bar(labels, noise=noise, least_scale=scale)
         bars.setdefault(kind, ErrorBar(noise=noise, scale=scale))
     return bars

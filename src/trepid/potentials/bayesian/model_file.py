@@ -225,11 +225,9 @@ def unpack_symmetric(packed: FloatArray, n: int) -> FloatArray:
     """
     if packed.shape != (n * (n + 1) // 2,):
         raise ValueError(f"{packed.shape} numbers are not the upper triangle of a matrix of {n} rows")
-    matrix = np.zeros((n, n))
+    matrix = np.empty((n, n))
     start = 0
     for k in range(n):
-        matrix[k, k:] = packed[start : start + n - k]
+        matrix[k, k:] = matrix[k:, k] = packed[start : start + n - k]
         start += n - k
-    lower = np.tril_indices(n, -1)
-    matrix[lower] = matrix.T[lower]
     return matrix

@@ -203,6 +203,11 @@ class Posterior:
         solved = solve_triangular(self._cholesky, seen, lower=True, check_finite=False, overwrite_b=True)
         return np.concatenate([solved, rest])
 
+    def rotated_labels(self, rows: FloatArray) -> FloatArray:
+        """`rotated` of training labels, (n_seen, m), without the directions that they do not depend on."""
+        seen = to_whitened(rows[:, self._seen.indices], self._seen_factors).T
+        return solve_triangular(self._cholesky, seen, lower=True, check_finite=False, overwrite_b=True)
+
     def spread(self, directions: FloatArray) -> FloatArray:
         """S @ directions: coefficient vectors (raw, n) from directions (n_directions, n) in whitened space."""
         n, size = len(self._cholesky), self.basis.layout.size

@@ -104,9 +104,10 @@ class KindStatistics:
     def add(self, rows: FloatArray, labels: FloatArray, multipliers: FloatArray | float = 1.0) -> None:
         """Add labels (m,) with feature rows (m, size) and noise multipliers (m,)."""
         scale = np.broadcast_to(np.asarray(multipliers, dtype=np.float64), labels.shape)
-        weighted, target = rows / scale[:, None], labels / scale
-        self.gram += weighted.T @ weighted
-        self.projection += weighted.T @ target
+        reached = np.flatnonzero(rows.any(axis=0))  # the other features are zero: half of them and more in a crystal
+        weighted, target = rows[:, reached] / scale[:, None], labels / scale
+        self.gram[np.ix_(reached, reached)] += weighted.T @ weighted
+        self.projection[reached] += weighted.T @ target
         self.squared += float(target @ target)
         self.count += len(labels)
         self.log_multiplier += float(np.log(scale).sum())
