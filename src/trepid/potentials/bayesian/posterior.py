@@ -146,7 +146,7 @@ class Posterior:
             raise NumericsError(
                 "the statistics of the training set are not finite; check the labels for NaN or overflow"
             )
-        norm = float(np.abs(precision_matrix).sum(axis=0).max())
+        norm = float(np.abs(precision_matrix).sum(axis=0).max(initial=0.0))
         try:
             self._cholesky = cholesky(precision_matrix, lower=True, overwrite_a=True, check_finite=False)
         except LinAlgError as error:
@@ -156,7 +156,7 @@ class Posterior:
                 f"(noise: {noise}); larger noises are needed"
             ) from error
         # Beyond this the evidence is round-off, which the search for its maximum would find.
-        if lapack.dpocon(self._cholesky, norm, uplo="L")[0] < LEAST_RECIPROCAL_CONDITION:
+        if norm > 0 and lapack.dpocon(self._cholesky, norm, uplo="L")[0] < LEAST_RECIPROCAL_CONDITION:
             raise NumericsError(
                 "the posterior precision is too badly conditioned for double precision; larger noises or smaller "
                 "amplitudes are needed"
