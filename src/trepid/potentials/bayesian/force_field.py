@@ -227,7 +227,7 @@ class BayesianForceField(Potential):
             if max(used / weight, weight / used) < WEIGHT_CHANGE:
                 break
         if frames is not None:
-            self.support = self._support_of(frames)
+            self.support = Support.of([self.features.neighbourhoods(a) for a in frames], n_species=len(self.species))
         self._set_posterior(posterior)
         return self
 
@@ -253,9 +253,6 @@ class BayesianForceField(Potential):
             return {}
         left_out = (leave_frame_out(posterior, self._label_rows(atoms)) for atoms in frames)
         return joined(*(self._shared(labels, atoms) for labels, atoms in zip(left_out, frames, strict=True)))
-
-    def _support_of(self, frames: Sequence[Atoms]) -> Support:
-        return Support.of([self.features.neighbourhoods(a) for a in frames], n_species=len(self.species))
 
     def _predicted_before(self, frames: Sequence[Atoms]) -> dict[LabelKind, LeftOut]:
         """Labels of new frames, predicted by the present posterior."""
