@@ -37,8 +37,7 @@ from trepid.acquisition.conformal import FEWEST_FRAMES
 from trepid.errors import ConfigError, TrepidError
 from trepid.evaluation import Comparison, Corrected, compare, corrected, interval_factors, summarise
 from trepid.potentials.bayesian import BayesianForceField
-from trepid.potentials.bayesian.posterior import NOISES, Bounds
-from trepid.potentials.bayesian.terms import TERMS, Hyperparameters
+from trepid.potentials.bayesian.posterior import Bounds, hyperparameter
 from trepid.reference import Reference
 
 FRAMES = 20
@@ -49,8 +48,6 @@ N_COMPONENTS = 8
 """Forces that `check` compares per frame."""
 TOLERANCE = 2e-3
 """Of the differences, in units of the rms force and of the largest stress."""
-ON_BOUND = 1e-2
-"""A hyperparameter within 1 % of an end of its range is on the bound."""
 
 
 # ---- judging
@@ -184,7 +181,8 @@ def judge(truth: Truth, n_train: int, settings: dict[str, Any]) -> Fit:
     begun = time.process_time()
     model.fit(frames[Stratum.TRAIN][:n_train])
     seconds = time.process_time() - begun
-    values = searched(model.hyperparameters)
+    bounds = Bounds()
+    values = {name: hyperparameter(model.hyperparameters, name) for name in bounds.parameters}
     return Fit(
         truth=truth.name,
         group=truth.group.value,
@@ -193,22 +191,9 @@ def judge(truth: Truth, n_train: int, settings: dict[str, Any]) -> Fit:
         fit_cpu_s=seconds,
         log_evidence=model.log_evidence,
         hyperparameters=values,
-        on_bound=[name for name, value in values.items() if _on_bound(name, value)],
+        on_bound=[name for name, value in values.items() if bounds.on_bound(name, value)],
         strata=[judge_stratum(model, s, frames[s]) for s in (Stratum.FRESH, *HELD_OUT)],
     )
-
-
-def searched(hyper: Hyperparameters) -> dict[str, float]:
-    """Hyperparameters that maximum evidence searches, by the names of `Bounds`."""
-    values = asdict(hyper)
-    values |= {f"noise_{name}": value for name, value in values.pop("noise").items()}
-    names = [parameter.name for term in TERMS for parameter in term.parameters] + [p.name for p in NOISES]
-    return {name: float(values[name]) for name in names}
-
-
-def _on_bound(name: str, value: float) -> bool:
-    low, high = Bounds().of(name)
-    return value <= low * (1 + ON_BOUND) or value >= high * (1 - ON_BOUND)
 
 
 def settings_of(words: Sequence[str]) -> dict[str, Any]:

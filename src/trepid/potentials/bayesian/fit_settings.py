@@ -22,8 +22,8 @@ from trepid.data.atomic import write_text_atomic
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import Noise
 from trepid.potentials.bayesian.force_field import BayesianForceField
-from trepid.potentials.bayesian.posterior import NOISES
-from trepid.potentials.bayesian.terms import TERMS, Hyperparameters
+from trepid.potentials.bayesian.posterior import Bounds
+from trepid.potentials.bayesian.terms import Hyperparameters
 
 logger = logging.getLogger(__name__)
 
@@ -174,8 +174,10 @@ def checksum(path: Path) -> str:
 
 def _priors() -> dict[str, PriorSettings]:
     """Ranges and priors of this version, by the name of the hyperparameter."""
-    parameters = [*(parameter for term in TERMS for parameter in term.parameters), *NOISES]
-    return {p.name: PriorSettings(low=p.low, high=p.high, mode=p.mode, log_std=p.log_std) for p in parameters}
+    return {
+        name: PriorSettings(low=p.low, high=p.high, mode=p.mode, log_std=p.log_std)
+        for name, p in Bounds().parameters.items()
+    }
 
 
 def _one_line(prior: PriorSettings) -> str:

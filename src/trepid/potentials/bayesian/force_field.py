@@ -256,8 +256,8 @@ class BayesianForceField(Potential):
 
     def _predicted_before(self, frames: Sequence[Atoms]) -> dict[LabelKind, LeftOut]:
         """Labels of new frames, predicted by the present posterior."""
-        parts = [self._shared(predict_labels(self.posterior, self._label_rows(atoms)), atoms) for atoms in frames]
-        return joined(*parts) if parts else {}
+        predicted = (predict_labels(self.posterior, self._label_rows(atoms)) for atoms in frames)
+        return joined(*(self._shared(labels, atoms) for labels, atoms in zip(predicted, frames, strict=True)))
 
     def _shared(self, labels: dict[LabelKind, LeftOut], atoms: Atoms) -> dict[LabelKind, LeftOut]:
         """The labels of one frame, the variances of its forces with the share of the atoms around."""

@@ -75,15 +75,20 @@ class Bounds:
         self.parameters = {parameter.name: parameter for parameter in parameters}
 
     def hit(self, hyper: Hyperparameters, *, kinds: Iterable[LabelKind]) -> list[str]:
-        """Hyperparameters on a bound of their range (within 1 %), as 'name = value (bound low..high)'."""
+        """Hyperparameters `on_bound`, as 'name = value (range low to high)'."""
         names = [parameter.name for term in TERMS for parameter in term.parameters]
         names += [f"noise_{kind.value}" for kind in kinds]
         found = []
         for name in names:
             (low, high), value = self.of(name), hyperparameter(hyper, name)
-            if value <= 1.01 * low or value >= high / 1.01:
+            if self.on_bound(name, value):
                 found.append(f"{name} = {value:.3g} (range {low:g} to {high:g})")
         return found
+
+    def on_bound(self, name: str, value: float) -> bool:
+        """Whether a hyperparameter is within 1 % of an end of its range."""
+        low, high = self.of(name)
+        return value <= 1.01 * low or value >= high / 1.01
 
     def of(self, name: str) -> tuple[float, float]:
         """Range of one hyperparameter."""
