@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 channel_block: int
 rank_block: int
 max_degree: int
+quadruplet_channels: int
 neighbour_share: float
 
 def instruction_set() -> str: ...
@@ -49,6 +50,10 @@ class Evaluator:
         support_centre: NDArray[np.float64],
         support_whitening: NDArray[np.float64],
         support_offset: NDArray[np.float64],
+        channel_radial: NDArray[np.float64],
+        channel_centre: NDArray[np.float64],
+        quadruplet: NDArray[np.float64],
+        quadruplet_live: NDArray[np.float32],
     ) -> None: ...
     def compute(
         self, neighbours: Neighbours, with_live: bool, with_support: bool, n_threads: int
@@ -74,6 +79,9 @@ class FeatureRows:
         r_min: float,
         pair_cutoff: float,
         triplet_cutoff: float,
+        n_channels: int,
+        channel_radial: NDArray[np.float64],
+        channel_centre: NDArray[np.float64],
     ) -> None: ...
     def compute(
         self,

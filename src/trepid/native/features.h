@@ -6,25 +6,29 @@
 //   triplets  for each centre, for neighbour species a <= b: [l_max + 1][p], where p counts (n, n') with n <= n' if a
 //   == b,
 //             and all (n, n') if a < b. A coefficient stands for both C_(an)(bn') and C_(bn')(an).
+//   quadruplets  for each centre: the invariants of quadruplet_rows.h
 #pragma once
 
 #include <vector>
 
 #include "basis.h"
+#include "quadruplet_rows.h"
 
 namespace trepid {
 
 class FeatureRows {
  public:
   FeatureRows(int n_species, int n_pair, int n_radial, int l_max, double r_min, double pair_cutoff,
-              double triplet_cutoff)
+              double triplet_cutoff, int n_channels, std::vector<double> channel_radial,
+              std::vector<double> channel_centre)
       : ns_(n_species),
         n2_(n_pair),
         k_(n_radial),
         l_max_(l_max),
         r_min_(r_min),
         rc2_(pair_cutoff),
-        rc3_(triplet_cutoff) {
+        rc3_(triplet_cutoff),
+        quadruplets_(n_channels, n_species, n_radial, l_max, std::move(channel_radial), std::move(channel_centre)) {
     weight_.resize(n_harmonics(l_max));
     harmonic_weights(l_max, weight_.data());
     pair_offset_.resize(ns_ * ns_);
@@ -41,7 +45,8 @@ class FeatureRows {
           triplet_offset_[(c * ns_ + a) * ns_ + b] = triplet_offset_[(c * ns_ + b) * ns_ + a] = next;
           next += (l_max_ + 1) * n_products(a, b);
         }
-    size_ = next;
+    quadruplet_offset_ = next;
+    size_ = next + ns_ * quadruplets_.size();
     const int q = n_harmonics(l_max_);
     density_.resize(static_cast<size_t>(ns_) * k_ * q);
     gradient_.resize(3 * static_cast<size_t>(q));
@@ -127,6 +132,7 @@ class FeatureRows {
     }
     if (neighbours_.empty()) return;
     if (energy) add_products(si, q_size, energy);
+    if (quadruplets_.n_channels() > 0) add_quadruplets(si, row_i, system, q_size, energy, forces, strain);
     if (forces || strain)
       for (size_t k = 0; k < neighbours_.size(); ++k)
         add_product_gradients(k, si, row_i, system.target[neighbours_[k].index], q_size, forces, strain);
@@ -172,6 +178,29 @@ class FeatureRows {
       }
   }
 
+  void add_quadruplets(int si, int row_i, const System& system, int q_size, double* energy, double* forces,
+                       double* strain) {
+    const int offset = quadruplet_offset_ + si * quadruplets_.size();
+    quadruplets_.start(si);
+    for (size_t k = 0; k < neighbours_.size(); ++k) {
+      const Neighbour& nb = neighbours_[k];
+      quadruplets_.add(nb.species, nb.first, nb.value, harmonic_.data() + k * q_size);
+    }
+    quadruplets_.invariants(forces || strain);
+    if (energy)
+      for (int f = 0; f < quadruplets_.size(); ++f) energy[offset + f] += quadruplets_.value(f, si);
+    if (!forces && !strain) return;
+    for (size_t k = 0; k < neighbours_.size(); ++k) {
+      const Neighbour& nb = neighbours_[k];
+      const int row_j = system.target[nb.index];
+      if (!strain && row_i < 0 && row_j < 0) continue;
+      quadruplets_.gradients(nb.species, nb.first, nb.value, nb.slope, nb.n, nb.r, harmonic_.data() + k * q_size,
+                             harmonic_gradient_.data() + 3 * k * q_size, [&](int f, const double g[3]) {
+                               scatter(offset + f, g, nb.d, row_i, row_j, forces, strain);
+                             });
+    }
+  }
+
   void add_product_gradients(size_t k, int si, int row_i, int row_j, int q_size, double* forces, double* strain) {
     const Neighbour& nb = neighbours_[k];
     const double* y = harmonic_.data() + k * q_size;
@@ -200,12 +229,13 @@ class FeatureRows {
     }
   }
 
-  int ns_, n2_, k_, l_max_, size_;
+  int ns_, n2_, k_, l_max_, size_, quadruplet_offset_;
   double r_min_, rc2_, rc3_;
   std::vector<double> weight_;
   std::vector<int> pair_offset_, triplet_offset_;
   std::vector<double> density_, gradient_, harmonic_, harmonic_gradient_;
   std::vector<Neighbour> neighbours_;
+  QuadrupletRows quadruplets_;
 };
 
 }  // namespace trepid

@@ -11,6 +11,7 @@
 //   contract   Z_lm,a = dE_i/dA_lm,a = 2 w_lm sum_b C_l,ab A_lm,b          lanes = radial channels
 //   backward   g_j = dE_i/dd_ij = sum_lm,n Z_lm,n grad(B_n Y_lm)           lanes = neighbours
 //   live       the same contraction and gradient for `rank` other C        lanes = directions, in floats
+//   quadruplets  products of three channel densities of kLanes centres     lanes = centres
 //   support    distance of the densities from those of the training data   lanes = radial channels
 #pragma once
 
@@ -32,6 +33,8 @@ namespace trepid {
 namespace TREPID_ISA {
 
 #include "lanes.h"
+
+#include "quadruplets.h"
 
 constexpr int kChannelVectors = kChannelBlock / kLanes;
 constexpr int kRankVectors = kRankBlock / kFloatLanes;
@@ -114,6 +117,17 @@ class Kernel final : public KernelBase {
     int* index;
   };
 
+  // What belongs to one centre.
+  struct Work {
+    int row, n_triplet, lane = 0;
+    double energy, force[3], strain[6];
+    int capacity = -1, n_pairs = 0;  // -1: no arrays yet, which a centre without neighbours needs too
+    Buffer<double> pair_dx, pair_dy, pair_dz, pair_r, pair_inverse, segment_vectors, radial, density, response;
+    Buffer<int> pair_species, segment_index;
+    Buffer<Segment> segments;
+    Buffer<Block> blocks;
+  };
+
  public:
   explicit Kernel(const Model& model)
       : m_(model),
@@ -136,10 +150,14 @@ class Kernel final : public KernelBase {
     tabulate_pairs();
     spline_centre_.reserve(kp_);
     for (int n = 0; n < kp_; ++n) spline_centre_[n] = n - 1;
-    density_.reserve(static_cast<size_t>(Q) * channels_);
-    response_.reserve(static_cast<size_t>(Q) * channels_);
+    for (w_ = work_; w_ < work_ + (m_.quadruplet ? kLanes : 1); ++w_) {
+      w_->density.reserve(static_cast<size_t>(Q) * channels_);
+      w_->response.reserve(static_cast<size_t>(Q) * channels_);
+      w_->segments.reserve(ns_);
+    }
+    w_ = work_;
+    if (m_.quadruplet) prepare_quadruplets();
     powers_.reserve(n_powers(m_));
-    segments_.reserve(ns_);
     zbl_reach2_.reserve(ns_);
     for (int a = 0; a < ns_; ++a) {
       zbl_reach2_[a] = 0;
@@ -157,7 +175,15 @@ class Kernel final : public KernelBase {
   }
 
   void compute(const System& system, int begin, int end, Output& out) override {
-    for (int k = begin; k < end; ++k) centre(system, k, out);
+    if (m_.quadruplet) {
+      compute_batches(system, begin, end, out);
+      return;
+    }
+    for (int k = begin; k < end; ++k) {
+      const int i = system.centres ? system.centres[k] : k, si = species_of(system, i);
+      forward(system, i, si, out);
+      backward(system, si, out);
+    }
   }
 
  private:
@@ -177,23 +203,23 @@ class Kernel final : public KernelBase {
   }
 
   void reserve_neighbours(int n) {
-    if (n <= capacity_) return;
-    capacity_ = (n + n / 4 + 2 * kLanes) / kLanes * kLanes;
-    const size_t padded = capacity_ + kLanes;
+    if (n <= w_->capacity) return;
+    w_->capacity = (n + n / 4 + 2 * kLanes) / kLanes * kLanes;
+    const size_t padded = w_->capacity + kLanes;
     if (m_.rank > 0) {
-      pair_dx_.reserve(padded), pair_dy_.reserve(padded), pair_dz_.reserve(padded);
-      pair_r_.reserve(padded), pair_inverse_.reserve(padded), pair_species_.reserve(padded);
+      w_->pair_dx.reserve(padded), w_->pair_dy.reserve(padded), w_->pair_dz.reserve(padded);
+      w_->pair_r.reserve(padded), w_->pair_inverse.reserve(padded), w_->pair_species.reserve(padded);
     }
-    segment_vectors_.reserve(8 * padded * ns_), segment_index_.reserve(2 * padded * ns_);
+    w_->segment_vectors.reserve(8 * padded * ns_), w_->segment_index.reserve(2 * padded * ns_);
     for (int s = 0; s < ns_; ++s) {
-      Segment& g = segments_[s];
-      g.dx = segment_vectors_.data() + 8 * padded * s;
+      Segment& g = w_->segments[s];
+      g.dx = w_->segment_vectors.data() + 8 * padded * s;
       g.dy = g.dx + 2 * padded, g.dz = g.dy + 2 * padded, g.r2 = g.dz + 2 * padded;
-      g.index = segment_index_.data() + 2 * padded * s;
+      g.index = w_->segment_index.data() + 2 * padded * s;
     }
-    const size_t n_blocks = capacity_ / kLanes + ns_ + 1;
-    blocks_.reserve(n_blocks);
-    radial_.reserve((n_blocks * kLanes) * static_cast<size_t>(kp_));
+    const size_t n_blocks = w_->capacity / kLanes + ns_ + 1;
+    w_->blocks.reserve(n_blocks);
+    w_->radial.reserve((n_blocks * kLanes) * static_cast<size_t>(kp_));
     gradient_.reserve(3 * padded);
     if (m_.rank > 0) live_harmonic_.reserve(n_blocks * Q * 4);
   }
@@ -202,34 +228,43 @@ class Kernel final : public KernelBase {
     return system.species_of_type ? system.species_of_type[system.species[j]] : system.species[j];
   }
 
-  void centre(const System& system, int k, Output& out) {
-    const int i = system.centres ? system.centres[k] : k;
-    const int si = species_of(system, i), row = system.target ? system.target[i] : i;
-    double force[3] = {0, 0, 0}, strain[6] = {0, 0, 0, 0, 0, 0};
+  // Pair energies, densities, triplet energy and its derivatives with respect to the densities.
+  void forward(const System& system, int i, int si, Output& out) {
+    Work& w = *w_;
+    w.row = system.target ? system.target[i] : i;
+    for (double& f : w.force) f = 0;
+    for (double& v : w.strain) v = 0;
+    w.energy = m_.offset[si] + (out.strain || out.atom_strain
+                                    ? gather<true>(system, i, si, w.force, w.strain, out.live_forces)
+                                    : gather<false>(system, i, si, w.force, w.strain, out.live_forces));
+    w.n_triplet = 0;
+    for (int s = 0; s < ns_; ++s) w.n_triplet += w.segments[s].n;
+    if (w.n_triplet == 0) return;
+    for (int s = 0; s < ns_; ++s) angular(w.segments[s]);
+    for (int s = 0; s < ns_; ++s) densities(s);
+    w.energy += contract(si);
+  }
+
+  // Forces from the derivatives, and all sums.
+  void backward(const System& system, int si, Output& out) {
+    Work& w = *w_;
     const bool with_strain = out.strain || out.atom_strain;
-    double energy = m_.offset[si] + (with_strain ? gather<true>(system, i, si, force, strain, out.live_forces)
-                                                 : gather<false>(system, i, si, force, strain, out.live_forces));
-    int n_triplet = 0;
-    for (int s = 0; s < ns_; ++s) n_triplet += segments_[s].n;
-    if (n_triplet > 0) {
-      for (int s = 0; s < ns_; ++s) angular(segments_[s]);
-      for (int s = 0; s < ns_; ++s) densities(s);
-      energy += contract(si);
-      for (int s = 0; s < ns_; ++s) backward(system, s, out.forces, force, with_strain ? strain : nullptr);
-    }
-    for (int x = 0; x < 3; ++x) out.forces[3 * static_cast<size_t>(row) + x] += force[x];
-    out.energy += energy;
-    if (out.atom_energies) out.atom_energies[row] += energy;
+    if (w.n_triplet > 0)
+      for (int s = 0; s < ns_; ++s) backward(system, s, out.forces, w.force, with_strain ? w.strain : nullptr);
+    for (int x = 0; x < 3; ++x) out.forces[3 * static_cast<size_t>(w.row) + x] += w.force[x];
+    out.energy += w.energy;
+    if (out.atom_energies) out.atom_energies[w.row] += w.energy;
     if (with_strain)
       for (int v = 0; v < 6; ++v) {
-        if (out.strain) out.strain[v] += strain[v];
-        if (out.atom_strain) out.atom_strain[6 * static_cast<size_t>(row) + v] += strain[v];
+        if (out.strain) out.strain[v] += w.strain[v];
+        if (out.atom_strain) out.atom_strain[6 * static_cast<size_t>(w.row) + v] += w.strain[v];
       }
-    if (out.live_forces) live(system, si, row, n_triplet, out.live_forces);
+    if (out.live_forces) live(system, si, w.row, w.n_triplet, out.live_forces);
     if (out.support || out.powers) {
-      norm_densities(n_triplet);
-      if (out.support) out.support[row] = own_distance(si);
-      if (out.powers) memcpy(out.powers + static_cast<size_t>(row) * n_powers(m_), powers_.data(), n_powers(m_) * sizeof(double));
+      norm_densities(w.n_triplet);
+      if (out.support) out.support[w.row] = own_distance(si);
+      if (out.powers)
+        memcpy(out.powers + static_cast<size_t>(w.row) * n_powers(m_), powers_.data(), n_powers(m_) * sizeof(double));
     }
   }
 
@@ -237,7 +272,7 @@ class Kernel final : public KernelBase {
 
   void angular(const Segment& g) {
     for (int b = 0; b < g.n_blocks; ++b) {
-      Block& k = blocks_[g.first_block + b];
+      Block& k = w_->blocks[g.first_block + b];
       const int at = b * kLanes;
       const Vd r = root(*reinterpret_cast<const Vd*>(g.r2 + at)), inverse = 1.0 / r, zero{};
       k.inverse_r = inverse;
@@ -281,10 +316,10 @@ class Kernel final : public KernelBase {
     constexpr int n = Q - First < kAccumulators ? Q - First : kAccumulators;
     Vd sum_[n][kChannelVectors] = {};
     for (int j = 0; j < g.n; ++j) {
-      const Block& k = blocks_[g.first_block + j / kLanes];
+      const Block& k = w_->blocks[g.first_block + j / kLanes];
       const double* y = reinterpret_cast<const double*>(k.harmonic + First) + j % kLanes;
       const Vd* radial = reinterpret_cast<const Vd*>(
-          radial_.data() + static_cast<size_t>(g.first_block * kLanes + j) * kp_ + channel_block * kChannelBlock);
+          w_->radial.data() + static_cast<size_t>(g.first_block * kLanes + j) * kp_ + channel_block * kChannelBlock);
       Vd value[kChannelVectors];
       for (int v = 0; v < kChannelVectors; ++v) value[v] = radial[v];
 #pragma GCC unroll 32
@@ -296,18 +331,18 @@ class Kernel final : public KernelBase {
     for (int q = 0; q < n; ++q)
 #pragma GCC unroll 4
       for (int v = 0; v < kChannelVectors; ++v)
-        *reinterpret_cast<Vd*>(density_.data() + static_cast<size_t>(First + q) * channels_ + species * kp_ +
+        *reinterpret_cast<Vd*>(w_->density.data() + static_cast<size_t>(First + q) * channels_ + species * kp_ +
                                channel_block * kChannelBlock + v * kLanes) = sum_[q][v];
     if constexpr (First + n < Q) density_chunk<First + n>(g, channel_block, species);
   }
 
   void densities(int species) {
-    const Segment& g = segments_[species];
+    const Segment& g = w_->segments[species];
     const Vd* centres = reinterpret_cast<const Vd*>(spline_centre_.data());
     for (int j = 0; j < g.n; ++j) {  // radial functions of each neighbour, lanes = channels
-      const Block& k = blocks_[g.first_block + j / kLanes];
+      const Block& k = w_->blocks[g.first_block + j / kLanes];
       const double t = k.t[j % kLanes], below = k.below[j % kLanes];
-      Vd* radial = reinterpret_cast<Vd*>(radial_.data() + static_cast<size_t>(g.first_block * kLanes + j) * kp_);
+      Vd* radial = reinterpret_cast<Vd*>(w_->radial.data() + static_cast<size_t>(g.first_block * kLanes + j) * kp_);
       for (int v = 0; v < kp_ / kLanes; ++v) {
         Vd value, slope;
         spline_bump(t - centres[v], &value, &slope);
@@ -333,7 +368,7 @@ class Kernel final : public KernelBase {
           for (int m = 0; m < 2 * l + 1; ++m)
 #pragma GCC unroll 4
             for (int v = 0; v < kChannelVectors; ++v)
-              z[m][v] += row[v] * density_[static_cast<size_t>(l * l + m) * channels_ + b];
+              z[m][v] += row[v] * w_->density[static_cast<size_t>(l * l + m) * channels_ + b];
         }
 #pragma GCC unroll 17
       for (int m = 0; m < 2 * l + 1; ++m)
@@ -341,8 +376,8 @@ class Kernel final : public KernelBase {
         for (int v = 0; v < kChannelVectors; ++v) {
           const size_t at = static_cast<size_t>(l * l + m) * channels_ + a + v * kLanes;
           const Vd weighted = z[m][v] * weight_[l * l + m];
-          energy += weighted * *reinterpret_cast<const Vd*>(density_.data() + at);
-          *reinterpret_cast<Vd*>(response_.data() + at) = 2.0 * weighted;
+          energy += weighted * *reinterpret_cast<const Vd*>(w_->density.data() + at);
+          *reinterpret_cast<Vd*>(w_->response.data() + at) = 2.0 * weighted;
         }
     }
     if constexpr (l < L) energy += contract_degree<Radial, l + 1>(coefficients);
@@ -356,7 +391,7 @@ class Kernel final : public KernelBase {
   }
 
   void backward(const System& system, int species, double* forces, double force[3], double* strain) {
-    const Segment& g = segments_[species];
+    const Segment& g = w_->segments[species];
     Vd* splines = dense_radial_.reserve(2 * k_);
     for (int b = 0; b < g.n_blocks; ++b) {
       if (k_ != kChannelBlock)
@@ -374,10 +409,10 @@ class Kernel final : public KernelBase {
   template <int First, int Count>
   void block_gradient(const Segment& g, int b, int species, Vd* splines) {
     const int n_radial = Count ? Count : k_;
-    double *gx = gradient_.data(), *gy = gx + capacity_ + kLanes, *gz = gy + capacity_ + kLanes;
+    double *gx = gradient_.data(), *gy = gx + w_->capacity + kLanes, *gz = gy + w_->capacity + kLanes;
     Vd local[Count ? 2 * Count : 1];
     Vd *value = Count ? local : splines, *slope = value + n_radial;
-    const Block& k = blocks_[g.first_block + b];
+    const Block& k = w_->blocks[g.first_block + b];
     for (int n = 0; n < n_radial; ++n) {
       spline_bump(k.t - (First + n - 1.0), value + n, slope + n);
       value[n] += k.below * slope[n];
@@ -389,8 +424,8 @@ class Kernel final : public KernelBase {
 #pragma GCC unroll 9
       for (int l = m; l <= L; ++l) {
         const double* even =
-            response_.data() + static_cast<size_t>(even_index(l, m)) * channels_ + species * kp_ + First;
-        const double* odd = response_.data() + static_cast<size_t>(odd_index(l, m)) * channels_ + species * kp_ + First;
+            w_->response.data() + static_cast<size_t>(even_index(l, m)) * channels_ + species * kp_ + First;
+        const double* odd = w_->response.data() + static_cast<size_t>(odd_index(l, m)) * channels_ + species * kp_ + First;
         Vd ge{}, he{}, go{}, ho{};
 #pragma GCC unroll 8
         for (int n = 0; n < n_radial; ++n) {
@@ -430,7 +465,7 @@ class Kernel final : public KernelBase {
   }
 
   void scatter(const System& system, const Segment& g, double* forces, double force[3], double* strain) {
-    const double *gx = gradient_.data(), *gy = gx + capacity_ + kLanes, *gz = gy + capacity_ + kLanes;
+    const double *gx = gradient_.data(), *gy = gx + w_->capacity + kLanes, *gz = gy + w_->capacity + kLanes;
     double fx = 0, fy = 0, fz = 0;
     for (int j = 0; j < g.n; ++j) {
       const int row = system.target ? system.target[g.index[j]] : g.index[j];
@@ -448,6 +483,7 @@ class Kernel final : public KernelBase {
       }
   }
 
+#include "kernel_quadruplets.h"
 #include "kernel_live.h"
 #include "support.h"
 
@@ -456,13 +492,12 @@ class Kernel final : public KernelBase {
   double pair_step_, radial_step_;
   double far2_;  // squared distance from which on only the last four radial splines are not zero, A^2
   double weight_[Q];
-  int capacity_ = -1, n_pairs_ = 0;  // -1: no arrays yet, which a centre without neighbours needs too
-  Buffer<double> pair_table_, pair_dx_, pair_dy_, pair_dz_, pair_r_, pair_inverse_, segment_vectors_, spline_centre_,
-      radial_, density_, response_, powers_, gradient_, zbl_reach2_;
-  Buffer<int> pair_species_, segment_index_;
-  Buffer<Segment> segments_;
-  Buffer<Block> blocks_;
-  Buffer<Vd> dense_radial_;
+  double root_weight_[kHarmonicsOfQuadruplets];
+  Work* w_;  // of the centre at hand
+  Buffer<double> pair_table_, spline_centre_, powers_, gradient_, zbl_reach2_, alone_;
+  Buffer<Vd> dense_radial_, quadruplet_density_, quadruplet_response_;
+  Buffer<int> of_species_;
+  Work work_[kLanes];  // with quadruplets as many centres as there are lanes; else the first alone
   Buffer<float> live_density_, live_response_;
   Buffer<Vh> live_harmonic_;
 };

@@ -4,11 +4,11 @@
 
 void live(const System& system, int si, int row, int n_triplet, float* out) {
   if (n_triplet > 0) {
-    for (int s = 0; s < ns_; ++s) live_harmonics(segments_[s]);
+    for (int s = 0; s < ns_; ++s) live_harmonics(w_->segments[s]);
     for (int q = 0; q < Q; ++q)
       for (int a = 0; a < channels_; ++a)
         live_density_[static_cast<size_t>(q) * channels_ + a] =
-            static_cast<float>(2 * weight_[q] * density_[static_cast<size_t>(q) * channels_ + a]);
+            static_cast<float>(2 * weight_[q] * w_->density[static_cast<size_t>(q) * channels_ + a]);
   }
   for (int block = 0; block < m_.rank / kRankBlock; ++block) {
     Vf force[3][kRankVectors] = {};
@@ -16,6 +16,7 @@ void live(const System& system, int si, int row, int n_triplet, float* out) {
     if (n_triplet > 0) {
       live_contract<0>(m_.triplet_live + static_cast<size_t>(si) * (L + 1) * channels_ * channels_ * m_.rank +
                        block * kRankBlock);
+      if (m_.quadruplet_live) live_quadruplets(si, block);
       for (int s = 0; s < ns_; ++s) live_backward(system, s, block, out, force);
     }
     float* f = out + static_cast<size_t>(row) * 3 * m_.rank + block * kRankBlock;
@@ -49,15 +50,15 @@ TREPID_INLINE int live_splines(double t, double below, int n_cells, float step, 
 void live_pairs(int si, int block, Vf force[3][kRankVectors]) {
   const size_t per_pair = static_cast<size_t>(m_.n_pair + 3) * m_.rank;
   const float* table = m_.pair_live + static_cast<size_t>(si) * ns_ * per_pair + block * kRankBlock;
-  for (int k = 0; k < n_pairs_; ++k) {
-    const double inverse = pair_inverse_[k];
-    double t = (pair_r_[k] - m_.r_min) * pair_step_;
+  for (int k = 0; k < w_->n_pairs; ++k) {
+    const double inverse = w_->pair_inverse[k];
+    double t = (w_->pair_r[k] - m_.r_min) * pair_step_;
     t = t < 0 ? 0 : t < m_.n_pair ? t : m_.n_pair;
     float value[4], slope[4];
     const int cell = live_splines(t, 0, m_.n_pair, static_cast<float>(pair_step_ * inverse), value, slope);
-    const float* c = table + pair_species_[k] * per_pair + static_cast<size_t>(cell) * m_.rank;
-    const float dx = static_cast<float>(pair_dx_[k]), dy = static_cast<float>(pair_dy_[k]),
-                dz = static_cast<float>(pair_dz_[k]);
+    const float* c = table + w_->pair_species[k] * per_pair + static_cast<size_t>(cell) * m_.rank;
+    const float dx = static_cast<float>(w_->pair_dx[k]), dy = static_cast<float>(w_->pair_dy[k]),
+                dz = static_cast<float>(w_->pair_dz[k]);
     for (int v = 0; v < kRankVectors; ++v) {
       Vf d = *at(c, v) * slope[0];
       for (int a = 1; a < 4; ++a) d += *at(c + a * m_.rank, v) * slope[a];
@@ -69,7 +70,7 @@ void live_pairs(int si, int block, Vf force[3][kRankVectors]) {
 // Harmonics and their gradients in floats: [block][q][value, x, y, z] of kLanes neighbours.
 void live_harmonics(const Segment& g) {
   for (int b = 0; b < g.n_blocks; ++b) {
-    const Block& k = blocks_[g.first_block + b];
+    const Block& k = w_->blocks[g.first_block + b];
     Vh* out = live_harmonic_.data() + static_cast<size_t>(g.first_block + b) * Q * 4;
     const Vd zero{};
 #pragma GCC unroll 9
@@ -130,9 +131,9 @@ TREPID_INLINE void live_contract(const float* coefficients) {
 }
 
 void live_backward(const System& system, int species, int block, float* out, Vf force[3][kRankVectors]) {
-  const Segment& g = segments_[species];
+  const Segment& g = w_->segments[species];
   for (int j = 0; j < g.n; ++j) {
-    const Block& k = blocks_[g.first_block + j / kLanes];
+    const Block& k = w_->blocks[g.first_block + j / kLanes];
     const int lane = j % kLanes;
     float value[4], slope[4];
     const int cell = live_splines(k.t[lane], k.below[lane], k_, static_cast<float>(radial_step_), value, slope);

@@ -17,9 +17,9 @@ double gather(const System& system, int i, int si, double force[3], double strai
   const double* table = pair_table_.data() + static_cast<size_t>(si) * ns_ * m_.n_pair * kCellCoefficients;
   Vd energy{}, fx{}, fy{}, fz{}, strains[WithStrain ? 6 : 1] = {};
   double repelled = 0;
-  const int room = capacity_ + kLanes;  // far neighbours are collected that much further on
-  n_pairs_ = 0;
-  for (int s = 0; s < ns_; ++s) segments_[s].n = segments_[s].n_near = 0;
+  const int room = w_->capacity + kLanes;  // far neighbours are collected that much further on
+  w_->n_pairs = 0;
+  for (int s = 0; s < ns_; ++s) w_->segments[s].n = w_->segments[s].n_near = 0;
   for (int k = 0; k < n; k += kLanes) {
     const int left = n - k < kLanes ? n - k : kLanes;
     const Vi j = load_some(list + k, left, 0) & system.neighbour_mask;
@@ -64,7 +64,7 @@ double gather(const System& system, int i, int si, double force[3], double strai
     if (three)
       for (int s = 0; s < ns_; ++s) {
         const unsigned of_species = ns_ > 1 ? three & bits_equal(species, s) : three;
-        Segment& g = segments_[s];
+        Segment& g = w_->segments[s];
         double *const near_to[4] = {g.dx, g.dy, g.dz, g.r2}, *const far_to[4] = {g.dx + room, g.dy + room, g.dz + room,
                                                                                  g.r2 + room};
         const Vd found[4] = {dx, dy, dz, r2};
@@ -72,8 +72,8 @@ double gather(const System& system, int i, int si, double force[3], double strai
         g.n = append(far_to, g.index + room, g.n, of_species & far, found, j);
       }
     if (with_live) {
-      double* const to[5] = {pair_dx_.data(), pair_dy_.data(), pair_dz_.data(), pair_r_.data(), pair_inverse_.data()};
-      n_pairs_ = append(to, pair_species_.data(), n_pairs_, inside, {dx, dy, dz, r, inverse}, species);
+      double* const to[5] = {w_->pair_dx.data(), w_->pair_dy.data(), w_->pair_dz.data(), w_->pair_r.data(), w_->pair_inverse.data()};
+      w_->n_pairs = append(to, w_->pair_species.data(), w_->n_pairs, inside, {dx, dy, dz, r, inverse}, species);
     }
   }
   force[0] += sum(fx), force[1] += sum(fy), force[2] += sum(fz);
@@ -86,11 +86,11 @@ double gather(const System& system, int i, int si, double force[3], double strai
 // Puts the far neighbours behind the near ones and fills the last block with neighbours at the cutoff, where every
 // spline is zero.
 void close_segments() {
-  const int room = capacity_ + kLanes;
+  const int room = w_->capacity + kLanes;
   const double triplet2 = m_.triplet_cutoff * m_.triplet_cutoff;
   int block = 0;
   for (int s = 0; s < ns_; ++s) {
-    Segment& g = segments_[s];
+    Segment& g = w_->segments[s];
     for (int k = 0; k < g.n; k += kLanes) {
       const int to = g.n_near + k;
       copy_lanes(g.dx + to, g.dx + room + k), copy_lanes(g.dy + to, g.dy + room + k);

@@ -1,11 +1,13 @@
 // What a trained Bayesian force field is made of, as plain arrays: the specification that the Python module and the
 // LAMMPS plugin share. No dependency, no ownership: pointers belong to the caller.
 //
-//   E = sum_i e_i,   e_i = offset[s_i] + 1/2 sum_j f2(r_ij) + 1/2 sum_j zbl(r_ij) + sum_lm w_lm A_lm^T C_l A_lm
+//   E = sum_i e_i,   e_i = offset[s_i] + 1/2 sum_j f2(r_ij) + 1/2 sum_j zbl(r_ij) + sum_lm w_lm A_lm^T C_l A_lm + q_i
 //
 //   f2(r)   = sum_n c_n B_n(r)                          cubic B-splines on a uniform grid, one set per species pair
 //   A_lm,sn = sum_(j of species s) B_n(r_ij) Y_lm(r_ij)   atomic density, channel (s, n)
 //   C_l     = symmetric matrix over channels, one per centre species and l
+//   q_i     = sum_(l1 l2 l3, k1 k2 k3) D_k1k2k3 sum_(m1 m2 m3) W a_k1,l1m1 a_k2,l2m2 a_k3,l3m3, less that of a single atom
+//   a_k,lm  = sqrt(w_lm) sum_sn V_k,sn A_lm,sn - (l == 0) mean_k    quadruplet channel k; W and l1 l2 l3 in couplings.h
 //
 // Y_lm are the unnormalised real harmonics (d^m P_l / dz^m)(z) * {Re, Im}(x + i y)^m of the unit vector; with
 // w_lm = (2 - delta_m0) (l - m)! / (l + m)! the addition theorem reads P_l(n . n') = sum_m w_lm Y_lm(n) Y_lm(n').
@@ -14,10 +16,13 @@
 // cutoff are left out, so value, slope and curvature vanish there. Below r_min every B_n continues as a straight line.
 #pragma once
 
+#include "couplings.h"
+
 namespace trepid {
 
 constexpr int kMaxDegree = 8;     // highest l the kernels are compiled for
 constexpr int kChannelBlock = 8;  // radial channels of one species are padded to a multiple of this
+constexpr int kQuadrupletChannels = 3;  // most channels of quadruplets; tables are padded to it
 constexpr int kRankBlock = 16;    // live directions come in blocks of this: one 512-bit register of floats
 
 // Universal screened repulsion of one species pair, switched off between inner and outer.
@@ -44,6 +49,11 @@ struct Model {
   const double* support_centre = nullptr;     // [species][l_max + 1][channel_padded]
   const double* support_whitening = nullptr;  // [species][power b][power a], powers as in support_centre
   const double* support_offset = nullptr;     // [species], infinite for a species that training has not seen
+  // Quadruplets, or nullptr: channels V, their means, D and the live directions of D.
+  const double* channel_radial = nullptr;     // [kQuadrupletChannels][channel]
+  const double* channel_centre = nullptr;     // [species][kQuadrupletChannels]
+  const double* quadruplet = nullptr;         // [species][degree triple][k1][k2][k3]
+  const float* quadruplet_live = nullptr;     // [species][degree triple][k1][k2][k3][rank]
 };
 
 inline constexpr int padded_radial(int n_radial) {
@@ -51,6 +61,13 @@ inline constexpr int padded_radial(int n_radial) {
 }
 inline int n_channels(const Model& m) {
   return m.n_species * padded_radial(m.n_radial);
+}
+// Numbers of a quadruplet table, for one species.
+inline int quadruplet_size(int l_max) {
+  int n = 0;
+  for (const DegreeTriple& t : kDegreeTriple)
+    if (t.l3 <= l_max) n += kQuadrupletChannels * kQuadrupletChannels * kQuadrupletChannels;
+  return n;
 }
 // Norms of the densities of an atom, padded channels included.
 inline int n_powers(const Model& m) {

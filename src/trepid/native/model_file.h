@@ -144,8 +144,8 @@ class ModelTables {
     const std::string description = found == parsed.metadata.end() ? "" : found->second;
     if (description.find("\"format\": \"trepid-bayesian-force-field\"") == std::string::npos)
       throw std::runtime_error("it is not a model file of trepid");
-    if (description.find("\"version\": 1}") == std::string::npos)
-      throw std::runtime_error("its version is not 1, the one this plugin reads");
+    if (description.find("\"version\": 1}") == std::string::npos && description.find("\"version\": 2}") == std::string::npos)
+      throw std::runtime_error("its version is not 1 or 2, those that this plugin reads");
     const uint64_t start = 8 + length, available = total - start;
     for (const auto& t : parsed.tensors)
       if (t.second.end > available) throw std::runtime_error("it is cut off");
@@ -173,6 +173,12 @@ class ModelTables {
       load(file, parsed, start, "support.offset", "F64", out.support_offset);
       load(file, parsed, start, "support.around", "F64", out.support_around);
     }
+    if (parsed.tensors.count("table.quadruplet")) {
+      load(file, parsed, start, "table.channel_radial", "F64", out.channel_radial);
+      load(file, parsed, start, "table.channel_centre", "F64", out.channel_centre);
+      load(file, parsed, start, "table.quadruplet", "F64", out.quadruplet);
+      load(file, parsed, start, "table.quadruplet_live", "F32", out.quadruplet_live);
+    }
     out.check();
     return out;
   }
@@ -183,8 +189,10 @@ class ModelTables {
     const float scale = rank > 0 ? std::sqrt(static_cast<float>(this->rank) / rank) : 1;
     for (float& c : pair_live) c *= scale;
     for (float& c : triplet_live) c *= scale;
+    for (float& c : quadruplet_live) c *= scale;
     pair_live = leading(pair_live, this->rank, rank);
     triplet_live = leading(triplet_live, this->rank, rank);
+    quadruplet_live = leading(quadruplet_live, this->rank, rank);
     this->rank = rank;
   }
 
@@ -194,6 +202,8 @@ class ModelTables {
     for (size_t k = 0; k < zbl.size(); k += 4) zbl_.push_back(Zbl{zbl[k], zbl[k + 1], zbl[k + 2], zbl[k + 3]});
     triplet_ = align(triplet), pair_live_ = align(pair_live), triplet_live_ = align(triplet_live);
     if (has_support()) support_whitening_ = align(support_whitening);
+    if (has_quadruplets())
+      channel_radial_ = align(channel_radial), quadruplet_ = align(quadruplet), quadruplet_live_ = align(quadruplet_live);
     return Model{n_species,
                  n_pair,
                  n_radial,
@@ -210,17 +220,22 @@ class ModelTables {
                  triplet_live_.get(),
                  has_support() ? support_centre.data() : nullptr,
                  has_support() ? support_whitening_.get() : nullptr,
-                 has_support() ? support_offset.data() : nullptr};
+                 has_support() ? support_offset.data() : nullptr,
+                 has_quadruplets() ? channel_radial_.get() : nullptr,
+                 has_quadruplets() ? channel_centre.data() : nullptr,
+                 has_quadruplets() ? quadruplet_.get() : nullptr,
+                 has_quadruplets() && rank > 0 ? quadruplet_live_.get() : nullptr};
   }
 
+  bool has_quadruplets() const { return !quadruplet.empty(); }
   bool has_support() const { return !support_centre.empty(); }
 
   int n_species = 0, n_pair = 0, n_radial = 0, l_max = 0, rank = 0;
   double r_min = 0, pair_cutoff = 0, triplet_cutoff = 0;
   std::vector<int64_t> numbers;  // atomic numbers
   std::vector<double> offset, pair, triplet, zbl, support_centre, support_whitening, support_offset,
-      support_around;
-  std::vector<float> pair_live, triplet_live;
+      support_around, channel_radial, channel_centre, quadruplet;
+  std::vector<float> pair_live, triplet_live, quadruplet_live;
 
  private:
   struct Free {
@@ -261,6 +276,11 @@ class ModelTables {
     if (offset.size() != ns || pair.size() != splines || triplet.size() != products || zbl.size() != 4 * ns * ns ||
         pair_live.size() != splines * rank || triplet_live.size() != products * rank)
       throw std::runtime_error("its tables do not have the sizes they claim");
+    const size_t quadruplets = ns * quadruplet_size(l_max);
+    if (has_quadruplets() &&
+        (channel_radial.size() != kQuadrupletChannels * channels || channel_centre.size() != ns * kQuadrupletChannels ||
+         quadruplet.size() != quadruplets || quadruplet_live.size() != quadruplets * rank))
+      throw std::runtime_error("its tables of quadruplets do not have the sizes they claim");
     const size_t powers = (l_max + 1) * channels;
     if (has_support() && (support_centre.size() != ns * powers || support_whitening.size() != ns * powers * powers ||
                           support_offset.size() != ns || support_around.size() != 1 || !(support_around[0] > 0)))
@@ -268,8 +288,8 @@ class ModelTables {
   }
 
   std::vector<Zbl> zbl_;
-  std::unique_ptr<double, Free> triplet_, support_whitening_;
-  std::unique_ptr<float, Free> pair_live_, triplet_live_;
+  std::unique_ptr<double, Free> triplet_, support_whitening_, channel_radial_, quadruplet_;
+  std::unique_ptr<float, Free> pair_live_, triplet_live_, quadruplet_live_;
 };
 
 }  // namespace trepid

@@ -74,7 +74,8 @@ class Evaluator {
   Evaluator(int n_species, int n_pair, int n_radial, int l_max, int rank, double r_min, double pair_cutoff,
             double triplet_cutoff, Flat<double> offset, Flat<double> pair, Flat<double> triplet, Flat<double> zbl,
             Flat<float> pair_live, Flat<float> triplet_live, Flat<double> support_centre,
-            Flat<double> support_whitening, Flat<double> support_offset) {
+            Flat<double> support_whitening, Flat<double> support_offset, Flat<double> channel_radial,
+            Flat<double> channel_centre, Flat<double> quadruplet, Flat<float> quadruplet_live) {
     if (l_max < 0 || l_max > kMaxDegree)
       throw std::invalid_argument("l_max must lie between 0 and " + std::to_string(kMaxDegree));
     if (rank < 0 || rank % kRankBlock)
@@ -94,6 +95,16 @@ class Evaluator {
     model_.offset = offset_.data(), model_.pair = pair_.data(), model_.triplet = triplet_.data(),
     model_.zbl = zbl_.data();
     model_.pair_live = pair_live_.data(), model_.triplet_live = triplet_live_.data();
+    if (quadruplet.size() > 0) {
+      const size_t products = ns * quadruplet_size(l_max);
+      channel_radial_.copy(channel_radial, kQuadrupletChannels * channels, "channel_radial");
+      channel_centre_.copy(channel_centre, ns * kQuadrupletChannels, "channel_centre");
+      quadruplet_.copy(quadruplet, products, "quadruplet");
+      quadruplet_live_.copy(quadruplet_live, products * rank, "quadruplet_live");
+      model_.channel_radial = channel_radial_.data(), model_.channel_centre = channel_centre_.data();
+      model_.quadruplet = quadruplet_.data();
+      if (rank > 0) model_.quadruplet_live = quadruplet_live_.data();
+    }
     if (support_centre.size() + support_whitening.size() + support_offset.size() == 0) return;
     const size_t powers = n_powers(model_);
     support_centre_.copy(support_centre, ns * powers, "support_centre");
@@ -188,18 +199,29 @@ class Evaluator {
     }
   };
   Model model_;
-  Aligned<double> offset_, pair_, triplet_, support_centre_, support_whitening_, support_offset_;
-  Aligned<float> pair_live_, triplet_live_;
+  Aligned<double> offset_, pair_, triplet_, support_centre_, support_whitening_, support_offset_, channel_radial_,
+      channel_centre_, quadruplet_;
+  Aligned<float> pair_live_, triplet_live_, quadruplet_live_;
   std::vector<Zbl> zbl_;
   std::mutex scratch_;  // kernels_ and parts_ serve one Python thread at a time
   std::vector<void*> kernels_;
   std::vector<Part> parts_;
 };
 
+static std::vector<double> checked(const Flat<double>& from, size_t size, const char* name) {
+  std::vector<double> out;
+  copy_checked(out, from, size, name);
+  return out;
+}
+
 // Feature rows with their scratch memory kept to one Python thread at a time.
 class SharedFeatureRows : public FeatureRows {
  public:
-  using FeatureRows::FeatureRows;
+  SharedFeatureRows(int n_species, int n_pair, int n_radial, int l_max, double r_min, double pair_cutoff,
+                    double triplet_cutoff, int n_channels, Flat<double> channel_radial, Flat<double> channel_centre)
+      : FeatureRows(n_species, n_pair, n_radial, l_max, r_min, pair_cutoff, triplet_cutoff, n_channels,
+                    checked(channel_radial, static_cast<size_t>(n_channels) * n_species * n_radial, "channel_radial"),
+                    checked(channel_centre, static_cast<size_t>(n_species) * n_channels, "channel_centre")) {}
   std::mutex scratch;
 };
 
@@ -231,6 +253,7 @@ NB_MODULE(_native, m) {
   m.attr("channel_block") = kChannelBlock;
   m.attr("rank_block") = kRankBlock;
   m.attr("max_degree") = kMaxDegree;
+  m.attr("quadruplet_channels") = kQuadrupletChannels;
   m.attr("neighbour_share") = kNeighbourShare;
   m.def(
       "instruction_set", [] { return std::string(best_kernel().name); },
@@ -282,11 +305,13 @@ NB_MODULE(_native, m) {
 
   nb::class_<Evaluator>(m, "Evaluator", "A trained model, ready to be evaluated.")
       .def(nb::init<int, int, int, int, int, double, double, double, Flat<double>, Flat<double>, Flat<double>,
-                    Flat<double>, Flat<float>, Flat<float>, Flat<double>, Flat<double>, Flat<double>>(),
+                    Flat<double>, Flat<float>, Flat<float>, Flat<double>, Flat<double>, Flat<double>, Flat<double>,
+                    Flat<double>, Flat<double>, Flat<float>>(),
            nb::kw_only(), nb::arg("n_species"), nb::arg("n_pair"), nb::arg("n_radial"), nb::arg("l_max"),
            nb::arg("rank"), nb::arg("r_min"), nb::arg("pair_cutoff"), nb::arg("triplet_cutoff"), nb::arg("offset"),
            nb::arg("pair"), nb::arg("triplet"), nb::arg("zbl"), nb::arg("pair_live"), nb::arg("triplet_live"),
-           nb::arg("support_centre"), nb::arg("support_whitening"), nb::arg("support_offset"))
+           nb::arg("support_centre"), nb::arg("support_whitening"), nb::arg("support_offset"),
+           nb::arg("channel_radial"), nb::arg("channel_centre"), nb::arg("quadruplet"), nb::arg("quadruplet_live"))
       .def("compute", &Evaluator::compute, nb::arg("neighbours"), nb::arg("with_live"), nb::arg("with_support"),
            nb::arg("n_threads"),
            "Energy (eV), forces (n, 3), dE/dstrain (6,) in eV, atom energies (n,), force variance of the live "
@@ -295,9 +320,10 @@ NB_MODULE(_native, m) {
            "Norms of the densities (n, (l_max + 1) * channels), padded channels included.");
 
   nb::class_<SharedFeatureRows>(m, "FeatureRows", "Derivatives of labels with respect to the raw coefficients.")
-      .def(nb::init<int, int, int, int, double, double, double>(), nb::kw_only(), nb::arg("n_species"),
-           nb::arg("n_pair"), nb::arg("n_radial"), nb::arg("l_max"), nb::arg("r_min"), nb::arg("pair_cutoff"),
-           nb::arg("triplet_cutoff"))
+      .def(nb::init<int, int, int, int, double, double, double, int, Flat<double>, Flat<double>>(), nb::kw_only(),
+           nb::arg("n_species"), nb::arg("n_pair"), nb::arg("n_radial"), nb::arg("l_max"), nb::arg("r_min"),
+           nb::arg("pair_cutoff"), nb::arg("triplet_cutoff"), nb::arg("n_channels"), nb::arg("channel_radial"),
+           nb::arg("channel_centre"))
       .def_prop_ro("size", &SharedFeatureRows::size)
       .def("compute", &feature_rows, nb::arg("neighbours"), nb::arg("rows"), nb::arg("with_energy"),
            nb::arg("with_forces"), nb::arg("with_strain"),

@@ -14,7 +14,7 @@ void norm_densities(int n_triplet) {
     for (int v = 0; v < vectors; ++v) {
       Vd squares{};
       for (int q = l * l; n_triplet > 0 && q < (l + 1) * (l + 1); ++q) {
-        const Vd a = *reinterpret_cast<const Vd*>(density_.data() + static_cast<size_t>(q) * channels_ + v * kLanes);
+        const Vd a = *reinterpret_cast<const Vd*>(w_->density.data() + static_cast<size_t>(q) * channels_ + v * kLanes);
         squares += weight_[q] * a * a;
       }
       out[l * vectors + v] = root(squares);

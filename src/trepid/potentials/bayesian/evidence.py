@@ -23,7 +23,7 @@ from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.posterior import Bounds, Posterior, hyperparameter, with_hyperparameters
 from trepid.potentials.bayesian.statistics import LabelKind, SeenStatistics, SufficientStatistics
-from trepid.potentials.bayesian.terms import TERMS, Hyperparameters
+from trepid.potentials.bayesian.terms import Hyperparameters
 
 TOLERANCE_NATS = 1e-3
 """The search ends when another step promises less."""
@@ -96,7 +96,7 @@ class _Objective:
         self.seen = SeenStatistics.of(statistics)
         counts = {kind: statistics.kinds[kind].count for kind in LabelKind if kind in statistics.kinds}
         noises = {f"noise_{kind.value}": count for kind, count in counts.items() if count > 0}
-        prior = [parameter.name for term in TERMS for parameter in term.parameters]
+        prior = [parameter.name for parameter in basis.layout.parameters]
         self.names = (*prior, *noises)
         self.parameters = [limits.parameters[name] for name in self.names]
         self.box = np.log([limits.of(name) for name in self.names])

@@ -45,7 +45,7 @@ class FeatureBuilder:
     def __init__(self, basis: Basis) -> None:
         self.basis = basis
         self.index = SpeciesIndex(basis.species)
-        self._rows = _native.FeatureRows(**basis.native)
+        self._rows = _native.FeatureRows(**basis.native, **basis.native_channels)
         if self._rows.size != basis.layout.size:
             raise AssertionError("the coefficient layouts of Python and C++ differ")
         empty = make_tables(basis, np.zeros(basis.layout.size), reference_energies=np.zeros(len(basis.species)))

@@ -26,6 +26,7 @@ from trepid.data import LabelKeys, labels_of
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.channel_choice import choose_channels
 from trepid.potentials.bayesian.compositions import Compositions
 from trepid.potentials.bayesian.evidence import Curvature, expected_gain, optimize_hyperparameters
 from trepid.potentials.bayesian.features import FeatureBuilder, naming_frame
@@ -77,6 +78,8 @@ class BayesianForceField(Potential):
         Splines of a pair energy; radial splines of the three-body density.
     l_max : int
         Highest Legendre degree in the angle.
+    n_channels : int
+        Channels of the quadruplets, chosen at the first fit; 0: no quadruplets.
     hyperparameters : Hyperparameters, optional
         Where the optimisation starts.
     live_rank : int
@@ -107,6 +110,7 @@ class BayesianForceField(Potential):
         n_pair: int = 20,
         n_radial: int = 8,
         l_max: int = 4,
+        n_channels: int = 0,
         hyperparameters: Hyperparameters | None = None,
         live_rank: int = LIVE_RANK,
         large_force: float | None = None,
@@ -128,6 +132,9 @@ class BayesianForceField(Potential):
         self.hyperparameters = hyperparameters or Hyperparameters()
         if large_force is not None:
             self.hyperparameters = self.hyperparameters.with_noise(large_force=large_force)
+        if not 0 <= n_channels <= _native.quadruplet_channels:
+            raise ConfigError(f"n_channels is {n_channels}; it must lie between 0 and {_native.quadruplet_channels}")
+        self.n_channels = n_channels
         self.live_rank, self.keys, self.seed = live_rank, keys, seed
         self.n_threads = n_threads
         self.reference_energies = np.zeros(len(self.species))
@@ -166,6 +173,9 @@ class BayesianForceField(Potential):
         if not frames:
             raise DataError("fit needs at least one labelled frame")
         reference_energies = self.reference_energies_of(frames)
+        if self.n_channels:
+            channels = choose_channels(self.basis, frames, self.n_channels, seed=self.seed)
+            self.basis, self._features = replace(self.basis, channels=channels), None
         statistics = self._statistics_of(frames, reference_energies)
         self.reference_energies, self.statistics = reference_energies, statistics
         self.templates = extend_templates([], frames)

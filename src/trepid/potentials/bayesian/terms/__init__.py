@@ -13,12 +13,13 @@ import numpy as np
 
 from trepid.errors import ConfigError
 from trepid.potentials.base import FloatArray, Noise
-from trepid.potentials.bayesian.terms.base import BasisSettings, Factor, Term
+from trepid.potentials.bayesian.terms.base import BasisSettings, Factor, Parameter, Term
 from trepid.potentials.bayesian.terms.offset import OffsetHyperparameters, OffsetTables, OffsetTerm
 from trepid.potentials.bayesian.terms.pair import PairHyperparameters, PairTables, PairTerm
+from trepid.potentials.bayesian.terms.quadruplet import QuadrupletHyperparameters, QuadrupletTables, QuadrupletTerm
 from trepid.potentials.bayesian.terms.triplet import TripletHyperparameters, TripletTables, TripletTerm
 
-TERMS: tuple[type[Term[Any, Any]], ...] = (OffsetTerm, PairTerm, TripletTerm)
+TERMS: tuple[type[Term[Any, Any]], ...] = (OffsetTerm, PairTerm, TripletTerm, QuadrupletTerm)
 """In the order of the raw coefficients, which native/features.h shares."""
 
 TermT = TypeVar("TermT", bound=Term[Any, Any])
@@ -31,15 +32,19 @@ START_NOISE = Noise(energy=2e-3, forces=0.02, stress=3e-4, large_force=LARGE_FOR
 """Start of the optimisation of the noises."""
 
 
-# Fields are inherited from the last base to the first: pairs, triplets, offsets.
+# Fields are inherited from the last base to the first: pairs, triplets, offsets, quadruplets.
 @dataclass(frozen=True)
-class Hyperparameters(OffsetHyperparameters, TripletHyperparameters, PairHyperparameters):
+class Hyperparameters(
+    QuadrupletHyperparameters, OffsetHyperparameters, TripletHyperparameters, PairHyperparameters
+):
     """Amplitudes and length scales of the prior, and the noise of each label kind.
 
     Attributes
     ----------
     pair_amplitude, pair_length, triplet_amplitude, triplet_length, angular_length, offset_amplitude : float
         Of the prior: amplitudes in eV, lengths in A, the angular length in radians; documented with their terms.
+    quadruplet_amplitude, quadruplet_angular_length : float
+        In eV/A and radians.
     noise : Noise
         Noise of energy (eV per sqrt atom), forces (eV/A) and stress (eV/A^3) labels; its `large_force` is a setting,
         which is not optimised, because the statistics are weighted with it.
@@ -65,7 +70,7 @@ class Hyperparameters(OffsetHyperparameters, TripletHyperparameters, PairHyperpa
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tables(OffsetTables, PairTables, TripletTables):
+class Tables(OffsetTables, PairTables, TripletTables, QuadrupletTables):
     """Coefficients as native/model.h lays them out: the tables of all terms, each documented with its term.
 
     Attributes
@@ -120,6 +125,11 @@ class Layout:
     def prior_factors(self, hyper: Hyperparameters) -> list[Factor]:
         """The prior factors of all blocks, in the order of the raw coefficients: the prior is block-diagonal."""
         return [factor for term in self.terms for factor in term.prior_factors(hyper)]
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """Hyperparameters of the terms that have coefficients."""
+        return [parameter for term in self.terms if term.size for parameter in term.parameters]
 
     def gradient_blocks(self) -> list[slice]:
         """Diagonal blocks of X that `evidence_slopes` needs."""

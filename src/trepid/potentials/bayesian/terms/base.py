@@ -27,7 +27,7 @@ How to add a term
 
 State that a term fixes at the first fit and keeps from then on, such as channels chosen from the training frames, belongs
 into `BasisSettings` too, and so into the model file: the statistics are sums over feature rows, so that changed features
-need another basis and new statistics. No term does this yet; `BayesianForceField.fit` is the place to replace the basis.
+need another basis and new statistics. The channels of the quadruplets are such state: `BayesianForceField.fit` replaces the basis.
 """
 
 from __future__ import annotations
@@ -38,8 +38,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
+
 from trepid import _native
 from trepid.potentials.base import FloatArray
+from trepid.potentials.bayesian.terms.channels import Channels
 
 RELATIVE_VARIANCE = 1e-13
 """Prior directions with less than this share of the largest variance of their block are dropped. With 1e-10 the evidence
@@ -65,6 +68,8 @@ class BasisSettings:
         Highest Legendre degree, 0 to 8.
     r_min : float
         Start of the spline grids, A.
+    channels : Channels or None
+        Of the quadruplets; None: no quadruplets.
     """
 
     species: tuple[str, ...]
@@ -74,6 +79,7 @@ class BasisSettings:
     n_radial: int
     l_max: int
     r_min: float
+    channels: Channels | None = None
 
     @property
     def n_species(self) -> int:
@@ -88,8 +94,18 @@ class BasisSettings:
     @property
     def native(self) -> dict[str, Any]:
         """The settings as keyword arguments of the classes of the C++ core."""
-        numbers = {f.name: getattr(self, f.name) for f in fields(BasisSettings) if f.name != "species"}
+        numbers = {
+            f.name: getattr(self, f.name) for f in fields(BasisSettings) if f.name not in ("species", "channels")
+        }
         return {"n_species": self.n_species, **numbers}
+
+    @property
+    def native_channels(self) -> dict[str, Any]:
+        """The channels as keyword arguments of the feature rows."""
+        if self.channels is None:
+            return {"n_channels": 0, "channel_radial": np.zeros(0), "channel_centre": np.zeros(0)}
+        c = self.channels
+        return {"n_channels": c.n, "channel_radial": np.array(c.radial), "channel_centre": np.array(c.centre)}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,52 @@
+"""Channels of the quadruplets: fixed combinations of the radial functions of all species."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trepid.potentials.base import FloatArray
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Channels, chosen at the first fit (`choose_channels`) and fixed from then on, since features depend on them.
+
+    Attributes
+    ----------
+    shape : (int, int, int)
+        Channels, species, radial splines.
+    radial : tuple of float
+        V_k,sn in the order of `shape`, dimensionless.
+    centre : tuple of float
+        Mean of a_k,00 over the training atoms of every species, [species][channel].
+    scale : float
+        Unit of a coefficient, (eV/A)^-1: the inverse root of the mean square force that all coefficients at 1 exert.
+    """
+
+    shape: tuple[int, int, int]
+    radial: tuple[float, ...]
+    centre: tuple[float, ...]
+    scale: float
+
+    @classmethod
+    def of(cls, radial: FloatArray, centre: FloatArray, scale: float) -> Channels:
+        """From V (channels, species, n_radial) and the means (species, channels)."""
+        k, s, n = radial.shape
+        return cls((k, s, n), tuple(radial.ravel().tolist()), tuple(centre.ravel().tolist()), float(scale))
+
+    @property
+    def n(self) -> int:
+        """Number of channels."""
+        return self.shape[0]
+
+    @property
+    def radial_array(self) -> FloatArray:
+        """V (channels, species, n_radial)."""
+        return np.array(self.radial).reshape(self.shape)
+
+    @property
+    def centre_array(self) -> FloatArray:
+        """The means (species, channels)."""
+        return np.array(self.centre).reshape(self.shape[1], self.shape[0])
