@@ -53,6 +53,7 @@ def fit(
     n_pair: int | None = None,
     n_radial: int | None = None,
     l_max: int | None = None,
+    n_channels: int | None = None,
     keys: LabelKeys = _KEYS,
     seed: int = 0,
     progress: Callable[[SizeStep], None] | None = None,
@@ -72,6 +73,9 @@ def fit(
         Fixed ranges of pairs and triplets, A; defaults 6 and 5.
     n_pair, n_radial, l_max : int, optional
         Fixed number of splines of a pair energy, of radial splines of triplets, and degree in the angle; defaults 20, 8, 4.
+    n_channels : int, optional
+        Fixed number of channels of the quadruplets (four-body energies), 0 to 3; default 0, or 3 where a search finds that they
+        pay.
     keys : LabelKeys
         Names of the labels in the frames.
     seed : int
@@ -95,7 +99,7 @@ def fit(
     return fit_with_sizes(
         read,
         elements if species is None else species,
-        given=GivenSizes(pair_cutoff, triplet_cutoff, n_pair, n_radial, l_max),
+        given=GivenSizes(pair_cutoff, triplet_cutoff, n_pair, n_radial, l_max, n_channels),
         speed=Speed(speed),
         keys=keys,
         seed=seed,

@@ -49,6 +49,15 @@ def command(
     l_max: Annotated[
         int | None, typer.Option(help="Fix the highest degree in the angle (default 4).", show_default=False)
     ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=3,
+            help="Fix the number of channels of quadruplets (four-body energies); 0: none (default).",
+            show_default=False,
+        ),
+    ] = None,
     settings: Annotated[
         Path | None,
         typer.Option(
@@ -126,7 +135,7 @@ def command(
         start = model.hyperparameters
         model.fit(frames)
     else:
-        given = GivenSizes(pair_cutoff, triplet_cutoff, n_pair, n_radial, l_max)
+        given = GivenSizes(pair_cutoff, triplet_cutoff, n_pair, n_radial, l_max, channels)
         fitted = fit_with_sizes(frames, species, given=given, speed=speed, keys=keys, seed=seed, progress=say_step)
         model, start, steps = fitted.model, fitted.choice.start, fitted.choice.steps
         if fitted.choice.reason:

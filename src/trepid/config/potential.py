@@ -28,6 +28,10 @@ class PotentialSettings(Settings):
     l_max: Annotated[int, Number, Field(ge=0, le=8)] = Field(
         default=4, description="Highest Legendre degree of the triplet angle."
     )
+    n_channels: Annotated[int, Number, Field(ge=0, le=3)] = Field(
+        default=0,
+        description="Channels of the quadruplets (four-body energies), chosen at the first training; 0: no quadruplets.",
+    )
 
     @model_validator(mode="after")
     def _triplets_inside_pairs(self) -> PotentialSettings:

@@ -133,11 +133,16 @@ def resample(potential: SplinePotential, *, knots: int = DEFAULT_KNOTS) -> UF3Po
     Raises
     ------
     ConfigError
-        `knots` is out of range, or the vectors would not fit into the lines that LAMMPS reads.
+        `knots` is out of range, the model has quadruplets, or the vectors would not fit into the lines that LAMMPS reads.
     """
     if not KNOTS_RANGE[0] <= knots <= KNOTS_RANGE[1]:
         raise ConfigError(f"knots is {knots}; it must lie between {KNOTS_RANGE[0]} and {KNOTS_RANGE[1]}")
     basis, tables = potential.basis, potential.tables
+    if basis.channels is not None:
+        raise ConfigError(
+            "this model has quadruplets (four-body energies), which pair_style uf3 lacks; use pair_style trepid, or train a "
+            "model with --channels 0"
+        )
     pair, folded, leg, side = _grids(basis, knots)
     for grid in (pair, folded, leg, side):
         _line(grid.knots)  # too long lines are reported before the work

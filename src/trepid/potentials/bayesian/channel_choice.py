@@ -51,7 +51,9 @@ def choose_channels(basis: Basis, frames: Sequence[Atoms], n: int, *, seed: int 
 
 
 def _radial(basis: Basis, frames: Sequence[Atoms], n: int) -> FloatArray:
-    covariance = spline_covariance(r_min=basis.r_min, cutoff=basis.triplet_cutoff, n=basis.n_radial, length=CHANNEL_LENGTH)
+    covariance = spline_covariance(
+        r_min=basis.r_min, cutoff=basis.triplet_cutoff, n=basis.n_radial, length=CHANNEL_LENGTH
+    )
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
     size = basis.n_species * basis.n_radial

@@ -30,6 +30,8 @@ PER_DENSITY = 7.40e-3
 PER_PRODUCT = 4.77e-3
 """Microseconds: of an atom; of a pair; of a neighbour in the triplet cutoff, of each of its harmonics, of each of those in
 one block of channels; of a density component in one block; of a product of two of them."""
+PER_QUADRUPLETS = 0.6
+"""Microseconds of the quadruplets of an atom, whatever its neighbours."""
 LARGEST_SAMPLE = 3
 """Frames in which neighbours are counted."""
 
@@ -62,7 +64,7 @@ class Surroundings:
         return float(np.searchsorted(self.distances, cutoff)) / self.n_atoms
 
 
-def microseconds_per_atom(settings: BasisSettings, surroundings: Surroundings) -> float:
+def microseconds_per_atom(settings: BasisSettings, surroundings: Surroundings, *, quadruplets: bool = False) -> float:
     """Estimated time of energy, forces and stress, without the neighbour list; see the head of the file."""
     pairs = surroundings.neighbours(settings.pair_cutoff)
     triplets = surroundings.neighbours(settings.triplet_cutoff)
@@ -74,6 +76,7 @@ def microseconds_per_atom(settings: BasisSettings, surroundings: Surroundings) -
         + PER_PAIR * pairs
         + triplets * (PER_NEIGHBOUR + harmonics * (PER_HARMONIC + PER_CHANNEL * blocks))
         + harmonics * (PER_DENSITY * channels + PER_PRODUCT * channels**2)
+        + (PER_QUADRUPLETS if quadruplets else 0.0)
     )
 
 

@@ -15,10 +15,11 @@ change sign under inversion. The integrals are made by quadrature, exact for the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import combinations_with_replacement
 
 import numpy as np
+from numpy.polynomial.legendre import Legendre
 
 from trepid.potentials.base import FloatArray
 
@@ -48,7 +49,7 @@ class DegreeTriple:
     couplings: tuple[Coupling, ...]
 
 
-@lru_cache(maxsize=None)
+@cache
 def degree_triples(l_max: int) -> tuple[DegreeTriple, ...]:
     """Triples of degrees up to `l_max` (at most MAX_DEGREE), in the order of the coefficients."""
     top = min(l_max, MAX_DEGREE)
@@ -69,7 +70,7 @@ def _couplings(degrees: tuple[int, int, int]) -> tuple[Coupling, ...]:
         [np.outer(rho, np.cos(phi)), np.outer(rho, np.sin(phi)), np.broadcast_to(z[:, None], (n_z, n_phi))], axis=-1
     ).reshape(-1, 3)
     y = racah_harmonics(max(degrees), points)
-    blocks = [y[:, l * l : (l + 1) * (l + 1)] for l in degrees]
+    blocks = [y[:, degree**2 : (degree + 1) ** 2] for degree in degrees]
     w = np.einsum("p,pa,pb,pc->abc", np.repeat(weight / n_phi, n_phi), *blocks)
     w /= np.sqrt(np.sum(w**2))
     l1, l2, l3 = degrees
@@ -86,28 +87,26 @@ def racah_harmonics(l_max: int, n: FloatArray) -> FloatArray:
     """
     z, plane = n[:, 2], n[:, 0] + 1j * n[:, 1]
     out = np.empty((len(n), (l_max + 1) ** 2))
-    for l in range(l_max + 1):
-        for m in range(l + 1):
+    for degree in range(l_max + 1):
+        at = degree * degree
+        for m in range(degree + 1):
             weight = 1.0
-            for k in range(l - m + 1, l + m + 1):
+            for k in range(degree - m + 1, degree + m + 1):
                 weight /= k  # (l - m)! / (l + m)!
-            p = np.sqrt(weight * (2 if m else 1)) * _legendre_derivative(l, m, z)
+            p = np.sqrt(weight * (2 if m else 1)) * Legendre.basis(degree).deriv(m)(z)
             if m == 0:
-                out[:, l * l] = p
+                out[:, at] = p
             else:
-                out[:, l * l + 2 * m - 1], out[:, l * l + 2 * m] = p * (plane**m).real, p * (plane**m).imag
+                out[:, at + 2 * m - 1], out[:, at + 2 * m] = p * (plane**m).real, p * (plane**m).imag
     return out
-
-
-def _legendre_derivative(l: int, m: int, z: FloatArray) -> FloatArray:
-    """d^m P_l / dz^m."""
-    return np.asarray(np.polynomial.legendre.Legendre.basis(l).deriv(m)(z) if m else np.polynomial.legendre.Legendre.basis(l)(z))
 
 
 def header() -> str:
     """The couplings as a C++ header."""
     triples = degree_triples(MAX_DEGREE)
-    rows, groups, entries = [], [], []
+    rows: list[str] = []
+    groups: list[str] = []
+    entries: list[str] = []
     for triple in triples:
         first_group = len(groups)
         for q3 in sorted({c.third for c in triple.couplings}):

@@ -41,6 +41,7 @@ from trepid.potentials.bayesian.leave_one_out import (
 from trepid.potentials.bayesian.live import extend_templates, live_directions, shared_environment_rows
 from trepid.potentials.bayesian.model_file import (
     Training,
+    channels_in_file,
     naming_damage,
     read_model,
     training_in_file,
@@ -53,6 +54,7 @@ from trepid.potentials.bayesian.spline_potential import LiveDirections, SplineCa
 from trepid.potentials.bayesian.statistics import ForceSum, LabelKind, LabelRows, SufficientStatistics, merged_rows
 from trepid.potentials.bayesian.support import Support, size_of_powers
 from trepid.potentials.bayesian.terms import Hyperparameters
+from trepid.potentials.bayesian.terms.channels import Channels
 from trepid.potentials.bayesian.terms.offset import OffsetTerm
 
 LIVE_RANK = 16
@@ -173,9 +175,7 @@ class BayesianForceField(Potential):
         if not frames:
             raise DataError("fit needs at least one labelled frame")
         reference_energies = self.reference_energies_of(frames)
-        if self.n_channels:
-            channels = choose_channels(self.basis, frames, self.n_channels, seed=self.seed)
-            self.basis, self._features = replace(self.basis, channels=channels), None
+        self._choose_channels(frames)
         statistics = self._statistics_of(frames, reference_energies)
         self.reference_energies, self.statistics = reference_energies, statistics
         self.templates = extend_templates([], frames)
@@ -183,12 +183,25 @@ class BayesianForceField(Potential):
         self.left_out, self.curvature = {}, None
         return self.optimize(frames)
 
+    def _choose_channels(self, frames: Sequence[Atoms]) -> None:
+        if self.n_channels:
+            self.use_channels(choose_channels(self.basis, frames, self.n_channels, seed=self.seed))
+
+    def use_channels(self, channels: Channels | None) -> None:
+        """Give the quadruplets other channels; what was trained is lost, since features depend on them."""
+        if channels != self.basis.channels:
+            self.basis, self._features = replace(self.basis, channels=channels), None
+            self.statistics = SufficientStatistics(self.basis.layout.size)
+            self._posterior = self._mean = None
+
     def update(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> BayesianForceField:
         """Add labelled frames and renew the posterior; hyperparameters and reference energies stay.
 
         The error bars learn from how well the new frames were predicted before they were added.
         """
         reference_energies = self.reference_energies if self.n_frames else self.reference_energies_of(frames)
+        if not self.n_frames:
+            self._choose_channels(frames)
         statistics = self._statistics_of(frames, reference_energies)
         left_out = self._predicted_before(frames) if self.n_frames else {}
         # A model of an earlier version has none of its former frames: rather none than those of the new frames alone.
@@ -544,6 +557,7 @@ class BayesianForceField(Potential):
             "n_pair": self.basis.n_pair,
             "n_radial": self.basis.n_radial,
             "l_max": self.basis.l_max,
+            "n_channels": self.n_channels,
             "live_rank": self.live_rank,
             "n_coefficients": self.basis.layout.size,
             "n_frames": self.n_frames,
@@ -587,12 +601,14 @@ class BayesianForceField(Potential):
                 n_pair=settings["n_pair"],
                 n_radial=settings["n_radial"],
                 l_max=settings["l_max"],
+                n_channels=settings.get("n_channels", 0),
                 hyperparameters=Hyperparameters(noise=Noise(**hyper.pop("noise")), **hyper),
                 live_rank=settings["live_rank"],
                 keys=LabelKeys(**settings["label_keys"]),
                 seed=settings["seed"],
                 n_threads=n_threads,
             )
+            model.use_channels(channels_in_file(settings))
             training = training_in_file(tensors, settings, size=model.basis.layout.size)
             if training.tables.rank != model.live_rank or training.reference_energies.shape != (len(model.species),):
                 raise ValueError("its arrays do not have the sizes that its settings name")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +31,23 @@ from trepid.potentials.bayesian.leave_one_out import LeftOut
 from trepid.potentials.bayesian.statistics import ForceSum, KindStatistics, LabelKind, SufficientStatistics
 from trepid.potentials.bayesian.support import Support, SupportTables
 from trepid.potentials.bayesian.terms import Tables
+from trepid.potentials.bayesian.terms.channels import Channels
+from trepid.potentials.bayesian.terms.quadruplet import QuadrupletTables
 
 FORMAT = "trepid-bayesian-force-field"
-VERSION = 1
+VERSION, VERSION_QUADRUPLETS = 1, 2
+"""Of models without and with quadruplets: an earlier trepid, or its plugin, must not read the latter as the former."""
 METADATA = "trepid"
 """Key of the JSON header in the container's metadata."""
 Tensors = dict[str, NDArray[Any]]
 
 
-def write_model(path: str | Path, tensors: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> None:
+def write_model(
+    path: str | Path, tensors: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, version: int = VERSION
+) -> None:
     """Write a model file atomically."""
     # One entry, keys sorted: the same model gives the same bytes.
-    header = json.dumps({"format": FORMAT, "version": VERSION, "settings": settings}, sort_keys=True)
+    header = json.dumps({"format": FORMAT, "version": version, "settings": settings}, sort_keys=True)
     metadata = {METADATA: header}
     write_bytes_atomic(path, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata=metadata))
 
@@ -65,9 +70,10 @@ def read_model(path: str | Path) -> tuple[Tensors, dict[str, Any]]:
             header = json.loads((container.metadata() or {}).get(METADATA, "{}"))
             if header.get("format") != FORMAT:
                 raise ModelFileError(f"{path} is not a model file of trepid")
-            if header.get("version") != VERSION:
+            if header.get("version") not in (VERSION, VERSION_QUADRUPLETS):
                 raise ModelFileError(
-                    f"{path} has model file version {header.get('version')}; this trepid reads version {VERSION}"
+                    f"{path} has model file version {header.get('version')}; this trepid reads versions {VERSION} and "
+                    f"{VERSION_QUADRUPLETS}"
                 )
             tensors = {name: container.get_tensor(name) for name in container.keys()}  # noqa: SIM118 (not a dict)
             return tensors, header["settings"]
@@ -119,7 +125,11 @@ class Training:
 def write_force_field(path: str | Path, basis: Basis, training: Training, settings: Mapping[str, Any]) -> None:
     """Write a trained force field atomically; the scalars of the statistics are added to `settings`."""
     tables = training.tables
-    tensors: Tensors = {f"table.{name}": array for name, array in tables.arrays.items()}
+    tensors: Tensors = {
+        f"table.{name}": array
+        for name, array in tables.arrays.items()
+        if basis.channels is not None or name not in _OF_QUADRUPLETS
+    }
     tensors["table.numbers"] = np.array([atomic_numbers[s] for s in basis.species], dtype=np.int64)
     tensors["table.sizes"] = np.array([basis.n_pair, basis.n_radial, basis.l_max, tables.rank], dtype=np.int64)
     tensors["table.grid"] = np.array([basis.r_min, basis.pair_cutoff, basis.triplet_cutoff])
@@ -150,7 +160,32 @@ def write_force_field(path: str | Path, basis: Basis, training: Training, settin
     if training.curvature is not None:
         tensors["curvature"], names = training.curvature.matrix, list(training.curvature.names)
     force_sum = {"squared": training.force_sum.squared.hex(), "n_atoms": training.force_sum.n_atoms}
-    write_model(path, tensors, {**settings, "statistics": scalars, "force_sum": force_sum, "curvature": names})
+    more = {"statistics": scalars, "force_sum": force_sum, "curvature": names}
+    version = VERSION
+    if basis.channels is not None:
+        more["channels"], version = asdict(basis.channels), VERSION_QUADRUPLETS
+    write_model(path, tensors, {**settings, **more}, version=version)
+
+
+_OF_QUADRUPLETS = frozenset(f.name for f in fields(QuadrupletTables))
+
+
+def channels_in_file(settings: Mapping[str, Any]) -> Channels | None:
+    """The channels of the quadruplets; None without them."""
+    entry = settings.get("channels")
+    if entry is None:
+        return None
+    k, s, n = (int(size) for size in entry["shape"])
+    radial, centre = np.array(entry["radial"], dtype=np.float64), np.array(entry["centre"], dtype=np.float64)
+    return Channels.of(radial.reshape(k, s, n), centre.reshape(s, k), float(entry["scale"]))
+
+
+def _tables(tensors: Tensors) -> Tables:
+    if "table.quadruplet" in tensors:
+        return Tables(**{f.name: tensors[f"table.{f.name}"] for f in fields(Tables)})
+    arrays = {f.name: tensors[f"table.{f.name}"] for f in fields(Tables) if f.name not in _OF_QUADRUPLETS}
+    empty = QuadrupletTables.empty(rank=arrays["pair_live"].shape[-1])
+    return Tables(**arrays, **{name: getattr(empty, name) for name in _OF_QUADRUPLETS})
 
 
 def training_in_file(tensors: Tensors, settings: Mapping[str, Any], *, size: int) -> Training:
@@ -171,7 +206,7 @@ def training_in_file(tensors: Tensors, settings: Mapping[str, Any], *, size: int
         statistics=statistics,
         templates=[Atoms(**{part: tensors[f"{name}.{part}"] for part in parts}) for name in names],
         coefficients=tensors["coefficients"],
-        tables=Tables(**{f.name: tensors[f"table.{f.name}"] for f in fields(Tables)}),
+        tables=_tables(tensors),
         left_out={
             kind: LeftOut.from_array(tensors[f"left_out.{kind.value}"])
             for kind in LabelKind

@@ -36,6 +36,7 @@ from trepid.data import LabelKeys, labels_of
 from trepid.errors import DataError, NumericsError
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.channel_choice import choose_channels
 from trepid.potentials.bayesian.cost import Surroundings, microseconds_per_atom, shortest_height
 from trepid.potentials.bayesian.evidence import optimize_hyperparameters
 from trepid.potentials.bayesian.features import FeatureBuilder
@@ -45,6 +46,7 @@ from trepid.potentials.bayesian.posterior import Posterior
 from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics, merged_rows
 from trepid.potentials.bayesian.terms import Hyperparameters
 from trepid.potentials.bayesian.terms.base import BasisSettings
+from trepid.potentials.bayesian.terms.quadruplet import n_products
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ PAIR_CUTOFFS_A = (8.0, 10.0, 12.0)
 TRIPLET_CUTOFFS_A = (4.0, 6.0)
 RADIAL_SPLINES = (12, 14)
 DEGREES = (6,)
+CHANNELS = 3
 """Sizes that are tried. Radial splines come in blocks of eight in the kernel: 9 cost as much as 16 in MD, not in the fit."""
 
 LEAST_GAIN = 20.0
@@ -103,6 +106,8 @@ class Sizes:
         Splines of a pair energy; radial splines of the three-body density.
     l_max : int
         Highest Legendre degree in the angle.
+    n_channels : int
+        Channels of the quadruplets; 0: none.
     """
 
     pair_cutoff: float = PAIR_CUTOFF_A
@@ -110,20 +115,28 @@ class Sizes:
     n_pair: int = 20
     n_radial: int = 8
     l_max: int = 4
+    n_channels: int = 0
 
     @classmethod
     def of(cls, settings: BasisSettings) -> Sizes:
         """The sizes of a basis."""
-        return cls(settings.pair_cutoff, settings.triplet_cutoff, settings.n_pair, settings.n_radial, settings.l_max)
+        n = 0 if settings.channels is None else settings.channels.n
+        return cls(settings.pair_cutoff, settings.triplet_cutoff, settings.n_pair, settings.n_radial, settings.l_max, n)
 
     def basis(self, species: Sequence[str]) -> Basis:
-        """The basis of these sizes; ConfigError where one is out of range."""
-        return Basis.create(species, **asdict(self))
+        """The basis of these sizes, without the channels, which frames choose; ConfigError where one is out of range."""
+        return Basis.create(species, **{name: value for name, value in asdict(self).items() if name != "n_channels"})
+
+    def n_coefficients(self, species: Sequence[str]) -> int:
+        """Number of raw coefficients."""
+        products = n_products(self.l_max, self.n_channels)
+        return self.basis(species).layout.size + len(species) * products
 
     def __str__(self) -> str:
+        quadruplets = f", quadruplets of {self.n_channels} channels" if self.n_channels else ""
         return (
             f"pairs to {self.pair_cutoff:g} A in {self.n_pair} splines, triplets to {self.triplet_cutoff:g} A in "
-            f"{self.n_radial}, degree {self.l_max}"
+            f"{self.n_radial}, degree {self.l_max}{quadruplets}"
         )
 
 
@@ -136,6 +149,7 @@ class GivenSizes:
     n_pair: int | None = None
     n_radial: int | None = None
     l_max: int | None = None
+    n_channels: int | None = None
 
     def sizes(self) -> Sizes:
         """The defaults with what is given. A shorter pair cutoff alone shortens the triplets, which may not reach beyond."""
@@ -348,8 +362,17 @@ class _Judge:
 
     def cost(self, sizes: Sizes) -> float:
         """Time per atom and MD step in units of that of the default sizes."""
-        times = [microseconds_per_atom(s.basis(self.species), self.surroundings) for s in (sizes, Sizes())]
+        times = [
+            microseconds_per_atom(s.basis(self.species), self.surroundings, quadruplets=s.n_channels > 0)
+            for s in (sizes, Sizes())
+        ]
         return times[0] / times[1]
+
+    def _basis(self, sizes: Sizes) -> Basis:
+        basis = sizes.basis(self.species)
+        if not sizes.n_channels:
+            return basis
+        return replace(basis, channels=choose_channels(basis, self.frames, sizes.n_channels))
 
     def figures(
         self, sizes: Sizes, hyper: Hyperparameters, *, iterations: int, least_evidence: float = -np.inf
@@ -361,7 +384,7 @@ class _Judge:
         NumericsError
             The posterior is not positive definite in double precision.
         """
-        basis = sizes.basis(self.species)
+        basis = self._basis(sizes)
         features = FeatureBuilder(basis)
         calm, hot, total = (SufficientStatistics(basis.layout.size) for _ in range(3))
         labels = [
@@ -406,7 +429,7 @@ class _Search:
         self._steps: list[SizeStep] = []
         self._refused: set[str] = set()
         self._height = shortest_height(judge.frames)
-        self._coefficients = max(SMALL_BASIS, Sizes().basis(judge.species).layout.size)
+        self._coefficients = max(SMALL_BASIS, Sizes().n_coefficients(judge.species))
 
     def run(self, start: Sizes) -> SizeChoice:
         """All steps from `start`; see the head of the file."""
@@ -458,6 +481,8 @@ class _Search:
             for n in RADIAL_SPLINES:
                 if n > now.n_radial:
                     yield f"radial {n}", f"radial splines {now.n_radial} -> {n}", replace(now, n_radial=n)
+        if given.n_channels is None and now.n_channels == 0:
+            yield "quadruplets", f"quadruplets of {CHANNELS} channels", replace(now, n_channels=CHANNELS)
         if given.l_max is None:
             for degree in DEGREES:
                 if degree > now.l_max:
@@ -477,8 +502,13 @@ class _Search:
         if refused:
             return self._step(change, sizes, None, accepted=False, reason=refused)
         try:
+            # The hyperparameters of a term that is new are at their start, whose evidence says little.
+            new_term = sizes.n_channels > 0 and self._sizes.n_channels == 0
             figures, _ = self._judge.figures(
-                sizes, self._hyper, iterations=0, least_evidence=self._figures.log_evidence + LEAST_GAIN
+                sizes,
+                self._hyper,
+                iterations=STEP_ITERATIONS if new_term else 0,
+                least_evidence=self._figures.log_evidence + LEAST_GAIN,
             )
         except NumericsError as error:
             return self._step(change, sizes, None, accepted=False, reason=str(error))
@@ -495,7 +525,7 @@ class _Search:
         cost = self._judge.cost(sizes)
         if cost > self._ceiling.cost:
             return f"time per MD step {cost:.1f} times that of the default sizes; the ceiling is {self._ceiling.cost:g}"
-        size = max(SMALL_BASIS, sizes.basis(self._judge.species).layout.size)
+        size = max(SMALL_BASIS, sizes.n_coefficients(self._judge.species))
         growth = (size / self._coefficients) ** 3
         if growth > self._ceiling.fit:
             return (

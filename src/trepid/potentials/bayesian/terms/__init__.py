@@ -34,9 +34,7 @@ START_NOISE = Noise(energy=2e-3, forces=0.02, stress=3e-4, large_force=LARGE_FOR
 
 # Fields are inherited from the last base to the first: pairs, triplets, offsets, quadruplets.
 @dataclass(frozen=True)
-class Hyperparameters(
-    QuadrupletHyperparameters, OffsetHyperparameters, TripletHyperparameters, PairHyperparameters
-):
+class Hyperparameters(QuadrupletHyperparameters, OffsetHyperparameters, TripletHyperparameters, PairHyperparameters):
     """Amplitudes and length scales of the prior, and the noise of each label kind.
 
     Attributes

@@ -72,6 +72,17 @@ class QuadrupletTables:
     quadruplet: FloatArray
     quadruplet_live: NDArray[np.float32]
 
+    @classmethod
+    def empty(cls, *, rank: int) -> QuadrupletTables:
+        """Without quadruplets."""
+        nothing = np.zeros(0)
+        return cls(
+            channel_radial=nothing,
+            channel_centre=nothing,
+            quadruplet=nothing,
+            quadruplet_live=np.zeros((0, rank), np.float32),
+        )
+
 
 @dataclass(frozen=True)
 class Product:
@@ -101,14 +112,7 @@ class QuadrupletTerm(Term[QuadrupletHyperparameters, QuadrupletTables]):
     def __init__(self, settings: BasisSettings, start: int) -> None:
         super().__init__(settings, start)
         self.triples = degree_triples(settings.l_max)
-        n = 0 if settings.channels is None else settings.channels.n
-        self.products = [
-            _product(t, triple.degrees, (k1, k2, k3))
-            for t, triple in enumerate(self.triples)
-            for k1 in range(n)
-            for k2 in range(k1 if triple.degrees[0] == triple.degrees[1] else 0, n)
-            for k3 in range(k2 if triple.degrees[1] == triple.degrees[2] else 0, n)
-        ]
+        self.products = _products(settings.l_max, 0 if settings.channels is None else settings.channels.n)
 
     @property
     def size(self) -> int:
@@ -135,12 +139,7 @@ class QuadrupletTerm(Term[QuadrupletHyperparameters, QuadrupletTables]):
         """Dense tables over ordered channels."""
         s = self.settings
         if s.channels is None:
-            return QuadrupletTables(
-                channel_radial=np.zeros(0),
-                channel_centre=np.zeros(0),
-                quadruplet=np.zeros(0),
-                quadruplet_live=np.zeros((0, live.shape[1]), np.float32),
-            )
+            return QuadrupletTables.empty(rank=live.shape[1])
         most = _native.quadruplet_channels
         radial = np.zeros((most, s.n_species, s.padded_radial))
         radial[: s.channels.n, :, : s.n_radial] = s.channels.radial_array
@@ -174,7 +173,9 @@ class QuadrupletTerm(Term[QuadrupletHyperparameters, QuadrupletTables]):
             return np.zeros(0)
         eigenvalues = angular_eigenvalues(self.settings.l_max, length)
         share = eigenvalues / eigenvalues[0]
-        weights = [p.orders * np.prod([share[l] for l in self.triples[p.triple].degrees]) for p in self.products]
+        weights = [
+            p.orders * np.prod([share[degree] for degree in self.triples[p.triple].degrees]) for p in self.products
+        ]
         return (amplitude * channels.scale) ** 2 * np.array(weights)
 
     def _expand(self, coefficients: FloatArray) -> FloatArray:
@@ -188,14 +189,27 @@ class QuadrupletTerm(Term[QuadrupletHyperparameters, QuadrupletTables]):
         return table
 
 
+def n_products(l_max: int, n_channels: int) -> int:
+    """Number of invariants of one centre species."""
+    return len(_products(l_max, n_channels))
+
+
+def _products(l_max: int, n: int) -> list[Product]:
+    return [
+        _product(t, triple.degrees, (k1, k2, k3))
+        for t, triple in enumerate(degree_triples(l_max))
+        for k1 in range(n)
+        for k2 in range(k1 if triple.degrees[0] == triple.degrees[1] else 0, n)
+        for k3 in range(k2 if triple.degrees[1] == triple.degrees[2] else 0, n)
+    ]
+
+
 def _product(triple: int, degrees: tuple[int, int, int], channels: tuple[int, int, int]) -> Product:
     factors = list(zip(degrees, channels, strict=True))
     orders = factorial(3)
     for repeats in Counter(factors).values():
         orders //= factorial(repeats)
     places = {
-        tuple(k for _, k in order)
-        for order in permutations(factors)
-        if tuple(degree for degree, _ in order) == degrees
+        tuple(k for _, k in order) for order in permutations(factors) if tuple(degree for degree, _ in order) == degrees
     }
     return Product(triple, channels, orders, tuple(sorted(places)))  # type: ignore[arg-type]
