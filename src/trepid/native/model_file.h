@@ -255,14 +255,12 @@ class ModelTables {
 
   static std::string read_all(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
+    if (!file) throw std::runtime_error("it cannot be opened");
     std::string content;
-    if (file) file.seekg(0, std::ios::end);
-    const auto size = file ? file.tellg() : std::ifstream::pos_type(-1);
-    if (size < 0) throw std::runtime_error("it cannot be opened");  // nor can a folder
-    content.resize(static_cast<size_t>(size));
-    file.seekg(0);
-    if (size > 0 && !file.read(&content[0], static_cast<std::streamsize>(size)))
-      throw std::runtime_error("it cannot be read");
+    std::vector<char> part(1 << 20);
+    while (file.read(part.data(), static_cast<std::streamsize>(part.size())) || file.gcount() > 0)
+      content.append(part.data(), static_cast<size_t>(file.gcount()));
+    if (!file.eof()) throw std::runtime_error("it cannot be read");  // a folder
     return content;
   }
 

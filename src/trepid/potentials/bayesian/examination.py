@@ -45,24 +45,28 @@ class Examination:
     energy_difference: float
 
     @property
-    def problems(self) -> list[str]:
-        """What does not fit, one line each."""
-        found = [
+    def table_problems(self) -> list[str]:
+        """Tables that the coefficients do not give, one line each."""
+        return [
             f"{name} differs from what the coefficients give by {difference:.2g} of its largest number"
             for name, difference in self.tables.items()
             if not difference < TOLERANCE
         ]
-        noise = self.model.hyperparameters.noise
-        if not self.force_difference < LARGEST_SHARE * noise.forces:
-            found.append(
-                f"the coefficients are not the posterior mean of the statistics: forces on the training structures differ by "
-                f"up to {1000 * self.force_difference:.2g} meV/A"
-            )
-        if not self.energy_difference < LARGEST_SHARE * noise.energy:
-            found.append(
-                "the coefficients are not the posterior mean of the statistics: energies of the training structures differ by "
-                f"up to {1000 * self.energy_difference:.2g} meV per atom"
-            )
+
+    @property
+    def coefficient_problems(self) -> list[str]:
+        """Predictions of the training structures that the statistics do not give, one line each."""
+        noise, found = self.model.hyperparameters.noise, []
+        pairs = (
+            ("forces", self.force_difference, noise.forces, "meV/A"),
+            ("energies", self.energy_difference, noise.energy, "meV per atom"),
+        )
+        for what, difference, scale, unit in pairs:
+            if not difference < LARGEST_SHARE * scale:
+                found.append(
+                    f"the coefficients are not the posterior mean of the statistics: {what} on the training structures "
+                    f"differ by up to {1000 * difference:.2g} {unit}"
+                )
         return found
 
 
