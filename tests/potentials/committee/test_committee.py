@@ -135,7 +135,7 @@ def test_fragmented_frames_do_not_dominate_the_noise(toy: Make, copper: list[Ato
     def torn(frames: Sequence[int]) -> list[Atoms]:
         changed = [atoms.copy() for atoms in copper[:20]]
         for i in frames:
-            changed[i].arrays["REF_forces"] = 300 * changed[i].arrays["REF_forces"]
+            changed[i].arrays["REF_forces"] = 200 * changed[i].arrays["REF_forces"]
             changed[i].info["REF_energy"] += 1e3
         return changed
 

@@ -307,11 +307,7 @@ class Committee(Potential):
         evaluator = self._require_data()
         evaluator.reset()
         uncertain = Uncertainty(uncertainty) is not Uncertainty.NONE
-        return PotentialCalculator(
-            lambda atoms, uncertain: self._evaluate(atoms, Uncertainty.EXACT if uncertain else Uncertainty.NONE),
-            reset=evaluator.reset,
-            every=every if uncertain else None,
-        )
+        return _CommitteeCalculator(self, every=every if uncertain else None)
 
     def _check_species(self, atoms: Atoms) -> None:
         if unknown := {int(z) for z in atoms.numbers} - {atomic_numbers[s] for s in self.species}:
@@ -442,11 +438,43 @@ class Member(Potential):
         if Uncertainty(uncertainty) is not Uncertainty.NONE:
             raise ConfigError("one member has no uncertainty; take the calculator of the committee")
         self._evaluator.reset()
-        return PotentialCalculator(lambda atoms, _: self._evaluate(atoms), reset=self._evaluator.reset, every=None)
+        return _MemberCalculator(self)
 
     def save(self, path: str | Path) -> None:
         """Not for one member."""
         raise ConfigError("a member has no file of its own: save the committee")
+
+
+class _CommitteeCalculator(PotentialCalculator):
+    """Mean and spread of a committee, with its neighbour lists."""
+
+    def __init__(self, committee: Committee, *, every: int | None) -> None:
+        super().__init__(every=every)
+        self.committee = committee
+
+    def predict(self, atoms: Atoms, *, uncertain: bool) -> Prediction:
+        """As `PotentialCalculator.predict`."""
+        return self.committee._evaluate(atoms, Uncertainty.EXACT if uncertain else Uncertainty.NONE)
+
+    def forget(self) -> None:
+        """Drop the neighbour lists of the members."""
+        self.committee._require_data().reset()
+
+
+class _MemberCalculator(PotentialCalculator):
+    """One member, with its neighbour list."""
+
+    def __init__(self, member: Member) -> None:
+        super().__init__(every=None)
+        self.member = member
+
+    def predict(self, atoms: Atoms, *, uncertain: bool) -> Prediction:
+        """As `PotentialCalculator.predict`, without uncertainty."""
+        return self.member._evaluate(atoms)
+
+    def forget(self) -> None:
+        """Drop the neighbour lists of the members."""
+        self.member._evaluator.reset()
 
 
 class _LazyEvaluator(Evaluator):
