@@ -134,6 +134,7 @@ class OnTheFly(Policy[End]):
             seconds_per_label=float(np.mean(seconds)) if seconds else float("nan"),
             directory=self.directory.path,
             model_file=self.directory.model,
+            reader=self.context.potentials.load,
         )
 
     # ------------------------------------------------------------------ initial frames

@@ -109,6 +109,7 @@ class Rounds:
             seconds_per_label=float(np.mean(seconds)) if seconds else float("nan"),
             directory=self.context.directory.path,
             model_file=self.context.directory.model,
+            reader=self.context.potentials.load,
             n_rounds=max(len(self.context.records) - 1, 0),
         )
 
