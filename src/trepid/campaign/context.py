@@ -226,7 +226,7 @@ def open_campaign(
 
 
 def reference_of(campaign: AnyCampaign, *, directory: Path | None = None) -> Reference:
-    """The reference that a campaign names.
+    """The reference that a campaign names, in a process of its own.
 
     Parameters
     ----------
@@ -239,7 +239,9 @@ def reference_of(campaign: AnyCampaign, *, directory: Path | None = None) -> Ref
     ConfigError
         A value is out of range, or the engine is not installed.
     """
-    return make_reference(campaign.reference.engine, directory=directory, **campaign.reference.arguments())
+    return make_reference(
+        campaign.reference.engine, directory=directory, isolated=True, **campaign.reference.arguments()
+    )
 
 
 def code_in(campaign: AnyCampaign) -> str | None:
