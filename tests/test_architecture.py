@@ -20,7 +20,7 @@ FLOORS = (
     ("lammps",),
     ("data", "config"),
     ("acquisition",),
-    ("errors", "arrays", "choices", "_native"),
+    ("errors", "arrays", "choices", "quantities", "_native"),
 )
 HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")

@@ -87,12 +87,11 @@ def command(
 
 def look_over_campaign(path: Path) -> Verdict:
     """Read a campaign, build its crystal, and test whether the reference can label it."""
-    from trepid.campaign.context import reference_of
-    from trepid.campaign.start import build_crystal
+    from trepid.campaign.context import crystal_of, reference_of
     from trepid.config import RoundsCampaign, load_campaign
 
     campaign = load_campaign(path)
-    crystal = build_crystal(campaign.structure)
+    crystal = crystal_of(campaign)
     periodic = "".join(name for name, flag in zip("abc", crystal.pbc, strict=True) if flag)
     verdict = Verdict(
         "campaign",
