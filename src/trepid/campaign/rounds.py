@@ -72,7 +72,7 @@ class Rounds:
         context = self.context
         last = self._begin()
         if last is not None:
-            return self._result(last.reason, last.message)
+            return replace(self._result(last.reason, last.message), already_ended=True)
         try:
             reason, message = context.until_end(self._learn)
         finally:
