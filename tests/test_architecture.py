@@ -14,13 +14,13 @@ FLOORS = (
     ("api",),
     ("report", "campaign", "testing"),
     ("runs",),
-    ("dynamics", "evaluation", "export", "events"),
+    ("dynamics", "evaluation", "export", "events", "inspection"),
     ("anharmonicity",),
     ("potentials", "reference", "execution"),
     ("lammps",),
     ("data", "config"),
-    ("acquisition",),
-    ("errors", "arrays", "choices", "_native"),
+    ("acquisition", "signals"),
+    ("errors", "arrays", "choices", "quantities", "processes", "_native"),
 )
 HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
