@@ -8,6 +8,7 @@ loop over the neighbours of every atom.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -21,6 +22,7 @@ from trepid.data import Labels, attach_labels
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.spline_potential import SplinePotential, make_tables
+from trepid.potentials.bayesian.terms.channels import Channels
 from trepid.potentials.bayesian.terms.offset import OffsetTerm
 from trepid.potentials.bayesian.terms.pair import PairTerm
 from trepid.potentials.bayesian.terms.triplet import TripletTerm
@@ -47,6 +49,13 @@ def small_basis(
         n_radial=n_radial,
         l_max=l_max,
     )
+
+
+def with_channels(basis: Basis, *, n: int = 2, seed: int = 0) -> Basis:
+    """The basis with random channels of quadruplets."""
+    rng = np.random.default_rng([seed, 2])
+    radial = rng.normal(size=(n, basis.n_species, basis.n_radial))
+    return replace(basis, channels=Channels.of(radial, rng.normal(size=(basis.n_species, n)), 0.7))
 
 
 def random_coefficients(basis: Basis, seed: int = 0) -> FloatArray:

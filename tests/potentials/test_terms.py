@@ -7,7 +7,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from potential_systems import random_potential, shared, small_basis, triclinic
+from potential_systems import random_potential, shared, small_basis, triclinic, with_channels
 from trepid.errors import ConfigError
 from trepid.potentials.bayesian.posterior import NOISES, Bounds
 from trepid.potentials.bayesian.spline_potential import SplinePotential
@@ -20,7 +20,7 @@ KINDS = pytest.mark.parametrize("kind", TERMS, ids=lambda kind: kind.__name__)
 
 @pytest.mark.parametrize("n_species", [1, 2, 3])
 def test_terms_follow_each_other_without_gap(n_species: int) -> None:
-    layout = small_basis(n_species).layout
+    layout = with_channels(small_basis(n_species)).layout
     assert [type(term) for term in layout.terms] == list(TERMS)
     stops = [0, *(term.columns.stop for term in layout.terms)]
     assert [term.columns.start for term in layout.terms] == stops[:-1]
@@ -31,7 +31,7 @@ def test_terms_follow_each_other_without_gap(n_species: int) -> None:
 @KINDS
 @pytest.mark.parametrize("n_species", [1, 2, 3])
 def test_prior_factors_cover_every_coefficient_of_the_term_once(kind: type[Term], n_species: int) -> None:
-    term = kind(small_basis(n_species), 11)
+    term = kind(with_channels(small_basis(n_species)), 11)
     factors = term.prior_factors(Hyperparameters())
     covered = np.concatenate([np.arange(f.columns.start, f.columns.stop) for f in factors])
     np.testing.assert_array_equal(covered, np.arange(term.columns.start, term.columns.stop))
@@ -43,7 +43,7 @@ def test_prior_factors_cover_every_coefficient_of_the_term_once(kind: type[Term]
 @KINDS
 def test_gradient_blocks_hold_whole_prior_blocks(kind: type[Term]) -> None:
     """The prior covariance outside the blocks must not depend on what the evidence is maximised over."""
-    term = kind(small_basis(2), 5)
+    term = kind(with_channels(small_basis(2)), 5)
     blocks = [range(b.start, b.stop) for b in term.gradient_blocks()]
     assert len(blocks) == len({b.start for b in blocks})
     for factor in term.prior_factors(Hyperparameters()) if term.parameters else []:
@@ -84,7 +84,7 @@ def test_bounds_can_be_changed_one_by_one_and_only_for_what_is_searched() -> Non
 
 def test_a_live_direction_as_a_potential_of_its_own() -> None:
     """Its forces are those that the live variance sums up, without offsets and repulsion."""
-    basis, atoms = small_basis(2), triclinic()
+    basis, atoms = with_channels(small_basis(2)), triclinic()
     potential = random_potential(basis, rank=16)
     directions = [SplinePotential(basis, basis.layout.direction(potential.tables, r)) for r in range(16)]
     assert all(d.tables.rank == 0 for d in directions)
