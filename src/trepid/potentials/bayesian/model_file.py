@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from trepid.data.atomic import write_bytes_atomic
+from trepid.data.duplicates import FINGERPRINT_SIZE
 from trepid.errors import ConfigError, ModelFileError
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
@@ -102,6 +103,8 @@ class Training:
         What follows from them, for molecular dynamics.
     curvature : Curvature or None
         Of the evidence at the last optimisation.
+    fingerprints : (n, FINGERPRINT_SIZE) array
+        Of the training frames, each once (`trepid.data.duplicates`); none in files of earlier versions.
     """
 
     reference_energies: FloatArray
@@ -114,6 +117,7 @@ class Training:
     support: Support | None
     support_tables: SupportTables
     curvature: Curvature | None
+    fingerprints: FloatArray
 
 
 def write_force_field(path: str | Path, basis: Basis, training: Training, settings: Mapping[str, Any]) -> None:
@@ -146,6 +150,7 @@ def write_force_field(path: str | Path, basis: Basis, training: Training, settin
             tensors[f"support.{part.name}"] = getattr(training.support_tables, part.name)
     if training.support is not None and training.support.counts.any():
         tensors |= {f"support.statistics.{name}": array for name, array in training.support.arrays.items()}
+    tensors["fingerprints"] = training.fingerprints
     names: list[str] = []
     if training.curvature is not None:
         tensors["curvature"], names = training.curvature.matrix, list(training.curvature.names)
@@ -181,6 +186,7 @@ def training_in_file(tensors: Tensors, settings: Mapping[str, Any], *, size: int
         support=_support(tensors),
         support_tables=_support_tables(tensors),
         curvature=Curvature(tuple(settings["curvature"]), tensors["curvature"]) if "curvature" in tensors else None,
+        fingerprints=tensors.get("fingerprints", np.empty((0, FINGERPRINT_SIZE))),
     )
 
 
