@@ -111,6 +111,12 @@ def test_two_species(installation: Installation, cui: Model, cui_frame: Atoms) -
     check(evaluate(installation, cui, cui_frame), cui, cui_frame)
 
 
+def test_quadruplets(installation: Installation, cui_quadruplets: Model, cui_frame: Atoms) -> None:
+    for atoms in (cui_frame, sheared(cui_frame), rattled(bulk("CuI", "zincblende", a=6.1))):
+        check(evaluate(installation, cui_quadruplets, atoms), cui_quadruplets, atoms)
+    assert np.abs(cui_quadruplets.field.mean.tables.quadruplet).max() > 0
+
+
 def test_three_species(installation: Installation, three_species: Model, data_dir) -> None:  # type: ignore[no-untyped-def]
     frame = read_frames(data_dir / "aggase2_gfn1_16.extxyz")[5]
     atoms = Atoms(frame.symbols, positions=frame.positions, cell=frame.cell, pbc=True)

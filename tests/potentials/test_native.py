@@ -27,6 +27,7 @@ from potential_systems import (
     small_basis,
     strained,
     triclinic,
+    with_channels,
     zincblende,
 )
 from trepid import _native
@@ -433,6 +434,11 @@ def evaluate_all() -> dict[str, list[float]]:
         assert prediction.forces_uncertainty is not None
         out[f"{name}.mean"] = [prediction.energy, *prediction.forces.ravel(), *prediction.stress]
         out[f"{name}.live"] = [*prediction.forces_uncertainty.ravel()]
+        channels = with_channels(small_basis(2, **size))
+        prediction = random_potential(channels, rank=16).evaluate(triclinic(seed=17), live=True)
+        assert prediction.forces_uncertainty is not None
+        out[f"{name}.quadruplets.mean"] = [prediction.energy, *prediction.forces.ravel()]
+        out[f"{name}.quadruplets.live"] = [*prediction.forces_uncertainty.ravel()]
         out[f"{name}.powers.mean"] = [*random_potential(small_basis(2, **size)).powers(triclinic(seed=17)).ravel() ** 2]
     return out
 

@@ -24,7 +24,8 @@ from potential_systems import (
     triclinic,
     with_channels,
 )
-from trepid.data import Labels, attach_labels
+from trepid.choices import Speed
+from trepid.data import LabelKeys, Labels, attach_labels
 from trepid.errors import ConfigError
 from trepid.export.uf3 import resample
 from trepid.potentials.base import FloatArray
@@ -34,6 +35,7 @@ from trepid.potentials.bayesian.channel_choice import choose_channels
 from trepid.potentials.bayesian.couplings import degree_triples, header, racah_harmonics
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.posterior import Posterior, with_hyperparameters
+from trepid.potentials.bayesian.sizes import GivenSizes, choose_sizes
 from trepid.potentials.bayesian.spline_potential import SplinePotential, make_tables
 from trepid.potentials.bayesian.statistics import LabelKind
 from trepid.potentials.bayesian.terms import Hyperparameters
@@ -305,6 +307,17 @@ def test_they_learn_what_pairs_and_triplets_cannot() -> None:
     ]
     assert errors[0] < 0.3 * errors[1]
     assert with_.left_out[LabelKind.FORCES].rms < 0.5 * without.left_out[LabelKind.FORCES].rms
+
+
+def test_a_search_takes_them_where_they_pay() -> None:
+    frames, _ = truth_frames(16)
+    given = GivenSizes(pair_cutoff=4.2, triplet_cutoff=4.0, n_pair=8, n_radial=6, l_max=3)
+    choice = choose_sizes(frames, ["Si"], given=given, speed=Speed.BALANCED, keys=LabelKeys())
+    assert choice.sizes.n_channels == 3
+    assert [step.change for step in choice.steps] == ["start", "quadruplets of 3 channels"]
+    none = choose_sizes(frames, ["Si"], given=replace(given, n_channels=0), speed=Speed.BALANCED, keys=LabelKeys())
+    assert none.sizes.n_channels == 0
+    assert none.steps == ()
 
 
 def test_without_channels_nothing_changes() -> None:
