@@ -194,9 +194,6 @@ def _geometry(number: int, atoms: Atoms, labels: Labels, limits: CheckLimits) ->
     if impossible:
         yield Finding(Level.ERROR, number, impossible)
         return
-    if not atoms.numbers.all():
-        atom = int(np.argmin(atoms.numbers))
-        yield Finding(Level.ERROR, number, f"atom {atom} is {atoms.symbols[atom]}, which is not a chemical element")
     lengths = atoms.cell.lengths()
     missing = [axis for axis in range(3) if atoms.pbc[axis] and lengths[axis] == 0.0]
     if missing:

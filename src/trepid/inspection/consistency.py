@@ -21,7 +21,7 @@ from ase import Atoms
 
 from trepid.arrays import FloatArray
 from trepid.data.checks import Finding, Level
-from trepid.data.confused_units import ENERGY_FACTORS, STRESS_FACTORS, UNITS
+from trepid.data.confused_units import BOHR, ENERGY_FACTORS, STRESS_FACTORS, UNITS
 from trepid.data.frames import Labels
 from trepid.inspection.quick_fit import QuickFit
 
@@ -31,6 +31,7 @@ NEAR = 0.3
 """A hypothesis is named where the slope is its factor within this in the logarithm."""
 STRAY = 6.0
 """Labels with a residual above this times the median do not count for the slope."""
+CALM = 2 / 3
 BEST_QUALITY = 0.6
 """Force residual over force above which a fit predicts nothing."""
 EXACT_R, EXACT_NEAR = 0.99, 0.1
@@ -47,12 +48,16 @@ class Slope:
         With one standard deviation.
     correlation : float
     n_frames : int
+    calm : float
+        The slope of the two thirds of the labels that differ least from the mean; NaN where they do not determine one. A few
+        frames of another kind, such as molecules beside a crystal, can make a slope alone.
     """
 
     value: float
     error: float
     correlation: float
     n_frames: int
+    calm: float
 
     def __str__(self) -> str:
         return f"slope {self.value:.3g} +- {self.error:.2g} over {self.n_frames} frames"
@@ -140,22 +145,33 @@ def _slope(
         if not stray.any() or stray.sum() > len(y) // 5 or len(y) < 6:
             break
         kept[np.flatnonzero(kept)[stray]] = False
-    correlation = float(right @ left) / np.sqrt(size * float(left @ left))
-    error = abs(value) * np.sqrt(max(1 - correlation**2, 1e-12) / free) / max(abs(correlation), 1e-12)
+    value, error, correlation = _line(left, right, free)
     if abs(value) < (8 + 30 / free**2) * error:
         return None
-    return Slope(value, float(error), float(correlation), n_frames)
+    calm = np.abs(right) <= np.quantile(np.abs(right), CALM)
+    inner, inner_error, _ = _line(left[calm], right[calm], max(1.0, CALM * free))
+    return Slope(value, error, correlation, n_frames, inner if abs(inner) > 4 * inner_error else float("nan"))
+
+
+def _line(left: FloatArray, right: FloatArray, free: float) -> tuple[float, float, float]:
+    """Slope of `left` against `right` through zero, its error with so many degrees of freedom, and the correlation."""
+    size = max(float(right @ right), 1e-300)
+    value = float(right @ left) / size
+    correlation = float(right @ left) / np.sqrt(size * max(float(left @ left), 1e-300))
+    error = abs(value) * np.sqrt(max(1 - correlation**2, 1e-12) / free) / max(abs(correlation), 1e-12)
+    return value, float(error), float(correlation)
 
 
 def plausible(slope: Slope) -> bool:
     """Whether an imperfect fit to consistent labels can have this slope."""
     low, high = PLAUSIBLE
+    if low <= slope.calm <= high and abs(np.log(slope.calm * BOHR)) > EXACT_NEAR:
+        return True
     if not low <= slope.value <= high:
         return False
     # eV per Bohr is the only confusion with a factor that a poor fit could have too.
-    bohr = 1 / UNITS["eV per Bohr instead of eV/A"]
-    exact = slope.correlation > EXACT_R and slope.error < 0.05 * bohr
-    return not (exact and abs(np.log(slope.value / bohr)) < EXACT_NEAR)
+    exact = slope.correlation > EXACT_R and slope.error * BOHR < 0.05
+    return not (exact and abs(np.log(slope.value * BOHR)) < EXACT_NEAR and abs(np.log(slope.calm * BOHR)) < EXACT_NEAR)
 
 
 def _alike(first: Slope, second: Slope) -> bool:
