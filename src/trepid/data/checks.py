@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 from ase import Atoms, units
@@ -17,35 +16,9 @@ from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
 from trepid.arrays import FloatArray
-from trepid.data.frames import LabelKeys, Labels, labels_of
+from trepid.data.findings import Finding, Level
+from trepid.data.labels import LabelKeys, Labels, labels_of
 from trepid.errors import DataError
-
-
-class Level(str, Enum):
-    """How serious a finding is."""
-
-    ERROR = "error"
-    """No model can be trained on this."""
-    WARNING = "warning"
-    """Usually a mistake; inspect the frame."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One possible problem.
-
-    Attributes
-    ----------
-    level : Level
-    frame : int or None
-        Number of the frame, counted from 0; None where it concerns the set.
-    message : str
-        One line, with the value found and what would be right; atoms are counted from 0.
-    """
-
-    level: Level
-    frame: int | None
-    message: str
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from vesin import NeighborList
 
 from trepid import _native
+from trepid.data.geometry import require_together
 from trepid.errors import DataError
 
 SKIN = 0.5
@@ -45,7 +46,7 @@ class SkinNeighbors:
         Raises
         ------
         DataError
-            Positions or cell are not finite, atoms coincide, or a periodic direction has no cell vector.
+            Positions or cell are not finite, atoms coincide or have flown apart, or a periodic direction has no cell vector.
         """
         positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
         raw_cell = np.asarray(atoms.cell[:], dtype=np.float64)
@@ -65,6 +66,7 @@ class SkinNeighbors:
                 raise DataError(f"the structure is periodic along cell vector {axis}, which is zero")
         if abs(np.linalg.det(cell)) < 1e-6:
             raise DataError(f"the cell {raw_cell.tolist()} has no volume")
+        require_together(atoms, "the structure")
         search = NeighborList(cutoff=self.cutoff + self.skin, full_list=True, n_threads=1)
         pairs, shifts, distances = search.compute(positions, cell, atoms.pbc, quantities="PSd")
         if len(distances) and distances.min() < CLOSEST:
