@@ -85,9 +85,9 @@ class LabelFiles:
 
 def findings_of(labelled: LabelledFrames, keys: LabelKeys) -> list[Finding]:
     """What reading found, and what the checks find."""
-    from trepid.data.checks import check_frames
+    from trepid.inspection import inspect_frames
 
-    return [*labelled.findings, *check_frames(labelled.frames, keys)]
+    return [*labelled.findings, *inspect_frames(labelled.frames, keys)]
 
 
 def refused_by_fit(frames: Sequence[Atoms], keys: LabelKeys) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -33,7 +34,7 @@ class Finding:
     message: str
 
 
-def frame_numbers(frames: list[int], most: int = 8) -> str:
+def numbers_of(frames: Sequence[int], most: int = 8) -> str:
     """Frame numbers for a message, the first few."""
     shown = ", ".join(str(number) for number in frames[:most])
     return shown if len(frames) <= most else f"{shown}, ... ({len(frames)} in all)"

@@ -9,10 +9,9 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 
+from trepid.data.limits import impossible_geometry
 from trepid.errors import DataError
 
-FARTHEST_A = 1e6
-"""Positions and cell vectors beyond this are damaged numbers; double precision there is still 1e-10 A."""
 WIDEST_A = 1e4
 """Atoms farther apart than this along a direction that is not periodic are no system; grids of cells over such a width do
 not fit into memory."""
@@ -36,8 +35,8 @@ def check_geometry(atoms: Atoms, where: str) -> None:
     Raises
     ------
     DataError
-        No atoms; positions or cell that are not finite; a periodic direction without a cell vector; vectors that lie in one
-        plane.
+        No atoms; positions or cell that are not finite or absurd; a periodic direction without a cell vector; vectors that
+        lie in one plane.
     """
     if len(atoms) == 0:
         raise DataError(f"{where}: no atoms")
@@ -48,6 +47,9 @@ def check_geometry(atoms: Atoms, where: str) -> None:
     cell = atoms.cell.array
     if not np.isfinite(cell).all():
         raise DataError(f"{where}: the cell is not finite: {cell.tolist()}")
+    impossible = impossible_geometry(atoms)
+    if impossible:
+        raise DataError(f"{where}: {impossible}")
     for axis in range(3):
         if atoms.pbc[axis] and not cell[axis].any():
             raise DataError(f"{where}: periodic along cell vector {'abc'[axis]}, but that vector is zero")
@@ -65,19 +67,10 @@ def check_extent(atoms: Atoms, where: str) -> None:
     Raises
     ------
     DataError
-        Positions or cell vectors of absurd length; atoms far apart; a periodic cell that is too short, too flat or too small
+        Atoms far apart; a periodic cell that is too short, too flat or too small
         for its atoms.
     """
     cell, lengths = atoms.cell.array, atoms.cell.lengths()
-    far = np.abs(atoms.positions).max(axis=1)
-    if far.max() > FARTHEST_A:
-        atom = int(np.argmax(far))
-        raise DataError(
-            f"{where}: the position of atom {atom} (counted from 0) is {atoms.positions[atom].tolist()} A; beyond "
-            f"{FARTHEST_A:g} A it is no position"
-        )
-    if np.abs(cell).max() > FARTHEST_A:
-        raise DataError(f"{where}: a cell vector is longer than {FARTHEST_A:g} A: {cell.tolist()}")
     require_together(atoms, where)
     for axis in range(3):
         if atoms.pbc[axis] and lengths[axis] < SHORTEST_VECTOR_A:

@@ -19,7 +19,7 @@ import numpy as np
 from ase import Atoms
 from ase.io.formats import string2index
 
-from trepid.data.findings import Finding, Level, frame_numbers
+from trepid.data.findings import Finding, Level, numbers_of
 from trepid.data.geometry import check_extent, check_geometry
 from trepid.data.labels import (
     DEFAULT_KEYS,
@@ -296,8 +296,7 @@ def _with_labels(atoms: Atoms, labels: Labels, keys: LabelKeys) -> Atoms:
     """The frame with these labels under `keys`; its constraints and all else stay."""
     labelled = attach_labels(atoms, labels, keys)
     for name, value in atoms.info.items():
-        if name not in keys.virials:
-            labelled.info.setdefault(name, value)
+        labelled.info.setdefault(name, value)
     labelled.set_constraint(atoms.constraints)
     return labelled
 
@@ -367,7 +366,7 @@ def _unused(kinds: Sequence[KindFound], present: Sequence[set[str]], frames: Seq
                 yield Finding(
                     Level.WARNING,
                     None,
-                    f"frames {frame_numbers(gaps)} have no {found.kind} under {found.key}, the others do; {names} there "
+                    f"frames {numbers_of(gaps)} have no {found.kind} under {found.key}, the others do; {names} there "
                     f"{verb} like it and {'are' if len(found.similar) > 1 else 'is'} not used",
                 )
 
@@ -425,7 +424,7 @@ def _periodicity(frames: Sequence[Atoms]) -> str:
     bare = [number for number, atoms in enumerate(frames) if not atoms.pbc.any()]
     if not bare:
         return ""
-    return "not periodic" if len(bare) == len(frames) else f"not periodic: frames {frame_numbers(bare)}"
+    return "not periodic" if len(bare) == len(frames) else f"not periodic: frames {numbers_of(bare)}"
 
 
 def _article(kind: str) -> str:

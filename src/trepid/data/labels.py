@@ -25,6 +25,7 @@ from ase.calculators.calculator import BaseCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from trepid.arrays import FloatArray
+from trepid.data.limits import impossible_energy, impossible_forces, impossible_stress
 from trepid.errors import ConfigError, DataError
 
 KINDS = ("energy", "forces", "stress")
@@ -252,6 +253,7 @@ def labels_of(
         energy = float(value.reshape(()))
         if not np.isfinite(energy):
             raise DataError(f"{where}: {place.name} is {energy}; every label must be finite")
+        _refuse(impossible_energy(energy, len(atoms)), f"{where}: {place.name}")
     if (place := places.get("forces")) is not None:
         forces = _floats(place, where)
         if forces.shape != (len(atoms), 3):
@@ -262,11 +264,13 @@ def labels_of(
                 f"{where}: {place.name} of atom {atom} (counted from 0), component {'xyz'[axis]}, is "
                 f"{forces[atom, axis]}; every label must be finite"
             )
+        _refuse(impossible_forces(forces), f"{where}: {place.name}")
     if (place := places.get("stress")) is not None:
         value = _floats(place, where)
         if place.is_virial:
             value = value / -_volume(atoms, place.name, where)
         stress = _voigt(value, place.name, where)
+        _refuse(impossible_stress(stress), f"{where}: {place.name}")
     return Labels(energy=energy, forces=forces, stress=stress)
 
 
@@ -295,6 +299,11 @@ def attach_labels(atoms: Atoms, labels: Labels, keys: LabelKeys = DEFAULT_KEYS) 
             raise ValueError(f"stress of shape {labels.stress.shape}; expected (6,)")
         labelled.info[keys.stress] = np.array(labels.stress, dtype=np.float64)
     return labelled
+
+
+def _refuse(impossible: str, where: str) -> None:
+    if impossible:
+        raise DataError(f"{where}: {impossible}")
 
 
 def _volume(atoms: Atoms, name: str, where: str) -> float:
