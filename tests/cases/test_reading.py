@@ -124,6 +124,29 @@ def test_rounding_does_not_make_a_stress_unsymmetric(trepid: Trepid, tmp_path: P
     assert "stress: REF_stress in 8" in outcome.err
 
 
+def test_atoms_that_change_their_order_are_matched_frame_by_frame(trepid: Trepid, tmp_path: Path) -> None:
+    folder = CASES / "frames_permuted_si"
+    model = tmp_path / "si.trepid"
+    assert trepid("fit", TRUTH, "-o", model, *SIZES).code == 0
+    common = (
+        "anharmonicity",
+        model,
+        "--structure",
+        folder / "POSCAR",
+        "--supercell",
+        2,
+        2,
+        2,
+        "--posterior",
+        0,
+        "--json",
+    )
+    found = trepid(*common, "--trajectory", folder / "traj.extxyz", "-o", tmp_path / "out")
+    assert found.code == 0
+    assert found.json["sigma_a"] == pytest.approx(0.077, abs=0.005)
+    assert "frames have their atoms in another order" in found.err
+
+
 def test_an_input_is_never_overwritten(trepid: Trepid, tmp_path: Path) -> None:
     train = tmp_path / "train.extxyz"
     shutil.copy(TRUTH, train)
