@@ -46,6 +46,7 @@ def command(
     virial_key: options.VirialKey = None,
     strict: options.Strict = False,
     no_check: options.NoCheck = False,
+    trust: options.Trust = False,
     json: options.Json = False,
 ) -> None:
     """Compare a model with labelled frames: errors, coverage of its intervals, rank correlation of its uncertainty.
@@ -64,7 +65,7 @@ def command(
     if ood is not None:
         sets["ood"] = files.read(ood)
     calibration = None if calibrate_on is None else files.read(calibrate_on)
-    potential = load_potential(model)
+    potential = load_potential(model, trust=trust)
     files.tell()
     say(f"evaluating {model} on {' + '.join(str(len(frames)) for frames in sets.values())} frames")
     for name, frames in sets.items():

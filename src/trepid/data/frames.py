@@ -17,7 +17,7 @@ from trepid.data.atomic import append_bytes, write_bytes_atomic
 from trepid.data.extxyz import format_frame
 from trepid.data.extxyz_reader import EXTXYZ_SUFFIXES
 from trepid.data.findings import Finding
-from trepid.data.geometry import check_extent, check_geometry
+from trepid.data.frame_geometry import check_extent, check_geometry
 from trepid.data.labelled import read_labelled, selected_frames
 from trepid.data.labels import DEFAULT_KEYS, LabelKeys, Labels, attach_labels, bare_copy, labels_of
 from trepid.data.reading import read_file, where_of

@@ -1,113 +1,149 @@
-"""The checks of the geometry of a frame that the readers make before anything is computed from it.
-
-They refuse what no crystal or molecule is, in particular what would make a list of neighbours endless: cells with vectors or
-heights far below the distance of two atoms, more atoms than a volume can hold, atoms that have flown apart.
-"""
+"""Is a structure one that can be computed? The same checks, in the same words, for every potential, engine and campaign."""
 
 from __future__ import annotations
 
-import numpy as np
-from ase import Atoms
+from typing import TYPE_CHECKING
 
-from trepid.data.limits import impossible_geometry
+import numpy as np
+from ase.data import covalent_radii
+from ase.geometry import complete_cell
+from vesin import NeighborList
+
+from trepid.arrays import FloatArray
 from trepid.errors import DataError
 
-WIDEST_A = 1e4
-"""Atoms farther apart than this along a direction that is not periodic are no system; grids of cells over such a width do
-not fit into memory."""
-SHORTEST_VECTOR_A = 0.3
-"""A periodic cell vector below this repeats every atom closer than any two atoms are (H2: 0.74 A)."""
-SMALLEST_HEIGHT_A = 0.02
-"""Height of a cell over its other vectors; below 1 A only in cells that are skewed beyond use."""
-SMALLEST_VOLUME_PER_ATOM_A3 = 0.1
-"""Hydrogen at the pressure of the centre of Jupiter has about 1 A^3."""
+if TYPE_CHECKING:
+    from ase import Atoms
+
+CLOSEST = 1e-3
+"""Distance, A, below which two atoms coincide: their bond has no defined direction."""
+MIN_DISTANCE_FACTOR = 0.5
+"""Default shortest distance of two atoms, over the sum of their covalent radii."""
+SHORTEST_PERIOD = 0.3
+"""Shortest period, A: no crystal repeats so closely, and a neighbour list would hold each atom many times."""
+WIDEST = 1e4
+"""Largest extent, A, along a direction that is not periodic: a grid of cells over more does not fit into memory."""
+_SEARCH = 0.5
+"""Reach of the search for coinciding atoms, A: far above `CLOSEST`, and short enough to list almost no pairs."""
 
 
-def check_geometry(atoms: Atoms, where: str) -> None:
-    """Refuse a frame that is no geometry.
-
-    Parameters
-    ----------
-    atoms : Atoms
-    where : str
-        How an error names the frame.
-
-    Raises
-    ------
-    DataError
-        No atoms; positions or cell that are not finite or absurd; a periodic direction without a cell vector; vectors that
-        lie in one plane.
-    """
-    if len(atoms) == 0:
-        raise DataError(f"{where}: no atoms")
-    finite = np.isfinite(atoms.positions).all(axis=1)
-    if not finite.all():
-        atom = int(np.argmin(finite))
-        raise DataError(f"{where}: the position of atom {atom} (counted from 0) is {atoms.positions[atom].tolist()}")
-    cell = atoms.cell.array
-    if not np.isfinite(cell).all():
-        raise DataError(f"{where}: the cell is not finite: {cell.tolist()}")
-    impossible = impossible_geometry(atoms)
-    if impossible:
-        raise DataError(f"{where}: {impossible}")
-    for axis in range(3):
-        if atoms.pbc[axis] and not cell[axis].any():
-            raise DataError(f"{where}: periodic along cell vector {'abc'[axis]}, but that vector is zero")
-    vectors = cell[atoms.pbc]
-    # Relative to a box of these edges, so that only the shape of the cell matters.
-    directions = vectors / np.linalg.norm(vectors, axis=1)[:, None]
-    if len(vectors) > 1 and np.prod(np.linalg.svd(directions, compute_uv=False)) < 1e-6:
-        place = "plane" if len(vectors) == 3 else "line"
-        raise DataError(f"{where}: periodic, but the cell vectors lie in one {place}: {cell.tolist()}")
+def box_of(atoms: Atoms) -> FloatArray:
+    """Cell (3, 3), A, unchecked, with unit normals along which nothing repeats."""
+    raw = atoms.cell[:]
+    return np.ascontiguousarray(raw if atoms.cell.rank == 3 else complete_cell(raw), dtype=np.float64)
 
 
-def check_extent(atoms: Atoms, where: str) -> None:
-    """Refuse a frame, of which `check_geometry` has said that it is a geometry, whose sizes are impossible.
+def completed_cell(atoms: Atoms) -> FloatArray:
+    """Cell (3, 3), A, with unit normals along which nothing repeats; positions and cell are finite, and it has a volume.
 
     Raises
     ------
     DataError
-        Atoms far apart; a periodic cell that is too short, too flat or too small
-        for its atoms.
+        Positions or cell are not finite, the structure is periodic along a vector that is zero or depends on the others, or the
+        atoms have flown apart.
     """
-    cell, lengths = atoms.cell.array, atoms.cell.lengths()
-    require_together(atoms, where)
+    positions = np.asarray(atoms.positions, dtype=np.float64)
+    raw = np.asarray(atoms.cell[:], dtype=np.float64)
+    if not np.isfinite(positions).all():
+        atom = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
+        raise DataError(f"the position of atom {atom} is {positions[atom]}: positions must be finite numbers (A)")
+    if not np.isfinite(raw).all():
+        raise DataError(f"the cell is {raw.tolist()}: cell vectors must be finite numbers (A)")
+    lengths = np.linalg.norm(raw, axis=1)
     for axis in range(3):
-        if atoms.pbc[axis] and lengths[axis] < SHORTEST_VECTOR_A:
+        if atoms.pbc[axis] and lengths[axis] < 1e-6:
+            raise DataError(f"the structure is periodic along cell vector {axis}, which is zero")
+        if atoms.pbc[axis] and lengths[axis] < SHORTEST_PERIOD:
             raise DataError(
-                f"{where}: periodic along cell vector {'abc'[axis]} of {lengths[axis]:.3g} A; every atom would be its own "
-                f"neighbour within {SHORTEST_VECTOR_A:g} A"
+                f"the structure is periodic along cell vector {axis}, which is {lengths[axis]:.2g} A long: shorter than any bond"
             )
-    vectors = cell[atoms.pbc]
-    if len(vectors) < 2:
-        return
-    height = float((1 / np.linalg.norm(np.linalg.pinv(vectors), axis=0)).min())
-    if height < SMALLEST_HEIGHT_A:
-        raise DataError(
-            f"{where}: the cell is {height:.3g} A high over its other vectors: {cell.tolist()}; give the same lattice with "
-            "shorter vectors"
-        )
-    volume = float(abs(atoms.cell.volume))
-    if len(vectors) == 3 and volume / len(atoms) < SMALLEST_VOLUME_PER_ATOM_A3:
-        raise DataError(
-            f"{where}: {len(atoms)} atoms in a periodic cell of {volume:.3g} A^3: no atoms are that dense; is the cell in A?"
-        )
+    cell = box_of(atoms)
+    if abs(np.linalg.det(cell)) < 1e-6:
+        raise DataError(f"the cell {raw.tolist()} has no volume")
+    require_together(atoms, "the structure")
+    return cell
+
+
+def flown_apart(atoms: Atoms) -> str:
+    """Over what length the atoms are spread along a direction that is not periodic, where no list of neighbours spans it."""
+    if atoms.pbc.all() or len(atoms) == 0:
+        return ""
+    vectors = atoms.cell.array[atoms.pbc]
+    across = atoms.positions - atoms.positions @ np.linalg.pinv(vectors) @ vectors if len(vectors) else atoms.positions
+    width = float(np.ptp(across, axis=0).max())
+    if width <= WIDEST:
+        return ""
+    return f"the atoms have flown apart, over {width:.3g} A along a direction that is not periodic"
 
 
 def require_together(atoms: Atoms, where: str) -> None:
-    """Refuse atoms that are farther apart along a direction that is not periodic than a list of neighbours can span.
+    """Raise DataError, which begins with `where`, where the atoms have flown apart."""
+    apart = flown_apart(atoms)
+    if apart:
+        raise DataError(f"{where}: {apart} (at most {WIDEST:g} A)")
+
+
+def require_apart(first: int, second: int, distance: float) -> None:
+    """Raise DataError where two atoms, the closest ones, coincide."""
+    if distance < CLOSEST:
+        a, b = sorted((int(first), int(second)))
+        raise DataError(f"atoms {a} and {b} (counted from 0) are {distance:.2g} A apart: they coincide")
+
+
+def require_sound(atoms: Atoms) -> None:
+    """Check positions, cell and distances of a structure.
 
     Raises
     ------
     DataError
+        See `completed_cell`; or two atoms coincide.
     """
-    if atoms.pbc.all() or len(atoms) == 0:
-        return
-    vectors = atoms.cell.array[atoms.pbc]
-    across = atoms.positions - atoms.positions @ np.linalg.pinv(vectors) @ vectors if len(vectors) else atoms.positions
-    widths = np.ptp(across, axis=0)
-    if widths.max() > WIDEST_A:
-        raise DataError(
-            f"{where}: the atoms are spread over {widths.max():.3g} A along a direction that is not periodic, more than "
-            f"{WIDEST_A:g} A: has the structure flown apart?"
-        )
+    if len(atoms) == 0:
+        raise DataError("the structure has no atoms")
+    cell = completed_cell(atoms)
+    search = NeighborList(cutoff=_SEARCH, full_list=False, n_threads=1)
+    i, j, d = search.compute(points=atoms.positions, box=cell, periodic=atoms.pbc.tolist(), quantities="ijd")
+    if len(d):
+        closest = int(np.argmin(d))
+        require_apart(int(i[closest]), int(j[closest]), float(d[closest]))
+
+
+def fused_atoms(atoms: Atoms, *, factor: float) -> str:
+    """Two atoms closer than `factor` times the sum of their covalent radii, named; an empty string if there are none.
+
+    Atoms that have flown apart are told in the same way: no neighbours can be looked for.
+    """
+    apart = flown_apart(atoms)
+    if apart:
+        return apart
+    radii = factor * covalent_radii[atoms.numbers]
+    neighbors = NeighborList(cutoff=2 * float(radii.max()), full_list=False, n_threads=1)
+    box = box_of(atoms)
+    i, j, d = neighbors.compute(points=atoms.positions, box=box, periodic=atoms.pbc.tolist(), quantities="ijd")
+    close = d < radii[i] + radii[j]
+    if not close.any():
+        return ""
+    worst = int(np.argmin(np.where(close, d, np.inf)))
+    symbols = atoms.get_chemical_symbols()
+    a, b = sorted((int(i[worst]), int(j[worst])))
+    return f"atoms {a} ({symbols[a]}) and {b} ({symbols[b]}) have fused: {d[worst]:.2f} A apart"
+
+
+def require_start(atoms: Atoms, *, factor: float = MIN_DISTANCE_FACTOR) -> None:
+    """Check that a simulation can start from a structure.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    factor : float
+        Shortest distance of two atoms, over the sum of their covalent radii.
+
+    Raises
+    ------
+    DataError
+        See `require_sound`; or two atoms are closer than that.
+    """
+    require_sound(atoms)
+    fused = fused_atoms(atoms, factor=factor)
+    if fused:
+        raise DataError(f"{fused}; no simulation can start from there")

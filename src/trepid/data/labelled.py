@@ -20,7 +20,7 @@ from ase import Atoms
 from ase.io.formats import string2index
 
 from trepid.data.findings import Finding, Level, numbers_of
-from trepid.data.geometry import check_extent, check_geometry
+from trepid.data.frame_geometry import check_extent, check_geometry
 from trepid.data.labels import (
     DEFAULT_KEYS,
     KINDS,
