@@ -125,10 +125,10 @@ def command(
         raise ConfigError("give the relaxed crystal with --structure, or force constants with --phonopy")
     if posterior == 1 or posterior < 0:
         raise ConfigError(f"--posterior {posterior}: give 2 draws or more, or 0 for none")
-    if force is False:
-        for name in (PHONONS, SERIES, ATOMS, PICTURE, LABELS):
-            if (output / name).exists():
-                free_path(output / name, force=False)
+    inputs = [path for path in (source, structure, phonopy, trajectory) if path is not None]
+    for name in (PHONONS, SERIES, ATOMS, PICTURE, LABELS):
+        if (output / name).exists():
+            free_path(output / name, force=force, inputs=inputs)
 
     import numpy as np
 

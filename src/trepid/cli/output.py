@@ -52,10 +52,7 @@ def free_path(path: Path, *, force: bool, inputs: Iterable[Path] = ()) -> Path:
         It is one of the inputs, exists and `force` is not given, is a folder or no regular file, or lies in a folder that does
         not exist.
     """
-    for source in inputs:
-        if _same_file(path, source):
-            name = "" if str(source) == str(path) else f" ({source})"
-            raise ConfigError(f"{path} is one of the inputs{name}; give another name for the output")
+    require_no_input(path, inputs)
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; give the name of a file")
     if path.exists() and not path.is_file():
@@ -65,6 +62,14 @@ def free_path(path: Path, *, force: bool, inputs: Iterable[Path] = ()) -> Path:
     if not path.parent.is_dir():
         raise ConfigError(f"{path.parent} does not exist; make this folder first")
     return path
+
+
+def require_no_input(path: Path, inputs: Iterable[Path]) -> None:
+    """Raise ConfigError where a file that will be written is one that is read."""
+    for source in inputs:
+        if _same_file(path, source):
+            name = "" if str(source) == str(path) else f" ({source})"
+            raise ConfigError(f"{path} is one of the inputs{name}; give another name for the output")
 
 
 def _same_file(first: Path, second: Path) -> bool:

@@ -7,7 +7,7 @@ other. Both are written in the file, and this counts them there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trepid.data.findings import Finding, Level
@@ -66,19 +66,16 @@ def inspect_output(lines: Iterable[str], format_name: str, n_read: int) -> list[
     """
     if format_name not in _STEPS:
         return []
-    steps = list(_STEPS[format_name](lines))
+    return findings_of_steps(list(_STEPS[format_name](lines)), n_read)
+
+
+def findings_of_steps(steps: Sequence[Step], n_read: int) -> list[Finding]:
+    """Steps lost and steps not converged, where `n_read` frames were read."""
     findings = []
     kept = [step for step in steps if step.complete]
     lost = len(steps) - n_read
     if lost > 0:
-        findings.append(
-            Finding(
-                Level.WARNING,
-                None,
-                f"{n_read} of {len(steps)} steps are read: the file is cut off, and the last {lost} that it begins "
-                f"{'is' if lost == 1 else 'are'} incomplete",
-            )
-        )
+        findings.append(cut_off(n_read, len(steps)))
     if n_read == len(kept) or lost > 0:
         findings += [
             Finding(Level.WARNING, number, f"the electrons did not converge: {step.problem}")
@@ -92,6 +89,17 @@ def inspect_output(lines: Iterable[str], format_name: str, n_read: int) -> list[
             )
         )
     return findings
+
+
+def cut_off(n_read: int, n_begun: int) -> Finding:
+    """Fewer steps were read than the file begins."""
+    lost = n_begun - n_read
+    return Finding(
+        Level.WARNING,
+        None,
+        f"{n_read} of {n_begun} steps are read: the file is cut off, and the last {lost} that it begins "
+        f"{'is' if lost == 1 else 'are'} incomplete",
+    )
 
 
 def _vasp_xml(lines: Iterable[str]) -> Iterator[Step]:

@@ -17,10 +17,13 @@ from ase import Atoms
 from ase.io.extxyz import per_atom_properties
 from ase.io.formats import UnknownFileTypeError, filetype
 
+from trepid.data.cp2k_output import looks_like_cp2k, read_cp2k
+from trepid.data.deepmd import is_deepmd, read_deepmd
 from trepid.data.extxyz_reader import EXTXYZ_SUFFIXES, looks_like_extxyz, read_extxyz
 from trepid.data.findings import Finding
-from trepid.data.outputs import AIMS, CODES, format_of, inspect_output
+from trepid.data.outputs import AIMS, CODES, cut_off, findings_of_steps, format_of, inspect_output
 from trepid.data.source import head_of, open_text, plain_name, readable, require_regular, unpacked
+from trepid.data.vasp_ml import looks_like_ml_ab, read_ml_ab
 from trepid.errors import DataError
 
 HOW_TO_CONVERT = (
@@ -61,6 +64,8 @@ def read_file(path: str | Path) -> FrameFile:
     DataError
         It is missing, no regular file, empty, damaged or cut off, or of a format that nobody reads.
     """
+    if is_deepmd(Path(path)):
+        return FrameFile(read_deepmd(Path(path)), from_code=True)
     source = require_regular(path)
     with readable(path):
         if source.stat().st_size == 0:
@@ -70,6 +75,15 @@ def read_file(path: str | Path) -> FrameFile:
             raise DataError(f"{path}: the file holds no frame")
         if Path(plain_name(source)).suffix.lower() in EXTXYZ_SUFFIXES or looks_like_extxyz(head):
             read = _extxyz(source)
+        elif looks_like_ml_ab(head):
+            with open_text(source) as file:
+                frames, n_begun = read_ml_ab(file, path)
+            lost = [cut_off(len(frames), n_begun)] if len(frames) < n_begun else []
+            read = FrameFile(frames, lost, from_code=True)
+        elif looks_like_cp2k(head):
+            with open_text(source) as file:
+                frames, steps = read_cp2k(file, path)
+            read = FrameFile(frames, findings_of_steps(steps, len(frames)), from_code=True)
         else:
             read = _others(source, path, head)
     return read
