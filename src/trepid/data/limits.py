@@ -50,10 +50,7 @@ def impossible_stress(stress: FloatArray) -> str:
 
 
 def impossible_geometry(atoms: Atoms) -> str:
-    """Why these cannot be elements, positions and cell, A; empty where they can. Numbers must be finite."""
-    if not atoms.numbers.all():
-        atom = int(np.argmin(atoms.numbers))
-        return f"atom {atom} (counted from 0) is {atoms.symbols[atom]}, which is not a chemical element"
+    """Why the numbers cannot be positions and cell, A; empty where they can. They must be finite."""
     largest = np.abs(atoms.positions).max(axis=1, initial=0.0)
     if len(largest) and largest.max() > FARTHEST:
         atom = int(np.argmax(largest))

@@ -25,8 +25,8 @@ from trepid.data.confused_units import BOHR, ENERGY_FACTORS, STRESS_FACTORS, UNI
 from trepid.data.frames import Labels
 from trepid.inspection.quick_fit import QuickFit
 
-PLAUSIBLE = (0.4, 2.5)
-"""Slopes that an imperfect fit to consistent labels can have."""
+PLAUSIBLE = (0.2, 5.0)
+"""Slopes that an imperfect fit to consistent labels can have; potentials of long range in strained cells come to 0.35."""
 NEAR = 0.3
 """A hypothesis is named where the slope is its factor within this in the logarithm."""
 STRAY = 6.0
@@ -35,7 +35,8 @@ CALM = 2 / 3
 BEST_QUALITY = 0.6
 """Force residual over force above which a fit predicts nothing."""
 EXACT_R, EXACT_NEAR = 0.99, 0.1
-"""Demanded of a factor that a poor fit could explain: 1.89, eV per Bohr."""
+"""Demanded of a factor that a poor fit could explain: 1.89 (eV per Bohr), and energies per atom in cells of 3 to 5."""
+SMALL_CELLS = (3, 4, 5)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Slope:
         With one standard deviation.
     correlation : float
     n_frames : int
+    suspects : tuple of float
+        Wrong values in the plausible range.
     calm : float
         The slope of the two thirds of the labels that differ least from the mean; NaN where they do not determine one. A few
         frames of another kind, such as molecules beside a crystal, can make a slope alone.
@@ -57,6 +60,7 @@ class Slope:
     error: float
     correlation: float
     n_frames: int
+    suspects: tuple[float, ...]
     calm: float
 
     def __str__(self) -> str:
@@ -106,7 +110,9 @@ def energy_slope(labels: Sequence[Labels], fit: QuickFit, factors: FloatArray | 
     n_atoms = counts.sum(axis=1)
     # Energies scatter with the root of the number of atoms.
     weights = 1 / np.sqrt(n_atoms)
-    return _slope(y, fit.energies[known], counts, weights, n_frames=len(y), per_frame=1)
+    sizes = np.unique(n_atoms)
+    small = (1 / float(sizes[0]),) if factors is None and len(sizes) == 1 and sizes[0] in SMALL_CELLS else ()
+    return _slope(y, fit.energies[known], counts, weights, n_frames=len(y), per_frame=1, suspects=small)
 
 
 def stress_slope(labels: Sequence[Labels], fit: QuickFit, factors: FloatArray | None = None) -> Slope | None:
@@ -122,7 +128,14 @@ def stress_slope(labels: Sequence[Labels], fit: QuickFit, factors: FloatArray | 
 
 
 def _slope(
-    y: FloatArray, p: FloatArray, design: FloatArray, weights: FloatArray, *, n_frames: int, per_frame: int
+    y: FloatArray,
+    p: FloatArray,
+    design: FloatArray,
+    weights: FloatArray,
+    *,
+    n_frames: int,
+    per_frame: int,
+    suspects: tuple[float, ...] = (),
 ) -> Slope | None:
     """Slope of y against p beside the columns of `design`, without strays; None where it is not well determined."""
     kept = np.ones(len(y), dtype=bool)
@@ -150,7 +163,8 @@ def _slope(
         return None
     calm = np.abs(right) <= np.quantile(np.abs(right), CALM)
     inner, inner_error, _ = _line(left[calm], right[calm], max(1.0, CALM * free))
-    return Slope(value, error, correlation, n_frames, inner if abs(inner) > 4 * inner_error else float("nan"))
+    suspects = (*suspects, 1 / BOHR)
+    return Slope(value, error, correlation, n_frames, suspects, inner if abs(inner) > 4 * inner_error else float("nan"))
 
 
 def _line(left: FloatArray, right: FloatArray, free: float) -> tuple[float, float, float]:
@@ -165,13 +179,14 @@ def _line(left: FloatArray, right: FloatArray, free: float) -> tuple[float, floa
 def plausible(slope: Slope) -> bool:
     """Whether an imperfect fit to consistent labels can have this slope."""
     low, high = PLAUSIBLE
-    if low <= slope.calm <= high and abs(np.log(slope.calm * BOHR)) > EXACT_NEAR:
-        return True
-    if not low <= slope.value <= high:
-        return False
-    # eV per Bohr is the only confusion with a factor that a poor fit could have too.
-    exact = slope.correlation > EXACT_R and slope.error * BOHR < 0.05
-    return not (exact and abs(np.log(slope.value * BOHR)) < EXACT_NEAR and abs(np.log(slope.calm * BOHR)) < EXACT_NEAR)
+    if low <= slope.value <= high or low <= slope.calm <= high:
+        return not any(_is_exactly(slope, suspect) for suspect in slope.suspects)
+    return False
+
+
+def _is_exactly(slope: Slope, suspect: float) -> bool:
+    close = all(value > 0 and abs(np.log(value / suspect)) < EXACT_NEAR for value in (slope.value, slope.calm))
+    return close and slope.correlation > EXACT_R and slope.error < 0.05 * suspect
 
 
 def _alike(first: Slope, second: Slope) -> bool:

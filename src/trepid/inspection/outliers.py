@@ -105,6 +105,18 @@ def force_outliers(labels: Sequence[Labels], fit: QuickFit, likeness: Likeness) 
     return found
 
 
+def well_predicted(labels: Sequence[Labels], fit: QuickFit) -> frozenset[int]:
+    """Frames whose largest force the fit predicts, within half of it: large, but not wrong."""
+    found = []
+    for number, predicted in zip(fit.frames, fit.forces, strict=True):
+        forces = _forces(labels[number])
+        norms = np.linalg.norm(forces, axis=1)
+        atom = int(np.argmax(norms))
+        if np.linalg.norm(forces[atom] - predicted[atom]) < POOR * norms[atom]:
+            found.append(int(number))
+    return frozenset(found)
+
+
 def stress_outliers(labels: Sequence[Labels], fit: QuickFit, likeness: Likeness) -> list[Outlier]:
     """Frames whose stress is far from what it is in similar frames."""
     stresses = np.array([np.full(6, np.nan) if labels[k].stress is None else labels[k].stress for k in fit.frames])
