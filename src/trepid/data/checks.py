@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 from ase import Atoms, units
@@ -18,37 +17,13 @@ from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from trepid.data.duplicates import copies, difference
-from trepid.data.frames import LabelKeys, Labels, labels_of
+from trepid.data.findings import Finding as Finding
+from trepid.data.findings import Level as Level
+from trepid.data.findings import numbers_of as numbers_of
+from trepid.data.labels import LabelKeys, Labels, labels_of
 from trepid.data.limits import impossible_geometry
 from trepid.data.placeholders import constant_energies, displaced, held_components, repeated, zeroed_atoms
 from trepid.errors import DataError
-
-
-class Level(str, Enum):
-    """How serious a finding is."""
-
-    ERROR = "error"
-    """No model can be trained on this."""
-    WARNING = "warning"
-    """Usually a mistake; inspect the frame."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One possible problem.
-
-    Attributes
-    ----------
-    level : Level
-    frame : int or None
-        Number of the frame, counted from 0; None where it concerns the set.
-    message : str
-        One line, with the value found and what would be right; atoms are counted from 0.
-    """
-
-    level: Level
-    frame: int | None
-    message: str
 
 
 @dataclass(frozen=True)
@@ -108,7 +83,7 @@ def check_frames(
     keys : LabelKeys
     limits : CheckLimits
     values : bool
-        Judge energies by their median and stresses by their size too; `trepid.inspection` has better means.
+        Judge energies by their median, and forces and stresses by their size; `trepid.inspection` has better means.
 
     Returns
     -------
@@ -132,6 +107,7 @@ def check_frames(
         findings += _geometry(number, atoms, known, limits)
         findings += _forces(number, known, limits)
         if values:
+            findings += force_sizes(number, known, limits)
             findings += stress_sizes(number, known, limits)
     findings += _zeroed(frames, labels)
     findings += _zeros(frames, labels)
@@ -232,18 +208,10 @@ def _geometry(number: int, atoms: Atoms, labels: Labels, limits: CheckLimits) ->
 
 
 def _forces(number: int, labels: Labels, limits: CheckLimits) -> Iterator[Finding]:
-    """Forces too large or not balanced."""
+    """Forces that do not cancel."""
     forces = labels.forces
     if forces is None or len(forces) == 0:
         return
-    norms = np.linalg.norm(forces, axis=1)
-    largest = int(np.argmax(norms))
-    if norms[largest] > limits.max_force:
-        yield Finding(
-            Level.WARNING,
-            number,
-            f"force on atom {largest} is {norms[largest]:.1f} eV/A, above {limits.max_force:g} eV/A",
-        )
     net = float(np.abs(forces.sum(axis=0)).max())
     # Zeros of held atoms are a finding of their own.
     if net > limits.net_force_per_atom * len(forces) and forces.any(axis=1).all():
@@ -338,6 +306,20 @@ def _repetitions(frames: Sequence[Atoms], labels: Sequence[Labels], limits: Chec
                 f"all {len(members)} frames of one composition have the same energy to the last digit, {energy:.6f} eV: "
                 "not computed?",
             )
+
+
+def force_sizes(number: int, labels: Labels, limits: CheckLimits) -> Iterator[Finding]:
+    """Forces too large."""
+    if labels.forces is None or len(labels.forces) == 0:
+        return
+    norms = np.linalg.norm(labels.forces, axis=1)
+    largest = int(np.argmax(norms))
+    if norms[largest] > limits.max_force:
+        yield Finding(
+            Level.WARNING,
+            number,
+            f"force on atom {largest} is {norms[largest]:.1f} eV/A, above {limits.max_force:g} eV/A",
+        )
 
 
 def stress_sizes(number: int, labels: Labels, limits: CheckLimits) -> Iterator[Finding]:
@@ -438,9 +420,3 @@ def _composition(atoms: Atoms) -> tuple[tuple[int, int], ...]:
 def _axes(pbc: Iterable[bool]) -> str:
     """Periodic directions for a message."""
     return "".join(axis for axis, periodic in zip("abc", pbc, strict=True) if periodic) or "nothing"
-
-
-def numbers_of(frames: Sequence[int], most: int = 8) -> str:
-    """Frame numbers for a message, the first few."""
-    shown = ", ".join(str(number) for number in frames[:most])
-    return shown if len(frames) <= most else f"{shown}, ... ({len(frames)} in all)"
