@@ -185,7 +185,7 @@ def test_native_objects(model: BayesianForceField, made: Copy) -> None:
         np.testing.assert_array_equal(a, b)
     far = np.ascontiguousarray(moved + np.eye(len(moved), 3))
     assert other.move(far, np.ascontiguousarray(atoms.cell[:])) is False  # it knows where it was built
-    rows = _native.FeatureRows(**model.basis.native)
+    rows = _native.FeatureRows(**model.basis.native, **model.basis.native_channels)
     chosen = np.arange(len(atoms), dtype=np.int32)
     for a, b in zip(
         rows.compute(neighbours, chosen, True, True, True),

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -364,13 +365,11 @@ def live_std_by_tables(potential: SplinePotential, atoms: Atoms) -> np.ndarray:
     repulsion = SplinePotential(basis, zero).evaluate(atoms).forces
     variance = np.zeros((len(atoms), 3))
     for r in range(tables.rank):
-        direction = type(tables)(
-            offset=zero.offset,
+        direction = replace(
+            zero,
             pair=np.ascontiguousarray(tables.pair_live[..., r], dtype=np.float64),
             triplet=np.ascontiguousarray(tables.triplet_live[..., r], dtype=np.float64),
             zbl=tables.zbl,
-            pair_live=zero.pair_live,
-            triplet_live=zero.triplet_live,
         )
         variance += (SplinePotential(basis, direction).evaluate(atoms).forces - repulsion) ** 2
     neighbours = potential.neighbors().update(atoms, potential.index(atoms))

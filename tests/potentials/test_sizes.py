@@ -28,7 +28,7 @@ from trepid.potentials.bayesian.sizes import (
 from trepid.potentials.bayesian.statistics import LabelKind
 
 KEYS = LabelKeys()
-SMALL = GivenSizes(triplet_cutoff=3.4, n_radial=5, l_max=2)
+SMALL = GivenSizes(triplet_cutoff=3.4, n_radial=5, l_max=2, n_channels=0)
 """All that is not the pair energy, so that a search is quick."""
 
 
