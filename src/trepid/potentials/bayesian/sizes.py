@@ -431,6 +431,7 @@ class _Search:
         self._judge, self._given, self._ceiling, self._progress = judge, given, ceiling, progress
         self._steps: list[SizeStep] = []
         self._refused: set[str] = set()
+        self._optimised: dict[str, Hyperparameters] = {}
         self._height = shortest_height(judge.frames)
         self._coefficients = max(SMALL_BASIS, Sizes().n_coefficients(judge.species))
 
@@ -445,7 +446,8 @@ class _Search:
             best = min((step for step in good if not reaching or step not in farther), key=self._price)
             self._record(best)
             self._sizes = best.sizes
-            self._figures, self._hyper = self._judge.figures(best.sizes, self._hyper, iterations=STEP_ITERATIONS)
+            hyper = self._optimised[best.change]
+            self._figures, self._hyper = self._judge.figures(best.sizes, hyper, iterations=STEP_ITERATIONS)
         return SizeChoice(self._sizes, self._hyper, tuple(self._steps))
 
     def _price(self, step: SizeStep) -> float:
@@ -505,11 +507,12 @@ class _Search:
         if refused:
             return self._step(change, sizes, None, accepted=False, reason=refused)
         try:
-            # The hyperparameters of a term that is new are at their start, whose evidence says little.
+            # Quadruplets are new: from the size of the error that they may explain, their prior is optimised first.
             new_term = sizes.n_channels > 0 and self._sizes.n_channels == 0
-            figures, _ = self._judge.figures(
+            error = self._figures.left_out_rmse
+            figures, self._optimised[change] = self._judge.figures(
                 sizes,
-                self._hyper,
+                replace(self._hyper, quadruplet_amplitude=error) if new_term and error else self._hyper,
                 iterations=STEP_ITERATIONS if new_term else 0,
                 least_evidence=self._figures.log_evidence + LEAST_GAIN,
             )
