@@ -526,7 +526,8 @@ class _Search:
 
     def _too_much(self, sizes: Sizes) -> str:
         """Why these sizes are not even tried; empty if they are."""
-        if max(sizes.pair_cutoff, sizes.triplet_cutoff) > self._height:
+        longer = sizes.pair_cutoff > self._sizes.pair_cutoff or sizes.triplet_cutoff > self._sizes.triplet_cutoff
+        if longer and max(sizes.pair_cutoff, sizes.triplet_cutoff) > self._height:
             return f"longer than the cell ({self._height:.1f} A): atoms would only meet more of their own images"
         cost = self._judge.cost(sizes)
         if cost > self._ceiling.cost:
