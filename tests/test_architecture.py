@@ -14,7 +14,7 @@ FLOORS = (
     ("api",),
     ("report", "campaign", "testing"),
     ("runs",),
-    ("dynamics", "evaluation", "export", "events"),
+    ("dynamics", "evaluation", "export", "events", "inspection"),
     ("anharmonicity",),
     ("potentials", "reference", "execution"),
     ("lammps",),

@@ -367,6 +367,7 @@ def test_info_keys_that_cannot_be_stored(tmp_path: Path, key: object) -> None:
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
+coordinate = st.floats(min_value=-1e7, max_value=1e7)
 keys = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=12).filter(
     lambda key: key not in ("Lattice", "pbc", "Properties", "stress", "virial") and key.lower() != "uid"
 )
@@ -384,7 +385,7 @@ values = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @given(
-    positions=st.lists(st.tuples(finite, finite, finite), min_size=1, max_size=3),
+    positions=st.lists(st.tuples(coordinate, coordinate, coordinate), min_size=1, max_size=3),
     info=st.dictionaries(keys, values, max_size=4),
     flags=st.booleans(),
 )

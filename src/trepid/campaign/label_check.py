@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trepid.data.confused_units import UNITS
 from trepid.data.frames import LabelKeys, Labels, labels_of
 from trepid.potentials.base import FloatArray, Noise, Prediction
 from trepid.runs.label_files import LabelledFrame
@@ -31,17 +32,6 @@ from trepid.runs.ledger import Doubt
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-UNITS = {
-    "Hartree instead of eV": 1 / 27.211386,
-    "Hartree per Bohr instead of eV/A": 1 / 51.422067,
-    "Rydberg instead of eV": 1 / 13.605693,
-    "Rydberg per Bohr instead of eV/A": 1 / 25.711034,
-    "eV per Bohr instead of eV/A": 1 / 1.8897261,
-    "kcal/mol instead of eV": 23.060548,
-    "kJ/mol instead of eV": 96.485332,
-}
-"""Factors by which forces are wrong when units are confused, or a conversion is inverted."""
 
 
 @dataclass(frozen=True)

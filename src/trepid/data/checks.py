@@ -7,7 +7,7 @@ impossible; a warning is usually a mistake in the data.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -15,9 +15,12 @@ import numpy as np
 from ase import Atoms, units
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
+from numpy.typing import NDArray
 
-from trepid.arrays import FloatArray
+from trepid.data.duplicates import copies, difference
 from trepid.data.frames import LabelKeys, Labels, labels_of
+from trepid.data.limits import impossible_geometry
+from trepid.data.placeholders import constant_energies, displaced, held_components, repeated, zeroed_atoms
 from trepid.errors import DataError
 
 
@@ -90,11 +93,12 @@ def check_frames(
     keys: LabelKeys = _DEFAULT_KEYS,
     *,
     limits: CheckLimits = _DEFAULT_LIMITS,
+    values: bool = True,
 ) -> list[Finding]:
     """Find problems in labelled frames.
 
     Checked are: labels that are not finite or of the wrong shape, frames without labels or with fewer kinds than others,
-    forces above `max_force`, forces that do not sum to zero or that a constraint seems to have zeroed, stresses in the
+    forces above `max_force`, forces that do not sum to zero, placeholders (`trepid.data.placeholders`), stresses in the
     wrong unit, outliers of the energy per atom, overlapping atoms, cells missing or flat, periodicity that
     changes, duplicates.
 
@@ -103,6 +107,8 @@ def check_frames(
     frames : sequence of Atoms
     keys : LabelKeys
     limits : CheckLimits
+    values : bool
+        Judge energies by their median and stresses by their size too; `trepid.inspection` has better means.
 
     Returns
     -------
@@ -125,9 +131,19 @@ def check_frames(
     for number, (atoms, known) in enumerate(zip(frames, labels, strict=True)):
         findings += _geometry(number, atoms, known, limits)
         findings += _forces(number, known, limits)
-        findings += _stress(number, known, limits)
-    findings += _energies(frames, labels, limits)
+        if values:
+            findings += stress_sizes(number, known, limits)
+    findings += _zeroed(frames, labels)
+    findings += _zeros(frames, labels)
+    findings += _repetitions(frames, labels, limits)
+    if values:
+        findings += energy_outliers(frames, labels, limits)
     findings += _duplicates(frames, labels, limits)
+    return sorted_findings(findings)
+
+
+def sorted_findings(findings: Iterable[Finding]) -> list[Finding]:
+    """By frame, those that concern the whole set first."""
     return sorted(findings, key=lambda finding: -1 if finding.frame is None else finding.frame)
 
 
@@ -145,7 +161,7 @@ def _label_sets(labels: Sequence[Labels], unreadable: set[int]) -> Iterator[Find
                 Level.WARNING,
                 None,
                 f"{len(without)} of {len(labelled)} labelled frames have no {kind}, the others do: "
-                f"frames {_numbers(without)}",
+                f"frames {numbers_of(without)}",
             )
 
 
@@ -161,7 +177,7 @@ def _periodicity(frames: Sequence[Atoms]) -> Iterator[Finding]:
                 yield Finding(
                     Level.WARNING,
                     None,
-                    f"periodic along {_axes(pbc)} in frames {_numbers(members)}, along {_axes(usual)} in "
+                    f"periodic along {_axes(pbc)} in frames {numbers_of(members)}, along {_axes(usual)} in "
                     f"{len(groups[usual])} others",
                 )
 
@@ -174,6 +190,13 @@ def _geometry(number: int, atoms: Atoms, labels: Labels, limits: CheckLimits) ->
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
         yield Finding(Level.ERROR, number, "positions or cell are not finite")
         return
+    impossible = impossible_geometry(atoms)
+    if impossible:
+        yield Finding(Level.ERROR, number, impossible)
+        return
+    if not atoms.numbers.all():
+        atom = int(np.argmin(atoms.numbers))
+        yield Finding(Level.ERROR, number, f"atom {atom} is {atoms.symbols[atom]}, which is not a chemical element")
     lengths = atoms.cell.lengths()
     missing = [axis for axis in range(3) if atoms.pbc[axis] and lengths[axis] == 0.0]
     if missing:
@@ -209,7 +232,7 @@ def _geometry(number: int, atoms: Atoms, labels: Labels, limits: CheckLimits) ->
 
 
 def _forces(number: int, labels: Labels, limits: CheckLimits) -> Iterator[Finding]:
-    """Forces too large, not balanced, or zeroed."""
+    """Forces too large or not balanced."""
     forces = labels.forces
     if forces is None or len(forces) == 0:
         return
@@ -221,16 +244,9 @@ def _forces(number: int, labels: Labels, limits: CheckLimits) -> Iterator[Findin
             number,
             f"force on atom {largest} is {norms[largest]:.1f} eV/A, above {limits.max_force:g} eV/A",
         )
-    zero = np.flatnonzero(~forces.any(axis=1))
-    if len(zero) and len(zero) < len(forces):
-        yield Finding(
-            Level.WARNING,
-            number,
-            f"forces on {len(zero)} of {len(forces)} atoms are exactly zero (first: atom {zero[0]}): a constraint "
-            "may have zeroed the labels",
-        )
     net = float(np.abs(forces.sum(axis=0)).max())
-    if net > limits.net_force_per_atom * len(forces):
+    # Zeros of held atoms are a finding of their own.
+    if net > limits.net_force_per_atom * len(forces) and forces.any(axis=1).all():
         yield Finding(
             Level.WARNING,
             number,
@@ -238,7 +254,93 @@ def _forces(number: int, labels: Labels, limits: CheckLimits) -> Iterator[Findin
         )
 
 
-def _stress(number: int, labels: Labels, limits: CheckLimits) -> Iterator[Finding]:
+def _zeroed(frames: Sequence[Atoms], labels: Sequence[Labels]) -> Iterator[Finding]:
+    """Forces of some atoms that a constraint has set to zero; those that the frame itself declares held, and others."""
+    declared: dict[int, int] = {}
+    others: dict[int, NDArray[np.intp]] = {}
+    for number, (atoms, known) in enumerate(zip(frames, labels, strict=True)):
+        if known.forces is None or known.forces.all() or not _sound(atoms):
+            continue
+        held = held_components(atoms, known.forces)
+        if held.any():
+            declared[number] = int(held.any(axis=1).sum())
+        zero = zeroed_atoms(atoms, known.forces)
+        zero = zero[~held[zero].all(axis=1)]
+        if len(zero):
+            others[number] = zero
+    if declared:
+        yield _once(
+            declared,
+            f"forces on {_range(list(declared.values()))} held atoms are exactly zero, no labels: they are left out of fits",
+        )
+    if others:
+        first = next(iter(others))
+        counts = _range([len(zero) for zero in others.values()])
+        yield _once(
+            others,
+            f"forces on {counts} of {_range([len(frames[k]) for k in others])} atoms are exactly zero (first: atom "
+            f"{others[first][0]}): a constraint may have zeroed the labels",
+        )
+
+
+def _zeros(frames: Sequence[Atoms], labels: Sequence[Labels]) -> Iterator[Finding]:
+    """Energies, stresses and forces that are exactly zero."""
+    with_energy = [k for k, known in enumerate(labels) if known.energy is not None and len(frames[k]) > 1]
+    zero = [k for k in with_energy if labels[k].energy == 0.0]
+    if zero:
+        yield _once(zero, f"energy is exactly zero {_share(zero, with_energy)}: not computed?")
+    with_stress = [k for k, known in enumerate(labels) if known.stress is not None]
+    zero = [k for k in with_stress if not np.any(labels[k].stress)]
+    if zero:
+        yield _once(zero, f"stress is exactly zero {_share(zero, with_stress)}: not computed?")
+    with_forces = [k for k, known in enumerate(labels) if known.forces is not None and len(frames[k]) > 1]
+    zero = [
+        k
+        for k in with_forces
+        if not np.any(labels[k].forces)
+        and _sound(frames[k])
+        and not held_components(frames[k], np.zeros((len(frames[k]), 3))).all()
+        and displaced(frames[k])
+    ]
+    if zero:
+        yield _once(
+            zero,
+            f"forces are exactly zero {_share(zero, with_forces)}, whose symmetry does not demand it: not computed?",
+        )
+
+
+def _repetitions(frames: Sequence[Atoms], labels: Sequence[Labels], limits: CheckLimits) -> Iterator[Finding]:
+    """Labels of one frame that stand in another."""
+    for name, arrays in (
+        ("forces", [known.forces for known in labels]),
+        ("stress", [known.stress for known in labels]),
+    ):
+        for first, later in repeated(arrays):
+            pair = [frames[first], frames[later]]
+            if np.array_equal(pair[0].numbers, pair[1].numbers) and not copies(
+                pair, tolerance=limits.duplicate_distance
+            ):
+                yield Finding(
+                    Level.WARNING,
+                    later,
+                    f"its {name} are those of frame {first}, digit for digit, but the structures differ",
+                )
+    for energy, members in constant_energies(
+        [known.energy for known in labels], [(len(atoms), _composition(atoms)) for atoms in frames]
+    ):
+        if (
+            energy != 0.0
+            and len(copies([frames[k] for k in members], tolerance=limits.duplicate_distance)) < len(members) - 1
+        ):
+            yield Finding(
+                Level.WARNING,
+                None,
+                f"all {len(members)} frames of one composition have the same energy to the last digit, {energy:.6f} eV: "
+                "not computed?",
+            )
+
+
+def stress_sizes(number: int, labels: Labels, limits: CheckLimits) -> Iterator[Finding]:
     """Stress that looks like another unit."""
     if labels.stress is None:
         return
@@ -251,7 +353,7 @@ def _stress(number: int, labels: Labels, limits: CheckLimits) -> Iterator[Findin
         )
 
 
-def _energies(frames: Sequence[Atoms], labels: Sequence[Labels], limits: CheckLimits) -> Iterator[Finding]:
+def energy_outliers(frames: Sequence[Atoms], labels: Sequence[Labels], limits: CheckLimits) -> Iterator[Finding]:
     """Energies per atom far from those of the same composition."""
     groups: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
     for number, (atoms, known) in enumerate(zip(frames, labels, strict=True)):
@@ -275,62 +377,55 @@ def _energies(frames: Sequence[Atoms], labels: Sequence[Labels], limits: CheckLi
 
 
 def _duplicates(frames: Sequence[Atoms], labels: Sequence[Labels], limits: CheckLimits) -> Iterator[Finding]:
-    """The same structure twice: harmless with equal labels, an error with different ones."""
-    groups: dict[tuple[bytes, bytes], list[int]] = defaultdict(list)
-    for number, atoms in enumerate(frames):
-        groups[atoms.numbers.tobytes(), atoms.pbc.tobytes()].append(number)
-    for members in groups.values():
-        if len(members) < 2 or len(frames[members[0]]) == 0:
-            continue
-        points = np.array(
-            [
-                np.concatenate([frames[number].positions.ravel(), frames[number].cell.array.ravel()])
-                for number in members
-            ]
+    """The same structure twice: counted once with equal labels, an error with different ones."""
+    once = []
+    for first, second in copies(frames, tolerance=limits.duplicate_distance):
+        off = difference(labels[first], labels[second])
+        if off:
+            yield Finding(Level.ERROR, second, f"same structure as frame {first}, but {off}")
+        else:
+            once.append((first, second))
+    if len(once) == 1:
+        ((first, second),) = once
+        yield Finding(Level.WARNING, second, f"same structure as frame {first}: counted once")
+    elif once:
+        yield Finding(
+            Level.WARNING,
+            None,
+            f"{len(once)} frames are copies of others, counted once: "
+            + ", ".join(f"{second} of {first}" for first, second in once[:8])
+            + (", ..." if len(once) > 8 else ""),
         )
-        seen: set[int] = set()
-        for a, b in _coincident(points, limits.duplicate_distance):
-            if b in seen:  # the third copy is reported once, not once for each of the others
-                continue
-            seen.add(b)
-            first, second = members[a], members[b]
-            difference = _difference(labels[first], labels[second])
-            if difference:
-                yield Finding(Level.ERROR, second, f"same structure as frame {first}, but {difference}")
-            else:
-                yield Finding(Level.WARNING, second, f"same structure as frame {first}")
 
 
-def _coincident(points: FloatArray, tolerance: float) -> list[tuple[int, int]]:
-    """Pairs a < b of rows that differ by at most `tolerance` in every component, in order of b.
-
-    Rows that agree also agree when projected on a line, so only neighbours along one random line are compared: n log n
-    instead of all pairs.
-    """
-    finite = np.asarray(np.isfinite(points).all(axis=1))
-    line = np.random.default_rng(0).normal(size=points.shape[1])
-    reach = tolerance * float(np.abs(line).sum())
-    projection = np.where(finite, np.where(finite[:, None], points, 0.0) @ line, np.inf)
-    order = np.argsort(projection, kind="stable")
-    pairs = []
-    for position, i in enumerate(order):
-        for j in order[position + 1 :]:
-            if not finite[j] or projection[j] - projection[i] > reach:
-                break
-            if np.abs(points[i] - points[j]).max() <= tolerance:
-                pairs.append((int(min(i, j)), int(max(i, j))))
-    return sorted(pairs, key=lambda pair: (pair[1], pair[0]))
+def _once(frames: Collection[int], message: str) -> Finding:
+    """A warning about these frames: of the frame where it is one."""
+    numbers = sorted(frames)
+    if len(numbers) == 1:
+        return Finding(Level.WARNING, numbers[0], message)
+    return Finding(Level.WARNING, None, f"{message} (frames {numbers_of(numbers)})")
 
 
-def _difference(first: Labels, second: Labels) -> str:
-    """Difference of two labels of one structure; empty if they agree."""
-    if first.energy is not None and second.energy is not None and abs(first.energy - second.energy) > 1e-2:
-        return f"its energy differs by {abs(first.energy - second.energy):.3g} eV"
-    if first.forces is not None and second.forces is not None:
-        largest = float(np.abs(first.forces - second.forces).max())
-        if largest > 1e-2:
-            return f"its forces differ by up to {largest:.3g} eV/A"
-    return ""
+def _share(some: Sequence[int], known: Sequence[int]) -> str:
+    return f"in all {len(some)} frames" if len(some) == len(known) else f"in {len(some)} of {len(known)} frames"
+
+
+def _range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _sound(atoms: Atoms) -> bool:
+    """Whether neighbours can be looked for; what is wrong else is a finding of its own."""
+    finite = np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()
+    return bool(len(atoms) and finite and not impossible_geometry(atoms) and _has_cell(atoms))
+
+
+def _has_cell(atoms: Atoms) -> bool:
+    lengths = atoms.cell.lengths()
+    if any(periodic and not length > 0 for periodic, length in zip(atoms.pbc, lengths, strict=True)):
+        return False
+    return bool(not atoms.pbc.all() or abs(atoms.cell.volume) >= 1e-6 * float(np.prod(lengths)))
 
 
 def _composition(atoms: Atoms) -> tuple[tuple[int, int], ...]:
@@ -345,7 +440,7 @@ def _axes(pbc: Iterable[bool]) -> str:
     return "".join(axis for axis, periodic in zip("abc", pbc, strict=True) if periodic) or "nothing"
 
 
-def _numbers(frames: Sequence[int], most: int = 8) -> str:
+def numbers_of(frames: Sequence[int], most: int = 8) -> str:
     """Frame numbers for a message, the first few."""
     shown = ", ".join(str(number) for number in frames[:most])
     return shown if len(frames) <= most else f"{shown}, ... ({len(frames)} in all)"

@@ -34,6 +34,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from trepid.arrays import FloatArray
 from trepid.data.atomic import append_bytes, write_bytes_atomic
 from trepid.data.extxyz import format_frame
+from trepid.data.limits import impossible_energy, impossible_forces, impossible_geometry, impossible_stress
 from trepid.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -148,6 +149,7 @@ def labels_of(
         energy = float(value.reshape(()))
         if not np.isfinite(energy):
             raise DataError(f"{where}: {keys.energy} is {energy}; every label must be finite")
+        _refuse(impossible_energy(energy, len(atoms)), f"{where}: {keys.energy}")
     if keys.forces in atoms.arrays:
         forces = _floats(atoms.arrays[keys.forces], keys.forces, where)
         if forces.shape != (len(atoms), 3):
@@ -158,8 +160,10 @@ def labels_of(
                 f"{where}: {keys.forces} of atom {atom} (counted from 0), component {'xyz'[axis]}, is "
                 f"{forces[atom, axis]}; every label must be finite"
             )
+        _refuse(impossible_forces(forces), f"{where}: {keys.forces}")
     if keys.stress in atoms.info:
         stress = _voigt(_floats(atoms.info[keys.stress], keys.stress, where), keys.stress, where)
+        _refuse(impossible_stress(stress), f"{where}: {keys.stress}")
     return Labels(energy=energy, forces=forces, stress=stress)
 
 
@@ -413,6 +417,7 @@ def _check_geometry(atoms: Atoms, where: str) -> None:
         raise DataError(f"{where}: the position of atom {atom} (counted from 0) is {atoms.positions[atom].tolist()}")
     if not np.isfinite(atoms.cell.array).all():
         raise DataError(f"{where}: the cell is not finite: {atoms.cell.array.tolist()}")
+    _refuse(impossible_geometry(atoms), where)
     for axis in range(3):
         if atoms.pbc[axis] and not atoms.cell.array[axis].any():
             raise DataError(f"{where}: periodic along cell vector {'abc'[axis]}, but that vector is zero")
@@ -420,6 +425,11 @@ def _check_geometry(atoms: Atoms, where: str) -> None:
     # Relative to a box of these edges, so that only the shape of the cell matters.
     if atoms.pbc.all() and abs(atoms.cell.volume) < 1e-6 * float(np.prod(lengths)):
         raise DataError(f"{where}: periodic, but the cell vectors lie in one plane: {atoms.cell.array.tolist()}")
+
+
+def _refuse(impossible: str, where: str) -> None:
+    if impossible:
+        raise DataError(f"{where}: {impossible}")
 
 
 def _floats(value: object, key: str, where: str) -> FloatArray:
