@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
@@ -25,7 +25,7 @@ from trepid.dynamics.interrupt import Interrupted, Interruptible
 from trepid.dynamics.progress import ProgressView, SilentProgress
 from trepid.errors import ConfigError
 from trepid.execution import InlineExecutor
-from trepid.reference import make_reference
+from trepid.reference import ENGINES, make_reference
 from trepid.reference.base import Reference
 from trepid.runs.directory import RunDirectory
 from trepid.runs.label_files import LabelStore
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from trepid.potentials.bayesian.force_field import BayesianForceField
     from trepid.potentials.committee import Committee
+    from trepid.potentials.committee import CommitteeSettings as Members
 
 SomeCampaign = TypeVar("SomeCampaign", bound=AnyCampaign)
 End: TypeAlias = tuple[StopReason, str]
@@ -231,7 +232,7 @@ def crystal_of(campaign: AnyCampaign) -> Atoms:
 
 
 def reference_of(campaign: AnyCampaign, *, directory: Path | None = None) -> Reference:
-    """The reference that a campaign names.
+    """The reference that a campaign names, in a process of its own.
 
     Parameters
     ----------
@@ -244,7 +245,22 @@ def reference_of(campaign: AnyCampaign, *, directory: Path | None = None) -> Ref
     ConfigError
         A value is out of range, or the engine is not installed.
     """
-    return make_reference(campaign.reference.engine, directory=directory, **campaign.reference.arguments())
+    return make_reference(
+        campaign.reference.engine, directory=directory, isolated=True, **campaign.reference.arguments()
+    )
+
+
+def code_in(campaign: AnyCampaign) -> str | None:
+    """What the reference of a campaign names that would run when it is made or checked, in a few words; None: nothing.
+
+    Nothing of it runs here.
+
+    Raises
+    ------
+    ConfigError
+        A setting is seen to be wrong without running anything.
+    """
+    return ENGINES[campaign.reference.engine].code_in(campaign.reference.arguments())
 
 
 def potentials_of(campaign: AnyCampaign, crystal: Atoms) -> PotentialFactory:
@@ -253,8 +269,13 @@ def potentials_of(campaign: AnyCampaign, crystal: Atoms) -> PotentialFactory:
     species = sorted(set(crystal.get_chemical_symbols()))
     if isinstance(settings, CommitteeSettings):
         from trepid.potentials.committee import Committee
+        from trepid.potentials.committee.settings import Programs
 
-        return PotentialFactory(create=lambda: _committee(settings, species, seed), load=Committee.load)
+        members = _member_settings(settings, seed)
+        assert members.model is not None
+        # The campaign file is the user's: what it names may run, whatever the model file of the run names.
+        load = partial(Committee.load, programs=Programs.of(members.model))
+        return PotentialFactory(create=lambda: _committee(members, species), load=load)
     from trepid.potentials.bayesian.force_field import BayesianForceField
 
     return PotentialFactory(create=lambda: _force_field(settings, species, seed), load=BayesianForceField.load)
@@ -274,8 +295,15 @@ def _force_field(settings: PotentialSettings, species: list[str], seed: int) -> 
     )
 
 
-def _committee(settings: CommitteeSettings, species: list[str], seed: int) -> Committee:
+def _committee(members: Members, species: list[str]) -> Committee:
     from trepid.potentials.committee import Committee
+
+    committee = Committee(species, settings=members)
+    committee.require_backend()
+    return committee
+
+
+def _member_settings(settings: CommitteeSettings, seed: int) -> Members:
     from trepid.potentials.committee import CommitteeSettings as Members
 
     values: dict[str, Any] = {
@@ -287,6 +315,4 @@ def _committee(settings: CommitteeSettings, species: list[str], seed: int) -> Co
         "seed": seed,
         "model": dict(settings.settings),
     }
-    committee = Committee(species, settings=Members.from_dict(values))
-    committee.require_backend()
-    return committee
+    return Members.from_dict(values)

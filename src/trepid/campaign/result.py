@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class CampaignResult:
     seconds_per_label : float
         Mean time of the reference, s; NaN without labels.
     directory, model_file : Path
+    reader : callable
+        Reads the model file, with the programs that the campaign names.
     n_rounds : int or None
         Complete rounds of a campaign in rounds; None for one on the fly.
     already_ended : bool
@@ -43,6 +46,7 @@ class CampaignResult:
     seconds_per_label: float
     directory: Path
     model_file: Path
+    reader: Callable[[Path], Potential] = load_potential
     n_rounds: int | None = None
     already_ended: bool = False
 
@@ -57,7 +61,7 @@ class CampaignResult:
 
     def load(self) -> Potential:
         """The trained model; ModelFileError where there is none."""
-        return load_potential(self.model_file)
+        return self.reader(self.model_file)
 
     def summary(self) -> str:
         """One line of text."""

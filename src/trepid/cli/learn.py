@@ -19,6 +19,10 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check settings, structure and reference; run and write nothing.")
     ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="With --dry-run: import and run what the campaign names, as a run does."),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     json: options.Json = False,
 ) -> None:
@@ -35,7 +39,7 @@ def command(
     from trepid.config import load_campaign
 
     if dry_run:
-        verdict = look_over_campaign(campaign)
+        verdict = look_over_campaign(campaign, trust=trust)
         for name, value in verdict.facts.items():
             say(f"{name}: {value}")
         verdict.raise_problem()

@@ -70,6 +70,7 @@ def command(
     sample_every: Annotated[int, typer.Option(help="Steps between two frames of the trajectory.")] = 100,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Run directory.")] = Path("md"),
     seed: options.Seed = 0,
+    trust: options.Trust = False,
     json: options.Json = False,
 ) -> None:
     """Run molecular dynamics on a trained model with a guard on the force uncertainty of every atom.
@@ -117,7 +118,7 @@ def command(
         uncertainty=Uncertainty(uncertainty.value),
         seed=seed,
     )
-    potential = load_potential(model)
+    potential = load_potential(model, trust=trust)
     atoms = read_structure(structure).repeat(repeat)
     if input_only:
         from trepid.dynamics.lammps_run import prepare_lammps

@@ -12,13 +12,14 @@ uninterrupted run to the last bit, with one exception: the noise of Langevin, wh
 from __future__ import annotations
 
 import csv
+import errno
 import logging
 import os
 import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,8 +27,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trepid.choices import GuardAction
-from trepid.data.atomic import write_text_atomic
+from trepid.data.atomic import set_aside, write_bytes_atomic, write_text_atomic
 from trepid.data.geometry import require_start
+from trepid.data.lock import RunLock
 from trepid.dynamics.driver import require_movable, thermal_momenta
 from trepid.dynamics.guard import ADVICE, MD_LIMITS
 from trepid.dynamics.interrupt import Interruptible
@@ -46,9 +48,9 @@ from trepid.dynamics.lammps_input import (
 from trepid.dynamics.progress import Progress, ProgressView, SilentProgress
 from trepid.dynamics.record import TRACE_FILE
 from trepid.dynamics.sanity import unphysical
-from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claim_directory
-from trepid.errors import ConfigError, DataError, NumericsError, UntrustedError
-from trepid.lammps.installation import find_installation
+from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claimed_directory
+from trepid.errors import ConfigError, DataError, MachineError, NumericsError, UntrustedError, cannot_write
+from trepid.lammps.installation import Installation, find_installation
 from trepid.lammps.process import Process
 from trepid.lammps.system import System, write_data_file
 from trepid.potentials.base import Potential, Uncertainty
@@ -60,6 +62,10 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.2
 """Interval at which the output of LAMMPS is read, s."""
+LEAST_ROOM_BYTES = 16_384
+"""With less room on the disk a run of LAMMPS is ended."""
+_RESTART_END = b"LammpS RestartT\0"
+"""End of a complete restart file of LAMMPS."""
 _SEED_STRIDE = 7919
 """A resumed run shifts the seed of the noise by this times its step over the checkpoint interval."""
 
@@ -102,8 +108,22 @@ def prepare_lammps(
     ConfigError
         Settings that LAMMPS cannot follow, or a directory with another run.
     DataError
-        An element that the model does not describe.
+        An element that the model does not describe, or another process uses the directory.
     """
+    with prepared_lammps(potential, atoms, settings, directory=directory, model_file=model_file):
+        return System.of(atoms)
+
+
+@contextmanager
+def prepared_lammps(
+    potential: Potential,
+    atoms: Atoms,
+    settings: MDSettings,
+    *,
+    directory: Path,
+    model_file: str | Path | None = None,
+) -> Iterator[RunLock]:
+    """As `prepare_lammps`; the directory is locked for the block."""
     require_start(atoms)
     unknown = sorted(set(atoms.get_chemical_symbols()) - set(potential.species))
     if unknown:
@@ -117,18 +137,30 @@ def prepare_lammps(
             f"LAMMPS needs sample_every ({settings.sample_every}) to be a multiple of check_every "
             f"({settings.check_every}): frames carry the uncertainty of a check"
         )
-    parameters = settings.parameters
     require_movable(atoms)
     system = System.of(atoms)
-    claim_directory(directory, settings, atoms, model_file)
+    with claimed_directory(directory, settings, atoms, model_file) as lock:
+        _write_files(potential, atoms, settings, system, directory, model_file)
+        yield lock
+
+
+def _write_files(
+    potential: Potential,
+    atoms: Atoms,
+    settings: MDSettings,
+    system: System,
+    directory: Path,
+    model_file: str | Path | None,
+) -> None:
+    """What LAMMPS reads."""
     rng = np.random.default_rng(settings.seed)
     if not (directory / DATA_FILE).exists():
         walker = atoms.copy()
-        walker.set_momenta(thermal_momenta(walker, parameters.temperature_K, rng))
+        walker.set_momenta(thermal_momenta(walker, settings.parameters.temperature_K, rng))
         if model_file is None:
             potential.save(directory / MODEL_FILE)
         else:
-            shutil.copyfile(model_file, directory / MODEL_FILE)
+            write_bytes_atomic(directory / MODEL_FILE, Path(model_file).read_bytes())
         write_data_file(directory / DATA_FILE, walker, system)
     write_input(
         directory,
@@ -138,7 +170,6 @@ def prepare_lammps(
         n_labels=potential.n_frames,
         rng=np.random.default_rng([settings.seed, 1]),
     )
-    return system
 
 
 def run_lammps(
@@ -177,8 +208,20 @@ def run_lammps(
     """
     installation = find_installation()
     directory = Path(directory)
-    prepare_lammps(potential, atoms, settings, directory=directory, model_file=model_file)
-    view = progress or SilentProgress()
+    with prepared_lammps(potential, atoms, settings, directory=directory, model_file=model_file) as lock:
+        return _run(installation, potential, settings, directory, ranks, progress or SilentProgress(), lock)
+
+
+def _run(
+    installation: Installation,
+    potential: Potential,
+    settings: MDSettings,
+    directory: Path,
+    ranks: int,
+    view: ProgressView,
+    lock: RunLock,
+) -> MDResult:
+    """Start or continue, and run to an end, in a directory that is locked."""
     watch = _Watch(directory, settings, settings.threshold(potential), view)
     start = watch.rewind()
     if 0 < start < settings.n_steps:
@@ -190,10 +233,18 @@ def run_lammps(
             seed = 1 + _SEED_STRIDE * (start // settings.checkpoint_every) % 800_000_000
             variables = {"resume": CHECKPOINT.replace("*", str(start)), "seed": str(seed)}
         with Interruptible() as interrupt:
-            process = Process(installation, INPUT_FILE, directory=directory, ranks=ranks, variables=variables)
+            process = Process(
+                installation,
+                INPUT_FILE,
+                directory=directory,
+                ranks=ranks,
+                variables=variables,
+                inherited=[lock.fileno()],
+            )
             try:
                 while (code := process.wait(POLL_S)) is None:
                     watch.read()
+                    _require_room(directory)
                     if interrupt.requested:
                         process.end()
             finally:
@@ -209,7 +260,19 @@ def run_lammps(
             )
         elif (directory / STOPPED_RESTART).exists():
             raise UntrustedError(watch.reason_to_stop())
+        elif watch.step < settings.n_steps:
+            raise MachineError(
+                f"cannot write {directory / TRACE_FILE}: it ends at step {watch.step} of {settings.n_steps}, and LAMMPS "
+                "reported no error; the same command continues once there is room on the disk"
+            )
     return watch.result(end, begun_at=start, reached=settings.n_steps if end is MDEnd.FINISHED else watch.step)
+
+
+def _require_room(directory: Path) -> None:
+    """Raise where the disk is full: LAMMPS goes on without a word, and its files lack what did not fit."""
+    found = os.statvfs(directory)
+    if found.f_bavail * found.f_frsize < LEAST_ROOM_BYTES:
+        raise cannot_write(directory / TRAJECTORY_FILE, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
 class _Watch:
@@ -231,6 +294,9 @@ class _Watch:
         """Cut what was written after the last checkpoint; gives its step, 0 without one."""
         for name in (STOPPED_FRAME, STOPPED_RESTART):
             (self.directory / name).unlink(missing_ok=True)
+        for _, path in self._checkpoints():
+            if not path.read_bytes().endswith(_RESTART_END):
+                self.view.message(f"{path}: damaged; now {set_aside(path).name}, the run continues from an earlier one")
         start = max((step for step, _ in self._checkpoints()), default=0)
         # LAMMPS writes the row and the frames of the step it starts from again.
         done = start >= self.settings.n_steps

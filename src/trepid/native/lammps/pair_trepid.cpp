@@ -89,6 +89,8 @@ class PairTrepid : public Pair {
     } catch (const std::exception& problem) {
       error->all(FLERR, "pair_coeff: model file {}: {}", arg[2], problem.what());
     }
+    if (!tables_.verified && comm->me == 0)
+      error->warning(FLERR, "pair_coeff: model file {} has no check sum, so that damage cannot be seen: trepid check {} shows how to add one", arg[2], arg[2]);
     tables_.limit_rank(rank_);
     if (!allocated) {
       memory->create(setflag, n + 1, n + 1, "pair:setflag");

@@ -23,10 +23,13 @@ from trepid import _native
 from trepid.acquisition.batch import most_uncertain_atoms
 from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
 from trepid.data import LabelKeys, labels_of
+from trepid.data.atomic import write_bytes_atomic
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.compositions import Compositions
+from trepid.potentials.bayesian.consistency import require_consistent_tables
+from trepid.potentials.bayesian.container import decode, read_file
 from trepid.potentials.bayesian.evidence import Curvature, expected_gain, optimize_hyperparameters
 from trepid.potentials.bayesian.features import FeatureBuilder, naming_frame
 from trepid.potentials.bayesian.leave_one_out import (
@@ -40,10 +43,10 @@ from trepid.potentials.bayesian.leave_one_out import (
 from trepid.potentials.bayesian.live import extend_templates, live_directions, shared_environment_rows
 from trepid.potentials.bayesian.model_file import (
     Training,
+    arguments_in_file,
+    force_field_bytes,
     naming_damage,
-    read_model,
     training_in_file,
-    write_force_field,
 )
 from trepid.potentials.bayesian.neighbors import SkinNeighbors
 from trepid.potentials.bayesian.neighbour_share import with_neighbours
@@ -542,8 +545,8 @@ class BayesianForceField(Potential):
             "seed": self.seed,
         }
 
-    def save(self, path: str | Path) -> None:
-        """Write one model file, atomically; by convention its name ends in .trepid."""
+    def to_bytes(self) -> bytes:
+        """The model file as bytes."""
         training = Training(
             reference_energies=self.reference_energies,
             statistics=self.statistics,
@@ -556,44 +559,41 @@ class BayesianForceField(Potential):
             support_tables=self.mean.support,
             curvature=self.curvature,
         )
-        write_force_field(path, self.basis, training, self.settings_summary())
+        return force_field_bytes(self.basis, training, self.settings_summary())
+
+    def save(self, path: str | Path) -> None:
+        """Write one model file, atomically; by convention its name ends in .trepid."""
+        write_bytes_atomic(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path, *, n_threads: int | None = None) -> BayesianForceField:
-        """Read a model file.
+        """Read a model file; ModelFileError where it is missing, and as `from_bytes`."""
+        return cls.from_bytes(read_file(path), name=str(path), n_threads=n_threads)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, name: str, n_threads: int | None = None) -> BayesianForceField:
+        """Read the bytes of a model file, called `name` in messages.
 
         Raises
         ------
         ModelFileError
-            Missing, truncated, not a model of trepid, of another version, or inconsistent.
+            Damaged, not a model of trepid, of another version, or inconsistent.
         """
-        tensors, settings = read_model(path)
-        with naming_damage(path):
-            hyper = dict(settings["hyperparameters"])
-            model = cls(
-                settings["species"],
-                pair_cutoff=settings["pair_cutoff_A"],
-                triplet_cutoff=settings["triplet_cutoff_A"],
-                n_pair=settings["n_pair"],
-                n_radial=settings["n_radial"],
-                l_max=settings["l_max"],
-                hyperparameters=Hyperparameters(noise=Noise(**hyper.pop("noise")), **hyper),
-                live_rank=settings["live_rank"],
-                keys=LabelKeys(**settings["label_keys"]),
-                seed=settings["seed"],
-                n_threads=n_threads,
-            )
-            training = training_in_file(tensors, settings, size=model.basis.layout.size)
+        content = decode(data, name=name)
+        with naming_damage(name):
+            model = cls(**arguments_in_file(content.settings), n_threads=n_threads)
+            training = training_in_file(content, size=model.basis.layout.size)
             if training.tables.rank != model.live_rank or training.reference_energies.shape != (len(model.species),):
                 raise ValueError("its arrays do not have the sizes that its settings name")
+            if content.check_sum is None:
+                require_consistent_tables(model.basis, training)
             model.reference_energies, model.statistics = training.reference_energies, training.statistics
             model.templates = training.templates
-            model.left_out, model.force_sum = training.left_out, training.force_sum
+            model.left_out, model.force_sum, model.curvature = training.left_out, training.force_sum, training.curvature
             if training.support is not None:
                 if training.support.sums.shape != model.support.sums.shape:
                     raise ValueError("its support data do not have the size that its settings name")
                 model.support = training.support
-            model.curvature = training.curvature
             model._mean = SplinePotential(
                 model.basis, training.tables, support=training.support_tables, n_threads=n_threads
             )
