@@ -10,7 +10,7 @@ import typer
 
 from trepid.cli import options
 from trepid.cli.figures import emit_figures, warn_of_compositions
-from trepid.cli.output import emit_json, say
+from trepid.cli.output import emit, emit_json, say
 
 
 class UncertaintyName(str, Enum):
@@ -55,6 +55,7 @@ def command(
     from trepid.data.frames import LabelKeys, read_frames
     from trepid.evaluation import compare, corrected, interval_factors, summarise
     from trepid.potentials import load_potential
+    from trepid.verdict import verdict_of_test
 
     keys = LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key)
     sets = {"test": [frame for path in test for frame in read_frames(path, keys=keys)]}
@@ -76,10 +77,13 @@ def command(
             for name, comparison in comparisons.items()
         }
     if json:
-        told = {
+        told: dict[str, dict[str, object]] = {
             name: {**figures[name].as_dict(), **({"corrected": intervals[name].as_dict()} if name in intervals else {})}
             for name in figures
         }
+        for name, one in figures.items():
+            told[name]["verdict"] = verdict_of_test(one, potential).as_dict()
         emit_json({**told["test"], **{name: told[name] for name in told if name != "test"}})
         return
     emit_figures(figures, intervals)
+    emit(verdict_of_test(figures["test"], potential).text())

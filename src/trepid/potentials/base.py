@@ -285,6 +285,11 @@ class Potential(ABC):
         return self.noise.forces
 
     @property
+    def left_out_force_error(self) -> float | None:
+        """Rms error of a force component on training frames, each predicted without itself, eV/A; None where unknown."""
+        return None
+
+    @property
     def typical_force(self) -> float:
         """Root mean square norm of the labelled forces of an atom, eV/A; infinite where it is not recorded."""
         return math.inf

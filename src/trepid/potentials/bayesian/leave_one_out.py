@@ -113,6 +113,10 @@ class ErrorBar:
         """Error bar of labels with these posterior variances and noise multipliers, in the unit of the label."""
         return np.asarray(np.hypot(self.noise * multiplier, self.scale * np.sqrt(variance)))
 
+    def typical(self, left_out: LeftOut) -> float:
+        """Root mean square error bar of these labels, in the unit of the label."""
+        return float(np.sqrt(np.mean(self.std(left_out.variance, left_out.multiplier) ** 2)))
+
 
 def leave_frame_out(posterior: Posterior, labels: Sequence[LabelRows]) -> dict[LabelKind, LeftOut]:
     """Labels of one training frame, predicted by the posterior without that frame.
