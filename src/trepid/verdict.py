@@ -10,8 +10,9 @@ crystal at 100 K. Limits on the error over it:
 | poor | above | exploring, not measuring: the model is missing physics that the labels have |
 
 The error is that on frames the model has not seen: every training frame left out in turn, or test frames, or the frames of a
-campaign before the model was trained on them. A part of it, the misfit, is what the functional form cannot describe; more
-labels do not reduce it, a larger basis or longer cutoffs do.
+campaign before the model was trained on them. A part of it, the misfit, is not explained by the uncertainty of the coefficients: it
+is what the functional form cannot describe, and noise of the labels. More labels do not reduce it, a larger basis or longer cutoffs
+do.
 """
 
 from __future__ import annotations
@@ -203,28 +204,29 @@ class Verdict:
         )
 
 
-def verdict_of_fit(potential: Potential, *, n_frames: int | None = None) -> Verdict:
+def verdict_of_fit(potential: Potential) -> Verdict:
     """Judge a trained model by its training frames, each left out in turn."""
-    error = potential.left_out_force_error
     rms = potential.typical_force / math.sqrt(3)
+    known = math.isfinite(rms) and potential.left_out_forces is not None
+    error, misfit = potential.left_out_forces or (math.nan, None)
     return Verdict(
         basis=Basis.LEFT_OUT,
-        n_frames=potential.n_frames if n_frames is None else n_frames,
-        error=math.nan if error is None or not math.isfinite(rms) else error,
-        forces=rms if math.isfinite(rms) else math.nan,
-        misfit=potential.noise.forces if potential.tunable else None,
+        n_frames=potential.n_frames,
+        error=error if known else math.nan,
+        forces=rms if known else math.nan,
+        misfit=misfit if known else None,
     )
 
 
 def verdict_of_test(figures: Evaluation, potential: Potential | None = None, *, basis: Basis = Basis.TEST) -> Verdict:
     """Judge a model by frames that it was not trained on."""
-    misfit = potential.noise.forces if potential is not None and potential.tunable and potential.n_frames else None
+    left_out = None if potential is None else potential.left_out_forces
     return Verdict(
         basis=basis,
         n_frames=figures.n_frames,
         error=figures.forces_rmse,
         forces=figures.forces_rms,
-        misfit=misfit,
+        misfit=None if left_out is None else left_out[1],
         coverage_95=figures.forces_coverage_95,
         scale=figures.forces_calibration_scale,
     )
@@ -239,7 +241,7 @@ def verdict_of_run(record: RunRecord) -> Verdict:
     potential = _bayesian_model(record)
     comparison = record.comparison()
     figures = None if comparison is None else summarise(comparison)
-    if potential is not None and potential.left_out_force_error is not None:
+    if potential is not None and potential.left_out_forces is not None:
         verdict = verdict_of_fit(potential)
     elif figures is not None:
         verdict = verdict_of_test(figures, potential, basis=Basis.BEFORE)

@@ -386,9 +386,9 @@ class BayesianForceField(Potential):
         return self.error_bars[LabelKind.FORCES].typical(forces) if len(forces) else self.noise.forces
 
     @property
-    def left_out_force_error(self) -> float | None:
-        """See `Potential.left_out_force_error`."""
-        return self.left_out[LabelKind.FORCES].rms if LabelKind.FORCES in self.left_out else None
+    def left_out_forces(self) -> tuple[float, float] | None:
+        """See `Potential.left_out_forces`."""
+        return self.left_out[LabelKind.FORCES].error_and_misfit if LabelKind.FORCES in self.left_out else None
 
     @property
     def typical_force(self) -> float:

@@ -79,6 +79,12 @@ class LeftOut:
         return float(np.sqrt(np.mean(self.residual**2))) if len(self) else float("nan")
 
     @property
+    def error_and_misfit(self) -> tuple[float, float]:
+        """`rms`, and the part of it beyond the posterior variance: squares add up."""
+        beyond = np.mean(self.residual**2 - self.variance) if len(self) else 0.0
+        return self.rms, float(np.sqrt(max(beyond, 0.0)))
+
+    @property
     def array(self) -> FloatArray:
         """(n, 3): the columns of a model file."""
         return np.stack(self._arrays, axis=1)
