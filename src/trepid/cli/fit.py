@@ -13,7 +13,7 @@ from trepid.choices import DEFAULT_SPEED, Speed
 from trepid.cli import options
 from trepid.cli.figures import EV_PER_A3_IN_GPA, emit_figures, emit_steps, say_step, warn_of_compositions
 from trepid.cli.labels import LabelFiles, label_keys
-from trepid.cli.output import emit_json, emit_table, free_path, say
+from trepid.cli.output import emit, emit_json, emit_table, free_path, say
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -127,6 +127,7 @@ def command(
     from trepid.potentials.bayesian.fit_settings import settings_of_fit, write_settings
     from trepid.potentials.bayesian.sizes import GivenSizes, Sizes, fit_with_sizes
     from trepid.potentials.bayesian.statistics import LabelKind
+    from trepid.verdict import verdict_of_fit
 
     begun = perf_counter()
     steps: tuple[SizeStep, ...] = ()
@@ -152,7 +153,7 @@ def command(
     if second is not None:
         warn_of_compositions(model, second, str(ood))
     figures = None if second is None else evaluate(model, second, keys=keys)
-    sizes = Sizes.of(model.basis)
+    sizes, verdict = Sizes.of(model.basis), verdict_of_fit(model)
     if json:
         emit_json(
             {
@@ -170,6 +171,7 @@ def command(
                 "on_bounds": model.on_bounds,
                 "log_evidence": model.log_evidence,
                 "seconds": seconds,
+                "verdict": verdict.as_dict(),
                 **({} if figures is None else {"ood": figures.as_dict()}),
             }
         )
@@ -184,6 +186,7 @@ def command(
     if left_out is not None:
         rows.insert(1, ("force RMSE, frame left out", f"{1000 * left_out.rms:.2f} meV/A per component"))
     emit_table(rows)
+    emit(verdict.text())
     if figures is not None:
         say(f"{ood}:")
         emit_figures({"ood": figures})
