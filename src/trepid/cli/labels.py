@@ -5,7 +5,6 @@ The line and the warnings go to stderr. With `strict` a warning is an error.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +18,7 @@ if TYPE_CHECKING:
     from trepid.data.findings import Finding
     from trepid.data.labelled import LabelledFrames
     from trepid.data.labels import LabelKeys
-
-MOST_LINES = 10
-"""Lines for findings that differ in numbers only."""
-_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
+    from trepid.inspection import Inspection
 
 
 def label_keys(energy: str, forces: str, stress: str, virial: str | None) -> LabelKeys:
@@ -62,32 +58,46 @@ class LabelFiles:
         self._read.append((path, labelled))
         return labelled.frames
 
-    def tell(self) -> None:
+    def tell(self) -> list[list[Atoms]]:
         """Write one line and the warnings of every file that was read.
+
+        Returns
+        -------
+        list of list of Atoms
+            The frames of each file, in which labels that the others contradict carry factors on their noise
+            (`trepid.inspection`); as they were read without checks.
 
         Raises
         ------
         DataError
             There is a warning, and `strict` was given.
         """
+        from trepid.data.findings import located, shortened
+
         refused: list[str] = []
+        frames = []
         for path, labelled in self._read:
             say(labelled.report.line())
-            findings = findings_of(labelled, self.keys) if self._check else labelled.findings
+            findings, own = labelled.findings, labelled.frames
+            if self._check:
+                inspection = inspected(labelled, self.keys)
+                findings, own = [*findings, *inspection.findings], inspection.weighted(own)
             texts = [located(finding, labelled.numbers) for finding in findings]
             for text in shortened(texts):
                 say(f"warning: {path}: {text}")
             refused += [f"{path}: {text}" for text in texts]
+            frames.append(own)
         if self._strict and refused:
             more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
             raise DataError(f"--strict: {refused[0]}{more}")
+        return frames
 
 
-def findings_of(labelled: LabelledFrames, keys: LabelKeys) -> list[Finding]:
-    """What reading found, and what the checks find."""
-    from trepid.inspection import inspect_frames
+def inspected(labelled: LabelledFrames, keys: LabelKeys) -> Inspection:
+    """What the checks find."""
+    from trepid.inspection import inspect_labels
 
-    return [*labelled.findings, *inspect_frames(labelled.frames, keys)]
+    return inspect_labels(labelled.frames, keys)
 
 
 def refused_by_fit(frames: Sequence[Atoms], keys: LabelKeys) -> list[Finding]:
@@ -114,21 +124,3 @@ def refused_by_fit(frames: Sequence[Atoms], keys: LabelKeys) -> list[Finding]:
         except DataError as error:
             found.append(Finding(Level.ERROR, number, str(error).removeprefix("frame: ")))
     return found
-
-
-def located(finding: Finding, numbers: Sequence[int]) -> str:
-    """A finding with the number that its frame has in the file."""
-    return finding.message if finding.frame is None else f"frame {numbers[finding.frame]}: {finding.message}"
-
-
-def shortened(texts: Sequence[str]) -> list[str]:
-    """Lines of which at most `MOST_LINES` differ in numbers only; each further kind ends with the number left out."""
-    kinds: dict[str, list[str]] = {}
-    for text in texts:
-        kinds.setdefault(_NUMBER.sub("#", text), []).append(text)
-    lines = []
-    for same in kinds.values():
-        lines += same[:MOST_LINES]
-        if len(same) > MOST_LINES:
-            lines.append(f"... and {len(same) - MOST_LINES} more of this kind")
-    return lines
