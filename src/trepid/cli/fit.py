@@ -117,9 +117,9 @@ def command(
     frames = [frame for _, own in read for frame in own]
     species = sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
     second = None if ood is None else _second_set(labels.read(ood), ood, known=frames)
-    told = labels.tell()
+    labels.tell()
     if weighted:
-        frames = [frame for own in told[: len(files)] for frame in own]
+        frames = [frame for _, own in read for frame in labels.weighted(own)]
     n_atoms = sum(len(frame) for frame in frames)
     say(f"{len(frames)} frames, {n_atoms} atoms, species {' '.join(species)}")
     if dry_run:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trepid.data.findings import Finding
     from trepid.data.labelled import LabelledFrames
     from trepid.data.labels import LabelKeys
+    from trepid.data.noise_factors import NoiseFactors
     from trepid.inspection import Inspection
 
 
@@ -43,6 +44,7 @@ class LabelFiles:
     def __init__(self, keys: LabelKeys, *, check: bool = True, strict: bool = False) -> None:
         self.keys, self._check, self._strict = keys, check, strict
         self._read: list[tuple[Path, LabelledFrames]] = []
+        self._factors: list[dict[int, NoiseFactors]] = []
 
     def read(self, path: Path, *, require: Sequence[str] = ("forces",), index: str = ":") -> list[Atoms]:
         """Frames of one file, their labels under `keys`.
@@ -58,14 +60,8 @@ class LabelFiles:
         self._read.append((path, labelled))
         return labelled.frames
 
-    def tell(self) -> list[list[Atoms]]:
+    def tell(self) -> None:
         """Write one line and the warnings of every file that was read.
-
-        Returns
-        -------
-        list of list of Atoms
-            The frames of each file, in which labels that the others contradict carry factors on their noise
-            (`trepid.inspection`); as they were read without checks.
 
         Raises
         ------
@@ -75,22 +71,37 @@ class LabelFiles:
         from trepid.data.findings import located, shortened
 
         refused: list[str] = []
-        frames = []
         for path, labelled in self._read:
             say(labelled.report.line())
-            findings, own = labelled.findings, labelled.frames
+            findings = labelled.findings
             if self._check:
                 inspection = inspected(labelled, self.keys)
-                findings, own = [*findings, *inspection.findings], inspection.weighted(own)
+                findings = [*findings, *inspection.findings]
+                self._factors.append(inspection.factors)
             texts = [located(finding, labelled.numbers) for finding in findings]
             for text in shortened(texts):
                 say(f"warning: {path}: {text}")
             refused += [f"{path}: {text}" for text in texts]
-            frames.append(own)
         if self._strict and refused:
             more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
             raise DataError(f"--strict: {refused[0]}{more}")
-        return frames
+
+    def weighted(self, frames: Sequence[Atoms]) -> list[Atoms]:
+        """Frames of a file that was read and told of; labels that others contradict count less, which is said.
+
+        Without checks, the frames as they are.
+        """
+        from trepid.data.noise_factors import with_noise_factors
+
+        for (path, labelled), factors in zip(self._read, self._factors, strict=False):
+            if labelled.frames is frames:
+                for number, own in sorted(factors.items()):
+                    say(f"{path}: frame {labelled.numbers[number]} counts less: {own}")
+                return [
+                    with_noise_factors(atoms, factors[number]) if number in factors else atoms
+                    for number, atoms in enumerate(frames)
+                ]
+        return list(frames)
 
 
 def inspected(labelled: LabelledFrames, keys: LabelKeys) -> Inspection:
