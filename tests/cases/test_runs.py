@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ase.build import bulk
+from ase.io import write
 
 from trepid.cli.main import run
 from trepid.data import read_frames
 from trepid.data.lock import RunLock, holder_of
+from trepid.potentials import load_potential
 from trepid.potentials.bayesian import BayesianForceField
 
 HERE = Path(__file__).parent
@@ -175,3 +180,211 @@ def wait_for(
         assert process is None or process.poll() is None, process.communicate() if process else ""
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+# ---------------------------------------------------------------------- files of a run that were changed or lost
+
+CAMPAIGN = """\
+structure: {file: copper.extxyz, supercell: [1, 1, 2]}
+reference: {engine: ase, calculator: emt}
+potential: {pair_cutoff_A: 4.0, triplet_cutoff_A: 3.2, n_pair: 8, n_radial: 4, l_max: 2}
+"""
+ON_THE_FLY = """\
+dynamics:
+  timestep_fs: 2.0
+  stages: [{temperature_K: 300, duration_ps: 0.1}, {temperature_K: [300, 900], duration_ps: 0.4}]
+learning: {initial_frames: 2, max_labels: 5, threshold_eV_per_A: 0.004}
+output: {checkpoint_every: 50}
+"""
+ROUNDS = """\
+mode: rounds
+start: {kind: displaced, n: 2}
+walkers: {temperatures_K: [300], per_temperature: 2, duration_ps: 0.2, timestep_fs: 4.0, check_every: 4, equilibrate_ps: 0.05}
+acquisition: {labels_per_round: 2, events: false}
+rounds: {max_rounds: 1}
+"""
+
+
+def campaign_file(folder: Path, mode: str) -> Path:
+    write(folder / "copper.extxyz", bulk("Cu", cubic=True))
+    path = folder / "campaign.yaml"
+    path.write_text(CAMPAIGN + mode)
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A finished run of both modes."""
+    found = {}
+    for name, mode in (("on the fly", ON_THE_FLY), ("rounds", ROUNDS)):
+        folder = tmp_path_factory.mktemp("run")
+        assert run(["learn", str(campaign_file(folder, mode)), "--quiet"]) == 0
+        found[name] = folder
+    return found
+
+
+@pytest.fixture(params=["on the fly", "rounds"])
+def finished(request: pytest.FixtureRequest, runs: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of a finished run; its folder holds campaign.yaml and run."""
+    shutil.copytree(runs[request.param], tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def change_label(folder: Path) -> Path:
+    path = folder / "run" / "labels" / "label-0002.extxyz"
+    lines = path.read_text().splitlines()
+    lines[3] = re.sub(r"\d\.\d+", lambda number: f"{float(number[0]) + 0.01}", lines[3], count=1)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def lose_label(folder: Path) -> Path:
+    path = folder / "run" / "labels" / "label-0001.extxyz"
+    path.unlink()
+    return path
+
+
+def empty_ledger(folder: Path) -> Path:
+    path = folder / "run" / "ledger.jsonl"
+    path.write_bytes(b"")
+    return path
+
+
+def lose_ledger(folder: Path) -> Path:
+    path = folder / "run" / "ledger.jsonl"
+    path.unlink()
+    return path
+
+
+def cut_ledger(folder: Path) -> Path:
+    path = folder / "run" / "ledger.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    return path
+
+
+def change_ledger(folder: Path) -> Path:
+    path = folder / "run" / "ledger.jsonl"
+    path.write_text(re.sub(r'"label": 2, "step": 0', '"label": 2, "step": 7', path.read_text(), count=1))
+    return path
+
+
+def lose_settings(folder: Path) -> Path:
+    path = folder / "run" / "campaign.yaml"
+    path.unlink()
+    return path
+
+
+def empty_settings(folder: Path) -> Path:
+    path = folder / "run" / "campaign.yaml"
+    path.write_bytes(b"")
+    return path
+
+
+def cut_settings(folder: Path) -> Path:
+    path = folder / "run" / "campaign.yaml"
+    path.write_bytes(path.read_bytes()[:150])
+    return path
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        change_label,
+        lose_label,
+        empty_ledger,
+        lose_ledger,
+        cut_ledger,
+        change_ledger,
+        lose_settings,
+        empty_settings,
+        cut_settings,
+    ],
+)
+def test_a_changed_or_lost_file_of_a_run_is_named_and_can_be_accepted(
+    trepid: Command, finished: Path, damage: Callable[[Path], Path]
+) -> None:
+    before = {path: path.read_bytes() for path in (finished / "run").rglob("*") if path.is_file()}
+    changed = damage(finished)
+    after = {path: path.read_bytes() for path in (finished / "run").rglob("*") if path.is_file()}
+    line = one_line(trepid("learn", finished / "campaign.yaml"), 2)
+    assert str(changed) in line
+    assert "--accept-changes" in line
+    left = {path: path.read_bytes() for path in (finished / "run").rglob("*") if path.is_file()}
+    # Refused without a trace, but for an empty ledger and the lock.
+    assert {k: v for k, v in left.items() if k.name not in (".lock", "ledger.jsonl")} == {
+        k: v for k, v in after.items() if k.name not in (".lock", "ledger.jsonl")
+    }
+    status = trepid("status", finished / "run")
+    assert status.code == 2 or changed.name in status.err
+
+    accepted = trepid("learn", finished / "campaign.yaml", "--accept-changes")
+    assert accepted.code == 0, accepted.err
+    assert changed.name in accepted.err
+    assert trepid("learn", finished / "campaign.yaml").code == 0
+    assert len(list((finished / "run" / "labels").glob("label-????.extxyz"))) >= 3
+
+    for path, content in before.items():  # as it was: nothing is said
+        path.write_bytes(content)
+    assert trepid("learn", finished / "campaign.yaml").code == 0
+
+
+@pytest.mark.parametrize("line", [-1, 3])
+def test_entries_of_the_wrong_type_are_named(trepid: Command, finished: Path, line: int) -> None:
+    path = finished / "run" / "ledger.jsonl"
+    whole = path.read_text().splitlines()
+    for change in ({"reason": "x"}, {"label": -1}, {"n_labels": -1}, {"step": "x"}, {"time": 1e308}, {"seconds": None}):
+        record = json.loads(whole[line])
+        if set(change) - set(record):
+            continue
+        del record["sum"]  # as in a ledger of an earlier version
+        lines = [re.sub(r', "sum": "\w+"', "", text) for text in whole]
+        lines[line] = json.dumps(record | change)
+        path.write_text("\n".join([*lines, lines[-1].replace('"seq": ', '"seq": 1')]) + "\n")
+        for verb in (("status", finished / "run"), ("learn", finished / "campaign.yaml")):
+            assert "not a ledger entry" in one_line(trepid(*verb), 2)
+
+
+@pytest.mark.parametrize(
+    "name", ["trace.csv", "ledger.jsonl", "versions.json", "campaign.yaml", "labels/label-0001.extxyz"]
+)
+def test_bytes_that_are_no_text_are_one_line(trepid: Command, finished: Path, name: str) -> None:
+    path = finished / "run" / name
+    if not path.exists():
+        pytest.skip("not a file of this mode")
+    data = path.read_bytes()
+    path.write_bytes(data[:40] + b"\xff\xfe\x80" + data[43:])
+    for verb in ("status", "report", "plan"):
+        arguments = [verb, finished / "campaign.yaml" if verb == "plan" else finished / "run"]
+        outcome = trepid(*arguments)
+        assert outcome.code in (0, 2), outcome
+    assert trepid("learn", finished / "campaign.yaml").code in (0, 2)
+
+
+ROUND_FILES = ("walk-00.npz", "walk-01.extxyz", "selection.json", "selected.extxyz", "round.json", "model.trepid")
+
+
+@pytest.mark.parametrize(
+    "name", [*(f"rounds/01/{name}" for name in ROUND_FILES), "rounds/00/selected.extxyz", "model.trepid"]
+)
+@pytest.mark.parametrize("complete", [True, False])
+def test_damaged_files_of_rounds_are_made_again(
+    trepid: Command, runs: dict[str, Path], tmp_path: Path, name: str, complete: bool
+) -> None:
+    shutil.copytree(runs["rounds"], tmp_path, dirs_exist_ok=True)
+    if not complete:
+        (tmp_path / "run" / name).with_name("round.json").unlink(missing_ok=True)
+    path = tmp_path / "run" / name
+    if not path.exists():
+        pytest.skip("that is what is unfinished")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    labels = {entry.name: entry.read_bytes() for entry in (tmp_path / "run" / "labels").iterdir()}
+    outcome = trepid("learn", tmp_path / "campaign.yaml")
+    assert outcome.code == 0, outcome
+    assert {entry.name: entry.read_bytes() for entry in (tmp_path / "run" / "labels").iterdir()} == labels
+    model = (tmp_path / "run" / "model.trepid").read_bytes()
+    assert load_potential(tmp_path / "run" / "model.trepid").n_frames == len(labels)
+    if path.suffix != ".trepid" and not (complete and path.name.startswith("walk")):
+        assert path.read_bytes() == whole
+        assert path.with_name(f"{path.name}.damaged").exists()
+    assert model == (runs["rounds"] / "run" / "model.trepid").read_bytes()

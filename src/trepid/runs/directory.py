@@ -13,10 +13,12 @@ from typing import Any
 import yaml
 
 from trepid.config import AnyCampaign
+from trepid.config.loading import read_mapping
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
 from trepid.data.lock import RunLock
 from trepid.errors import ConfigError, DataError
 from trepid.reference import ENGINES
+from trepid.runs.ledger import ACCEPT
 
 _PACKAGES = ("trepid", "numpy", "scipy", "ase", "vesin")
 """Packages that compute in every run, beside those of the references."""
@@ -78,8 +80,8 @@ class RunDirectory(RunPaths):
         self._lock = RunLock(path)
         remove_stale_temporaries(path)
 
-    def claim(self, campaign: AnyCampaign, *, n_stages_entered: int) -> list[str]:
-        """Write settings and versions into a new run, or check that the existing one can be continued with `campaign`.
+    def compare(self, campaign: AnyCampaign, *, n_stages_entered: int) -> list[str]:
+        """Check that the run can be continued with `campaign`; nothing to compare with in a new one.
 
         Parameters
         ----------
@@ -96,17 +98,23 @@ class RunDirectory(RunPaths):
         ------
         ConfigError
             A setting differs on which the labels or the MD so far depend.
+        DataError
+            The settings of the run are damaged.
         """
-        changed: list[str] = []
-        if self.settings.exists():
-            try:
-                found = yaml.safe_load(self.settings.read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise DataError(f"{self.settings}: damaged ({' '.join(str(error).split())})") from error
-            changed = self._compare(found, campaign, n_stages_entered)
-        write_text_atomic(self.settings, campaign.to_yaml())
+        if not self.settings.exists():
+            return []
+        return self._compare(self._read(), campaign, n_stages_entered)
+
+    def _read(self) -> dict[Any, Any]:
+        try:
+            return read_mapping(self.settings, what="campaign", origin="every run has one", keys=("structure", "..."))
+        except ConfigError as error:
+            raise DataError(f"{error}; put the settings of the run back, or {ACCEPT}") from error
+
+    def write(self, settings_text: str) -> None:
+        """Write settings and versions."""
+        write_text_atomic(self.settings, settings_text)
         write_text_atomic(self.versions, json.dumps(_versions(), indent=2) + "\n")
-        return changed
 
     def _compare(self, found: Any, campaign: AnyCampaign, n_stages_entered: int) -> list[str]:
         old, new = _flat(found), _flat(yaml.safe_load(campaign.to_yaml()))
@@ -125,7 +133,7 @@ class RunDirectory(RunPaths):
                     f"{self.path} holds a run with another {key}: {old.get(key)}, not {new.get(key)}; "
                     "give the old value back, or another output.directory"
                 )
-            if key == "dynamics.stages" and old[key][:n_stages_entered] != new[key][:n_stages_entered]:
+            if key == "dynamics.stages" and _begun(old, n_stages_entered) != _begun(new, n_stages_entered):
                 raise ConfigError(
                     f"dynamics.stages: the run in {self.path} has begun {n_stages_entered} of its stages, which must "
                     "stay as they are; change later ones, or give another output.directory"
@@ -136,6 +144,12 @@ class RunDirectory(RunPaths):
     def release(self) -> None:
         """Release the lock."""
         self._lock.release()
+
+
+def _begun(settings: dict[str, Any], n: int) -> Any:
+    """The stages of flat settings that the MD has entered."""
+    stages = settings.get("dynamics.stages")
+    return stages[:n] if isinstance(stages, list) else stages
 
 
 def _default(campaign: AnyCampaign, key: str) -> Any:
