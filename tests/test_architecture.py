@@ -20,7 +20,7 @@ FLOORS = (
     ("lammps",),
     ("data", "config"),
     ("acquisition", "signals"),
-    ("errors", "arrays", "choices", "processes", "_native"),
+    ("errors", "arrays", "choices", "quantities", "processes", "_native"),
 )
 HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")

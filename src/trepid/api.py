@@ -32,15 +32,23 @@ Model: TypeAlias = Potential | str | Path
 _KEYS = LabelKeys()
 
 
-def load(path: str | Path) -> Potential:
+def load(path: str | Path, *, trust: bool = False) -> Potential:
     """Read a model file of any kind: a Bayesian force field or a committee.
+
+    Parameters
+    ----------
+    path : path
+    trust : bool
+        Run what a committee file names: a worker script, an interpreter, a foundation model (a pickle).
 
     Raises
     ------
+    UntrustedFileError
+        The file names a worker script or a foundation model, and is not trusted.
     ModelFileError
         Missing, truncated, not a model of trepid, or of another version.
     """
-    return load_potential(path)
+    return load_potential(path, trust=trust)
 
 
 def fit(
@@ -109,6 +117,7 @@ def evaluate(
     *,
     keys: LabelKeys = _KEYS,
     uncertainty: Uncertainty | str = Uncertainty.EXACT,
+    trust: bool = False,
 ) -> Evaluation:
     """Errors of a model on labelled frames, and the calibration of its uncertainty.
 
@@ -121,6 +130,8 @@ def evaluate(
         Names of the labels in the frames.
     uncertainty : Uncertainty or str
         exact, live or none.
+    trust : bool
+        Run what a model file names; see `load`.
 
     Raises
     ------
@@ -131,7 +142,7 @@ def evaluate(
     """
     from trepid import evaluation
 
-    return evaluation.evaluate(_model(model), _frames(frames, keys), keys=keys, uncertainty=uncertainty)
+    return evaluation.evaluate(_model(model, trust), _frames(frames, keys), keys=keys, uncertainty=uncertainty)
 
 
 def md(
@@ -152,6 +163,7 @@ def md(
     sample_every: int = 100,
     seed: int = 0,
     mpi: int = 1,
+    trust: bool = False,
     progress: ProgressView | None = None,
 ) -> MDResult:
     """Molecular dynamics on a model under the trust guard; the same call resumes an interrupted run.
@@ -184,6 +196,8 @@ def md(
         Of velocities and thermostat.
     mpi : int
         Processes, for the engine lammps.
+    trust : bool
+        Run what a model file names; see `load`.
     progress : ProgressView, optional
         `trepid.dynamics.progress.make_progress()` shows a bar; default: nothing is shown.
 
@@ -218,7 +232,7 @@ def md(
         seed=seed,
     )
     return run_md(
-        _model(model),
+        _model(model, trust),
         read_structure(atoms) if isinstance(atoms, str | Path) else atoms,
         settings,
         directory=directory,
@@ -255,8 +269,8 @@ def learn(campaign: str | Path | AnyCampaign, *, progress: ProgressView | None =
     return run(settings, progress=progress)
 
 
-def _model(model: Model) -> Potential:
-    return load_potential(model) if isinstance(model, str | Path) else model
+def _model(model: Model, trust: bool) -> Potential:
+    return load_potential(model, trust=trust) if isinstance(model, str | Path) else model
 
 
 def _frames(frames: Frames, keys: LabelKeys) -> list[Atoms]:

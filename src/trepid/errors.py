@@ -60,6 +60,14 @@ class ModelFileError(TrepidError):
     """A model file is missing, truncated, of another format or of an unknown version."""
 
 
+class DamagedModelError(ModelFileError):
+    """A model file is cut off, or its content is not what was written: its check sum differs, or its parts do not fit."""
+
+
+class UntrustedFileError(ModelFileError):
+    """A file names a program or a pickle of its own, and may run it only with the user's consent (`--trust`)."""
+
+
 class NumericsError(TrepidError):
     """A computation failed numerically (singular matrix, overflow); its result would be meaningless."""
 

@@ -12,13 +12,13 @@ from ase import Atoms
 from ase.build import bulk
 
 from lammps_inputs import Model
+from model_files import read_model, write_model
 from trepid.data import read_frames
 from trepid.errors import NumericsError
 from trepid.lammps.installation import Installation
 from trepid.lammps.session import NEIGHBOR, SETUP, Session, pair_commands
 from trepid.lammps.system import System
 from trepid.potentials.base import FloatArray
-from trepid.potentials.bayesian.model_file import read_model, write_model
 
 
 @dataclass(frozen=True)

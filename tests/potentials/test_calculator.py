@@ -97,10 +97,16 @@ def test_no_cell_no_stress(model: BayesianForceField) -> None:
         atoms.get_stress()
 
 
+class Fixed(PotentialCalculator):
+    def predict(self, atoms: Atoms, *, uncertain: bool) -> Prediction:
+        return Prediction(energy=1.5, forces=np.zeros((8, 3)))
+
+    def forget(self) -> None: ...
+
+
 def test_a_property_that_the_potential_does_not_give() -> None:
     atoms = rattled()
-    potential = Prediction(energy=1.5, forces=np.zeros((8, 3)))
-    atoms.calc = PotentialCalculator(lambda atoms, uncertain: potential, reset=lambda: None, every=None)
+    atoms.calc = Fixed(every=None)
     assert atoms.get_potential_energy() == 1.5
     for ask in (atoms.get_stress, atoms.get_potential_energies):
         with pytest.raises(PropertyNotImplementedError, match=r"this potential gives no (stress|energies)"):

@@ -12,13 +12,13 @@ from ase import Atoms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model_files import read_model, write_model
 from potential_systems import shared
 from trepid.config.learning import LARGEST_SHARE, LearningSettings
 from trepid.data import labels_of
 from trepid.potentials import Uncertainty
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.potentials.bayesian.leave_one_out import FEWEST_LABELS, ErrorBar, LeftOut, error_bars, fit_error_bar
-from trepid.potentials.bayesian.model_file import read_model, write_model
 from trepid.potentials.bayesian.posterior import Bounds, Posterior
 from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics
 from trepid.potentials.bayesian.terms import Hyperparameters, Noise

@@ -12,6 +12,7 @@ from ase.build import bulk
 from ase.neighborlist import neighbor_list
 from numpy.polynomial import legendre
 
+from model_files import read_model, write_model
 from potential_systems import (
     SPECIES,
     labelled,
@@ -29,7 +30,6 @@ from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.features import FeatureBuilder
-from trepid.potentials.bayesian.model_file import read_model, write_model
 from trepid.potentials.bayesian.spline_potential import SplinePotential
 from trepid.potentials.bayesian.support import CAP, MARGIN, QUANTILE, SMALLEST, WIDENING, Neighbourhoods, Support
 

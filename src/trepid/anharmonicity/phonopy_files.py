@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from trepid.anharmonicity.harmonic import HarmonicReference
 from trepid.anharmonicity.phonopy_objects import force_constants_of, make_phonon, reference_of, require_ev, to_phonopy
@@ -58,6 +59,7 @@ def read_phonopy(
     file = _yaml_file(Path(path))
     content = PhonopyYaml()
     with _as_data_error(file):
+        _refuse_code(file)
         content.read(str(file))
     if content.unitcell is None:
         raise DataError(f"{file}: no unit cell in it; give phonopy_params.yaml, phonopy.yaml or phonopy_disp.yaml")
@@ -114,6 +116,23 @@ def _yaml_file(path: Path) -> Path:
     if not path.is_file():
         raise DataError(f"cannot read {path}: no such file")
     return path
+
+
+def _refuse_code(file: Path) -> None:
+    """Raise DataError where a yaml file holds Python objects: the reader of phonopy would make them, and so run code."""
+    from phonopy.interface.phonopy_yaml import get_io_module_to_decompress
+
+    with get_io_module_to_decompress(file).open(file, "rb") as stream:
+        content = stream.read()
+    if b"!" not in content:  # no tag of any kind: the usual case, without a second pass over many force constants
+        return
+    for event in yaml.parse(content, Loader=yaml.SafeLoader):
+        if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)):
+            tag = event.tag or ""
+            if tag.startswith("tag:yaml.org,2002:python"):
+                raise DataError(
+                    f"{file}: the tag {tag.removeprefix('tag:yaml.org,2002:')} stands for code to run; nothing was run"
+                )
 
 
 def _beside(file: Path, given: str | Path | None, names: tuple[str, ...]) -> Path | None:

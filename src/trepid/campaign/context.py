@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
@@ -19,14 +19,14 @@ from trepid.campaign.labelling import Labeller
 from trepid.campaign.repair import retrain_without
 from trepid.campaign.start import build_crystal
 from trepid.campaign.training import PotentialFactory, Trainer
-from trepid.config import AnyCampaign, CommitteeSettings, PotentialSettings
+from trepid.config import AnyCampaign, CommitteeSettings, PotentialSettings, RoundsCampaign
 from trepid.data.arrays import structure_digest
 from trepid.data.frames import LabelKeys
 from trepid.dynamics.interrupt import Interrupted, Interruptible
 from trepid.dynamics.progress import ProgressView, SilentProgress
 from trepid.errors import ConfigError, DataError
 from trepid.execution import InlineExecutor
-from trepid.reference import make_reference
+from trepid.reference import ENGINES, make_reference
 from trepid.reference.base import Reference
 from trepid.runs.checksums import text_sha256
 from trepid.runs.directory import RunDirectory
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from trepid.potentials.bayesian.force_field import BayesianForceField
     from trepid.potentials.committee import Committee
+    from trepid.potentials.committee import CommitteeSettings as Members
 
 SomeCampaign = TypeVar("SomeCampaign", bound=AnyCampaign)
 End: TypeAlias = tuple[StopReason, str]
@@ -248,7 +249,7 @@ def open_campaign(
     DataError
         The structure cannot be read, a file of the run was changed or lost, or another process uses the run directory.
     """
-    crystal = build_crystal(campaign.structure)
+    crystal = crystal_of(campaign)
     with ExitStack() as closing:
         if reference is None:
             reference = reference_of(campaign, directory=campaign.output.directory / "reference")
@@ -273,6 +274,12 @@ def open_campaign(
         yield context
 
 
+def crystal_of(campaign: AnyCampaign) -> Atoms:
+    """The crystal of a campaign; DataError where its file is unreadable, or no simulation can start from it."""
+    rules = campaign.walkers if isinstance(campaign, RoundsCampaign) else campaign.learning
+    return build_crystal(campaign.structure, min_distance_factor=rules.min_distance_factor)
+
+
 def reference_of(campaign: AnyCampaign, *, directory: Path | None = None) -> Reference:
     """The reference that a campaign names, in a process of its own.
 
@@ -292,14 +299,32 @@ def reference_of(campaign: AnyCampaign, *, directory: Path | None = None) -> Ref
     )
 
 
+def code_in(campaign: AnyCampaign) -> str | None:
+    """What the reference of a campaign names that would run when it is made or checked, in a few words; None: nothing.
+
+    Nothing of it runs here.
+
+    Raises
+    ------
+    ConfigError
+        A setting is seen to be wrong without running anything.
+    """
+    return ENGINES[campaign.reference.engine].code_in(campaign.reference.arguments())
+
+
 def potentials_of(campaign: AnyCampaign, crystal: Atoms) -> PotentialFactory:
     """The Bayesian force field or the committee with a campaign's settings, for the elements of its crystal."""
     settings, seed = campaign.potential, campaign.seed
     species = sorted(set(crystal.get_chemical_symbols()))
     if isinstance(settings, CommitteeSettings):
         from trepid.potentials.committee import Committee
+        from trepid.potentials.committee.settings import Programs
 
-        return PotentialFactory(create=lambda: _committee(settings, species, seed), load=Committee.load)
+        members = _member_settings(settings, seed)
+        assert members.model is not None
+        # The campaign file is the user's: what it names may run, whatever the model file of the run names.
+        load = partial(Committee.load, programs=Programs.of(members.model))
+        return PotentialFactory(create=lambda: _committee(members, species), load=load)
     from trepid.potentials.bayesian.force_field import BayesianForceField
 
     return PotentialFactory(create=lambda: _force_field(settings, species, seed), load=BayesianForceField.load)
@@ -319,8 +344,15 @@ def _force_field(settings: PotentialSettings, species: list[str], seed: int) -> 
     )
 
 
-def _committee(settings: CommitteeSettings, species: list[str], seed: int) -> Committee:
+def _committee(members: Members, species: list[str]) -> Committee:
     from trepid.potentials.committee import Committee
+
+    committee = Committee(species, settings=members)
+    committee.require_backend()
+    return committee
+
+
+def _member_settings(settings: CommitteeSettings, seed: int) -> Members:
     from trepid.potentials.committee import CommitteeSettings as Members
 
     values: dict[str, Any] = {
@@ -332,6 +364,4 @@ def _committee(settings: CommitteeSettings, species: list[str], seed: int) -> Co
         "seed": seed,
         "model": dict(settings.settings),
     }
-    committee = Committee(species, settings=Members.from_dict(values))
-    committee.require_backend()
-    return committee
+    return Members.from_dict(values)

@@ -94,7 +94,7 @@ class OnTheFly(Policy[End]):
         """Start or resume, label the initial frames, run MD to an end."""
         last = self._begin()
         if last is not None:
-            return self._result(last.reason, last.message, last.step or 0)
+            return replace(self._result(last.reason, last.message, last.step or 0), already_ended=True)
         try:
             reason, message = self.context.until_end(self._learn)
             step = self.driver.n_steps if self._moving else 0
@@ -137,6 +137,7 @@ class OnTheFly(Policy[End]):
             seconds_per_label=float(np.mean(seconds)) if seconds else float("nan"),
             directory=self.directory.path,
             model_file=self.directory.model,
+            reader=self.context.potentials.load,
         )
 
     # ------------------------------------------------------------------ initial frames

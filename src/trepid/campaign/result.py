@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +30,12 @@ class CampaignResult:
     seconds_per_label : float
         Mean time of the reference, s; NaN without labels.
     directory, model_file : Path
+    reader : callable
+        Reads the model file, with the programs that the campaign names.
     n_rounds : int or None
         Complete rounds of a campaign in rounds; None for one on the fly.
+    already_ended : bool
+        An earlier call ended the campaign, and this one found nothing to do.
     """
 
     reason: StopReason
@@ -41,7 +46,9 @@ class CampaignResult:
     seconds_per_label: float
     directory: Path
     model_file: Path
+    reader: Callable[[Path], Potential] = load_potential
     n_rounds: int | None = None
+    already_ended: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -54,7 +61,7 @@ class CampaignResult:
 
     def load(self) -> Potential:
         """The trained model; ModelFileError where there is none."""
-        return load_potential(self.model_file)
+        return self.reader(self.model_file)
 
     def summary(self) -> str:
         """One line of text."""
@@ -70,4 +77,6 @@ class CampaignResult:
         }[self.reason]
         detail = f" ({self.message})" if self.message else ""
         rounds = "" if self.n_rounds is None else f" of {self.n_rounds} rounds"
-        return f"{outcome}{detail}; {self.n_labels} labels used in {self.time_ps:.3f} ps of MD{rounds}; model: {self.model_file}"
+        already = "already " if self.already_ended else ""
+        used = f"{self.n_labels} labels used in {self.time_ps:.3f} ps of MD{rounds}"
+        return f"{already}{outcome}{detail}; {used}; model: {self.model_file}"

@@ -72,7 +72,7 @@ class Rounds:
         context = self.context
         last = self._begin()
         if last is not None:
-            return self._result(last.reason, last.message)
+            return replace(self._result(last.reason, last.message), already_ended=True)
         try:
             reason, message = context.until_end(self._learn)
         finally:
@@ -119,6 +119,7 @@ class Rounds:
             seconds_per_label=float(np.mean(seconds)) if seconds else float("nan"),
             directory=self.context.directory.path,
             model_file=self.context.directory.model,
+            reader=self.context.potentials.load,
             n_rounds=max(len(self.context.records) - 1, 0),
         )
 

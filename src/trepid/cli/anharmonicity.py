@@ -97,6 +97,7 @@ def command(
     ),
     seed: options.Seed = 0,
     force: options.Force = False,
+    trust: options.Trust = False,
     json: options.Json = False,
 ) -> None:
     """Measure sigma^A: rms of the anharmonic part of the forces over rms of the forces, 0 to about 1.
@@ -135,7 +136,7 @@ def command(
     from trepid.reference.base import Reference
     from trepid.report.anharmonicity import write_png
 
-    forces_from, campaign = _open(source)
+    forces_from, campaign = _open(source, trust=trust)
     try:
         harmonic = _harmonic(forces_from, campaign, structure, supercell, phonopy, displacement)
         if follow:
@@ -192,7 +193,7 @@ def command(
         emit_table(_rows(result, harmonic, draws, output))
 
 
-def _open(source: Path | None) -> tuple[Any, Any]:
+def _open(source: Path | None, *, trust: bool) -> tuple[Any, Any]:
     """The model, or the reference and its campaign file."""
     if source is None:
         return None, None
@@ -204,7 +205,7 @@ def _open(source: Path | None) -> tuple[Any, Any]:
         return reference_of(campaign), campaign
     from trepid.potentials import load_potential
 
-    return load_potential(source), None
+    return load_potential(source, trust=trust), None
 
 
 def _harmonic(

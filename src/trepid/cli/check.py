@@ -43,6 +43,13 @@ def command(
     energy_key: options.EnergyKey = options.ENERGY_KEY,
     forces_key: options.ForcesKey = options.FORCES_KEY,
     stress_key: options.StressKey = options.STRESS_KEY,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust",
+            help="Import and run what a campaign names, such as a calculator of your own; without it nothing of it runs.",
+        ),
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Check a file: a campaign before it is run, frames before they are trained on, a model before it is used.
@@ -55,9 +62,9 @@ def command(
     if not file.is_file():
         raise DataError(f"{file}: no such file; give a campaign (YAML), labelled frames (extxyz) or a model")
     if file.suffix in (".yaml", ".yml"):
-        verdict = look_over_campaign(file)
+        verdict = look_over_campaign(file, trust=trust)
     elif file.suffix == ".trepid":
-        verdict = _model(file)
+        verdict = _model(file, trust=trust)
     else:
         verdict = _frames(file, LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key))
     if json:
@@ -85,14 +92,16 @@ def command(
         emit("  OK")
 
 
-def look_over_campaign(path: Path) -> Verdict:
-    """Read a campaign, build its crystal, and test whether the reference can label it."""
-    from trepid.campaign.context import reference_of
-    from trepid.campaign.start import build_crystal
+def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
+    """Read a campaign, build its crystal, and test whether the reference can label it.
+
+    A campaign can name code: a calculator of the user, commands of LAMMPS. That is imported and run with `trust` only.
+    """
+    from trepid.campaign.context import code_in, crystal_of, reference_of
     from trepid.config import RoundsCampaign, load_campaign
 
     campaign = load_campaign(path)
-    crystal = build_crystal(campaign.structure)
+    crystal = crystal_of(campaign)
     periodic = "".join(name for name, flag in zip("abc", crystal.pbc, strict=True) if flag)
     verdict = Verdict(
         "campaign",
@@ -106,8 +115,12 @@ def look_over_campaign(path: Path) -> Verdict:
         },
     )
     try:
-        with closing(reference_of(campaign)) as reference:
-            reference.check(crystal)
+        code = code_in(campaign)
+        if code is not None and not trust:
+            verdict.facts["not tested"] = f"{code}: --trust runs it, as 'trepid learn' does"
+        else:
+            with closing(reference_of(campaign)) as reference:
+                reference.check(crystal)
     except TrepidError as error:
         verdict.problems.append(str(error))
     if isinstance(campaign, RoundsCampaign):
@@ -187,17 +200,68 @@ def _frames(path: Path, keys: LabelKeys) -> Verdict:
     return verdict
 
 
-def _model(path: Path) -> Verdict:
-    from trepid.potentials import load_potential
+def _model(path: Path, *, trust: bool) -> Verdict:
+    from trepid.potentials.committee.committee_file import is_committee_file
 
-    potential = load_potential(path)
-    noise = potential.noise
-    return Verdict(
+    return _committee(path, trust=trust) if is_committee_file(path) else _force_field(path)
+
+
+def _force_field(path: Path) -> Verdict:
+    from trepid.potentials.bayesian.examination import examine
+
+    found = examine(path)
+    model = found.model
+    basis, hyper = model.basis, model.hyperparameter_values
+    kinds = model.statistics.kinds.items()
+    verdict = Verdict(
         "model",
         facts={
-            "class": type(potential).__name__,
-            "species": " ".join(potential.species),
-            "trained on": f"{potential.n_frames} frames",
-            "noise of forces": f"{1000 * noise.forces:.3g} meV/A",
+            "class": type(model).__name__,
+            "species": " ".join(model.species),
+            "trained on": f"{model.n_frames} frames",
+            "labels": ", ".join(f"{s.count} {kind.value}" for kind, s in kinds if s.count),
+            "cutoffs": f"{basis.pair_cutoff:g} A (pairs), {basis.triplet_cutoff:g} A (triplets)",
+            "sizes": f"n_pair {basis.n_pair}, n_radial {basis.n_radial}, l_max {basis.l_max}, "
+            f"{basis.layout.size} coefficients, {model.live_rank} live directions",
+            "noise of forces": f"{1000 * model.noise.forces:.3g} meV/A",
+            "hyperparameters": ", ".join(f"{k} {v:.3g}" for k, v in hyper.items() if isinstance(v, float)),
+            "written by": f"trepid {found.written_by}" if found.written_by else "an earlier version of trepid",
+            "check sum": f"right (SHA-256 {found.check_sum})" if found.check_sum else "none",
+            "tables": "those of the coefficients" if not found.table_problems else "not those of the coefficients",
+            "coefficients": f"those of the statistics, forces within {1000 * found.force_difference:.1g} meV/A"
+            if not found.coefficient_problems
+            else "not those of the statistics",
         },
     )
+    verdict.problems += [*found.table_problems, *found.coefficient_problems]
+    return verdict
+
+
+def _committee(path: Path, *, trust: bool) -> Verdict:
+    from trepid.potentials.committee import Committee
+    from trepid.potentials.committee.committee_file import read_committee
+    from trepid.potentials.committee.settings import Programs
+
+    contents = read_committee(path)
+    assert contents.settings.model is not None
+    programs = Programs.of(contents.settings.model)
+    # Nothing runs before a prediction.
+    committee = Committee.load(path, trust=True)
+    verdict = Verdict(
+        "model",
+        facts={
+            "class": type(committee).__name__,
+            "members": f"{committee.n_members} ({contents.settings.backend.value})",
+            "species": " ".join(committee.species),
+            "trained on": f"{committee.n_frames} frames",
+            "noise of forces": f"{1000 * committee.noise.forces:.3g} meV/A",
+            "written by": f"trepid {contents.written_by}" if contents.written_by else "an earlier version of trepid",
+            "check sum": "right (SHA-256 of every entry)" if contents.has_sums else "right (CRC-32 of the zip)",
+            "names to run": str(programs) or "nothing",
+        },
+    )
+    if programs != Programs() and not trust:
+        verdict.warnings.append(
+            f"it names code to run: {programs}. Nothing was run; other verbs run it with --trust only"
+        )
+    return verdict

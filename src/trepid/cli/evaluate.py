@@ -42,6 +42,7 @@ def command(
     energy_key: options.EnergyKey = options.ENERGY_KEY,
     forces_key: options.ForcesKey = options.FORCES_KEY,
     stress_key: options.StressKey = options.STRESS_KEY,
+    trust: options.Trust = False,
     json: options.Json = False,
 ) -> None:
     """Compare a model with labelled frames: errors, coverage of its intervals, rank correlation of its uncertainty.
@@ -59,7 +60,7 @@ def command(
     sets = {"test": [frame for path in test for frame in read_frames(path, keys=keys)]}
     if ood is not None:
         sets["ood"] = read_frames(ood, keys=keys)
-    potential = load_potential(model)
+    potential = load_potential(model, trust=trust)
     say(f"evaluating {model} on {' + '.join(str(len(frames)) for frames in sets.values())} frames")
     for name, frames in sets.items():
         warn_of_compositions(potential, frames, name)

@@ -26,6 +26,10 @@ def command(
             help="Go on although labels, settings or ledger of the run were changed or lost since it wrote them.",
         ),
     ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="With --dry-run: import and run what the campaign names, as a run does."),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     json: options.Json = False,
 ) -> None:
@@ -43,7 +47,7 @@ def command(
     from trepid.config import load_campaign
 
     if dry_run:
-        verdict = look_over_campaign(campaign)
+        verdict = look_over_campaign(campaign, trust=trust)
         for name, value in verdict.facts.items():
             say(f"{name}: {value}")
         verdict.raise_problem()
@@ -59,6 +63,7 @@ def command(
         emit_json(
             {
                 "reason": result.reason.value,
+                "already_ended": result.already_ended,
                 "message": result.message,
                 "n_labels": result.n_labels,
                 "n_steps": result.n_steps,

@@ -13,6 +13,13 @@ RunDirectory = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout; messages go to stderr.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Run what the model file names: a worker script, an interpreter, a foundation model. 'trepid check' shows them.",
+    ),
+]
 Ood = Annotated[
     Path | None,
     typer.Option(

@@ -15,6 +15,7 @@ import csv
 import errno
 import logging
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ import numpy as np
 
 from trepid.choices import GuardAction
 from trepid.data.atomic import set_aside, write_bytes_atomic, write_text_atomic
+from trepid.data.geometry import require_start
 from trepid.data.lock import RunLock
 from trepid.dynamics.driver import require_movable, thermal_momenta
 from trepid.dynamics.guard import ADVICE, MD_LIMITS
@@ -44,6 +46,7 @@ from trepid.dynamics.lammps_input import (
     write_input,
 )
 from trepid.dynamics.progress import Progress, ProgressView, SilentProgress
+from trepid.dynamics.record import TRACE_FILE
 from trepid.dynamics.sanity import unphysical
 from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claimed_directory
 from trepid.errors import ConfigError, DataError, MachineError, NumericsError, UntrustedError, cannot_write
@@ -57,7 +60,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TRACE_FILE = "trace.csv"
 POLL_S = 0.2
 """Interval at which the output of LAMMPS is read, s."""
 LEAST_ROOM_BYTES = 16_384
@@ -122,6 +124,7 @@ def prepared_lammps(
     model_file: str | Path | None = None,
 ) -> Iterator[RunLock]:
     """As `prepare_lammps`; the directory is locked for the block."""
+    require_start(atoms)
     unknown = sorted(set(atoms.get_chemical_symbols()) - set(potential.species))
     if unknown:
         raise DataError(
@@ -221,7 +224,7 @@ def _run(
     """Start or continue, and run to an end, in a directory that is locked."""
     watch = _Watch(directory, settings, settings.threshold(potential), view)
     start = watch.rewind()
-    if start:
+    if 0 < start < settings.n_steps:
         view.message(f"resuming at {start * settings.timestep_fs / 1000:.3f} ps (step {start})")
     end = MDEnd.FINISHED
     if start < settings.n_steps:
@@ -247,6 +250,7 @@ def _run(
             finally:
                 process.end()
         watch.read()
+        watch.finished(process.screen())
         watch.tidy()
         if interrupt.requested:
             end = MDEnd.INTERRUPTED
@@ -261,7 +265,7 @@ def _run(
                 f"cannot write {directory / TRACE_FILE}: it ends at step {watch.step} of {settings.n_steps}, and LAMMPS "
                 "reported no error; the same command continues once there is room on the disk"
             )
-    return watch.result(end, reached=settings.n_steps if end is MDEnd.FINISHED else watch.step)
+    return watch.result(end, begun_at=start, reached=settings.n_steps if end is MDEnd.FINISHED else watch.step)
 
 
 def _require_room(directory: Path) -> None:
@@ -277,7 +281,6 @@ class _Watch:
     def __init__(self, directory: Path, settings: MDSettings, threshold: float, view: ProgressView) -> None:
         self.directory, self.settings, self.threshold, self.view = directory, settings, threshold, view
         self.rows: list[_Row] = []
-        self._fresh = 0
         self._read = 0
         self._outside = False
         self._speed = _Rate()
@@ -302,7 +305,6 @@ class _Watch:
             _cut_dump(self.directory / name, before=start)
         self._read = 0
         self.read()
-        self._fresh = len(self.rows)
         self._speed = _Rate()
         return start
 
@@ -324,14 +326,20 @@ class _Watch:
                 text = file.read()
             whole = text[: text.rfind(b"\n") + 1]
             self._read += len(whole)
-            for row in _rows(whole.decode("utf-8")):
+            rows = list(_rows(whole.decode("utf-8")))
+            if rows:
+                self._speed.reached(rows[-1].step)
+            for row in rows:
                 self._take(row)
         for _, old in self._checkpoints()[:-2]:
             old.unlink(missing_ok=True)
 
+    def finished(self, screen: str) -> None:
+        """LAMMPS has ended and printed this."""
+        self._speed.finished(screen)
+
     def _take(self, row: _Row) -> None:
         self.rows.append(row)
-        self._speed.reached(row.step)
         outside = row.uncertainty > self.threshold
         if outside and not self._outside and self.settings.guard is GuardAction.WARN:
             logger.warning(
@@ -351,7 +359,7 @@ class _Watch:
                 temperature_K=row.temperature_K,
                 forces_uncertainty=row.uncertainty,
                 threshold=self.threshold,
-                steps_per_second=self._speed.steps_per_second,
+                steps_per_second=self._speed.steps_per_second or 0.0,
                 timestep_fs=self.settings.timestep_fs,
             )
         )
@@ -372,19 +380,21 @@ class _Watch:
             f"restart in {self.directory / STOPPED_RESTART}"
         )
 
-    def result(self, end: MDEnd, *, reached: int) -> MDResult:
-        """The result of the run."""
-        fresh = [row.temperature_K for row in self.rows[self._fresh :]]
+    def result(self, end: MDEnd, *, begun_at: int, reached: int) -> MDResult:
+        """The result of the run; figures but the speed are those of all calls."""
+        temperatures = [row.temperature_K for row in self.rows]
+        n_steps_now = max(reached - begun_at, 0)
         return MDResult(
             end=end,
             n_steps=reached,
+            n_steps_now=n_steps_now,
             time_ps=reached * self.settings.timestep_fs / 1000,
-            temperature_K=float(np.mean(fresh)) if fresh else float("nan"),
+            temperature_K=float(np.mean(temperatures)) if temperatures else float("nan"),
             largest_uncertainty=max((row.uncertainty for row in self.rows), default=0.0),
             n_checks=len(self.rows),
             n_untrusted=sum(row.uncertainty > self.threshold for row in self.rows),
             threshold=self.threshold,
-            steps_per_second=self._speed.steps_per_second,
+            steps_per_second=self._speed.steps_per_second if n_steps_now else None,
             directory=self.directory,
         )
 
@@ -400,18 +410,30 @@ class _Watch:
 
 
 class _Rate:
-    """Steps per second between the first and the last step read."""
+    """Steps per second: between the first and the last poll that found rows, and of the whole call once LAMMPS says so."""
 
     def __init__(self) -> None:
         self._first: tuple[int, float] | None = None
-        self.steps_per_second = 0.0
+        self._steps_per_second: float | None = None
+
+    @property
+    def steps_per_second(self) -> float | None:
+        """None until two polls have found rows."""
+        return self._steps_per_second
 
     def reached(self, step: int) -> None:
+        """A poll found rows up to this step."""
         now = time.perf_counter()
         if self._first is None:
             self._first = step, now
-        elif now > self._first[1]:
-            self.steps_per_second = (step - self._first[0]) / (now - self._first[1])
+        elif step > self._first[0] and now > self._first[1]:
+            self._steps_per_second = (step - self._first[0]) / (now - self._first[1])
+
+    def finished(self, screen: str) -> None:
+        """LAMMPS has ended with this output: take its own timing of the run, if it reached the end of one."""
+        timed = re.findall(r"^Loop time of (\S+) on \d+ procs for (\d+) steps", screen, flags=re.MULTILINE)
+        if timed and float(timed[-1][0]) > 0:
+            self._steps_per_second = int(timed[-1][1]) / float(timed[-1][0])
 
 
 def _rows(text: str) -> Iterator[_Row]:

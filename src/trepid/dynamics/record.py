@@ -6,6 +6,7 @@ what the lost steps had written, so that no step appears twice.
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 from collections.abc import Iterator
@@ -47,10 +48,26 @@ class TraceRow:
         return ",".join(f"{value:.8g}" if isinstance(value, float) else str(value) for value in astuple(self)) + "\n"
 
 
+TRACE_FILE = "trace.csv"
 TRACE_COLUMNS = tuple(field.name for field in fields(TraceRow))
 
 
-RECORD_FILES = ("trace.csv", "trajectory.extxyz")
+RECORD_FILES = (TRACE_FILE, "trajectory.extxyz")
+
+
+def read_temperatures(path: Path) -> list[float]:
+    """Temperatures of a trace, K, row by row: those of the whole run, whatever call made them.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or a row has no number there.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return [float(row["temperature_K"]) for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: not a trace of MD ({error})") from error
 
 
 class AppendFile:

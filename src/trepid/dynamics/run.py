@@ -15,13 +15,14 @@ import numpy as np
 from trepid.choices import Engine
 from trepid.data.arrays import load_arrays, save_arrays
 from trepid.data.atomic import set_aside
+from trepid.data.geometry import require_start
 from trepid.dynamics.driver import MDDriver, MDState
 from trepid.dynamics.engine import start_driver
 from trepid.dynamics.guard import MD_LIMITS, TrustGuard
 from trepid.dynamics.interrupt import Interruptible
 from trepid.dynamics.loop import Check, MDLoop, Policy
 from trepid.dynamics.progress import ProgressView, SilentProgress
-from trepid.dynamics.record import RECORD_FILES, Recorder, RecordLengths
+from trepid.dynamics.record import RECORD_FILES, TRACE_FILE, Recorder, RecordLengths, read_temperatures
 from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claimed_directory
 from trepid.errors import ConfigError, DataError, TrepidError
 from trepid.potentials.base import Potential, Uncertainty
@@ -72,6 +73,7 @@ def run_md(
     DataError
         An element that the model does not describe; files of the run that cannot be read or written.
     """
+    require_start(atoms)
     if settings.engine is Engine.LAMMPS:
         from trepid.dynamics.lammps_run import run_lammps
 
@@ -107,7 +109,8 @@ def _run(
     """Start or continue, and run to an end, in a directory that is locked."""
     state_file = directory / "state.npz"
     lengths = _restore(state_file, driver, guard, view)
-    if driver.n_steps:
+    begun_at = driver.n_steps
+    if 0 < begun_at < settings.n_steps:
         view.message(f"resuming at {driver.time_fs / 1000:.3f} ps (step {driver.n_steps})")
     recorder = Recorder(directory, keep=lengths)
     try:
@@ -126,16 +129,19 @@ def _run(
     finally:
         recorder.close()
         driver.close()
+    temperatures = read_temperatures(directory / TRACE_FILE)
+    n_steps_now = driver.n_steps - begun_at
     return MDResult(
         end=end,
         n_steps=driver.n_steps,
+        n_steps_now=n_steps_now,
         time_ps=driver.time_fs / 1000,
-        temperature_K=policy.mean_temperature_K,
+        temperature_K=float(np.mean(temperatures)) if temperatures else float("nan"),
         largest_uncertainty=guard.largest,
         n_checks=guard.n_checks,
         n_untrusted=guard.n_untrusted,
         threshold=guard.threshold_eV_per_A,
-        steps_per_second=loop.speed.steps_per_second,
+        steps_per_second=loop.speed.steps_per_second if n_steps_now else None,
         directory=directory,
     )
 
@@ -155,12 +161,6 @@ class _Guarded(Policy[MDEnd]):
     ) -> None:
         self.loop, self.guard, self.settings, self.interrupt = loop, guard, settings, interrupt
         self.recorder, self.state_file, self.view = recorder, state_file, view
-        self._temperatures: list[float] = []
-
-    @property
-    def mean_temperature_K(self) -> float:
-        """Over the checks of this call; NaN where there was none."""
-        return float(np.mean(self._temperatures)) if self._temperatures else float("nan")
 
     def ready(self, step: int) -> MDEnd | None:
         """End at the last step, or after a signal."""
@@ -170,7 +170,6 @@ class _Guarded(Policy[MDEnd]):
 
     def physical(self, check: Check) -> None:
         """Compare the uncertainty with the threshold."""
-        self._temperatures.append(check.temperature_K)
         assert check.prediction.forces_uncertainty is not None
         self.guard.compare(
             check.atoms,

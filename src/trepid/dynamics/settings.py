@@ -149,30 +149,38 @@ class MDResult:
         Steps made in all, earlier calls included.
     time_ps : float
         Simulated time, ps.
+    n_steps_now : int
+        Steps made by this call; 0 where the run was already finished.
     temperature_K : float
-        Mean over the checks of this call, K; NaN where there was none.
+        Mean over the checks since the start of the run, K; NaN where there was none.
     largest_uncertainty : float
         Largest force uncertainty, eV/A, since the start of the run.
     n_checks, n_untrusted : int
         Checks since the start of the run, and those with an untrusted frame.
     threshold : float
         eV/A.
-    steps_per_second : float
-        Of the MD alone.
+    steps_per_second : float or None
+        Of the MD alone, in this call; None where it made no step.
     directory : Path
         Where the files are.
     """
 
     end: MDEnd
     n_steps: int
+    n_steps_now: int
     time_ps: float
     temperature_K: float
     largest_uncertainty: float
     n_checks: int
     n_untrusted: int
     threshold: float
-    steps_per_second: float
+    steps_per_second: float | None
     directory: Path
+
+    @property
+    def already_finished(self) -> bool:
+        """Whether an earlier call had finished the run."""
+        return self.end is MDEnd.FINISHED and self.n_steps_now == 0
 
 
 @contextmanager

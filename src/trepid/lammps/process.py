@@ -77,9 +77,13 @@ class Process:
             self.wait(GRACE_S)
         self._process.end()
 
+    def screen(self) -> str:
+        """What it has printed."""
+        return self._screen.read_text(encoding="utf-8", errors="replace")
+
     def error(self) -> str:
         """Why it failed, in one line, after it has ended with another code than 0; empty if it printed nothing."""
-        text = self._screen.read_text(encoding="utf-8", errors="replace")
+        text = self.screen()
         if "ERROR" in text:
             return error_line(text)
         lines = [line.strip() for line in text.splitlines() if line.strip()]

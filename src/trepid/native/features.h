@@ -8,6 +8,7 @@
 //             and all (n, n') if a < b. A coefficient stands for both C_(an)(bn') and C_(bn')(an).
 #pragma once
 
+#include <tuple>
 #include <vector>
 
 #include "basis.h"
@@ -48,6 +49,11 @@ class FeatureRows {
   }
 
   int size() const { return size_; }
+
+  // Arguments of the constructor.
+  std::tuple<int, int, int, int, double, double, double> arguments() const {
+    return {ns_, n2_, k_, l_max_, r_min_, rc2_, rc3_};
+  }
 
   // Adds to energy[size], forces[n_rows][3][size] (-dE/dx of the target rows; rows below zero are skipped) and
   // strain[6][size] (dE/dstrain). Any of them may be nullptr.

@@ -1,6 +1,6 @@
 // Reads the evaluation tables of a model file: a safetensors container (8-byte length, JSON header, raw little-endian
-// arrays) of which only the tensors named `table.*` and the tables of the support are read. Every rank count, shape
-// and size is checked before it is used.
+// arrays) of which only the tensors named `table.*` and the tables of the support are used. The check sum of the whole file
+// is compared, and every rank count, shape and size checked, before anything is used.
 #pragma once
 
 #include <cmath>
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "model.h"
+#include "sha256.h"
 
 namespace trepid {
 
@@ -129,49 +130,50 @@ class ModelTables {
  public:
   // Throws std::runtime_error whose text completes "model file X: ...".
   static ModelTables read(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    if (!file) throw std::runtime_error("it cannot be opened");
-    file.seekg(0, std::ios::end);
-    const uint64_t total = static_cast<uint64_t>(file.tellg());
-    file.seekg(0);
+    const std::string content = read_all(path);
+    const uint64_t total = content.size();
     uint64_t length = 0;
-    if (total < 8 || !file.read(reinterpret_cast<char*>(&length), 8) || length > total - 8 || length > (1u << 28))
+    if (total >= 8) std::memcpy(&length, content.data(), 8);
+    if (total < 8 || length > total - 8 || length > (1u << 28))
       throw std::runtime_error("it is not a model file of trepid, or it is cut off");
-    std::string header(length, '\0');
-    if (!file.read(&header[0], static_cast<std::streamsize>(length))) throw std::runtime_error("it is cut off");
+    const std::string header = content.substr(8, length);
     const HeaderReader parsed(header);
     const auto found = parsed.metadata.find("trepid");
     const std::string description = found == parsed.metadata.end() ? "" : found->second;
     if (description.find("\"format\": \"trepid-bayesian-force-field\"") == std::string::npos)
       throw std::runtime_error("it is not a model file of trepid");
-    if (description.find("\"version\": 1}") == std::string::npos)
-      throw std::runtime_error("its version is not 1, the one this plugin reads");
+    const bool first_version = ends_with(description, "\"version\": 1}");
+    if (!first_version && !ends_with(description, "\"version\": 2}"))
+      throw std::runtime_error("its version is neither 1 nor 2, which this plugin reads");
     const uint64_t start = 8 + length, available = total - start;
     for (const auto& t : parsed.tensors)
       if (t.second.end > available) throw std::runtime_error("it is cut off");
+    const bool has_sum = parsed.tensors.count("sha256") > 0;
+    if (has_sum || !first_version) verify(content, start, parsed);
 
     ModelTables out;
+    out.verified = has_sum;
     std::vector<int64_t> sizes;
     std::vector<double> grid;
-    load(file, parsed, start, "table.numbers", "I64", out.numbers);
-    load(file, parsed, start, "table.sizes", "I64", sizes);
-    load(file, parsed, start, "table.grid", "F64", grid);
+    load(content, parsed, start, "table.numbers", "I64", out.numbers);
+    load(content, parsed, start, "table.sizes", "I64", sizes);
+    load(content, parsed, start, "table.grid", "F64", grid);
     if (sizes.size() != 4 || grid.size() != 3 || out.numbers.empty()) throw std::runtime_error("its sizes are damaged");
     out.n_species = static_cast<int>(out.numbers.size());
     out.n_pair = static_cast<int>(sizes[0]), out.n_radial = static_cast<int>(sizes[1]),
     out.l_max = static_cast<int>(sizes[2]), out.rank = static_cast<int>(sizes[3]);
     out.r_min = grid[0], out.pair_cutoff = grid[1], out.triplet_cutoff = grid[2];
-    load(file, parsed, start, "table.offset", "F64", out.offset);
-    load(file, parsed, start, "table.pair", "F64", out.pair);
-    load(file, parsed, start, "table.triplet", "F64", out.triplet);
-    load(file, parsed, start, "table.zbl", "F64", out.zbl);
-    load(file, parsed, start, "table.pair_live", "F32", out.pair_live);
-    load(file, parsed, start, "table.triplet_live", "F32", out.triplet_live);
+    load(content, parsed, start, "table.offset", "F64", out.offset);
+    load(content, parsed, start, "table.pair", "F64", out.pair);
+    load(content, parsed, start, "table.triplet", "F64", out.triplet);
+    load(content, parsed, start, "table.zbl", "F64", out.zbl);
+    load(content, parsed, start, "table.pair_live", "F32", out.pair_live);
+    load(content, parsed, start, "table.triplet_live", "F32", out.triplet_live);
     if (parsed.tensors.count("support.centre")) {  // earlier versions wrote none
-      load(file, parsed, start, "support.centre", "F64", out.support_centre);
-      load(file, parsed, start, "support.whitening", "F64", out.support_whitening);
-      load(file, parsed, start, "support.offset", "F64", out.support_offset);
-      load(file, parsed, start, "support.around", "F64", out.support_around);
+      load(content, parsed, start, "support.centre", "F64", out.support_centre);
+      load(content, parsed, start, "support.whitening", "F64", out.support_whitening);
+      load(content, parsed, start, "support.offset", "F64", out.support_offset);
+      load(content, parsed, start, "support.around", "F64", out.support_around);
     }
     out.check();
     return out;
@@ -213,6 +215,7 @@ class ModelTables {
                  has_support() ? support_offset.data() : nullptr};
   }
 
+  bool verified = false;  // it has a check sum; files of the first version have none
   bool has_support() const { return !support_centre.empty(); }
 
   int n_species = 0, n_pair = 0, n_radial = 0, l_max = 0, rank = 0;
@@ -240,17 +243,46 @@ class ModelTables {
     return out;
   }
   template <class T>
-  static void load(std::ifstream& file, const HeaderReader& header, uint64_t start, const std::string& name,
+  static void load(const std::string& content, const HeaderReader& header, uint64_t start, const std::string& name,
                    const char* type, std::vector<T>& into) {
     const auto found = header.tensors.find(name);
     if (found == header.tensors.end()) throw std::runtime_error("it has no " + name);
     const auto& t = found->second;
     if (t.type != type || (t.end - t.begin) % sizeof(T)) throw std::runtime_error(name + " has the wrong type");
     into.resize((t.end - t.begin) / sizeof(T));
-    file.seekg(static_cast<std::streamoff>(start + t.begin));
-    if (!into.empty() &&
-        !file.read(reinterpret_cast<char*>(into.data()), static_cast<std::streamsize>(t.end - t.begin)))
-      throw std::runtime_error("it is cut off");
+    if (!into.empty()) std::memcpy(into.data(), content.data() + start + t.begin, t.end - t.begin);
+  }
+
+  static std::string read_all(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    if (!file) throw std::runtime_error("it cannot be opened");
+    std::string content;
+    std::vector<char> part(1 << 20);
+    while (file.read(part.data(), static_cast<std::streamsize>(part.size())) || file.gcount() > 0)
+      content.append(part.data(), static_cast<size_t>(file.gcount()));
+    if (!file.eof()) throw std::runtime_error("it cannot be read");  // a folder
+    return content;
+  }
+
+  static bool ends_with(const std::string& text, const std::string& end) {
+    return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+  }
+
+  // The tensor "sha256" holds the SHA-256 of the whole file with zeros in its own place: every byte counts, those of the
+  // header and appended ones too.
+  static void verify(const std::string& content, uint64_t start, const HeaderReader& header) {
+    const auto found = header.tensors.find("sha256");
+    if (found == header.tensors.end() || found->second.type != "U8" || found->second.end - found->second.begin != 32)
+      throw std::runtime_error("damaged: it has no check sum, which files of its version have");
+    const uint64_t at = start + found->second.begin;
+    static constexpr char zeros[32] = {};
+    Sha256 sum;
+    sum.add(content.data(), at);
+    sum.add(zeros, 32);
+    sum.add(content.data() + at + 32, content.size() - at - 32);
+    const auto digest = sum.finish();
+    if (std::memcmp(digest.data(), content.data() + at, 32) != 0)
+      throw std::runtime_error("damaged: its content does not have its check sum (SHA-256); take another copy of it");
   }
   void check() const {
     if (n_pair < 1 || n_radial < 1 || l_max < 0 || l_max > kMaxDegree || rank < 0 || rank % kRankBlock ||

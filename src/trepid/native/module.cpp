@@ -2,12 +2,15 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 
 #include <algorithm>
 #include <cstring>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <tuple>
+#include <type_traits>
 #include <vector>
 
 #ifdef _OPENMP
@@ -18,6 +21,7 @@
 #include "features.h"
 #include "nearby.h"
 #include "neighbours.h"
+#include "sha256.h"
 
 namespace nb = nanobind;
 using namespace trepid;
@@ -35,46 +39,60 @@ static nb::ndarray<nb::numpy, T> array(std::vector<T>&& values, std::initializer
 }
 
 template <class T>
-static void copy_checked(std::vector<T>& into, const nb::ndarray<const T, nb::c_contig, nb::device::cpu>& from,
-                         size_t size, const char* name) {
-  if (from.size() != size)
-    throw std::invalid_argument(std::string(name) + " has " + std::to_string(from.size()) + " numbers instead of " +
-                                std::to_string(size));
-  into.assign(from.data(), from.data() + from.size());
+using Flat = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
+
+// Numbers of an array or of a pickle.
+template <class T>
+struct Values {
+  Values(const Flat<T>& from) : data(from.data()), size(from.size()) {}
+  Values(const nb::bytes& from)
+      : data(reinterpret_cast<const T*>(from.c_str())), size(from.size() / sizeof(T)) {}
+
+  void require(size_t expected, const char* name) const {
+    if (size != expected)
+      throw std::invalid_argument(std::string(name) + " has " + std::to_string(size) + " numbers instead of " +
+                                  std::to_string(expected));
+  }
+
+  const T* data;
+  size_t size;
+};
+
+template <class T>
+static nb::bytes raw(const T* data, size_t size) {
+  return nb::bytes(reinterpret_cast<const char*>(data), size * sizeof(T));
 }
 
 // 64-byte aligned copy, as the vector loads need.
 template <class T>
 class Aligned {
  public:
-  void copy(const nb::ndarray<const T, nb::c_contig, nb::device::cpu>& from, size_t size, const char* name) {
-    if (from.size() != size)
-      throw std::invalid_argument(std::string(name) + " has " + std::to_string(from.size()) + " numbers instead of " +
-                                  std::to_string(size));
+  void copy(const Values<T>& from, size_t size, const char* name) {
+    from.require(size, name);
     data_.reset(static_cast<T*>(std::aligned_alloc(64, (size * sizeof(T) + 63) / 64 * 64 + 64)));
     if (!data_) throw std::bad_alloc();
-    std::memcpy(data_.get(), from.data(), size * sizeof(T));
+    std::memcpy(data_.get(), from.data, size * sizeof(T));
+    size_ = size;
   }
   const T* data() const { return data_.get(); }
+  nb::bytes bytes() const { return raw(data_.get(), size_); }
 
  private:
   struct Free {
     void operator()(T* p) const { std::free(p); }
   };
   std::unique_ptr<T, Free> data_;
+  size_t size_ = 0;
 };
 
 constexpr size_t kAtomsPerThread = 256;
 
-template <class T>
-using Flat = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
-
 class Evaluator {
  public:
   Evaluator(int n_species, int n_pair, int n_radial, int l_max, int rank, double r_min, double pair_cutoff,
-            double triplet_cutoff, Flat<double> offset, Flat<double> pair, Flat<double> triplet, Flat<double> zbl,
-            Flat<float> pair_live, Flat<float> triplet_live, Flat<double> support_centre,
-            Flat<double> support_whitening, Flat<double> support_offset) {
+            double triplet_cutoff, Values<double> offset, Values<double> pair, Values<double> triplet,
+            Values<double> zbl, Values<float> pair_live, Values<float> triplet_live, Values<double> support_centre,
+            Values<double> support_whitening, Values<double> support_offset) {
     if (l_max < 0 || l_max > kMaxDegree)
       throw std::invalid_argument("l_max must lie between 0 and " + std::to_string(kMaxDegree));
     if (rank < 0 || rank % kRankBlock)
@@ -87,14 +105,13 @@ class Evaluator {
     triplet_.copy(triplet, ns * block, "triplet");
     pair_live_.copy(pair_live, ns * ns * (n_pair + 3) * rank, "pair_live");
     triplet_live_.copy(triplet_live, ns * block * rank, "triplet_live");
-    std::vector<double> ranges;
-    copy_checked(ranges, zbl, 4 * ns * ns, "zbl");
-    for (size_t k = 0; k < ns * ns; ++k)
-      zbl_.push_back(Zbl{ranges[4 * k], ranges[4 * k + 1], ranges[4 * k + 2], ranges[4 * k + 3]});
+    zbl.require(4 * ns * ns, "zbl");
+    for (size_t k = 0; k < 4 * ns * ns; k += 4)
+      zbl_.push_back(Zbl{zbl.data[k], zbl.data[k + 1], zbl.data[k + 2], zbl.data[k + 3]});
     model_.offset = offset_.data(), model_.pair = pair_.data(), model_.triplet = triplet_.data(),
     model_.zbl = zbl_.data();
     model_.pair_live = pair_live_.data(), model_.triplet_live = triplet_live_.data();
-    if (support_centre.size() + support_whitening.size() + support_offset.size() == 0) return;
+    if (support_centre.size + support_whitening.size + support_offset.size == 0) return;
     const size_t powers = n_powers(model_);
     support_centre_.copy(support_centre, ns * powers, "support_centre");
     support_whitening_.copy(support_whitening, ns * powers * powers, "support_whitening");
@@ -106,6 +123,17 @@ class Evaluator {
   Evaluator& operator=(const Evaluator&) = delete;
   ~Evaluator() {
     for (void* k : kernels_) best_kernel().destroy(k);
+  }
+
+  // The arguments of the constructor, arrays as bytes.
+  nb::tuple state() const {
+    static_assert(sizeof(Zbl) == 4 * sizeof(double), "Zbl is four numbers");
+    const Model& m = model_;
+    return nb::make_tuple(m.n_species, m.n_pair, m.n_radial, m.l_max, m.rank, m.r_min, m.pair_cutoff, m.triplet_cutoff,
+                          offset_.bytes(), pair_.bytes(), triplet_.bytes(),
+                          raw(reinterpret_cast<const double*>(zbl_.data()), 4 * zbl_.size()), pair_live_.bytes(),
+                          triplet_live_.bytes(), support_centre_.bytes(), support_whitening_.bytes(),
+                          support_offset_.bytes());
   }
 
   nb::tuple compute(const Neighbours& neighbours, bool with_live, bool with_support, int n_threads) {
@@ -203,6 +231,25 @@ class SharedFeatureRows : public FeatureRows {
   std::mutex scratch;
 };
 
+// Neighbours as a pickle: positions at which the list was built and those of now, so that a copy continues with the same
+// list and gives the same bits.
+static nb::dict neighbours_state(const Neighbours& self) {
+  nb::dict out;
+  self.each_field([&](const char* name, const auto& field) { out[name] = raw(field.data(), field.size()); });
+  return out;
+}
+
+static void restore_neighbours(Neighbours& self, const nb::dict& state) {
+  new (&self) Neighbours();
+  self.each_field([&](const char* name, auto& field) {
+    using Number = typename std::decay_t<decltype(field)>::value_type;
+    const nb::bytes bytes = nb::cast<nb::bytes>(state[name]);
+    const auto* data = reinterpret_cast<const Number*>(bytes.c_str());
+    field.assign(data, data + bytes.size() / sizeof(Number));
+  });
+  self.restored();
+}
+
 static nb::tuple feature_rows(SharedFeatureRows& features, const Neighbours& neighbours, In<int, nb::ndim<1>> rows,
                               bool with_energy, bool with_forces, bool with_strain) {
   const size_t size = features.size(), n = neighbours.n_atoms();
@@ -246,6 +293,15 @@ NB_MODULE(_native, m) {
       },
       "Threads OpenMP would use (OMP_NUM_THREADS); 1 without OpenMP.");
 
+  m.def(
+      "sha256",
+      [](nb::bytes data) {
+        Sha256 sum;
+        sum.add(data.c_str(), data.size());
+        return Sha256::hex(sum.finish());
+      },
+      nb::arg("data"), "SHA-256 as pair_style trepid computes it, in hexadecimal digits.");
+
   nb::class_<Neighbours>(m, "Neighbours", "Full neighbour list with explicit periodic images and a skin.")
       .def(
           "__init__",
@@ -276,17 +332,37 @@ NB_MODULE(_native, m) {
           },
           nb::arg("values"), nb::arg("range"),
           "Mean of the values of the neighbours within the range, weighted by (1 - r / range)^2, (n,).")
+      .def("__getstate__", &neighbours_state)
+      .def("__setstate__", &restore_neighbours)
       .def_prop_ro("n_atoms", &Neighbours::n_atoms)
       .def_prop_ro("n_ghosts", &Neighbours::n_ghosts)
       .def_prop_ro("n_pairs", &Neighbours::n_pairs);
 
   nb::class_<Evaluator>(m, "Evaluator", "A trained model, ready to be evaluated.")
-      .def(nb::init<int, int, int, int, int, double, double, double, Flat<double>, Flat<double>, Flat<double>,
-                    Flat<double>, Flat<float>, Flat<float>, Flat<double>, Flat<double>, Flat<double>>(),
+      .def(
+          "__init__",
+          [](Evaluator* self, int n_species, int n_pair, int n_radial, int l_max, int rank, double r_min,
+             double pair_cutoff, double triplet_cutoff, Flat<double> offset, Flat<double> pair, Flat<double> triplet,
+             Flat<double> zbl, Flat<float> pair_live, Flat<float> triplet_live, Flat<double> support_centre,
+             Flat<double> support_whitening, Flat<double> support_offset) {
+            new (self) Evaluator(n_species, n_pair, n_radial, l_max, rank, r_min, pair_cutoff, triplet_cutoff, offset,
+                                 pair, triplet, zbl, pair_live, triplet_live, support_centre, support_whitening,
+                                 support_offset);
+          },
            nb::kw_only(), nb::arg("n_species"), nb::arg("n_pair"), nb::arg("n_radial"), nb::arg("l_max"),
            nb::arg("rank"), nb::arg("r_min"), nb::arg("pair_cutoff"), nb::arg("triplet_cutoff"), nb::arg("offset"),
            nb::arg("pair"), nb::arg("triplet"), nb::arg("zbl"), nb::arg("pair_live"), nb::arg("triplet_live"),
            nb::arg("support_centre"), nb::arg("support_whitening"), nb::arg("support_offset"))
+      .def("__getstate__", &Evaluator::state)
+      .def("__setstate__",
+           [](Evaluator& self, nb::tuple s) {
+             const auto integer = [&](int k) { return nb::cast<int>(s[k]); };
+             const auto number = [&](int k) { return nb::cast<double>(s[k]); };
+             const auto bytes = [&](int k) { return nb::cast<nb::bytes>(s[k]); };
+             new (&self) Evaluator(integer(0), integer(1), integer(2), integer(3), integer(4), number(5), number(6),
+                                   number(7), bytes(8), bytes(9), bytes(10), bytes(11), bytes(12), bytes(13),
+                                   bytes(14), bytes(15), bytes(16));
+           })
       .def("compute", &Evaluator::compute, nb::arg("neighbours"), nb::arg("with_live"), nb::arg("with_support"),
            nb::arg("n_threads"),
            "Energy (eV), forces (n, 3), dE/dstrain (6,) in eV, atom energies (n,), force variance of the live "
@@ -298,6 +374,11 @@ NB_MODULE(_native, m) {
       .def(nb::init<int, int, int, int, double, double, double>(), nb::kw_only(), nb::arg("n_species"),
            nb::arg("n_pair"), nb::arg("n_radial"), nb::arg("l_max"), nb::arg("r_min"), nb::arg("pair_cutoff"),
            nb::arg("triplet_cutoff"))
+      .def("__getstate__", &SharedFeatureRows::arguments)
+      .def("__setstate__",
+           [](SharedFeatureRows& self, std::tuple<int, int, int, int, double, double, double> s) {
+             std::apply([&](auto... values) { new (&self) SharedFeatureRows(values...); }, s);
+           })
       .def_prop_ro("size", &SharedFeatureRows::size)
       .def("compute", &feature_rows, nb::arg("neighbours"), nb::arg("rows"), nb::arg("with_energy"),
            nb::arg("with_forces"), nb::arg("with_strain"),

@@ -20,11 +20,10 @@ class Neighbours {
   Neighbours(int n, const double* positions, const double* cell, const int* species, size_t n_pairs,
              const int64_t* pairs, const int32_t* shifts, double cutoff, double skin)
       : n_(n),
-        cutoff_(cutoff),
-        skin_(skin),
+        box_(cell, cell + 9),
         reference_(positions, positions + 3 * static_cast<size_t>(n)),
         species_(species, species + n) {
-    for (int k = 0; k < 9; ++k) cell_[k] = cell[k];
+    box_.insert(box_.end(), {cutoff, skin});
     count_.assign(n, 0);
     for (size_t p = 0; p < n_pairs; ++p) {
       const int64_t i = pairs[2 * p], j = pairs[2 * p + 1];
@@ -53,10 +52,31 @@ class Neighbours {
       }
       list_[next[i]++] = index;
     }
-    pointers_.resize(n);
-    for (int i = 0; i < n; ++i) pointers_[i] = list_.data() + start_[i];
+    point();
     extended_.resize(3 * target_.size());
     place(positions, cell);
+  }
+
+  // To be filled by each_field, then restored().
+  Neighbours() = default;
+
+  // Calls f(name, vector) for all that a copy in another process needs.
+  template <class F>
+  void each_field(F&& f) const {
+    visit(*this, f);
+  }
+  template <class F>
+  void each_field(F&& f) {
+    visit(*this, f);
+  }
+
+  // After the vectors were filled: the rest follows from them.
+  void restored() {
+    n_ = static_cast<int>(count_.size());
+    if (box_.size() != 11 || start_.size() != count_.size() + 1 || species_.size() != target_.size() ||
+        extended_.size() != 3 * target_.size() || reference_.size() != 3 * count_.size())
+      throw std::invalid_argument("these are not the fields of a neighbour list");
+    point();
   }
 
   int n_atoms() const { return n_; }
@@ -69,7 +89,7 @@ class Neighbours {
   bool move(const double* positions, const double* cell) {
     double deformation[9], stretch = 0;
     bool same_cell = true;
-    for (int k = 0; k < 9; ++k) same_cell = same_cell && cell[k] == cell_[k];
+    for (int k = 0; k < 9; ++k) same_cell = same_cell && cell[k] == box_[k];
     if (!same_cell) {
       if (!deformation_gradient(cell, deformation)) return false;
       for (int r = 0; r < 3; ++r)
@@ -79,7 +99,7 @@ class Neighbours {
         }
       stretch = std::sqrt(stretch);
     }
-    const double allowed = ((cutoff_ + skin_) * (1 - stretch) - cutoff_) / 2;
+    const double allowed = ((cutoff() + skin()) * (1 - stretch) - cutoff()) / 2;
     if (!(allowed >= 0)) return false;
     for (int i = 0; i < n_; ++i) {
       double d2 = 0;
@@ -116,6 +136,21 @@ class Neighbours {
     }
   };
 
+  double cutoff() const { return box_[9]; }
+  double skin() const { return box_[10]; }
+
+  template <class Self, class F>
+  static void visit(Self& self, F& f) {
+    f("box", self.box_), f("reference", self.reference_), f("extended", self.extended_), f("species", self.species_);
+    f("target", self.target_), f("count", self.count_), f("list", self.list_), f("shift", self.shift_);
+    f("start", self.start_);
+  }
+
+  void point() {
+    pointers_.resize(n_);
+    for (int i = 0; i < n_; ++i) pointers_[i] = list_.data() + start_[i];
+  }
+
   void place(const double* positions, const double* cell) {
     for (int k = 0; k < 3 * n_; ++k) extended_[k] = positions[k];
     for (size_t g = n_; g < target_.size(); ++g) {
@@ -126,9 +161,9 @@ class Neighbours {
     }
   }
 
-  // F with cell = cell_ F (row vectors). False when the reference cell is singular, as without full periodicity.
+  // F with cell = (reference cell) F (row vectors). False when the reference cell is singular, as without full periodicity.
   bool deformation_gradient(const double* cell, double* f) const {
-    const double* h = cell_;
+    const double* h = box_.data();
     const double det =
         h[0] * (h[4] * h[8] - h[5] * h[7]) - h[1] * (h[3] * h[8] - h[5] * h[6]) + h[2] * (h[3] * h[7] - h[4] * h[6]);
     if (std::fabs(det) < 1e-9) return false;
@@ -142,8 +177,8 @@ class Neighbours {
     return true;
   }
 
-  int n_;
-  double cutoff_, skin_, cell_[9];
+  int n_ = 0;
+  std::vector<double> box_;  // cell vectors of the reference positions, cutoff, skin
   std::vector<double> reference_, extended_;
   std::vector<int> species_, target_, count_, list_, shift_;
   std::vector<int64_t> start_;

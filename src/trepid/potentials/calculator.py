@@ -7,7 +7,9 @@ ASE's units, uncertainties as one standard deviation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
+from threading import RLock
 from typing import Any, ClassVar
 
 from ase import Atoms
@@ -20,14 +22,12 @@ _UNCERTAINTIES = ("forces_uncertainty", "energy_uncertainty", "stress_uncertaint
 
 
 class PotentialCalculator(Calculator):
-    """Calculator of a function that predicts.
+    """Calculator of a potential. It can be pickled and copied, and serves one thread at a time.
+
+    A subclass gives `predict` and `forget`.
 
     Parameters
     ----------
-    predict : callable
-        (atoms, whether with uncertainty) -> prediction.
-    reset : callable
-        Makes `predict` depend on the positions alone.
     every : int, optional
         Uncertainty on every n-th new configuration; between them `results` has none. None: never.
 
@@ -39,18 +39,38 @@ class PotentialCalculator(Calculator):
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
 
-    def __init__(
-        self, predict: Callable[[Atoms, bool], Prediction], *, reset: Callable[[], None], every: int | None
-    ) -> None:
+    def __init__(self, *, every: int | None) -> None:
         super().__init__()
         if every is not None and every < 1:
             raise ConfigError(f"every is {every}; the uncertainty is computed on every n-th step, n >= 1")
-        self._predict, self._reset, self._every = predict, reset, every
+        self._every = every
         self._calls = 0
+        self._alone = RLock()
+
+    @abstractmethod
+    def predict(self, atoms: Atoms, *, uncertain: bool) -> Prediction:
+        """The prediction of one configuration, with or without uncertainty."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Make `predict` depend on the positions alone."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the lock, which belongs to this process."""
+        return {name: value for name, value in self.__dict__.items() if name != "_alone"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._alone = RLock()
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """As of ASE; another thread waits, so that it gets the results of its own atoms."""
+        with self._alone:
+            return super().get_property(name, atoms, allow_calculation)
 
     def reset_neighbors(self) -> None:
         """Drop neighbour lists and cached results, so that what follows depends on the positions alone."""
-        self._reset()
+        self.forget()
         self.reset()
         self._calls = 0
 
@@ -64,7 +84,7 @@ class PotentialCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         uncertain = self._every is not None and self._calls % self._every == 0
         self._calls += 1
-        p = self._predict(self.atoms, uncertain)
+        p = self.predict(self.atoms, uncertain=uncertain)
         results: dict[str, Any] = {"energy": p.energy, "free_energy": p.energy, "forces": p.forces}
         optional = {"energies": p.atom_energies, "stress": p.stress}
         optional |= {name: getattr(p, name) for name in _UNCERTAINTIES}

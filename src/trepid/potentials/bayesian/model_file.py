@@ -1,80 +1,32 @@
-"""The model file: one safetensors container with the whole state of a Bayesian force field.
+"""The content of a model file: the whole state of a Bayesian force field as tensors and settings.
 
-A safetensors file is a length, a JSON header and raw little-endian arrays: any language can read it, and a truncated
-one is detected on opening. Tensors: the evaluation tables (`table.*`, all that molecular dynamics needs), the coefficients,
-and the sufficient statistics (`statistics.KIND.*`, Gram matrices as packed upper triangles) from which the posterior is
-rebuilt. The settings are JSON in the header.
+Tensors: the evaluation tables (`table.*`, all that molecular dynamics needs), the coefficients, and the sufficient statistics
+(`statistics.KIND.*`, Gram matrices as packed upper triangles) from which the posterior is rebuilt. The settings are JSON in
+the header of the container (`container`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from trepid.data.atomic import write_bytes_atomic
-from trepid.errors import ConfigError, ModelFileError
-from trepid.potentials.base import FloatArray
+from trepid.data import LabelKeys
+from trepid.data.duplicates import FINGERPRINT_SIZE
+from trepid.errors import ConfigError, DamagedModelError
+from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.container import Content, Tensors, encode
 from trepid.potentials.bayesian.evidence import Curvature
 from trepid.potentials.bayesian.leave_one_out import LeftOut
 from trepid.potentials.bayesian.statistics import ForceSum, KindStatistics, LabelKind, SufficientStatistics
 from trepid.potentials.bayesian.support import Support, SupportTables
-from trepid.potentials.bayesian.terms import Tables
-
-FORMAT = "trepid-bayesian-force-field"
-VERSION = 1
-METADATA = "trepid"
-"""Key of the JSON header in the container's metadata."""
-Tensors = dict[str, NDArray[Any]]
-
-
-def write_model(path: str | Path, tensors: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> None:
-    """Write a model file atomically."""
-    # One entry, keys sorted: the same model gives the same bytes.
-    header = json.dumps({"format": FORMAT, "version": VERSION, "settings": settings}, sort_keys=True)
-    metadata = {METADATA: header}
-    write_bytes_atomic(path, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata=metadata))
-
-
-def read_model(path: str | Path) -> tuple[Tensors, dict[str, Any]]:
-    """Read a model file.
-
-    Raises
-    ------
-    ModelFileError
-        Missing, truncated, not a model of trepid, or of another version.
-    """
-    file = Path(path)
-    if not file.exists():
-        raise ModelFileError(f"model file {path} does not exist")
-    if not file.is_file():
-        raise ModelFileError(f"model file {path} is not a file")
-    try:
-        with safe_open(str(file), framework="numpy") as container:
-            header = json.loads((container.metadata() or {}).get(METADATA, "{}"))
-            if header.get("format") != FORMAT:
-                raise ModelFileError(f"{path} is not a model file of trepid")
-            if header.get("version") != VERSION:
-                raise ModelFileError(
-                    f"{path} has model file version {header.get('version')}; this trepid reads version {VERSION}"
-                )
-            tensors = {name: container.get_tensor(name) for name in container.keys()}  # noqa: SIM118 (not a dict)
-            return tensors, header["settings"]
-    except SafetensorError as error:
-        raise ModelFileError(f"{path} is not a model file of trepid, or it is cut off: {error}") from error
-    except (KeyError, AttributeError, json.JSONDecodeError) as error:
-        raise ModelFileError(f"{path} is damaged: its settings cannot be read ({error})") from error
+from trepid.potentials.bayesian.terms import Hyperparameters, Tables
 
 
 @dataclass(frozen=True)
@@ -102,6 +54,8 @@ class Training:
         What follows from them, for molecular dynamics.
     curvature : Curvature or None
         Of the evidence at the last optimisation.
+    fingerprints : (n, FINGERPRINT_SIZE) array
+        Of the training frames, each once (`trepid.data.duplicates`); none in files of earlier versions.
     """
 
     reference_energies: FloatArray
@@ -114,10 +68,11 @@ class Training:
     support: Support | None
     support_tables: SupportTables
     curvature: Curvature | None
+    fingerprints: FloatArray
 
 
-def write_force_field(path: str | Path, basis: Basis, training: Training, settings: Mapping[str, Any]) -> None:
-    """Write a trained force field atomically; the scalars of the statistics are added to `settings`."""
+def force_field_bytes(basis: Basis, training: Training, settings: Mapping[str, Any]) -> bytes:
+    """The model file of a trained force field; the scalars of the statistics are added to `settings`."""
     tables = training.tables
     tensors: Tensors = {f"table.{name}": array for name, array in tables.arrays.items()}
     tensors["table.numbers"] = np.array([atomic_numbers[s] for s in basis.species], dtype=np.int64)
@@ -146,15 +101,34 @@ def write_force_field(path: str | Path, basis: Basis, training: Training, settin
             tensors[f"support.{part.name}"] = getattr(training.support_tables, part.name)
     if training.support is not None and training.support.counts.any():
         tensors |= {f"support.statistics.{name}": array for name, array in training.support.arrays.items()}
+    tensors["fingerprints"] = training.fingerprints
     names: list[str] = []
     if training.curvature is not None:
         tensors["curvature"], names = training.curvature.matrix, list(training.curvature.names)
     force_sum = {"squared": training.force_sum.squared.hex(), "n_atoms": training.force_sum.n_atoms}
-    write_model(path, tensors, {**settings, "statistics": scalars, "force_sum": force_sum, "curvature": names})
+    return encode(tensors, {**settings, "statistics": scalars, "force_sum": force_sum, "curvature": names})
 
 
-def training_in_file(tensors: Tensors, settings: Mapping[str, Any], *, size: int) -> Training:
-    """What `write_force_field` wrote, for `size` raw coefficients; use it inside `naming_damage`."""
+def arguments_in_file(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of the force field whose `settings_summary` this is; use it inside `naming_damage`."""
+    hyper = dict(settings["hyperparameters"])
+    return {
+        "species": settings["species"],
+        "pair_cutoff": settings["pair_cutoff_A"],
+        "triplet_cutoff": settings["triplet_cutoff_A"],
+        "n_pair": settings["n_pair"],
+        "n_radial": settings["n_radial"],
+        "l_max": settings["l_max"],
+        "hyperparameters": Hyperparameters(noise=Noise(**hyper.pop("noise")), **hyper),
+        "live_rank": settings["live_rank"],
+        "keys": LabelKeys(**settings["label_keys"]),
+        "seed": settings["seed"],
+    }
+
+
+def training_in_file(content: Content, *, size: int) -> Training:
+    """What `force_field_bytes` wrote, for `size` raw coefficients; use it inside `naming_damage`."""
+    tensors, settings = content.tensors, content.settings
     statistics = SufficientStatistics(size, n_frames=settings["n_frames"])
     for name, scalars in settings["statistics"].items():
         statistics.kinds[LabelKind(name)] = KindStatistics(
@@ -181,6 +155,7 @@ def training_in_file(tensors: Tensors, settings: Mapping[str, Any], *, size: int
         support=_support(tensors),
         support_tables=_support_tables(tensors),
         curvature=Curvature(tuple(settings["curvature"]), tensors["curvature"]) if "curvature" in tensors else None,
+        fingerprints=tensors.get("fingerprints", np.empty((0, FINGERPRINT_SIZE))),
     )
 
 
@@ -202,12 +177,12 @@ def _force_sum(entry: Mapping[str, Any] | None) -> ForceSum:
 
 
 @contextmanager
-def naming_damage(path: str | Path) -> Iterator[None]:
-    """Turn what goes wrong with the contents of a model file into a ModelFileError that names the file."""
+def naming_damage(name: str) -> Iterator[None]:
+    """Turn what goes wrong with the content of a model file into a DamagedModelError that names the file."""
     try:
         yield
     except (KeyError, ValueError, TypeError, AttributeError, ConfigError) as error:
-        raise ModelFileError(f"{path} is damaged: {error}") from error
+        raise DamagedModelError(f"{name}: damaged: {error}") from error
 
 
 def pack_symmetric(matrix: FloatArray) -> FloatArray:

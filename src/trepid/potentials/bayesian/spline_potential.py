@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -95,6 +97,10 @@ class SplinePotential:
         self.support = support or SupportTables.empty()
         self._evaluator = _native.Evaluator(**basis.native, rank=tables.rank, **tables.arrays, **self.support.arrays)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle: the evaluator is made again from the tables, which it would only repeat."""
+        return partial(type(self), support=self.support, n_threads=self.n_threads), (self.basis, self.tables)
+
     def __repr__(self) -> str:
         b = self.basis
         return (
@@ -170,14 +176,19 @@ class SplineCalculator(PotentialCalculator):
         every: int | None,
         complete: Callable[[Atoms, Prediction], Prediction] | None = None,
     ) -> None:
-        neighbors = potential.neighbors(skin=SKIN)
+        super().__init__(every=every)
+        self.potential, self.complete = potential, complete
+        self.neighbors = potential.neighbors(skin=SKIN)
 
-        def predict(atoms: Atoms, live: bool) -> Prediction:
-            prediction = potential.evaluate(atoms, neighbors, live=live, support=live or complete is not None)
-            return prediction if complete is None else complete(atoms, prediction)
+    def predict(self, atoms: Atoms, *, uncertain: bool) -> Prediction:
+        """As `PotentialCalculator.predict`; `uncertain` is about the live uncertainty."""
+        support = uncertain or self.complete is not None
+        prediction = self.potential.evaluate(atoms, self.neighbors, live=uncertain, support=support)
+        return prediction if self.complete is None else self.complete(atoms, prediction)
 
-        super().__init__(predict, reset=neighbors.reset, every=every)
-        self.neighbors = neighbors
+    def forget(self) -> None:
+        """Drop the neighbour list."""
+        self.neighbors.reset()
 
 
 class LiveDirections:

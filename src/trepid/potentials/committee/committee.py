@@ -31,7 +31,7 @@ from trepid.potentials.committee.committee_file import CommitteeContents, read_c
 from trepid.potentials.committee.environments import Environment, environment_of
 from trepid.potentials.committee.members import BayesianEvaluator, Evaluator, MemberPredictions, WorkerEvaluator
 from trepid.potentials.committee.residuals import typical_rms
-from trepid.potentials.committee.settings import Backend, BayesianSettings, CommitteeSettings
+from trepid.potentials.committee.settings import Backend, BayesianSettings, CommitteeSettings, Programs
 from trepid.potentials.committee.subsets import Subset, seed_of, subset_of
 from trepid.potentials.committee.training import (
     KEYS,
@@ -41,6 +41,7 @@ from trepid.potentials.committee.training import (
     text_of,
     train_member,
 )
+from trepid.potentials.committee.trust import allowed_settings
 
 _DEFAULT_SETTINGS = CommitteeSettings()
 
@@ -306,11 +307,7 @@ class Committee(Potential):
         evaluator = self._require_data()
         evaluator.reset()
         uncertain = Uncertainty(uncertainty) is not Uncertainty.NONE
-        return PotentialCalculator(
-            lambda atoms, uncertain: self._evaluate(atoms, Uncertainty.EXACT if uncertain else Uncertainty.NONE),
-            reset=evaluator.reset,
-            every=every if uncertain else None,
-        )
+        return _CommitteeCalculator(self, every=every if uncertain else None)
 
     def _check_species(self, atoms: Atoms) -> None:
         if unknown := {int(z) for z in atoms.numbers} - {atomic_numbers[s] for s in self.species}:
@@ -342,20 +339,31 @@ class Committee(Potential):
         write_committee(path, contents)
 
     @classmethod
-    def load(cls, path: str | Path) -> Committee:
+    def load(cls, path: str | Path, *, trust: bool = False, programs: Programs | None = None) -> Committee:
         """Read a committee file. A backend's worker is started at the first prediction, not before.
+
+        Parameters
+        ----------
+        path : path
+        trust : bool
+            Run what the file names: a worker script, an interpreter, a foundation model. Without it, networks run in the
+            environments of the user (`trepid doctor`), whatever interpreter the file names.
+        programs : Programs, optional
+            What the user names instead, as a campaign file does for its own run.
 
         Raises
         ------
+        UntrustedFileError
+            The file names a worker script or a foundation model, and is not trusted.
         ModelFileError
             Missing, truncated, damaged, not a committee, or of another version.
         """
         contents = read_committee(path)
-        committee = cls(contents.species, settings=contents.settings, reference=contents.reference, keys=contents.keys)
+        settings = allowed_settings(contents.settings, name=str(path), trust=trust, programs=programs)
+        committee = cls(contents.species, settings=settings, reference=contents.reference, keys=contents.keys)
         committee.frames, committee.results = contents.frames, contents.results
         committee._reference, committee._offsets = contents.reference, np.array(contents.offsets)
-        models = [r.model for r in contents.results]
-        committee._evaluator = _LazyEvaluator(committee, models)
+        committee._evaluator = _LazyEvaluator(committee, [r.model for r in contents.results])
         return committee
 
     def close(self) -> None:
@@ -430,24 +438,57 @@ class Member(Potential):
         if Uncertainty(uncertainty) is not Uncertainty.NONE:
             raise ConfigError("one member has no uncertainty; take the calculator of the committee")
         self._evaluator.reset()
-        return PotentialCalculator(lambda atoms, _: self._evaluate(atoms), reset=self._evaluator.reset, every=None)
+        return _MemberCalculator(self)
 
     def save(self, path: str | Path) -> None:
         """Not for one member."""
         raise ConfigError("a member has no file of its own: save the committee")
 
 
+class _CommitteeCalculator(PotentialCalculator):
+    """Mean and spread of a committee, with its neighbour lists."""
+
+    def __init__(self, committee: Committee, *, every: int | None) -> None:
+        super().__init__(every=every)
+        self.committee = committee
+
+    def predict(self, atoms: Atoms, *, uncertain: bool) -> Prediction:
+        """As `PotentialCalculator.predict`."""
+        return self.committee._evaluate(atoms, Uncertainty.EXACT if uncertain else Uncertainty.NONE)
+
+    def forget(self) -> None:
+        """Drop the neighbour lists of the members."""
+        self.committee._require_data().reset()
+
+
+class _MemberCalculator(PotentialCalculator):
+    """One member, with its neighbour list."""
+
+    def __init__(self, member: Member) -> None:
+        super().__init__(every=None)
+        self.member = member
+
+    def predict(self, atoms: Atoms, *, uncertain: bool) -> Prediction:
+        """As `PotentialCalculator.predict`, without uncertainty."""
+        return self.member._evaluate(atoms)
+
+    def forget(self) -> None:
+        """Drop the neighbour lists of the members."""
+        self.member._evaluator.reset()
+
+
 class _LazyEvaluator(Evaluator):
     """Finds the backend's environment at the first prediction: a file can be read where it is not installed."""
 
     def __init__(self, committee: Committee, models: Sequence[bytes]) -> None:
-        self._make = lambda: committee._make_evaluator(models, committee._environment())
+        self._committee, self._models = committee, tuple(models)
         self._inner: Evaluator | None = None
 
     def evaluate(self, atoms: Atoms, members: Sequence[int]) -> MemberPredictions:
         """As `Evaluator.evaluate`."""
         if self._inner is None:
-            self._inner = self._make()
+            committee = self._committee
+            self._inner = committee._make_evaluator(self._models, committee._environment())
         return self._inner.evaluate(atoms, members)
 
     def reset(self) -> None:

@@ -31,11 +31,12 @@ NETWORKS = tuple(PACKAGES)
 
 @dataclass(frozen=True)
 class Environment:
-    """Interpreter and script of a worker."""
+    """Interpreter and script of a worker, and the only foundation model that it may read, which is a pickle."""
 
     backend: str
     python: str
     script: str
+    foundation_model: str | None = None
 
 
 def environment_of(backend: Backend, settings: NetworkSettings) -> Environment:
@@ -46,19 +47,21 @@ def environment_of(backend: Backend, settings: NetworkSettings) -> Environment:
     BackendError
         There is none; the message gives the commands to install it.
     """
+    foundation = None if settings.foundation_model is None else str(Path(settings.foundation_model).resolve())
     if isinstance(settings, ScriptSettings):
         if not Path(settings.script).is_file():
             raise BackendError(f"worker script {settings.script} does not exist")
-        return Environment(backend.value, settings.python or sys.executable, str(Path(settings.script).resolve()))
-    python = settings.python or find_python(backend)
-    if python is None:
+        python, script = settings.python or sys.executable, str(Path(settings.script).resolve())
+        return Environment(backend.value, python, script, foundation)
+    own = settings.python or find_python(backend)
+    if own is None:
         commands = " && ".join(install_commands(backend))
         raise BackendError(
             f"backend {backend.value} is not installed: set {variable(backend)} to the Python of its environment, or run {commands}"
         )
-    if not os.access(python, os.X_OK):
-        raise BackendError(f"the Python of backend {backend.value}, {python}, does not exist or cannot be run")
-    return Environment(backend.value, python, str(WORKERS / PACKAGES[backend].script))
+    if not os.access(own, os.X_OK):
+        raise BackendError(f"the Python of backend {backend.value}, {own}, does not exist or cannot be run")
+    return Environment(backend.value, own, str(WORKERS / PACKAGES[backend].script), foundation)
 
 
 def find_python(backend: Backend) -> str | None:

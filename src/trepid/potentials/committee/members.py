@@ -107,13 +107,17 @@ class WorkerEvaluator(Evaluator):
     """
 
     def __init__(self, environment: Environment, models: Sequence[bytes]) -> None:
-        self._environment = environment
+        self._environment, self._models = environment, tuple(models)
         self._folder = tempfile.TemporaryDirectory(prefix="trepid-committee-")
         self._paths = [Path(self._folder.name) / f"member{k}" for k in range(len(models))]
         for path, model in zip(self._paths, models, strict=True):
             path.write_bytes(model)
         self._worker: WorkerProcess | None = None
         self._loaded: set[int] = set()
+
+    def __reduce__(self) -> tuple[type[WorkerEvaluator], tuple[Environment, tuple[bytes, ...]]]:
+        """Pickle: a copy starts a worker of its own."""
+        return type(self), (self._environment, self._models)
 
     def evaluate(self, atoms: Atoms, members: Sequence[int]) -> MemberPredictions:
         """As `Evaluator.evaluate`."""

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from trepid.errors import BackendError, ConfigError
 from trepid.potentials.committee.environments import WORKERS, Environment
 from trepid.potentials.committee.workers.worker_channel import Arrays, ChannelError, receive, send
+from trepid.potentials.committee.workers.worker_foundation import FOUNDATION_VARIABLE
 
 SILENCE_S = 1800.0
 """How long a worker may be silent by default, s: several times the slowest measured evaluation, the first one of a network that is
@@ -69,6 +70,7 @@ class WorkerProcess:
         # Never this environment's packages, which do not fit the other one; a user's script finds `worker_server` there.
         variables["PYTHONPATH"] = str(WORKERS)
         variables.pop("PYTHONHOME", None)
+        variables[FOUNDATION_VARIABLE] = environment.foundation_model or ""
         variables["TMPDIR"] = str(self.folder)  # a worker that is stopped leaves nothing behind
         threads = variables.get("OMP_NUM_THREADS", "1")
         variables.update(dict.fromkeys(_THREADS, threads))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
 from typing import Any, ClassVar, TypeAlias
 
@@ -235,6 +235,50 @@ class ScriptSettings(NetworkSettings):
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Programs:
+    """What the members of a committee run beside the package of their backend: code, and pickles, which are code as well.
+
+    A file may name them, and only the user may have them run: `Committee.load` takes them from its caller.
+
+    Attributes
+    ----------
+    python : str or None
+        Interpreter.
+    script : str or None
+        Worker script of the backend `script`.
+    foundation_model : str or None
+        File of a trained model, read as a pickle.
+    """
+
+    python: str | None = None
+    script: str | None = None
+    foundation_model: str | None = None
+
+    @classmethod
+    def of(cls, settings: ModelSettings) -> Programs:
+        """Those that the settings name; none for Bayesian force fields, which run in this process."""
+        if isinstance(settings, BayesianSettings):
+            return cls()
+        script = settings.script if isinstance(settings, ScriptSettings) else None
+        return cls(settings.python, script, settings.foundation_model)
+
+    def in_settings(self, settings: ModelSettings) -> ModelSettings:
+        """The settings with these programs instead of their own."""
+        if isinstance(settings, BayesianSettings):
+            return settings
+        changed = replace(settings, python=self.python, foundation_model=self.foundation_model)
+        return replace(changed, script=self.script or "") if isinstance(changed, ScriptSettings) else changed
+
+    def __str__(self) -> str:
+        named = {
+            "script": self.script,
+            "interpreter": self.python,
+            "foundation model (a pickle)": self.foundation_model,
+        }
+        return ", ".join(f"{what} {path}" for what, path in named.items() if path is not None)
+
+
 ModelSettings: TypeAlias = BayesianSettings | NequipSettings | So3kratesSettings | MaceSettings | ScriptSettings
 KINDS: tuple[type[ModelSettings], ...] = (
     BayesianSettings,
@@ -246,6 +290,7 @@ KINDS: tuple[type[ModelSettings], ...] = (
 MODEL_SETTINGS: Mapping[Backend, type[ModelSettings]] = {kind.backend: kind for kind in KINDS}
 PACKAGES: Mapping[Backend, Package] = {kind.backend: kind.package for kind in KINDS if kind.package is not None}
 """Backends that need a package of their own."""
+_TEXTS = ("python", "script", "foundation_model", "device")
 _MAY_BE_ZERO = ("l_max", "hidden_l_max", "energy_weight", "forces_weight", "stress_weight", "strong_force", "ema_decay")
 
 
@@ -324,6 +369,8 @@ class CommitteeSettings:
     def _check_model(self) -> None:
         for f in fields(self.model):  # type: ignore[arg-type]
             value = getattr(self.model, f.name)
+            if f.name in _TEXTS and value is not None and not isinstance(value, str):
+                raise ConfigError(f"{f.name} is {value!r}; it must be text")
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 continue
             if not math.isfinite(value) or value < 0 or (value == 0 and f.name not in _MAY_BE_ZERO):

@@ -151,18 +151,12 @@ def _train_bayesian(job: TrainingJob, settings: BayesianSettings) -> tuple[bytes
     for atoms in frames_of(job.held_out) or frames:
         p = member.predict(atoms, uncertainty=Uncertainty.NONE)
         residuals = residuals.with_frame(labels_of(atoms), p.energy, p.forces, p.stress)
-    with tempfile.TemporaryDirectory(prefix="trepid-") as folder:
-        path = Path(folder) / "member.trepid"
-        member.save(path)
-        return path.read_bytes(), residuals
+    return member.to_bytes(), residuals
 
 
 def load_bayesian(model: bytes) -> BayesianForceField:
     """Bayesian force field from the bytes of its file."""
-    with tempfile.TemporaryDirectory(prefix="trepid-") as folder:
-        path = Path(folder) / "member.trepid"
-        path.write_bytes(model)
-        return BayesianForceField.load(path, n_threads=1)
+    return BayesianForceField.from_bytes(model, name="a member", n_threads=1)
 
 
 def _train_worker(job: TrainingJob, settings: NetworkSettings) -> tuple[bytes, dict[str, Any], Residuals]:

@@ -27,6 +27,7 @@ from ase.geometry import complete_cell
 from numpy.typing import NDArray
 from worker_channel import FloatArray
 from worker_compile import compiled
+from worker_foundation import foundation_of
 from worker_server import Evaluation
 
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
@@ -412,13 +413,12 @@ def restore(architecture: Architecture, path: Path) -> tuple[torch.nn.Module, di
     torch.set_default_dtype(torch.float32)
     content = torch.load(path, weights_only=True)
     saved: dict[str, Any] = json.loads(content["header"])
-    if saved["foundation"] is None:
+    foundation = foundation_of(saved)
+    if foundation is None:
         scale = Scale(saved["scale"], saved["neighbours"])
         module = architecture.build(saved["settings"], saved["numbers"], scale)
     else:
-        if check_sum(saved["foundation"]) != saved["foundation_sha256"]:
-            raise ValueError(f"foundation model {saved['foundation']} is not the file that this member started from")
-        module, _ = architecture.foundation(saved["foundation"], saved["numbers"])
+        module, _ = architecture.foundation(foundation, saved["numbers"])
     module.load_state_dict(content["weights"])
     return module, saved
 
@@ -427,8 +427,3 @@ def save(path: Path, saved: dict[str, Any], weights: dict[str, torch.Tensor]) ->
     """Write a weights file."""
     cpu = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
     torch.save({"header": json.dumps(saved), "weights": cpu}, path)
-
-
-def check_sum(path: str) -> str:
-    """Of a foundation model's file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
+from worker_foundation import check_sum
 from worker_server import TrainRequest, serve
 from worker_torch import (
     Architecture,
@@ -23,7 +24,6 @@ from worker_torch import (
     Scale,
     TorchModel,
     assembled,
-    check_sum,
     collate,
     load_model,
     make_frame,
