@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from ase.io import write
 
@@ -25,6 +27,7 @@ from trepid.data import read_frames
 from trepid.data.lock import RunLock, holder_of
 from trepid.potentials import load_potential
 from trepid.potentials.bayesian import BayesianForceField
+from trepid.reference import FailureReason, IsolatedReference, LabelError, isolation, make_reference
 
 HERE = Path(__file__).parent
 
@@ -388,3 +391,200 @@ def test_damaged_files_of_rounds_are_made_again(
         assert path.read_bytes() == whole
         assert path.with_name(f"{path.name}.damaged").exists()
     assert model == (runs["rounds"] / "run" / "model.trepid").read_bytes()
+
+
+# ---------------------------------------------------------------------- settings that no machine can run
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("supercell: [1, 1, 2]", "supercell: [60, 60, 60]", "makes 864000 atoms"),
+        ("supercell: [1, 1, 2]", "supercell: [1000, 1000, 1000]", "makes 4000000000 atoms"),
+        ("supercell: [1, 1, 2]", "supercell: [[1, 1000000, 0], [0, 1, 1000000], [0, 0, 1]]", "equivalent matrix"),
+        ("supercell: [1, 1, 2]", f"supercell: [{10**30}, 1, 1]", "atoms"),
+        ("pair_cutoff_A: 4.0", "pair_cutoff_A: 45", "45"),
+        ("n_pair: 8", "n_pair: 100000", "100000"),
+        ("temperature_K: 300,", "temperature_K: 9.0e+9,", "9e+09 K is not a temperature"),
+        ("temperatures_K: [300]", "temperatures_K: [9.0e+9]", "9000000000.0"),
+        ("duration_ps: 0.1}", "duration_ps: 1.0e+300}", "1e+300"),
+        ("seed: 1", "seed: 1\noutput: {directory: .}", "holds files"),
+        ("seed: 1", "seed: 1\noutput: {directory: /proc/run}", "/proc"),
+        ("seed: 1", "seed: " + 2000 * "[" + 2000 * "]", "nested"),
+        ("seed: 1", "seed: &a [*a]", "seed"),
+    ],
+)
+def test_settings_that_no_machine_can_run_are_refused_by_check_and_learn_alike(
+    trepid: Command, tmp_path: Path, old: str, new: str, named: str
+) -> None:
+    mode = ROUNDS if "temperatures_K" in old else ON_THE_FLY.replace("output: {checkpoint_every: 50}\n", "")
+    path = campaign_file(tmp_path, mode + "seed: 1\n")
+    assert trepid("check", path).code == 0
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    before = path.read_bytes()
+    for command in (("check", path), ("learn", path), ("learn", path, "--dry-run")):
+        outcome = trepid(*command)
+        lines = [line for line in outcome.err.splitlines() if line.startswith(("error: ", "problem: "))]
+        assert (outcome.code in (1, 2), len(lines)) == (True, 1), outcome
+        assert named in lines[0]
+    assert path.read_bytes() == before
+    assert not (tmp_path / "run").exists()
+
+
+# ---------------------------------------------------------------------- signals
+
+
+def misbehaving(folder: Path, mode: str, how: str) -> Path:
+    """A campaign whose reference fails as asked; it notes its process in the file "begun"."""
+    path = campaign_file(folder, mode)
+    reference = (
+        f"{{engine: ase, calculator: 'misbehaving:Misbehaving', parameters: {{how: {how}, path: {folder}/begun}}}}"
+    )
+    path.write_text(path.read_text().replace("{engine: ase, calculator: emt}", reference))
+    return path
+
+
+def until_line(process: subprocess.Popen[str], text: str, seconds: float) -> bool:
+    """Whether a text comes on standard error within some seconds."""
+    assert process.stderr is not None
+    deadline, found = time.monotonic() + seconds, b""
+    while time.monotonic() < deadline and text.encode() not in found:
+        ready, _, _ = select.select([process.stderr], [], [], 0.1)
+        found += os.read(process.stderr.fileno(), 4096) if ready else b""
+    return text.encode() in found
+
+
+@pytest.mark.parametrize("how", ["hold", "compute_in_c"])
+@pytest.mark.parametrize(
+    ("mode", "number"),
+    [(ON_THE_FLY, signal.SIGINT), (ROUNDS, signal.SIGTERM), (ROUNDS + "execution: {workers: 2}\n", signal.SIGINT)],
+)
+def test_the_first_signal_is_answered_and_the_second_ends_a_run_whose_reference_hangs(
+    trepid: Command, tmp_path: Path, mode: str, number: int, how: str
+) -> None:
+    path, begun = misbehaving(tmp_path, mode, how), tmp_path / "begun"
+    process = start("learn", path)
+    wait_for(begun.exists, process)
+    process.send_signal(number)
+    assert until_line(process, f"{signal.Signals(number).name}: ending after the present step or label", 10)
+    process.send_signal(number)
+    process.communicate(timeout=20)  # a hang is what is tested
+    assert process.returncode == 130
+    engine = int(begun.read_text())
+    wait_for(lambda: not alive(engine))
+    assert trepid("status", tmp_path / "run").code == 0
+    assert holder_of(tmp_path / "run") is None
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_signals_are_answered_while_a_library_computes_in_the_main_thread(tmp_path: Path) -> None:
+    path, begun = campaign_file(tmp_path, ON_THE_FLY), tmp_path / "begun"
+    script = (
+        "import trepid; from trepid.reference import make_reference\n"
+        f"r = make_reference('ase', calculator='misbehaving:Misbehaving', "
+        f"parameters={{'how': 'compute_in_c', 'path': {str(begun)!r}}})\n"
+        "from trepid.campaign.learn import learn; from trepid.config import load_campaign\n"
+        f"learn(load_campaign({str(path)!r}), reference=r)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    wait_for(begun.exists, process)
+    process.send_signal(signal.SIGINT)
+    assert until_line(process, "SIGINT: ending after the present step or label; the same command resumes", 10)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+
+
+def test_a_signal_ends_a_fit_in_a_library(tmp_path: Path, data_dir: Path) -> None:
+    process = start("fit", data_dir / "cui_gfn1_64.extxyz", "-o", tmp_path / "m.trepid", "--l-max", 8, "--n-radial", 16)
+    assert until_line(process, "species Cu I", 60)
+    process.send_signal(signal.SIGINT)
+    assert until_line(process, "SIGINT: ending", 10)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert not (tmp_path / "m.trepid").exists()
+
+
+@pytest.mark.parametrize("mode", [ON_THE_FLY, ROUNDS, ROUNDS + "execution: {workers: 2}\n"])
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("sys_exit", "the calculator called sys.exit(0)"),
+        ("keyboard_interrupt", "the calculator raised KeyboardInterrupt"),
+    ],
+)
+def test_a_calculator_that_exits_is_a_failed_label(
+    trepid: Command, tmp_path: Path, mode: str, how: str, message: str
+) -> None:
+    outcome = trepid("learn", misbehaving(tmp_path, mode, how))
+    assert outcome.code == 5, outcome
+    assert message in (tmp_path / "run" / "ledger.jsonl").read_text()
+    assert "failed" in outcome.out + outcome.err
+
+
+def test_a_reference_that_hangs_is_a_failed_label_without_any_setting(
+    monkeypatch: pytest.MonkeyPatch, copper: Atoms
+) -> None:
+    monkeypatch.setattr(isolation, "FIRST_LIMIT_S", 3.0)
+    parameters = {"how": "hold", "path": os.devnull}
+    reference = make_reference("ase", calculator="misbehaving:Misbehaving", parameters=parameters, isolated=True)
+    with pytest.raises(LabelError, match="took longer than 3 s") as caught:
+        reference.label(copper)
+    assert caught.value.reason is FailureReason.TIMEOUT
+    reference.close()
+
+
+def test_the_limit_follows_the_labels(copper: Atoms, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = IsolatedReference(make_reference("ase", calculator="emt"))
+    assert reference.limit_s == isolation.FIRST_LIMIT_S
+    reference.label(copper)
+    assert reference.limit_s == isolation.LEAST_LIMIT_S
+    monkeypatch.setattr(isolation, "LIMIT_FACTOR", 1e9)
+    assert reference.limit_s > isolation.LEAST_LIMIT_S
+    reference.close()
+
+
+@pytest.fixture
+def copper() -> Atoms:
+    return bulk("Cu", cubic=True)
+
+
+# ---------------------------------------------------------------------- the state of a run
+
+
+def test_status_knows_whether_the_run_lives(trepid: Command, tmp_path: Path) -> None:
+    path, begun, folder = misbehaving(tmp_path, ON_THE_FLY, "sleep"), tmp_path / "begun", tmp_path / "run"
+    process = start("learn", path)
+    wait_for(begun.exists, process)
+    assert f"running (pid {process.pid} on " in trepid("status", folder).out
+    facts = json.loads(trepid("status", folder, "--json").out)
+    assert (facts["running"], facts["pid"]) == (True, process.pid)
+    assert f"in use by another trepid process (pid {process.pid} on " in one_line(trepid("learn", path), 2)
+    process.kill()
+    process.communicate(timeout=20)
+    wait_for(lambda: not alive(int(begun.read_text())))
+    assert "killed, or ended by an error; the same command resumes it" in trepid("status", folder).out
+
+    process = start("learn", path)
+    wait_for(lambda: f"running (pid {process.pid}" in trepid("status", folder).out, process)
+    process.send_signal(signal.SIGTERM)
+    os.kill(int(wait_for_pid(begun)), signal.SIGKILL)  # the label that it would wait for
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted; the same command resumes it" in trepid("status", folder).out
+
+
+def wait_for_pid(path: Path) -> str:
+    """The process noted last that is alive."""
+    wait_for(lambda: alive(int(path.read_text() or 0)))
+    return path.read_text()

@@ -29,7 +29,7 @@ from trepid.execution import InlineExecutor
 from trepid.reference import ENGINES, make_reference
 from trepid.reference.base import Reference
 from trepid.runs.checksums import text_sha256
-from trepid.runs.directory import RunDirectory
+from trepid.runs.directory import RunDirectory, require_usable
 from trepid.runs.integrity import ADVICE, Change, accepted, changes, last_settings
 from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger import Ledger, Resume, SettingsUsed, Stage, Start, Stop, StopReason
@@ -272,6 +272,13 @@ def open_campaign(
         )
         context.verify(accept=accept_changes)
         yield context
+
+
+def look_over(campaign: AnyCampaign, crystal: Atoms) -> None:
+    """Raise what would stop the campaign at its start: settings of the model out of range, a directory it cannot have."""
+    if not isinstance(campaign.potential, CommitteeSettings):  # whose programs may have to be trusted first
+        potentials_of(campaign, crystal).create()
+    require_usable(campaign.output.directory)
 
 
 def crystal_of(campaign: AnyCampaign) -> Atoms:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from trepid.config import AnyCampaign
 from trepid.config.loading import read_mapping
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
 from trepid.data.lock import RunLock
-from trepid.errors import ConfigError, DataError
+from trepid.errors import ConfigError, DataError, cannot_write
 from trepid.reference import ENGINES
 from trepid.runs.ledger import ACCEPT
 
@@ -50,6 +51,34 @@ class RunPaths:
         return self.ledger.is_file()
 
 
+def require_usable(path: Path) -> None:
+    """Test whether a run directory can be made here or continued; nothing is left behind.
+
+    Raises
+    ------
+    ConfigError
+        It holds files, but no learning run.
+    DataError
+        It cannot be made or written to.
+    """
+    _refuse_other_files(RunPaths(path))
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".trepid-", dir=existing))
+    except OSError as error:
+        raise DataError(f"output.directory: cannot write to {existing}: {error.strerror}; give another") from error
+
+
+def _refuse_other_files(paths: RunPaths) -> None:
+    others = [] if not paths.path.is_dir() else [e.name for e in paths.path.iterdir() if not e.name.startswith(".")]
+    # campaign.yaml alone may be the user's own.
+    run = paths.ledger.exists() or (paths.settings.exists() and (paths.versions.exists() or paths.labels.is_dir()))
+    if others and not run:
+        raise ConfigError(
+            f"output.directory: {paths.path} holds files ({sorted(others)[0]}, ...) but no learning run; give another"
+        )
+
+
 class RunDirectory(RunPaths):
     """A run directory that this process writes to; no other process can at the same time.
 
@@ -71,12 +100,8 @@ class RunDirectory(RunPaths):
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DataError(f"cannot make the run directory {path}: {error.strerror}") from error
-        others = [entry.name for entry in path.iterdir() if not entry.name.startswith(".")]
-        if others and not (self.settings.exists() or self.ledger.exists()):
-            raise ConfigError(
-                f"output.directory: {path} holds files ({sorted(others)[0]}, ...) but no learning run; give another"
-            )
+            raise cannot_write(path, error) from error
+        _refuse_other_files(self)
         self._lock = RunLock(path)
         remove_stale_temporaries(path)
 
