@@ -455,10 +455,13 @@ def until_line(process: subprocess.Popen[str], text: str, seconds: float) -> boo
     return text.encode() in found
 
 
-@pytest.mark.parametrize("how", ["hold", "compute_in_c"])
 @pytest.mark.parametrize(
-    ("mode", "number"),
-    [(ON_THE_FLY, signal.SIGINT), (ROUNDS, signal.SIGTERM), (ROUNDS + "execution: {workers: 2}\n", signal.SIGINT)],
+    ("mode", "number", "how"),
+    [
+        (ON_THE_FLY, signal.SIGINT, "hold"),
+        (ROUNDS, signal.SIGTERM, "compute_in_c"),
+        (ROUNDS + "execution: {workers: 2}\n", signal.SIGINT, "hold"),
+    ],
 )
 def test_the_first_signal_is_answered_and_the_second_ends_a_run_whose_reference_hangs(
     trepid: Command, tmp_path: Path, mode: str, number: int, how: str
@@ -494,9 +497,7 @@ def test_signals_are_answered_while_a_library_computes_in_the_main_thread(tmp_pa
         f"learn(load_campaign({str(path)!r}), reference=r)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, env=environment
-    )
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, env=environment)
     wait_for(begun.exists, process)
     process.send_signal(signal.SIGINT)
     assert until_line(process, "SIGINT: ending after the present step or label; the same command resumes", 10)
@@ -575,16 +576,12 @@ def test_status_knows_whether_the_run_lives(trepid: Command, tmp_path: Path) -> 
     wait_for(lambda: not alive(int(begun.read_text())))
     assert "killed, or ended by an error; the same command resumes it" in trepid("status", folder).out
 
+    begun.unlink()
     process = start("learn", path)
-    wait_for(lambda: f"running (pid {process.pid}" in trepid("status", folder).out, process)
+    wait_for(lambda: begun.exists() and begun.read_text() != "", process)
     process.send_signal(signal.SIGTERM)
-    os.kill(int(wait_for_pid(begun)), signal.SIGKILL)  # the label that it would wait for
+    assert until_line(process, "SIGTERM: ending", 10)
+    os.kill(int(begun.read_text()), signal.SIGKILL)  # the label that it waits for
     process.communicate(timeout=30)
     assert process.returncode == 130
     assert "interrupted; the same command resumes it" in trepid("status", folder).out
-
-
-def wait_for_pid(path: Path) -> str:
-    """The process noted last that is alive."""
-    wait_for(lambda: alive(int(path.read_text() or 0)))
-    return path.read_text()

@@ -96,6 +96,8 @@ def read_mapping(path: Path, *, what: str, origin: str, keys: Iterable[str]) -> 
     ConfigError
         It is missing, not YAML, nested too deeply, or no mapping.
     """
+    if path.exists() and not path.is_file():  # a pipe would wait for a writer
+        raise ConfigError(f"{path}: cannot be read as a text file (it is no regular file)")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
