@@ -19,8 +19,8 @@ FLOORS = (
     ("potentials", "reference", "execution"),
     ("lammps",),
     ("data", "config"),
-    ("acquisition",),
-    ("errors", "arrays", "choices", "_native"),
+    ("acquisition", "signals"),
+    ("errors", "arrays", "choices", "quantities", "processes", "_native"),
 )
 HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")

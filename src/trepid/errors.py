@@ -6,7 +6,12 @@ and keeps its traceback.
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
+from pathlib import Path
+
+_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EFBIG}
+"""Errors of the file system that have nothing to do with what the user gave."""
 
 
 class ExitCode(IntEnum):
@@ -25,6 +30,8 @@ class ExitCode(IntEnum):
     """The reference failed, and the campaign could not continue without the label."""
     BACKEND = 6
     """Another program is missing or ended unexpectedly: the package of a committee's members, a worker process."""
+    MACHINE = 7
+    """The machine failed: the disk is full or broken, or the memory is used up. With room again the same command continues."""
     INTERRUPTED = 130
     """Interrupted by a signal; the same command started again resumes."""
 
@@ -41,6 +48,12 @@ class ConfigError(TrepidError):
 
 class DataError(TrepidError):
     """A structure or label file is missing, unreadable, incomplete or not finite."""
+
+
+class MachineError(DataError):
+    """The machine failed: the disk is full or broken, or the memory is used up."""
+
+    exit_code = ExitCode.MACHINE
 
 
 class ModelFileError(TrepidError):
@@ -71,3 +84,18 @@ class BackendError(TrepidError):
     """A program that trepid runs (the package of a committee's members, ...) is missing, failed or ended unexpectedly."""
 
     exit_code = ExitCode.BACKEND
+
+
+def is_machine_failure(error: OSError) -> bool:
+    """Whether an error of the operating system is a failure of the machine, such as a full disk."""
+    return error.errno in _MACHINE
+
+
+def cannot_write(path: str | Path, error: OSError) -> DataError:
+    """The error of a file that could not be written: MachineError for a full or broken disk, else DataError."""
+    reason = error.strerror or str(error)
+    if is_machine_failure(error):
+        return MachineError(f"cannot write {path}: {reason}")
+    if not Path(path).parent.is_dir():
+        reason = f"the folder {Path(path).parent} does not exist"
+    return DataError(f"cannot write {path}: {reason}")

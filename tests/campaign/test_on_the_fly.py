@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from trepid.data.frames import LabelKeys, labels_of
 from trepid.dynamics.ase_engine import ASEDriver
 from trepid.dynamics.progress import PlainProgress
 from trepid.dynamics.record import Recorder
-from trepid.errors import ConfigError, DataError, ModelFileError, NumericsError
+from trepid.errors import ConfigError, DataError, NumericsError
 from trepid.runs.intervals import Announced
 from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger import Failure, Label, Request, Resume, Rewind, Stage, StopReason, Train, read_ledger
@@ -492,18 +493,30 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
 
 
-def test_damaged_files_are_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut", "empty", "other"])
+def test_damaged_state_and_model_are_set_aside_and_all_labels_are_used_again(tmp_path: Path, damage: str) -> None:
     run(tmp_path, learning={"max_labels": 4})
-    more = {"max_labels": 5}
-    state, model = tmp_path / "run" / "state.npz", tmp_path / "run" / "model.trepid"
-    whole = state.read_bytes()
-    state.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"state\.npz: not a readable checkpoint"):
-        run(tmp_path, learning=more)
-    state.write_bytes(whole)
-    model.write_bytes(b"half")
-    with pytest.raises(ModelFileError, match="not a model file"):
-        run(tmp_path, learning=more)
+    folder = tmp_path / "run"
+    for name in ("state.npz", "model.trepid"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "other": b"something else"}[damage])
+    labels = {path.name: path.read_bytes() for path in (folder / "labels").iterdir()}
+    trace, n_calls = (folder / "trace.csv").read_bytes(), len(calls(tmp_path))
+    result = run(tmp_path, learning={"max_labels": 5})
+    assert result.reason in (StopReason.LABELS, StopReason.FINISHED)
+    for name in ("state.npz.damaged", "model.trepid.damaged", "trace.csv.old", "trajectory.extxyz.old"):
+        assert (folder / name).exists(), name
+    assert (folder / "trace.csv.old").read_bytes() == trace
+    assert {name: (folder / "labels" / name).read_bytes() for name in labels} == labels
+    assert len(calls(tmp_path)) - n_calls == result.n_labels - len(labels)
+
+
+def test_a_damaged_model_of_a_finished_run_is_trained_anew(tmp_path: Path, finished: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "run" / "model.trepid").write_bytes(b"half")
+    assert run(tmp_path).reason is StopReason.FINISHED
+    assert_same_run(tmp_path, finished)
+    assert sorted(calls(tmp_path)) == sorted(calls(finished))
 
 
 def test_a_removed_label_is_reported(tmp_path: Path) -> None:

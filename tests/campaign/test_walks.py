@@ -17,9 +17,10 @@ from trepid.acquisition.uncertainty import UncertaintyMeasure
 from trepid.campaign.walks import Keep, Keeper, WalkJob, run_walk
 from trepid.choices import Engine, Thermostat
 from trepid.data.frames import write_frames
+from trepid.data.geometry import fused_atoms
 from trepid.dynamics.driver import MDParameters
 from trepid.dynamics.interrupt import Interrupted
-from trepid.dynamics.sanity import SanityLimits, fused_atoms
+from trepid.dynamics.sanity import SanityLimits
 from trepid.errors import ConfigError, DataError
 from trepid.potentials import load_potential
 from trepid.potentials.base import Prediction

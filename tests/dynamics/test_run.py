@@ -21,9 +21,10 @@ from trepid.dynamics.ase_engine import ASEDriver
 from trepid.dynamics.progress import PlainProgress
 from trepid.dynamics.run import run_md
 from trepid.dynamics.settings import MDEnd, MDSettings
-from trepid.errors import ConfigError, DataError, UntrustedError
+from trepid.errors import ConfigError, UntrustedError
 from trepid.potentials.base import Uncertainty
 
+FILES = ("trace.csv", "trajectory.extxyz")
 SETTINGS = MDSettings(
     temperature_K=300.0,
     duration_ps=0.5,
@@ -184,17 +185,40 @@ def test_other_structure_model_and_folder_are_refused(
         run_md(potential, crystal(), SETTINGS, directory=tmp_path)
 
 
-def test_a_damaged_checkpoint_is_reported(potential: SpringPotential, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut", "bit", "empty", "other"])
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_anew(
+    potential: SpringPotential, tmp_path: Path, damage: str
+) -> None:
+    folder, told = tmp_path / "run", []
+    run_md(potential, crystal(), SETTINGS, directory=folder)
+    state, before = folder / "state.npz", {name: (folder / name).read_bytes() for name in FILES}
+    whole = state.read_bytes()
+    middle = len(whole) // 2
+    state.write_bytes(
+        {
+            "cut": whole[:500],
+            "bit": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+            "empty": b"",
+            "other": b"PK\x03\x04 something else",
+        }[damage]
+    )
+    run_md(potential, crystal(), SETTINGS, directory=folder, progress=PlainProgress(told.append))
+    assert "state.npz: damaged" in told[0]
+    assert "starts anew" in told[0]
+    assert (folder / "state.npz.damaged").exists()
+    for name in FILES:  # what the run had is kept, and the new one repeats it
+        assert (folder / f"{name}.old").read_bytes() == before[name] == (folder / name).read_bytes()
+
+
+def test_a_record_that_lost_its_end_is_set_aside_and_the_run_continues(
+    potential: SpringPotential, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "run"
     run_md(potential, crystal(), SETTINGS, directory=folder)
-    whole = (folder / "state.npz").read_bytes()
-    (folder / "state.npz").write_bytes(whole[:500])
-    with pytest.raises(DataError, match="not a readable checkpoint"):
-        run_md(potential, crystal(), SETTINGS, directory=folder)
-    (folder / "state.npz").write_bytes(whole)
     (folder / "trace.csv").write_text("step\n")
-    with pytest.raises(DataError, match=r"trace\.csv: 5 bytes are left of the"):
-        run_md(potential, crystal(), SETTINGS, directory=folder)
+    run_md(potential, crystal(), SETTINGS, directory=folder)
+    assert "trace.csv lacks" in caplog.text
+    assert (folder / "trace.csv.damaged").read_text() == "step\n"
 
 
 @pytest.mark.parametrize(

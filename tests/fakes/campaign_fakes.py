@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from io import BytesIO
@@ -181,7 +182,7 @@ class SpringPotential(Potential):
                 model.seen, model._sums = file["seen"], file["sums"]
                 model.stiffness, model.residual, tuned, n_frames = (float(x) for x in file["numbers"])
                 model.tuned, model._n_frames = int(tuned), int(n_frames)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ModelFileError(f"{path} is not a model file") from error
         return model
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from trepid.data.lock import RunLock
 from trepid.errors import ConfigError, DataError
 from trepid.reference.base import FailureReason
-from trepid.runs.directory import RunLock
 from trepid.runs.ledger import (
     Doubt,
     Doubted,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from trepid.campaign.labelling import Labeller
 from trepid.campaign.start import build_crystal
 from trepid.campaign.training import PotentialFactory, Trainer
-from trepid.config import AnyCampaign, CommitteeSettings, PotentialSettings
+from trepid.config import AnyCampaign, CommitteeSettings, PotentialSettings, RoundsCampaign
 from trepid.data.arrays import structure_digest
 from trepid.data.frames import LabelKeys
 from trepid.dynamics.interrupt import Interrupted, Interruptible
@@ -202,7 +202,7 @@ def open_campaign(
     DataError
         The structure cannot be read, or another process uses the run directory.
     """
-    crystal = build_crystal(campaign.structure)
+    crystal = crystal_of(campaign)
     with ExitStack() as closing:
         if reference is None:
             reference = reference_of(campaign, directory=campaign.output.directory / "reference")
@@ -225,8 +225,14 @@ def open_campaign(
         )
 
 
+def crystal_of(campaign: AnyCampaign) -> Atoms:
+    """The crystal of a campaign; DataError where its file is unreadable, or no simulation can start from it."""
+    rules = campaign.walkers if isinstance(campaign, RoundsCampaign) else campaign.learning
+    return build_crystal(campaign.structure, min_distance_factor=rules.min_distance_factor)
+
+
 def reference_of(campaign: AnyCampaign, *, directory: Path | None = None) -> Reference:
-    """The reference that a campaign names.
+    """The reference that a campaign names, in a process of its own.
 
     Parameters
     ----------
@@ -239,7 +245,9 @@ def reference_of(campaign: AnyCampaign, *, directory: Path | None = None) -> Ref
     ConfigError
         A value is out of range, or the engine is not installed.
     """
-    return make_reference(campaign.reference.engine, directory=directory, **campaign.reference.arguments())
+    return make_reference(
+        campaign.reference.engine, directory=directory, isolated=True, **campaign.reference.arguments()
+    )
 
 
 def code_in(campaign: AnyCampaign) -> str | None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trepid.campaign.selection import EventFrame, EventsSeen
-from trepid.dynamics.sanity import MIN_DISTANCE_FACTOR, fused_atoms
+from trepid.data.geometry import MIN_DISTANCE_FACTOR, fused_atoms
 from trepid.errors import DataError, TrepidError
 from trepid.events.classes import event_class
 from trepid.events.detection import Event, EventDetector, EventKind

@@ -44,8 +44,6 @@ def learn(
         directory holds a run that does not go with these settings.
     DataError
         The structure or a file of the run cannot be read, or another process uses the run directory.
-    ModelFileError
-        The model file of the run is damaged; on the fly, removing it makes the next start train it anew from the labels.
     """
     opened = partial(open_campaign, reference=reference, potentials=potentials, progress=progress)
     if isinstance(campaign, RoundsCampaign):

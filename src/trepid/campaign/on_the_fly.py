@@ -34,6 +34,7 @@ from trepid.acquisition.conformal import ScoredFrame
 from trepid.campaign.context import CampaignContext, CampaignEnded, End
 from trepid.campaign.label_case import LabelCase, LabelRequest
 from trepid.campaign.label_check import LabelChecker, LabelHistory
+from trepid.campaign.repair import load_or_create, usable_checkpoint
 from trepid.campaign.result import CampaignResult
 from trepid.campaign.start import initial_frames
 from trepid.config import Campaign
@@ -74,7 +75,9 @@ class OnTheFly(Policy[End]):
         self.labeller = context.labeller(retries=self.settings.retries)
         self.labels = context.store.read_all()
         model = self.directory.model
-        self.potential: Potential = context.potentials.load(model) if model.exists() else context.potentials.create()
+        complete = model.exists()
+        self.potential: Potential = load_or_create(context.potentials, model, self.view.message)
+        self._repaired = complete and not model.exists()
         self.limits = SanityLimits(
             self.settings.max_temperature_factor, self.settings.max_force_eV_per_A, self.settings.min_distance_factor
         )
@@ -91,7 +94,7 @@ class OnTheFly(Policy[End]):
         """Start or resume, label the initial frames, run MD to an end."""
         last = self._begin()
         if last is not None:
-            return self._result(last.reason, last.message, last.step or 0)
+            return replace(self._result(last.reason, last.message, last.step or 0), already_ended=True)
         try:
             reason, message = self.context.until_end(self._learn)
             step = self.driver.n_steps if self._moving else 0
@@ -111,12 +114,12 @@ class OnTheFly(Policy[End]):
         changed = self.context.claim()
         if changed is None:
             return None
+        checkpoint = usable_checkpoint(self.directory, self.view.message)
         finished = self.context.finished(changed, _ENDED)
-        if finished is not None:
+        if finished is not None and not self._repaired:
             return finished
         last = self.ledger.last
         self._stopped_by_guard = isinstance(last, Stop) and last.reason is StopReason.GUARD
-        checkpoint = load_checkpoint(self.directory.state)
         step = 0 if checkpoint is None else checkpoint.md.step
         time_ps = step * self.dynamics.timestep_fs / 1000
         reused = f"{len(self.labels)} labels, model of {self.potential.n_frames} labels, MD at {time_ps:.3f} ps"

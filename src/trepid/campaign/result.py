@@ -34,6 +34,8 @@ class CampaignResult:
         Reads the model file, with the programs that the campaign names.
     n_rounds : int or None
         Complete rounds of a campaign in rounds; None for one on the fly.
+    already_ended : bool
+        An earlier call ended the campaign, and this one found nothing to do.
     """
 
     reason: StopReason
@@ -46,6 +48,7 @@ class CampaignResult:
     model_file: Path
     reader: Callable[[Path], Potential] = load_potential
     n_rounds: int | None = None
+    already_ended: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -74,4 +77,6 @@ class CampaignResult:
         }[self.reason]
         detail = f" ({self.message})" if self.message else ""
         rounds = "" if self.n_rounds is None else f" of {self.n_rounds} rounds"
-        return f"{outcome}{detail}; {self.n_labels} labels used in {self.time_ps:.3f} ps of MD{rounds}; model: {self.model_file}"
+        already = "already " if self.already_ended else ""
+        used = f"{self.n_labels} labels used in {self.time_ps:.3f} ps of MD{rounds}"
+        return f"{already}{outcome}{detail}; {used}; model: {self.model_file}"

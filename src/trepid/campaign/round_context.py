@@ -9,6 +9,7 @@ from trepid.campaign.context import CampaignContext
 from trepid.campaign.start import harmonic_reference_of, quiet_phonopy
 from trepid.config import RoundsCampaign
 from trepid.data.frames import write_frames
+from trepid.errors import DataError
 from trepid.potentials.base import Potential
 from trepid.runs.label_files import LabelledFrame
 from trepid.runs.ledger import Round, RoundEnd, Selected, Walks
@@ -28,7 +29,10 @@ class RoundContext(CampaignContext[RoundsCampaign]):
     records: list[RoundRecord] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.records = complete_rounds(self.directory.path)
+        try:
+            self.records = complete_rounds(self.directory.path)
+        except DataError:  # repaired once it is known that the run is of this campaign
+            self.records = []
         self._model: tuple[Path, Potential] | None = None
 
     @property

@@ -22,7 +22,7 @@ from trepid.data.frames import read_frames, write_frames
 from trepid.potentials.base import Potential, Uncertainty
 from trepid.runs.intervals import Announced, event_classes, scored_labels
 from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction
-from trepid.runs.ledger import Reason, StopReason
+from trepid.runs.ledger import Reason, Request, StopReason
 from trepid.runs.round_files import Pick, RoundFiles
 
 if TYPE_CHECKING:
@@ -104,7 +104,10 @@ def label_start(context: RoundContext, files: RoundFiles) -> tuple[list[Pick], l
     """
     if not files.selected.exists():
         frames = start_frames(context.campaign, context.crystal, lambda: _harmonic_start(context, files))
-        for label, frame in enumerate(frames, start=max(context.store.numbers(), default=0) + 1):
+        # Frames whose file was damaged keep their numbers, so that their labels are adopted.
+        known = [event.label for event in context.ledger.all(Request) if event.reason is Reason.INITIAL]
+        first = min(known) if known else max(context.store.numbers(), default=0) + 1
+        for label, frame in enumerate(frames, start=first):
             frame.info["label_index"] = label
         write_frames(files.selected, frames)
     frames = read_frames(files.selected, require=(), keys=context.keys)

@@ -22,9 +22,11 @@ Budgets, tolerances and workers may be changed in between; nothing else may.
 
 from __future__ import annotations
 
+import filecmp
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +37,7 @@ from trepid.campaign.assess import finish_round, verdict
 from trepid.campaign.context import End
 from trepid.campaign.events import events_seen
 from trepid.campaign.probes import probe_frames
+from trepid.campaign.repair import sound_rounds
 from trepid.campaign.result import CampaignResult
 from trepid.campaign.round_context import RoundContext
 from trepid.campaign.round_labels import label_frames, label_start
@@ -69,7 +72,7 @@ class Rounds:
         context = self.context
         last = self._begin()
         if last is not None:
-            return self._result(last.reason, last.message)
+            return replace(self._result(last.reason, last.message), already_ended=True)
         try:
             reason, message = context.until_end(self._learn)
         finally:
@@ -90,8 +93,12 @@ class Rounds:
         changed = context.claim()
         if changed is None:
             return None
+        told: list[str] = []
+        context.records = sound_rounds(context.directory, context.crystal, context.potentials, told.append)
+        for message in told:
+            context.view.message(message)
         finished = context.finished(changed, _ENDED)
-        if finished is not None:
+        if finished is not None and not told and self._latest_model() is None:
             return finished
         n, reused = len(context.records), f"{len(context.records)} complete rounds, {self._n_labels} labels"
         context.resume(Resume(step=None, round=n, n_labels=self._n_labels, reused=reused, changed=changed))
@@ -152,11 +159,19 @@ class Rounds:
             forces_mae_test=None if record.test is None else record.test.forces_mae,
             seconds=round(seconds, 3),
         )
-        if record.round not in {event.round for event in self.ledger.all(RoundEnd)}:
-            model = context.files(record.round).model
-            if model.exists():
-                write_bytes_atomic(context.directory.model, model.read_bytes())
-            context.note_once(end)
+        model = self._latest_model()
+        if model is not None:
+            write_bytes_atomic(context.directory.model, model.read_bytes())
+        if context.note_once(end) is False and model is not None:
+            context.view.message(f"{context.directory.model}: missing or damaged; copied again from {model}")
+
+    def _latest_model(self) -> Path | None:
+        """Model of the last complete round that trained one; None where model.trepid is that one already."""
+        context, copied = self.context, self.context.directory.model
+        if not any(context.files(record.round).model.exists() for record in context.records):
+            return None
+        latest = context.model_before(len(context.records))
+        return None if copied.exists() and filecmp.cmp(latest, copied, shallow=False) else latest
 
     def _first_round(self, files: RoundFiles) -> RoundRecord:
         """Label the initial frames, and train the first model."""

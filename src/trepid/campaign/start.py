@@ -13,6 +13,7 @@ from ase.build import make_supercell
 
 from trepid.config import DisplacedStart, FramesStart, HarmonicStart, RoundsCampaign
 from trepid.data.frames import LabelKeys, Labels, bare_copy, labels_of, read_frames, read_structure
+from trepid.data.geometry import MIN_DISTANCE_FACTOR, require_sound, require_start
 from trepid.errors import ConfigError, DataError
 from trepid.reference.base import Reference
 
@@ -26,15 +27,25 @@ if TYPE_CHECKING:
     from trepid.config import StructureSettings
 
 
-def build_crystal(structure: StructureSettings) -> Atoms:
+def build_crystal(structure: StructureSettings, *, min_distance_factor: float = MIN_DISTANCE_FACTOR) -> Atoms:
     """Read the structure and repeat it, without calculator, constraints and other data of the file.
+
+    Parameters
+    ----------
+    structure : StructureSettings
+    min_distance_factor : float
+        Shortest distance of two atoms, over the sum of their covalent radii.
 
     Raises
     ------
     DataError
-        The file is unreadable or holds no structure.
+        The file is unreadable or holds no structure, or one from which no simulation can start.
     """
     atoms = bare_copy(read_structure(structure.file))
+    try:
+        require_start(atoms, factor=min_distance_factor)
+    except DataError as error:
+        raise DataError(f"{structure.file}: {error}") from error
     supercell = np.array(structure.supercell)
     if supercell.ndim == 2:
         return make_supercell(atoms, supercell)
@@ -112,6 +123,11 @@ def start_frames(campaign: RoundsCampaign, crystal: Atoms, harmonic: Callable[[]
 
 def _user_frames(start: FramesStart, crystal: Atoms) -> list[Atoms]:
     frames = read_frames(start.file, require=())
+    for k, frame in enumerate(frames):
+        try:
+            require_sound(frame)
+        except DataError as error:
+            raise DataError(f"start.file: {start.file}: frame {k} (counted from 0): {error}") from error
     species = set(crystal.get_chemical_symbols())
     for k, frame in enumerate(frames):
         others = sorted(set(frame.get_chemical_symbols()) - species)

@@ -97,12 +97,11 @@ def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
 
     A campaign can name code: a calculator of the user, commands of LAMMPS. That is imported and run with `trust` only.
     """
-    from trepid.campaign.context import code_in, reference_of
-    from trepid.campaign.start import build_crystal
+    from trepid.campaign.context import code_in, crystal_of, reference_of
     from trepid.config import RoundsCampaign, load_campaign
 
     campaign = load_campaign(path)
-    crystal = build_crystal(campaign.structure)
+    crystal = crystal_of(campaign)
     periodic = "".join(name for name, flag in zip("abc", crystal.pbc, strict=True) if flag)
     verdict = Verdict(
         "campaign",

@@ -55,6 +55,7 @@ def command(
         emit_json(
             {
                 "reason": result.reason.value,
+                "already_ended": result.already_ended,
                 "message": result.message,
                 "n_labels": result.n_labels,
                 "n_steps": result.n_steps,

@@ -9,7 +9,8 @@ Exit codes
 4    a simulation was stopped: force uncertainty above the threshold, or unstable
 5    the reference failed, and the campaign could not continue without the label
 6    another program is missing or ended unexpectedly: the package of a committee's members, a worker process
-130  interrupted from the keyboard
+7    the machine failed: the disk is full or broken, or the memory is used up
+130  interrupted by a signal
 
 Anything else is a defect of trepid and shows its traceback.
 """
@@ -18,8 +19,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -40,7 +43,8 @@ from trepid.cli import (
     status,
 )
 from trepid.cli.output import say
-from trepid.errors import ExitCode, TrepidError
+from trepid.errors import ExitCode, TrepidError, is_machine_failure
+from trepid.signals import SignalWatch
 
 # typer raises the exceptions of click, or of its own copy of it, depending on its version; their bases are the same.
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
@@ -50,7 +54,7 @@ app = typer.Typer(
     name="trepid",
     help="Machine-learned interatomic potentials by active learning, for strongly anharmonic crystals.",
     epilog="Exit codes: 0 done, 1 a check found problems, 2 wrong input, 3 numerical failure, 4 stopped as "
-    "untrusted, 5 labels failed, 6 a backend is missing or ended, 130 interrupted.",
+    "untrusted, 5 labels failed, 6 a backend is missing or ended, 7 disk full or out of memory, 130 interrupted.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -83,6 +87,15 @@ def run(arguments: Sequence[str]) -> int:
     if list(arguments) == ["--version"]:
         _print_version()
         return 0
+    watch = SignalWatch(_answer_signal)
+    watch.start(_interrupt)
+    try:
+        return _run(arguments)
+    finally:
+        watch.stop()
+
+
+def _run(arguments: Sequence[str]) -> int:
     command = typer.main.get_command(app)
     if list(arguments) in ([], ["-h"], ["--help"]):
         typer.echo(command.get_help(typer.Context(command, info_name="trepid", **command.context_settings)))
@@ -106,11 +119,29 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and not is_machine_failure(error):
             raise
-        say(f"error: {error.filename}: {error.strerror}")
-        return 2
+        say(f"error: {'cannot write' if error.filename is None else error.filename}: {error.strerror}")
+        return ExitCode.MACHINE if is_machine_failure(error) else ExitCode.INPUT
+    except MemoryError as error:
+        say(f"error: out of memory{': ' if str(error) else ''}{_one_line(error)}; use a smaller system or settings")
+        return ExitCode.MACHINE
+    except SystemExit as error:
+        say(
+            f"error: something that trepid called ended with sys.exit({'' if error.code is None else repr(error.code)})"
+        )
+        return ExitCode.LABELS
     return result if isinstance(result, int) else 0
+
+
+def _answer_signal(watch: SignalWatch, number: int, count: int) -> None:
+    """A signal in a verb that has nothing to save: it ends. Those that have watch by themselves."""
+    watch.tell(f"{signal.Signals(number).name}: ending")
+    watch.end_now()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _print_version() -> None:

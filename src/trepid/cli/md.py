@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from trepid.choices import Engine, GuardAction, Thermostat
 from trepid.cli import options
 from trepid.cli.output import emit_json, emit_table, say
 from trepid.errors import ConfigError, ExitCode
+from trepid.quantities import force
+
+if TYPE_CHECKING:
+    from trepid.dynamics.settings import MDResult
 
 DEFAULT_DURATION_PS = 10.0
 
@@ -125,29 +129,29 @@ def command(
     say(f"{atoms.get_chemical_formula()}, {settings.n_steps} steps of {timestep:g} fs, into {output}")
     with make_progress(title="MD") as progress:
         result = run_md(potential, atoms, settings, directory=output, model_file=model, ranks=mpi, progress=progress)
-    facts = {
-        "end": result.end.value,
-        "n_steps": result.n_steps,
-        "time_ps": result.time_ps,
-        "temperature_K": result.temperature_K,
-        "largest_forces_uncertainty_eV_per_A": result.largest_uncertainty,
-        "threshold_eV_per_A": result.threshold,
-        "n_checks": result.n_checks,
-        "n_untrusted": result.n_untrusted,
-        "steps_per_second": result.steps_per_second,
-        "directory": str(result.directory),
-    }
     if json:
-        emit_json(facts)
+        emit_json(
+            {
+                "end": result.end.value,
+                "already_finished": result.already_finished,
+                "n_steps": result.n_steps,
+                "n_steps_now": result.n_steps_now,
+                "time_ps": result.time_ps,
+                "temperature_K": result.temperature_K,
+                "largest_forces_uncertainty_eV_per_A": result.largest_uncertainty,
+                "threshold_eV_per_A": result.threshold,
+                "n_checks": result.n_checks,
+                "n_untrusted": result.n_untrusted,
+                "steps_per_second": result.steps_per_second,
+                "directory": str(result.directory),
+            }
+        )
     else:
         emit_table(
             [
-                ("simulated", f"{result.time_ps:g} ps ({result.n_steps} steps, {result.steps_per_second:.0f} steps/s)"),
+                ("already finished" if result.already_finished else "simulated", _length(result)),
                 ("mean temperature", f"{result.temperature_K:.1f} K"),
-                (
-                    "largest uncertainty",
-                    f"{result.largest_uncertainty:.3g} eV/A, threshold {result.threshold:.3g} eV/A",
-                ),
+                ("largest uncertainty", f"{force(result.largest_uncertainty)}, threshold {force(result.threshold)}"),
                 ("above the threshold", f"{result.n_untrusted} of {result.n_checks} uncertainty checks"),
                 ("run directory", str(result.directory)),
             ]
@@ -155,6 +159,15 @@ def command(
     if result.end is MDEnd.INTERRUPTED:
         say("interrupted; the same command resumes the run")
         raise typer.Exit(ExitCode.INTERRUPTED)
+
+
+def _length(result: MDResult) -> str:
+    """Length of the whole run, and the speed of this call."""
+    text = f"{result.time_ps:g} ps ({result.n_steps} steps"
+    if result.steps_per_second is not None:
+        text += f", {result.steps_per_second:.0f} steps/s"
+        text += "" if result.n_steps_now == result.n_steps else f" in the last {result.n_steps_now}"
+    return text + ")"
 
 
 def _temperatures(text: str) -> float | tuple[float, float]:

@@ -112,12 +112,12 @@ def _measure(source: Path) -> float:
     """Label one displaced crystal of a campaign and return the time it took, s."""
     import time
 
-    from trepid.campaign.context import reference_of
-    from trepid.campaign.start import build_crystal, initial_frames
+    from trepid.campaign.context import crystal_of, reference_of
+    from trepid.campaign.start import initial_frames
     from trepid.config import load_campaign
 
     campaign = load_campaign(source / "campaign.yaml" if source.is_dir() else source)
-    (frame,) = initial_frames(build_crystal(campaign.structure), 1, displacement_A=0.05, strain=0.0, seed=campaign.seed)
+    (frame,) = initial_frames(crystal_of(campaign), 1, displacement_A=0.05, strain=0.0, seed=campaign.seed)
     reference = reference_of(campaign)
     try:
         reference.check(frame)

@@ -19,6 +19,7 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
     figures = None if comparison is None else summarise(comparison)
     scored = record.scored()
     running = running_coverage(scored)
+    state = record.state()
     stop_reason = None if record.stop is None else record.stop.reason.value
     training = record.trainings[-1] if record.trainings else None
     uncertainty = record.trace["forces_uncertainty_max_eV_per_A"]
@@ -39,6 +40,10 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
         "run": str(record.directory),
         "mode": mode,
         **rounds,
+        "state": state.text,
+        "running": state.running,
+        "pid": None if state.holder is None else state.holder.pid,
+        "host": None if state.holder is None else state.holder.host,
         "stop_reason": stop_reason,
         "n_labels": len(record.labels),
         "n_labels_on_call": len(record.called),
@@ -68,7 +73,7 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
         emit_json(facts)
         return
     rows = [
-        ("state", "running or interrupted; 'trepid learn' resumes it" if stop_reason is None else stop_reason),
+        ("state", state.text),
         *([("rounds", f"{facts['n_rounds']} complete, not counting the start")] if rounds else []),
         (
             "labels",

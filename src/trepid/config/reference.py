@@ -16,8 +16,8 @@ class _ReferenceSettings(Settings):
 
     timeout_s: Positive | None = Field(
         default=None,
-        description="Time limit of a label, s; the engine then runs in a separate process, and a crash of it counts as a "
-        "failed label. No limit if absent.",
+        description="Time limit of a label, s; one that takes longer is a failed label. If absent: 24 h for the first label, "
+        "then 20 times the longest so far, 1 h or more.",
     )
 
     def arguments(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -37,10 +38,8 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise DataError(
-            f"{path}: not a readable checkpoint ({error}); remove the run directory to start anew"
-        ) from error
+    except (OSError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: damaged ({' '.join(str(error).split()) or type(error).__name__})") from error
 
 
 def structure_digest(atoms: Atoms) -> str:

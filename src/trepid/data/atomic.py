@@ -12,11 +12,11 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from trepid.errors import DataError
+from trepid.errors import DataError, cannot_write
 
 _TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}\.trepid-tmp$")
 
@@ -44,8 +44,8 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     Raises
     ------
     DataError
-        The file cannot be created, flushed or renamed (missing folder, no permission, full disk). The old target is
-        untouched.
+        The file cannot be created, written, flushed, closed or renamed (missing folder, no permission); MachineError where
+        the disk is full or broken. The old target is untouched.
     ValueError
         Another `mode`.
     """
@@ -61,19 +61,25 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         encoding, newline = (None, None) if mode == "wb" else ("utf-8", "")
-        with open(descriptor, mode, encoding=encoding, newline=newline) as file:
-            yield file
-            with _as_data_error(path):
+        file = open(descriptor, mode, encoding=encoding, newline=newline)  # noqa: SIM115 closed below, where it may fail
+        with _as_data_error(path):
+            try:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
-        with _as_data_error(path):
+                file.close()
+            finally:
+                # After a failed write it fails once more on a full disk, for what is left in the buffer.
+                with suppress(OSError):
+                    file.close()
             if target.exists():
                 os.chmod(temporary, target.stat().st_mode & 0o7777)
             os.replace(temporary, target)
+        with _as_data_error(path):
+            fsync_folder(target.parent)
     finally:
         # After a rename no file of that name exists; after an exception of any kind, Ctrl-C included, one does.
         temporary.unlink(missing_ok=True)
-    fsync_folder(target.parent)
 
 
 def write_text_atomic(path: str | Path, text: str) -> None:
@@ -97,7 +103,7 @@ def append_bytes(path: str | Path, data: bytes) -> None:
     Raises
     ------
     DataError
-        The file cannot be opened, written or flushed.
+        The file cannot be opened, written or flushed; MachineError where the disk is full or broken.
     """
     target = Path(os.path.realpath(path))
     created = not target.exists()
@@ -113,7 +119,8 @@ def append_bytes(path: str | Path, data: bytes) -> None:
             os.ftruncate(file.fileno(), length)
             raise
     if created:
-        fsync_folder(target.parent)
+        with _as_data_error(path):
+            fsync_folder(target.parent)
 
 
 def fsync_folder(folder: str | Path) -> None:
@@ -149,13 +156,44 @@ def remove_stale_temporaries(folder: str | Path) -> list[Path]:
     return stale
 
 
+def set_aside(path: Path, *, suffix: str = "damaged") -> Path:
+    """Rename a file that is of no use to NAME.damaged, or NAME.damaged-2 and so on; nothing is deleted.
+
+    Returns
+    -------
+    Path
+        Its new name.
+
+    Raises
+    ------
+    DataError
+        It cannot be renamed.
+    """
+    target, number = path.with_name(f"{path.name}.{suffix}"), 1
+    while target.exists():
+        number += 1
+        target = path.with_name(f"{path.name}.{suffix}-{number}")
+    with _as_data_error(path):
+        os.rename(path, target)
+        fsync_folder(path.parent)
+    return target
+
+
 @contextmanager
 def _as_data_error(path: str | Path) -> Iterator[None]:
     """Report failures of the file system in one line."""
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        if not Path(path).parent.is_dir():
-            reason = f"the folder {Path(path).parent} does not exist"
-        raise DataError(f"cannot write {path}: {reason}") from error
+        # Within `atomic_write` the caller's block may fail to open another file: that error names it.
+        if error.filename is not None and not _beside(error.filename, path):
+            raise
+        raise cannot_write(path, error) from error
+
+
+def _beside(filename: Any, path: str | Path) -> bool:
+    """Whether an error is about `path`, its temporary file or its folder."""
+    target = Path(os.path.realpath(path))
+    return Path(os.path.realpath(os.fsdecode(filename))) in (target, target.parent) or bool(
+        _TEMPORARY.match(Path(os.fsdecode(filename)).name)
+    )

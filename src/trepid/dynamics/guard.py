@@ -14,7 +14,7 @@ import numpy as np
 from trepid.choices import GuardAction
 from trepid.data.frames import write_frames
 from trepid.dynamics.sanity import SanityLimits, unphysical
-from trepid.errors import ConfigError, UntrustedError
+from trepid.errors import ConfigError, UntrustedError, cannot_write
 from trepid.potentials.base import FloatArray
 
 if TYPE_CHECKING:
@@ -103,10 +103,13 @@ class TrustGuard:
         """Truncate the frame file to `length` bytes: it then lacks the frames of steps that are repeated."""
         if self.frame_file is None or self.kept_bytes <= length:
             return
-        if length == 0:
-            self.frame_file.unlink()
-        else:
-            os.truncate(self.frame_file, length)
+        try:
+            if length == 0:
+                self.frame_file.unlink()
+            else:
+                os.truncate(self.frame_file, length)
+        except OSError as error:
+            raise cannot_write(self.frame_file, error) from error
 
     def check(
         self,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import threading
 from types import FrameType, TracebackType
+
+from trepid.signals import SignalWatch
 
 
 class Interrupted(Exception):  # noqa: N818 not an error: the run ends as requested
@@ -13,32 +13,43 @@ class Interrupted(Exception):  # noqa: N818 not an error: the run ends as reques
 
 
 class Interruptible:
-    """A `with` block in which the first SIGINT or SIGTERM sets `requested`; a second one raises KeyboardInterrupt.
+    """A `with` block in which the first SIGINT or SIGTERM sets `requested`; a second one ends it at once.
+
+    The first is answered with a line at once, and the second ends the block with KeyboardInterrupt; where the main thread
+    is inside a library and cannot be interrupted, the process ends. All state on disk is complete at any moment.
 
     Outside the main thread, where Python allows no signal handlers, `requested` stays False.
     """
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: dict[signal.Signals, object] = {}
+        self._handled = 0
+        self._watch = SignalWatch(self._seen)
 
     def __enter__(self) -> Interruptible:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
+        self._watch.start(self._handle)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        self._previous.clear()
+        self._watch.stop()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        """Runs in the main thread, once that is back from the library it is in; two signals may have become one."""
+        self._handled += 1
+        self.requested = True
+        if self._handled > 1 or self._watch.ending:
             raise KeyboardInterrupt
+
+    def _seen(self, watch: SignalWatch, number: int, count: int) -> None:
+        """Runs in the thread of the watch, at once."""
         self.requested = True
         name = signal.Signals(number).name
-        # Straight to the descriptor: the signal may have come in the middle of a write to sys.stderr.
-        os.write(2, f"\n{name}: ending after the present step or label; once more to end at once\n".encode())
+        if count == 1:
+            watch.tell(
+                f"{name}: ending after the present step or label; the same command resumes. Once more to end at once"
+            )
+        elif count == 2:
+            watch.tell(f"{name}: ending now; the same command resumes")
+            watch.end_now()

@@ -12,12 +12,14 @@ uninterrupted run to the last bit, with one exception: the noise of Langevin, wh
 from __future__ import annotations
 
 import csv
+import errno
 import logging
 import os
-import shutil
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +27,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trepid.choices import GuardAction
-from trepid.data.atomic import write_text_atomic
+from trepid.data.atomic import set_aside, write_bytes_atomic, write_text_atomic
+from trepid.data.geometry import require_start
+from trepid.data.lock import RunLock
 from trepid.dynamics.driver import require_movable, thermal_momenta
 from trepid.dynamics.guard import ADVICE, MD_LIMITS
 from trepid.dynamics.interrupt import Interruptible
@@ -42,10 +46,11 @@ from trepid.dynamics.lammps_input import (
     write_input,
 )
 from trepid.dynamics.progress import Progress, ProgressView, SilentProgress
+from trepid.dynamics.record import TRACE_FILE
 from trepid.dynamics.sanity import unphysical
-from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claim_directory
-from trepid.errors import ConfigError, DataError, NumericsError, UntrustedError
-from trepid.lammps.installation import find_installation
+from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claimed_directory
+from trepid.errors import ConfigError, DataError, MachineError, NumericsError, UntrustedError, cannot_write
+from trepid.lammps.installation import Installation, find_installation
 from trepid.lammps.process import Process
 from trepid.lammps.system import System, write_data_file
 from trepid.potentials.base import Potential, Uncertainty
@@ -55,9 +60,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TRACE_FILE = "trace.csv"
 POLL_S = 0.2
 """Interval at which the output of LAMMPS is read, s."""
+LEAST_ROOM_BYTES = 16_384
+"""With less room on the disk a run of LAMMPS is ended."""
+_RESTART_END = b"LammpS RestartT\0"
+"""End of a complete restart file of LAMMPS."""
 _SEED_STRIDE = 7919
 """A resumed run shifts the seed of the noise by this times its step over the checkpoint interval."""
 
@@ -100,8 +108,23 @@ def prepare_lammps(
     ConfigError
         Settings that LAMMPS cannot follow, or a directory with another run.
     DataError
-        An element that the model does not describe.
+        An element that the model does not describe, or another process uses the directory.
     """
+    with prepared_lammps(potential, atoms, settings, directory=directory, model_file=model_file):
+        return System.of(atoms)
+
+
+@contextmanager
+def prepared_lammps(
+    potential: Potential,
+    atoms: Atoms,
+    settings: MDSettings,
+    *,
+    directory: Path,
+    model_file: str | Path | None = None,
+) -> Iterator[RunLock]:
+    """As `prepare_lammps`; the directory is locked for the block."""
+    require_start(atoms)
     unknown = sorted(set(atoms.get_chemical_symbols()) - set(potential.species))
     if unknown:
         raise DataError(
@@ -114,18 +137,30 @@ def prepare_lammps(
             f"LAMMPS needs sample_every ({settings.sample_every}) to be a multiple of check_every "
             f"({settings.check_every}): frames carry the uncertainty of a check"
         )
-    parameters = settings.parameters
     require_movable(atoms)
     system = System.of(atoms)
-    claim_directory(directory, settings, atoms, model_file)
+    with claimed_directory(directory, settings, atoms, model_file) as lock:
+        _write_files(potential, atoms, settings, system, directory, model_file)
+        yield lock
+
+
+def _write_files(
+    potential: Potential,
+    atoms: Atoms,
+    settings: MDSettings,
+    system: System,
+    directory: Path,
+    model_file: str | Path | None,
+) -> None:
+    """What LAMMPS reads."""
     rng = np.random.default_rng(settings.seed)
     if not (directory / DATA_FILE).exists():
         walker = atoms.copy()
-        walker.set_momenta(thermal_momenta(walker, parameters.temperature_K, rng))
+        walker.set_momenta(thermal_momenta(walker, settings.parameters.temperature_K, rng))
         if model_file is None:
             potential.save(directory / MODEL_FILE)
         else:
-            shutil.copyfile(model_file, directory / MODEL_FILE)
+            write_bytes_atomic(directory / MODEL_FILE, Path(model_file).read_bytes())
         write_data_file(directory / DATA_FILE, walker, system)
     write_input(
         directory,
@@ -135,7 +170,6 @@ def prepare_lammps(
         n_labels=potential.n_frames,
         rng=np.random.default_rng([settings.seed, 1]),
     )
-    return system
 
 
 def run_lammps(
@@ -174,11 +208,23 @@ def run_lammps(
     """
     installation = find_installation()
     directory = Path(directory)
-    prepare_lammps(potential, atoms, settings, directory=directory, model_file=model_file)
-    view = progress or SilentProgress()
+    with prepared_lammps(potential, atoms, settings, directory=directory, model_file=model_file) as lock:
+        return _run(installation, potential, settings, directory, ranks, progress or SilentProgress(), lock)
+
+
+def _run(
+    installation: Installation,
+    potential: Potential,
+    settings: MDSettings,
+    directory: Path,
+    ranks: int,
+    view: ProgressView,
+    lock: RunLock,
+) -> MDResult:
+    """Start or continue, and run to an end, in a directory that is locked."""
     watch = _Watch(directory, settings, settings.threshold(potential), view)
     start = watch.rewind()
-    if start:
+    if 0 < start < settings.n_steps:
         view.message(f"resuming at {start * settings.timestep_fs / 1000:.3f} ps (step {start})")
     end = MDEnd.FINISHED
     if start < settings.n_steps:
@@ -187,15 +233,24 @@ def run_lammps(
             seed = 1 + _SEED_STRIDE * (start // settings.checkpoint_every) % 800_000_000
             variables = {"resume": CHECKPOINT.replace("*", str(start)), "seed": str(seed)}
         with Interruptible() as interrupt:
-            process = Process(installation, INPUT_FILE, directory=directory, ranks=ranks, variables=variables)
+            process = Process(
+                installation,
+                INPUT_FILE,
+                directory=directory,
+                ranks=ranks,
+                variables=variables,
+                inherited=[lock.fileno()],
+            )
             try:
                 while (code := process.wait(POLL_S)) is None:
                     watch.read()
+                    _require_room(directory)
                     if interrupt.requested:
                         process.end()
             finally:
                 process.end()
         watch.read()
+        watch.finished(process.screen())
         watch.tidy()
         if interrupt.requested:
             end = MDEnd.INTERRUPTED
@@ -205,7 +260,19 @@ def run_lammps(
             )
         elif (directory / STOPPED_RESTART).exists():
             raise UntrustedError(watch.reason_to_stop())
-    return watch.result(end, reached=settings.n_steps if end is MDEnd.FINISHED else watch.step)
+        elif watch.step < settings.n_steps:
+            raise MachineError(
+                f"cannot write {directory / TRACE_FILE}: it ends at step {watch.step} of {settings.n_steps}, and LAMMPS "
+                "reported no error; the same command continues once there is room on the disk"
+            )
+    return watch.result(end, begun_at=start, reached=settings.n_steps if end is MDEnd.FINISHED else watch.step)
+
+
+def _require_room(directory: Path) -> None:
+    """Raise where the disk is full: LAMMPS goes on without a word, and its files lack what did not fit."""
+    found = os.statvfs(directory)
+    if found.f_bavail * found.f_frsize < LEAST_ROOM_BYTES:
+        raise cannot_write(directory / TRAJECTORY_FILE, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
 class _Watch:
@@ -214,7 +281,6 @@ class _Watch:
     def __init__(self, directory: Path, settings: MDSettings, threshold: float, view: ProgressView) -> None:
         self.directory, self.settings, self.threshold, self.view = directory, settings, threshold, view
         self.rows: list[_Row] = []
-        self._fresh = 0
         self._read = 0
         self._outside = False
         self._speed = _Rate()
@@ -228,6 +294,9 @@ class _Watch:
         """Cut what was written after the last checkpoint; gives its step, 0 without one."""
         for name in (STOPPED_FRAME, STOPPED_RESTART):
             (self.directory / name).unlink(missing_ok=True)
+        for _, path in self._checkpoints():
+            if not path.read_bytes().endswith(_RESTART_END):
+                self.view.message(f"{path}: damaged; now {set_aside(path).name}, the run continues from an earlier one")
         start = max((step for step, _ in self._checkpoints()), default=0)
         # LAMMPS writes the row and the frames of the step it starts from again.
         done = start >= self.settings.n_steps
@@ -236,7 +305,6 @@ class _Watch:
             _cut_dump(self.directory / name, before=start)
         self._read = 0
         self.read()
-        self._fresh = len(self.rows)
         self._speed = _Rate()
         return start
 
@@ -258,14 +326,20 @@ class _Watch:
                 text = file.read()
             whole = text[: text.rfind(b"\n") + 1]
             self._read += len(whole)
-            for row in _rows(whole.decode("utf-8")):
+            rows = list(_rows(whole.decode("utf-8")))
+            if rows:
+                self._speed.reached(rows[-1].step)
+            for row in rows:
                 self._take(row)
         for _, old in self._checkpoints()[:-2]:
             old.unlink(missing_ok=True)
 
+    def finished(self, screen: str) -> None:
+        """LAMMPS has ended and printed this."""
+        self._speed.finished(screen)
+
     def _take(self, row: _Row) -> None:
         self.rows.append(row)
-        self._speed.reached(row.step)
         outside = row.uncertainty > self.threshold
         if outside and not self._outside and self.settings.guard is GuardAction.WARN:
             logger.warning(
@@ -285,7 +359,7 @@ class _Watch:
                 temperature_K=row.temperature_K,
                 forces_uncertainty=row.uncertainty,
                 threshold=self.threshold,
-                steps_per_second=self._speed.steps_per_second,
+                steps_per_second=self._speed.steps_per_second or 0.0,
                 timestep_fs=self.settings.timestep_fs,
             )
         )
@@ -306,19 +380,21 @@ class _Watch:
             f"restart in {self.directory / STOPPED_RESTART}"
         )
 
-    def result(self, end: MDEnd, *, reached: int) -> MDResult:
-        """The result of the run."""
-        fresh = [row.temperature_K for row in self.rows[self._fresh :]]
+    def result(self, end: MDEnd, *, begun_at: int, reached: int) -> MDResult:
+        """The result of the run; figures but the speed are those of all calls."""
+        temperatures = [row.temperature_K for row in self.rows]
+        n_steps_now = max(reached - begun_at, 0)
         return MDResult(
             end=end,
             n_steps=reached,
+            n_steps_now=n_steps_now,
             time_ps=reached * self.settings.timestep_fs / 1000,
-            temperature_K=float(np.mean(fresh)) if fresh else float("nan"),
+            temperature_K=float(np.mean(temperatures)) if temperatures else float("nan"),
             largest_uncertainty=max((row.uncertainty for row in self.rows), default=0.0),
             n_checks=len(self.rows),
             n_untrusted=sum(row.uncertainty > self.threshold for row in self.rows),
             threshold=self.threshold,
-            steps_per_second=self._speed.steps_per_second,
+            steps_per_second=self._speed.steps_per_second if n_steps_now else None,
             directory=self.directory,
         )
 
@@ -334,18 +410,30 @@ class _Watch:
 
 
 class _Rate:
-    """Steps per second between the first and the last step read."""
+    """Steps per second: between the first and the last poll that found rows, and of the whole call once LAMMPS says so."""
 
     def __init__(self) -> None:
         self._first: tuple[int, float] | None = None
-        self.steps_per_second = 0.0
+        self._steps_per_second: float | None = None
+
+    @property
+    def steps_per_second(self) -> float | None:
+        """None until two polls have found rows."""
+        return self._steps_per_second
 
     def reached(self, step: int) -> None:
+        """A poll found rows up to this step."""
         now = time.perf_counter()
         if self._first is None:
             self._first = step, now
-        elif now > self._first[1]:
-            self.steps_per_second = (step - self._first[0]) / (now - self._first[1])
+        elif step > self._first[0] and now > self._first[1]:
+            self._steps_per_second = (step - self._first[0]) / (now - self._first[1])
+
+    def finished(self, screen: str) -> None:
+        """LAMMPS has ended with this output: take its own timing of the run, if it reached the end of one."""
+        timed = re.findall(r"^Loop time of (\S+) on \d+ procs for (\d+) steps", screen, flags=re.MULTILINE)
+        if timed and float(timed[-1][0]) > 0:
+            self._steps_per_second = int(timed[-1][1]) / float(timed[-1][0])
 
 
 def _rows(text: str) -> Iterator[_Row]:

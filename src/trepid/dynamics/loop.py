@@ -24,7 +24,7 @@ from trepid.dynamics.driver import MDDriver
 from trepid.dynamics.progress import Progress, Speedometer
 from trepid.dynamics.record import Recorder, TraceRow
 from trepid.dynamics.sanity import SanityLimits, unphysical
-from trepid.errors import ConfigError, TrepidError
+from trepid.errors import ConfigError, MachineError, TrepidError
 from trepid.potentials.base import Potential, Prediction, Uncertainty
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class MDLoop(Generic[End]):
             if not np.isfinite(driver.atoms.positions).all():
                 return policy.unstable("positions are not finite", check=None, cause=None)
             check = self.predict() if due.check or due.sample else None
-        except ConfigError:  # a user error in the settings is not an instability
+        except (ConfigError, MachineError):  # neither a user error in the settings nor a full disk is an instability
             raise
         except TrepidError as error:
             return policy.unstable(f"the simulation became unstable: {error}", check=None, cause=error)

@@ -6,19 +6,27 @@ what the lost steps had written, so that no step appears twice.
 
 from __future__ import annotations
 
+import csv
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from trepid.data.atomic import set_aside
 from trepid.data.extxyz import format_frame
-from trepid.errors import DataError
+from trepid.errors import DataError, cannot_write
 from trepid.potentials.base import Prediction
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,26 @@ class TraceRow:
         return ",".join(f"{value:.8g}" if isinstance(value, float) else str(value) for value in astuple(self)) + "\n"
 
 
+TRACE_FILE = "trace.csv"
 TRACE_COLUMNS = tuple(field.name for field in fields(TraceRow))
+
+
+RECORD_FILES = (TRACE_FILE, "trajectory.extxyz")
+
+
+def read_temperatures(path: Path) -> list[float]:
+    """Temperatures of a trace, K, row by row: those of the whole run, whatever call made them.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or a row has no number there.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return [float(row["temperature_K"]) for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: not a trace of MD ({error})") from error
 
 
 class AppendFile:
@@ -64,9 +91,10 @@ class AppendFile:
     def __init__(self, path: Path, *, keep: int | None = None, header: str = "") -> None:
         self.path = path
         try:
-            self._file: IO[str] = open(path, "a", encoding="utf-8", newline="")  # noqa: SIM115 closed by `close`
+            # Unbuffered: a buffer would try to write its rest once more when the file is closed.
+            self._file = open(path, "ab", buffering=0)  # noqa: SIM115 closed by `close`
         except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror}") from error
+            raise cannot_write(path, error) from error
         size = os.fstat(self._file.fileno()).st_size
         if keep is not None and size < keep:
             self._file.close()
@@ -74,28 +102,42 @@ class AppendFile:
                 f"{path}: {size} bytes are left of the {keep} that the checkpoint notes; the file was changed since"
             )
         if keep is not None:
-            self._file.truncate(keep)
+            with self._guarded():
+                self._file.truncate(keep)
             size = keep
         if size == 0 and header:
             self.append(header + "\n")
 
     def append(self, text: str) -> None:
-        """Write `text` through to the operating system, so that other processes can read it; DataError on a full disk."""
-        try:
-            self._file.write(text)
-            self._file.flush()
-        except OSError as error:
-            raise DataError(f"cannot write {self.path}: {error.strerror}") from error
+        """Write `text` through to the operating system, so that other processes can read it.
+
+        Raises
+        ------
+        MachineError
+            The disk is full or broken. The next start cuts off what was written of `text`.
+        """
+        rest = memoryview(text.encode("utf-8"))
+        with self._guarded():
+            while rest:
+                rest = rest[self._file.write(rest) :]
 
     def sync(self) -> int:
         """Flush to the disk; returns the length in bytes, for `keep`."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return os.fstat(self._file.fileno()).st_size
+        with self._guarded():
+            os.fsync(self._file.fileno())
+            return os.fstat(self._file.fileno()).st_size
 
     def close(self) -> None:
         """Close the file; it may be closed twice."""
-        self._file.close()
+        with self._guarded():
+            self._file.close()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
 
 @dataclass(frozen=True)
@@ -104,6 +146,18 @@ class RecordLengths:
 
     trace: int = 0
     trajectory: int = 0
+
+
+def _whole(path: Path, keep: int) -> int:
+    """`keep`, or 0 where the file lacks part of that: it is set aside then, and a new one begins. Nothing rests on it."""
+    size = path.stat().st_size if path.exists() else 0
+    if size >= keep:
+        return keep
+    kept = f"what is left is in {set_aside(path).name}" if path.exists() else "it is gone"
+    logger.warning(
+        "%s lacks %d of the %d bytes that the checkpoint notes; %s, and a new one begins", path, keep - size, keep, kept
+    )
+    return 0
 
 
 class Recorder:
@@ -118,8 +172,9 @@ class Recorder:
     """
 
     def __init__(self, directory: Path, *, keep: RecordLengths = RecordLengths()) -> None:
-        self._trace = AppendFile(directory / "trace.csv", keep=keep.trace, header=",".join(TRACE_COLUMNS))
-        self._trajectory = AppendFile(directory / "trajectory.extxyz", keep=keep.trajectory)
+        trace, trajectory = (directory / name for name in RECORD_FILES)
+        self._trace = AppendFile(trace, keep=_whole(trace, keep.trace), header=",".join(TRACE_COLUMNS))
+        self._trajectory = AppendFile(trajectory, keep=_whole(trajectory, keep.trajectory))
 
     def row(self, row: TraceRow) -> None:
         """Append to trace.csv."""
@@ -137,8 +192,10 @@ class Recorder:
 
     def close(self) -> None:
         """Close both files."""
-        self._trace.close()
-        self._trajectory.close()
+        try:
+            self._trace.close()
+        finally:
+            self._trajectory.close()
 
 
 def predicted_frame(atoms: Atoms, prediction: Prediction) -> Atoms:

@@ -14,19 +14,23 @@ import numpy as np
 
 from trepid.choices import Engine
 from trepid.data.arrays import load_arrays, save_arrays
+from trepid.data.atomic import set_aside
+from trepid.data.geometry import require_start
 from trepid.dynamics.driver import MDDriver, MDState
 from trepid.dynamics.engine import start_driver
 from trepid.dynamics.guard import MD_LIMITS, TrustGuard
 from trepid.dynamics.interrupt import Interruptible
 from trepid.dynamics.loop import Check, MDLoop, Policy
 from trepid.dynamics.progress import ProgressView, SilentProgress
-from trepid.dynamics.record import Recorder, RecordLengths
-from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claim_directory
+from trepid.dynamics.record import RECORD_FILES, TRACE_FILE, Recorder, RecordLengths, read_temperatures
+from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claimed_directory
 from trepid.errors import ConfigError, DataError, TrepidError
 from trepid.potentials.base import Potential, Uncertainty
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+UNTRUSTED_FRAMES = "untrusted.extxyz"
 
 
 def run_md(
@@ -69,6 +73,7 @@ def run_md(
     DataError
         An element that the model does not describe; files of the run that cannot be read or written.
     """
+    require_start(atoms)
     if settings.engine is Engine.LAMMPS:
         from trepid.dynamics.lammps_run import run_lammps
 
@@ -88,12 +93,24 @@ def run_md(
     threshold = settings.threshold(potential)
     rng = np.random.default_rng(settings.seed)
     driver = start_driver(atoms, potential, settings.parameters, rng=rng)
-    guard = TrustGuard(threshold, action=settings.guard, frame_file=directory / "untrusted.extxyz")
-    claim_directory(directory, settings, atoms, model_file)
-    view = progress or SilentProgress()
+    guard = TrustGuard(threshold, action=settings.guard, frame_file=directory / UNTRUSTED_FRAMES)
+    with claimed_directory(directory, settings, atoms, model_file):
+        return _run(driver, potential, settings, guard, directory, progress or SilentProgress())
+
+
+def _run(
+    driver: MDDriver,
+    potential: Potential,
+    settings: MDSettings,
+    guard: TrustGuard,
+    directory: Path,
+    view: ProgressView,
+) -> MDResult:
+    """Start or continue, and run to an end, in a directory that is locked."""
     state_file = directory / "state.npz"
-    lengths = _restore(state_file, driver, guard)
-    if driver.n_steps:
+    lengths = _restore(state_file, driver, guard, view)
+    begun_at = driver.n_steps
+    if 0 < begun_at < settings.n_steps:
         view.message(f"resuming at {driver.time_fs / 1000:.3f} ps (step {driver.n_steps})")
     recorder = Recorder(directory, keep=lengths)
     try:
@@ -112,16 +129,19 @@ def run_md(
     finally:
         recorder.close()
         driver.close()
+    temperatures = read_temperatures(directory / TRACE_FILE)
+    n_steps_now = driver.n_steps - begun_at
     return MDResult(
         end=end,
         n_steps=driver.n_steps,
+        n_steps_now=n_steps_now,
         time_ps=driver.time_fs / 1000,
-        temperature_K=policy.mean_temperature_K,
+        temperature_K=float(np.mean(temperatures)) if temperatures else float("nan"),
         largest_uncertainty=guard.largest,
         n_checks=guard.n_checks,
         n_untrusted=guard.n_untrusted,
-        threshold=threshold,
-        steps_per_second=loop.speed.steps_per_second,
+        threshold=guard.threshold_eV_per_A,
+        steps_per_second=loop.speed.steps_per_second if n_steps_now else None,
         directory=directory,
     )
 
@@ -141,12 +161,6 @@ class _Guarded(Policy[MDEnd]):
     ) -> None:
         self.loop, self.guard, self.settings, self.interrupt = loop, guard, settings, interrupt
         self.recorder, self.state_file, self.view = recorder, state_file, view
-        self._temperatures: list[float] = []
-
-    @property
-    def mean_temperature_K(self) -> float:
-        """Over the checks of this call; NaN where there was none."""
-        return float(np.mean(self._temperatures)) if self._temperatures else float("nan")
 
     def ready(self, step: int) -> MDEnd | None:
         """End at the last step, or after a signal."""
@@ -156,7 +170,6 @@ class _Guarded(Policy[MDEnd]):
 
     def physical(self, check: Check) -> None:
         """Compare the uncertainty with the threshold."""
-        self._temperatures.append(check.temperature_K)
         assert check.prediction.forces_uncertainty is not None
         self.guard.compare(
             check.atoms,
@@ -188,22 +201,33 @@ class _Guarded(Policy[MDEnd]):
         driver.forget_neighbors()
 
 
-def _restore(path: Path, driver: MDDriver, guard: TrustGuard) -> RecordLengths:
-    """Put driver and guard where the checkpoint is, if there is one; returns the lengths of the records at it."""
-    if not path.exists():
-        guard.cut_back(0)
-        return RecordLengths()
-    arrays = load_arrays(path)
-    try:
-        driver.set_state(MDState.from_arrays(arrays))
-        guard.restore(
-            n_checks=int(arrays["guard_counts"][0]),
-            n_untrusted=int(arrays["guard_counts"][1]),
-            largest=float(arrays["guard_largest_eV_per_A"]),
-            outside=bool(arrays["guard_outside"]),
-        )
-        trace, trajectory, untrusted = (int(n) for n in arrays["record_bytes"])
-    except KeyError as error:
-        raise DataError(f"{path}: not a checkpoint of trepid md ({error} is missing)") from error
+def _restore(path: Path, driver: MDDriver, guard: TrustGuard, view: ProgressView) -> RecordLengths:
+    """Put driver and guard where the checkpoint is, if there is one; returns the lengths of the records at it.
+
+    A damaged checkpoint is set aside with the files that belong to it, and the run starts anew.
+    """
+    if path.exists():
+        fresh = driver.get_state()
+        try:
+            return _restored(load_arrays(path), driver, guard)
+        except (DataError, KeyError, ValueError, TypeError, IndexError) as error:
+            driver.set_state(fresh)
+            records = [path.with_name(name) for name in (*RECORD_FILES, UNTRUSTED_FRAMES)]
+            names = [set_aside(path).name, *(set_aside(file, suffix="old").name for file in records if file.exists())]
+            view.message(
+                f"{path}: damaged ({' '.join(str(error).split())}); the run starts anew, and what it had is now in "
+                f"{', '.join(names)}"
+            )
+    guard.cut_back(0)
+    return RecordLengths()
+
+
+def _restored(arrays: dict[str, np.ndarray], driver: MDDriver, guard: TrustGuard) -> RecordLengths:
+    """As `_restore`; KeyError, ValueError, TypeError or IndexError where the arrays are no checkpoint of this run."""
+    trace, trajectory, untrusted = (int(n) for n in arrays["record_bytes"])
+    n_checks, n_untrusted = (int(n) for n in arrays["guard_counts"])
+    largest, outside = float(arrays["guard_largest_eV_per_A"]), bool(arrays["guard_outside"])
+    driver.set_state(MDState.from_arrays(arrays))
+    guard.restore(n_checks=n_checks, n_untrusted=n_untrusted, largest=largest, outside=outside)
     guard.cut_back(untrusted)
     return RecordLengths(trace=trace, trajectory=trajectory)

@@ -12,17 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase.data import covalent_radii
-from ase.geometry import complete_cell
-from vesin import NeighborList
 
-from trepid.potentials.base import FloatArray
+from trepid.arrays import FloatArray
+from trepid.data.geometry import MIN_DISTANCE_FACTOR, fused_atoms
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-MIN_DISTANCE_FACTOR = 0.5
-"""Default shortest distance of two atoms, over the sum of their covalent radii."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +75,3 @@ def unphysical(
         if largest > limits.max_force_eV_per_A:
             return f"predicted force {largest:.1f} eV/A is over {limits.max_force_eV_per_A:g} eV/A"
     return "" if atoms is None else fused_atoms(atoms, factor=limits.min_distance_factor)
-
-
-def fused_atoms(atoms: Atoms, *, factor: float) -> str:
-    """Two atoms closer than `factor` times the sum of their covalent radii, named; an empty string if there are none."""
-    radii = factor * covalent_radii[atoms.numbers]
-    neighbors = NeighborList(cutoff=2 * float(radii.max()), full_list=False, n_threads=1)
-    box = np.asarray(atoms.cell[:] if atoms.cell.rank == 3 else complete_cell(atoms.cell[:]), dtype=np.float64)
-    i, j, d = neighbors.compute(points=atoms.positions, box=box, periodic=atoms.pbc.tolist(), quantities="ijd")
-    close = d < radii[i] + radii[j]
-    if not close.any():
-        return ""
-    worst = int(np.argmin(np.where(close, d, np.inf)))
-    symbols = atoms.get_chemical_symbols()
-    a, b = sorted((int(i[worst]), int(j[worst])))
-    return f"atoms {a} ({symbols[a]}) and {b} ({symbols[b]}) have fused: {d[worst]:.2f} A apart"

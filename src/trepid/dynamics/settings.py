@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trepid.choices import Engine, GuardAction, Thermostat
 from trepid.data.arrays import structure_digest
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
+from trepid.data.lock import RunLock
 from trepid.dynamics.driver import MDParameters
 from trepid.dynamics.loop import Schedule
-from trepid.errors import ConfigError, DataError
+from trepid.errors import ConfigError, DataError, cannot_write
 from trepid.potentials.base import Potential, Uncertainty
 
 if TYPE_CHECKING:
@@ -146,66 +149,102 @@ class MDResult:
         Steps made in all, earlier calls included.
     time_ps : float
         Simulated time, ps.
+    n_steps_now : int
+        Steps made by this call; 0 where the run was already finished.
     temperature_K : float
-        Mean over the checks of this call, K; NaN where there was none.
+        Mean over the checks since the start of the run, K; NaN where there was none.
     largest_uncertainty : float
         Largest force uncertainty, eV/A, since the start of the run.
     n_checks, n_untrusted : int
         Checks since the start of the run, and those with an untrusted frame.
     threshold : float
         eV/A.
-    steps_per_second : float
-        Of the MD alone.
+    steps_per_second : float or None
+        Of the MD alone, in this call; None where it made no step.
     directory : Path
         Where the files are.
     """
 
     end: MDEnd
     n_steps: int
+    n_steps_now: int
     time_ps: float
     temperature_K: float
     largest_uncertainty: float
     n_checks: int
     n_untrusted: int
     threshold: float
-    steps_per_second: float
+    steps_per_second: float | None
     directory: Path
 
+    @property
+    def already_finished(self) -> bool:
+        """Whether an earlier call had finished the run."""
+        return self.end is MDEnd.FINISHED and self.n_steps_now == 0
 
-def claim_directory(directory: Path, settings: MDSettings, atoms: Atoms, model_file: str | Path | None) -> None:
-    """Write settings.json into a new run directory, or check that the existing one describes the same run.
+
+@contextmanager
+def claimed_directory(
+    directory: Path, settings: MDSettings, atoms: Atoms, model_file: str | Path | None
+) -> Iterator[RunLock]:
+    """Lock a run directory for the block; write settings.json into a new one, or check that it describes the same run.
 
     Raises
     ------
     ConfigError
         The directory holds another run, or other files.
     DataError
-        Its settings.json cannot be read.
+        Another process uses it, it cannot be made, or its settings.json cannot be read.
     """
+    path = directory / "settings.json"
+    # Before the lock, so that no lock file is left in a folder of something else.
+    if not path.exists() and directory.exists():
+        if not directory.is_dir():
+            raise ConfigError(f"{directory} is a file; give a folder")
+        if any(not entry.name.startswith(".") for entry in directory.iterdir()):
+            raise ConfigError(f"{directory} is not empty and holds no MD run; give another directory")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(directory, error) from error
+    lock = RunLock(directory)
+    try:
+        _compare(directory, path, _described(settings, atoms, model_file), settings)
+        yield lock
+    finally:
+        lock.release()
+
+
+def _described(settings: MDSettings, atoms: Atoms, model_file: str | Path | None) -> dict[str, Any]:
+    """What makes a run this one, as settings.json has it."""
     description = json.loads(json.dumps(asdict(settings)))
     description["structure_sha256"] = structure_digest(atoms)
     description["model_sha256"] = (
         None if model_file is None else hashlib.sha256(Path(model_file).read_bytes()).hexdigest()
     )
-    path = directory / "settings.json"
+    return dict(description)
+
+
+def _compare(directory: Path, path: Path, description: dict[str, Any], settings: MDSettings) -> None:
+    """Write settings.json, after a comparison with the one that exists."""
     if path.exists():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: not valid JSON ({error}); give another directory") from error
-        for key, value in description.items():
-            longer = (
-                key == "duration_ps"
-                and isinstance(settings.temperature_K, int | float)
-                and value >= found.get(key, value)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{path}: not valid JSON ({' '.join(str(error).split())}); give another directory"
+            ) from error
+        if not isinstance(found, dict):
+            raise DataError(
+                f"{path}: holds a {type(found).__name__}, not the settings of a run; give another directory"
             )
+        constant = isinstance(settings.temperature_K, int | float)
+        for key, value in description.items():
+            before = found.get(key, value)
+            longer = key == "duration_ps" and constant and isinstance(before, int | float) and value >= before
             if found.get(key) != value and not longer:
                 raise ConfigError(
                     f"{directory} holds another run: its {key} is {found.get(key)}, not {value}; give another directory"
                 )
         remove_stale_temporaries(directory)
-    elif directory.exists() and any(directory.iterdir()):
-        raise ConfigError(f"{directory} is not empty and holds no MD run; give another directory")
-    else:
-        directory.mkdir(parents=True, exist_ok=True)
     write_text_atomic(path, json.dumps(description, indent=2) + "\n")

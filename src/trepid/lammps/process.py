@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trepid.errors import ConfigError
 from trepid.lammps.installation import Installation
 from trepid.lammps.session import error_line
+from trepid.processes import Dependent
 
 SCREEN_FILE = "lammps.out"
 """What LAMMPS and MPI print, in the folder of the run."""
@@ -31,6 +30,8 @@ class Process:
         MPI processes.
     variables : mapping of str to str
         Values of the index variables of the input.
+    inherited : sequence of int
+        File descriptors that LAMMPS inherits, such as that of a lock.
 
     Raises
     ------
@@ -46,46 +47,47 @@ class Process:
         directory: Path,
         ranks: int = 1,
         variables: Mapping[str, str] | None = None,
+        inherited: Sequence[int] = (),
     ) -> None:
         command = command_line(installation, input_file, ranks=ranks, variables=variables)
         self._screen = directory / SCREEN_FILE
         with open(self._screen, "wb") as screen:
-            # In a session of its own: Ctrl-C goes to trepid alone, which ends LAMMPS in order.
-            self._popen = subprocess.Popen(
+            # In a group of its own: Ctrl-C goes to trepid alone, which ends LAMMPS in order.
+            self._process = Dependent(
                 command,
+                pass_fds=inherited,
                 cwd=directory,
                 env=installation.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=screen,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
             )
 
     def wait(self, timeout_s: float | None = None) -> int | None:
         """Exit code; None if it still runs after `timeout_s`."""
         try:
-            return self._popen.wait(timeout_s)
+            return self._process.popen.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return None
 
     def end(self) -> None:
         """Send SIGTERM, and after a while SIGKILL."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if self._popen.poll() is not None:
-                return
-            try:
-                os.killpg(self._popen.pid, number)
-            except ProcessLookupError:
-                return
+        if self._process.popen.poll() is None:
+            self._process.terminate()
             self.wait(GRACE_S)
+        self._process.end()
+
+    def screen(self) -> str:
+        """What it has printed."""
+        return self._screen.read_text(encoding="utf-8", errors="replace")
 
     def error(self) -> str:
         """Why it failed, in one line, after it has ended with another code than 0; empty if it printed nothing."""
-        text = self._screen.read_text(encoding="utf-8", errors="replace")
+        text = self.screen()
         if "ERROR" in text:
             return error_line(text)
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        code = self._popen.returncode
+        code = self._process.popen.returncode
         if code is not None and code < 0:
             return f"it was ended by signal {-code}"
         return lines[-1] if lines else f"exit code {code}"

@@ -47,6 +47,7 @@ def make_reference(
     *,
     directory: str | os.PathLike[str] | None = None,
     timeout_s: float | None = None,
+    isolated: bool = False,
     **parameters: Any,
 ) -> Reference:
     """Make a reference from its settings.
@@ -60,6 +61,9 @@ def make_reference(
     timeout_s : float, optional
         Time limit of a label, s. The engine then runs in a process of its own, and a crash of it counts as a
         failed label.
+    isolated : bool
+        Run the engine in a process of its own also without `timeout_s`, with the time limit that `IsolatedReference` finds.
+        Campaigns do.
     **parameters
         Arguments of `TBLiteReference`, `GPAWReference`, `ASECalculatorReference` or `LAMMPSReference`.
 
@@ -86,4 +90,6 @@ def make_reference(
     if directory is not None and "directory" in accepted:
         parameters["directory"] = directory
     reference = kind(**parameters)
-    return reference if timeout_s is None else IsolatedReference(reference, timeout_s=timeout_s)
+    if timeout_s is None and not isolated:
+        return reference
+    return IsolatedReference(reference, timeout_s=timeout_s)

@@ -116,7 +116,11 @@ class Reference(ABC):
         bare = atoms.copy()
         bare.calc = None
         bare.set_constraint()
-        labels = self._compute(bare)
+        try:
+            labels = self._compute(bare)
+        except SystemExit as error:  # a script that was written to be run alone
+            said = "" if error.code is None else repr(error.code)
+            raise LabelError(FailureReason.CRASHED, f"{self.name}: the calculator called sys.exit({said})") from error
         self._verify(labels, len(atoms))
         return attach_labels(atoms, labels, keys)
 

@@ -1,8 +1,9 @@
 """A reference in a separate process, with a time limit; a crash of it counts as a failed label.
 
-The process is started at the first label and kept. Requests go through its standard input; when that closes, because
-this process ended or was killed, the other one ends itself and everything it started, so that no orphan goes on
-computing. Its standard output goes to standard error: engines print what they like.
+The labels of a campaign are computed like this. The process is started at the first label and kept. It leads a group of
+its own, which ends when this process does, in whatever way (`trepid.processes`), so that no orphan goes on computing.
+Signals of the terminal and of batch systems do not end it: this process decides about a label that is being computed. Its
+standard output goes to standard error: engines print what they like.
 """
 
 from __future__ import annotations
@@ -10,26 +11,30 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import queue
 import select
 import signal
 import struct
 import subprocess
 import sys
-import threading
 import time
 import weakref
-from typing import IO, Any
+from typing import Any
 
 from ase import Atoms
 
 from trepid.data.frames import Labels, labels_of
 from trepid.errors import ConfigError, TrepidError
+from trepid.processes import Dependent
 from trepid.reference.base import FailureReason, LabelError, Reference
 from trepid.reference.calculator import positive
 
 _LENGTH = struct.Struct("<Q")
 _SERVE = "import sys; from trepid.reference.isolation import serve; serve(int(sys.argv[1]))"
+
+FIRST_LIMIT_S = 86_400.0
+"""Time limit of a label where none is given and there is no label yet, s."""
+LIMIT_FACTOR, LEAST_LIMIT_S = 20.0, 3_600.0
+"""After that: so many times the longest label so far, and no less than this, s."""
 
 
 class IsolatedReference(Reference):
@@ -39,9 +44,10 @@ class IsolatedReference(Reference):
     ----------
     reference : Reference
         Does the work; must be picklable (all of trepid are).
-    timeout_s : float
+    timeout_s : float or None
         A label that takes longer is stopped (`FailureReason.TIMEOUT`), the process and all that it started are killed;
-        the next label starts a new one.
+        the next label starts a new one. None: `FIRST_LIMIT_S` for the first label, then `LIMIT_FACTOR` times the longest
+        one so far, no less than `LEAST_LIMIT_S`.
 
     Raises
     ------
@@ -49,18 +55,27 @@ class IsolatedReference(Reference):
         `timeout_s` is not positive, or the operating system has no process groups (Windows).
     """
 
-    def __init__(self, reference: Reference, *, timeout_s: float) -> None:
+    def __init__(self, reference: Reference, *, timeout_s: float | None = None) -> None:
         self.reference = reference
         self.name = reference.name
-        self.timeout_s = positive(self.name, "timeout_s", timeout_s)
+        self.timeout_s = None if timeout_s is None else positive(self.name, "timeout_s", timeout_s)
         if os.name != "posix":
-            raise ConfigError(f"{self.name}: timeout_s needs Linux or macOS")
-        self._process: subprocess.Popen[bytes] | None = None
+            raise ConfigError(f"{self.name}: a reference in a process of its own needs Linux or macOS")
+        self._process: Dependent | None = None
         self._answers: int | None = None
+        self._longest_s: float | None = None
+
+    @property
+    def limit_s(self) -> float:
+        """Time limit of the next label, s."""
+        if self.timeout_s is not None:
+            return self.timeout_s
+        return FIRST_LIMIT_S if self._longest_s is None else max(LEAST_LIMIT_S, LIMIT_FACTOR * self._longest_s)
 
     def describe(self) -> dict[str, str | float | int]:
-        """Engine, version and parameters of the reference inside, and the time limit."""
-        return {**self.reference.describe(), "timeout_s": self.timeout_s}
+        """Engine, version and parameters of the reference inside, and the time limit where one was given."""
+        limit = {} if self.timeout_s is None else {"timeout_s": self.timeout_s}
+        return {**self.reference.describe(), **limit}
 
     def close(self) -> None:
         """End the process."""
@@ -71,16 +86,17 @@ class IsolatedReference(Reference):
         self.reference.check(atoms)
 
     def _compute(self, atoms: Atoms) -> Labels:
-        deadline = time.monotonic() + self.timeout_s
+        began, limit = time.monotonic(), self.limit_s
         answer: Labels | TrepidError | None = None
         try:
             if self._process is None:
                 self._start()
             self._send((self.reference, atoms))
-            answer = self._receive(deadline)
+            answer = self._receive(began + limit)
         except TimeoutError as error:
             raise LabelError(
-                FailureReason.TIMEOUT, f"{self.name}: took longer than {self.timeout_s:g} s and was stopped"
+                FailureReason.TIMEOUT,
+                f"{self.name}: took longer than {limit:g} s and was stopped (reference.timeout_s sets the limit)",
             ) from error
         except (EOFError, BrokenPipeError) as error:
             raise LabelError(FailureReason.CRASHED, f"{self.name}: {self._exit_message()}") from error
@@ -89,18 +105,18 @@ class IsolatedReference(Reference):
                 self._stop()
         if isinstance(answer, TrepidError):
             raise answer
+        self._longest_s = max(self._longest_s or 0.0, time.monotonic() - began)
         return answer
 
     def _start(self) -> None:
         read, write = os.pipe()
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
         try:
-            self._process = subprocess.Popen(
+            self._process = Dependent(
                 [sys.executable, "-c", _SERVE, str(write)],
+                pass_fds=(write,),
                 stdin=subprocess.PIPE,
                 stdout=sys.__stderr__ if sys.__stderr__ is not None else subprocess.DEVNULL,
-                pass_fds=(write,),
-                start_new_session=True,
                 env=environment,
             )
         except BaseException:
@@ -118,10 +134,10 @@ class IsolatedReference(Reference):
 
     def _send(self, request: tuple[Reference, Atoms]) -> None:
         assert self._process is not None
-        assert self._process.stdin is not None
+        assert self._process.popen.stdin is not None
         data = pickle.dumps(request)
-        self._process.stdin.write(_LENGTH.pack(len(data)) + data)
-        self._process.stdin.flush()
+        self._process.popen.stdin.write(_LENGTH.pack(len(data)) + data)
+        self._process.popen.stdin.flush()
 
     def _receive(self, deadline: float) -> Any:
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size, deadline))
@@ -145,7 +161,7 @@ class IsolatedReference(Reference):
         """How the process ended."""
         assert self._process is not None
         try:
-            code = self._process.wait(timeout=10.0)
+            code = self._process.popen.wait(timeout=10.0)
         except subprocess.TimeoutExpired:
             return "its process stopped answering"
         if code < 0:
@@ -161,6 +177,7 @@ class IsolatedReference(Reference):
             "timeout_s": self.timeout_s,
             "_process": None,
             "_answers": None,
+            "_longest_s": self._longest_s,
         }
 
 
@@ -173,33 +190,28 @@ def serve(answers: int) -> None:
         File descriptor to write to.
     """
     os.set_inheritable(answers, False)  # else a code started by the engine would keep it open after a crash
-    requests: queue.SimpleQueue[tuple[Reference, Atoms]] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(sys.stdin.buffer, requests), daemon=True).start()
-    while True:
-        reference, atoms = requests.get()
-        answer: Labels | TrepidError
-        try:
-            answer = labels_of(reference.label(atoms))
-        except TrepidError as error:
-            answer = error
-        data = pickle.dumps(answer)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A handler, not SIG_IGN: a code started by the engine gets back the default, not a signal that it never sees.
+        signal.signal(number, lambda *_: None)
+        signal.siginterrupt(number, False)
+    requests = sys.stdin.buffer
+    while header := requests.read(_LENGTH.size):
+        reference, atoms = pickle.loads(requests.read(_LENGTH.unpack(header)[0]))
+        data = pickle.dumps(_answer(reference, atoms))
         with os.fdopen(os.dup(answers), "wb") as file:
             file.write(_LENGTH.pack(len(data)) + data)
 
 
-def _listen(source: IO[bytes], requests: queue.SimpleQueue[tuple[Reference, Atoms]]) -> None:
-    """Pass requests on; when they end, kill the whole process group, also during a label."""
-    while header := source.read(_LENGTH.size):
-        requests.put(pickle.loads(source.read(_LENGTH.unpack(header)[0])))
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+def _answer(reference: Reference, atoms: Atoms) -> Labels | TrepidError:
+    try:
+        return labels_of(reference.label(atoms))
+    except TrepidError as error:
+        return error
+    except KeyboardInterrupt:  # no signal raises it here
+        return LabelError(FailureReason.CRASHED, f"{reference.name}: the calculator raised KeyboardInterrupt")
 
 
-def _end(process: subprocess.Popen[bytes], answers: int) -> None:
+def _end(process: Dependent, answers: int) -> None:
     """Kill the process with all that it started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
+    process.end()
     os.close(answers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -15,6 +14,7 @@ import yaml
 
 from trepid.config import AnyCampaign
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
+from trepid.data.lock import RunLock
 from trepid.errors import ConfigError, DataError
 from trepid.reference import ENGINES
 
@@ -136,28 +136,6 @@ class RunDirectory(RunPaths):
     def release(self) -> None:
         """Release the lock."""
         self._lock.release()
-
-
-class RunLock:
-    """Lock on a run directory; the operating system releases it when the process ends, also after a kill.
-
-    Raises
-    ------
-    DataError
-        Another process holds it.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._file = open(directory / ".lock", "a")  # noqa: SIM115 held open for as long as the lock
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise DataError(f"{directory} is in use by another trepid process; wait for it or stop it") from None
-
-    def release(self) -> None:
-        """Release the lock."""
-        self._file.close()
 
 
 def _default(campaign: AnyCampaign, key: str) -> Any:

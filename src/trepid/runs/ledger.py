@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
-from typing import IO, Any, ClassVar, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
 from trepid.data.atomic import fsync_folder
-from trepid.errors import ConfigError, DataError
+from trepid.errors import ConfigError, DataError, cannot_write
 from trepid.reference.base import FailureReason
 
 FORMAT = 2
@@ -392,11 +392,11 @@ class Ledger:
                 self.recovered = f"{path.name}: dropped an unfinished last line ({size - intact} bytes)"
                 logger.warning("%s", self.recovered)
         try:
-            self._file: IO[str] = open(path, "a", encoding="utf-8", newline="")  # noqa: SIM115 closed by `close`
+            self._file = open(path, "ab", buffering=0)  # noqa: SIM115 closed by `close`
+            if created:
+                fsync_folder(path.parent)
         except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror}") from error
-        if created:
-            fsync_folder(path.parent)
+            raise cannot_write(path, error) from error
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -406,17 +406,17 @@ class Ledger:
 
         Raises
         ------
-        DataError
-            It cannot be written (a full disk).
+        MachineError
+            It cannot be written: the disk is full or broken.
         """
         entry = Entry(len(self._entries), datetime.now(timezone.utc).isoformat(timespec="milliseconds"), event)
-        line = entry.to_json() + "\n"
+        rest = memoryview((entry.to_json() + "\n").encode("utf-8"))
         try:
-            self._file.write(line)
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:  # what a full disk leaves of the line is dropped by the next start
-            raise DataError(f"cannot write {self.path}: {error.strerror}") from error
+            raise cannot_write(self.path, error) from error
         self._entries.append(entry)
         return entry
 

@@ -18,6 +18,7 @@ import numpy as np
 from trepid.acquisition.conformal import Factor, ScoredFrame, factors_of
 from trepid.config import AnyCampaign, RoundsCampaign, load_campaign
 from trepid.data.frames import LabelKeys
+from trepid.data.lock import Holder, holder_of
 from trepid.dynamics.record import TRACE_COLUMNS
 from trepid.errors import DataError
 from trepid.evaluation import Comparison
@@ -36,6 +37,7 @@ from trepid.runs.ledger import (
     SomeEvent,
     Start,
     Stop,
+    StopReason,
     Train,
     Walks,
     events_of,
@@ -45,6 +47,25 @@ from trepid.runs.ledger import (
 from trepid.runs.round_files import RoundFiles, RoundRecord, Selection, complete_rounds
 
 _INITIAL = (Reason.INITIAL, Reason.HARMONIC)
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Whether a run lives.
+
+    Attributes
+    ----------
+    running : bool
+        A process works on it.
+    text : str
+        State in words, with what to do.
+    holder : Holder or None
+        That process.
+    """
+
+    running: bool
+    text: str
+    holder: Holder | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +122,18 @@ class RunRecord:
         """How it ended; None while it is under way or after a kill."""
         last = self.entries[-1].event if self.entries else None
         return last if isinstance(last, Stop) else None
+
+    def state(self) -> RunState:
+        """Whether a process works on it now, and how it ended if none does."""
+        holder = holder_of(self.directory)
+        if holder is not None:
+            told = str(holder)
+            return RunState(True, f"running ({told})" if told else "running", holder)
+        if self.stop is None:
+            return RunState(False, "killed, or ended by an error; the same command resumes it")
+        if self.stop.reason is StopReason.INTERRUPTED:
+            return RunState(False, "interrupted; the same command resumes it")
+        return RunState(False, self.stop.reason.value + (f": {self.stop.message}" if self.stop.message else ""))
 
     @property
     def reference(self) -> Mapping[str, Any]:

@@ -250,11 +250,11 @@ def read_walk(path: Path) -> Walk:
             candidates=[Candidate.from_atoms(frame) for frame in frames],
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not a walk file ({error}); remove it to compute the walk again") from error
+        raise DataError(f"{path}: not a walk file ({error})") from error
 
 
 def _summary(path: Path, arrays: dict[str, np.ndarray]) -> WalkSummary:
     try:
         return WalkSummary.from_dict(json.loads(str(arrays["summary"])))
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not a walk file ({error}); remove it to compute the walk again") from error
+        raise DataError(f"{path}: not a walk file ({error})") from error

@@ -122,6 +122,7 @@ class PairTrepid : public Pair {
     if (!force->newton_pair) error->all(FLERR, "pair_style trepid needs newton on");
     if (std::strcmp(update->unit_style, "metal") != 0) error->all(FLERR, "pair_style trepid needs units metal");
     neighbor->add_request(this, NeighConst::REQ_FULL);
+    told_ = false;
   }
 
   double init_one(int, int) override { return std::max(tables_.pair_cutoff, tables_.triplet_cutoff); }
@@ -150,6 +151,7 @@ class PairTrepid : public Pair {
         for (int v = 0; v < 6; ++v) vatom[i][v] -= atom_strain_[6 * static_cast<size_t>(i) + order[v]];
     if (with_live) finish_live(system);
     if (support_wanted_) finish_support(system);
+    if (with_live || support_wanted_ || update->ntimestep == taken_step_) notice_second_configuration(out.energy);
   }
 
   void* extract(const char* name, int& dimension) override {
@@ -235,6 +237,22 @@ class PairTrepid : public Pair {
     }
   }
 
+  // Fix pair asks for its values once a step. Where one step has several configurations (run 0 after run 0, the trials of a
+  // line search), it keeps those of the first; LAMMPS offers no way to tell it, so the user is told. Equal energies: the same
+  // configuration again, as in the setup of a run that continues.
+  void notice_second_configuration(double own_energy) {
+    double energy = 0;
+    MPI_Allreduce(&own_energy, &energy, 1, MPI_DOUBLE, MPI_SUM, world);
+    if (update->ntimestep != taken_step_) {
+      taken_step_ = update->ntimestep;
+      taken_energy_ = energy;
+    } else if (!told_ && std::fabs(energy - taken_energy_) > 1e-9 * std::max(1.0, std::fabs(energy))) {
+      told_ = true;
+      if (comm->me == 0)
+        error->warning(FLERR, "pair_style trepid: step {} has a second configuration, and fix pair keeps the uncertainty of the first: give reset_timestep before run 0, or run 1 after minimize", update->ntimestep);
+    }
+  }
+
   // Means of per-atom values around every centre, into around_.
   void find_around(const trepid::System& system, double* values) {
     sent_ = values;
@@ -267,6 +285,10 @@ class PairTrepid : public Pair {
   double *uncertainty_ = nullptr, *support_ = nullptr;
   double* sent_ = nullptr;  // what forward communication carries
   int uncertainty_capacity_ = 0, support_capacity_ = 0;
+  // The step whose values fix pair has taken, and the energy it had.
+  bigint taken_step_ = -1;
+  double taken_energy_ = 0;
+  bool told_ = false;
 };
 
 }  // namespace

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
-from ase.geometry import complete_cell
 from numpy.typing import NDArray
 from vesin import NeighborList
 
 from trepid import _native
-from trepid.errors import DataError
+from trepid.data.geometry import box_of, completed_cell, require_apart
 
 SKIN = 0.5
 """Default skin, A."""
-CLOSEST = 1e-3
-"""Distance, A, below which two atoms coincide: their bond has no defined direction."""
 
 
 class SkinNeighbors:
@@ -48,28 +45,15 @@ class SkinNeighbors:
             Positions or cell are not finite, atoms coincide, or a periodic direction has no cell vector.
         """
         positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
-        raw_cell = np.asarray(atoms.cell[:], dtype=np.float64)
         identity = (species.tobytes(), atoms.pbc.tobytes())
-        cell = raw_cell if atoms.cell.rank == 3 else complete_cell(raw_cell)
-        cell = np.ascontiguousarray(cell, dtype=np.float64)
-        if self._list is not None and self._identity == identity and self._list.move(positions, cell):
+        if self._list is not None and self._identity == identity and self._list.move(positions, box_of(atoms)):
             return self._list
-        if not np.isfinite(positions).all():
-            atom = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
-            raise DataError(f"the position of atom {atom} is {positions[atom]}: positions must be finite numbers (A)")
-        if not np.isfinite(cell).all():
-            raise DataError(f"the cell is {raw_cell.tolist()}: cell vectors must be finite numbers (A)")
-        lengths = np.linalg.norm(raw_cell, axis=1)
-        for axis in range(3):
-            if atoms.pbc[axis] and lengths[axis] < 1e-6:
-                raise DataError(f"the structure is periodic along cell vector {axis}, which is zero")
-        if abs(np.linalg.det(cell)) < 1e-6:
-            raise DataError(f"the cell {raw_cell.tolist()} has no volume")
+        cell = completed_cell(atoms)
         search = NeighborList(cutoff=self.cutoff + self.skin, full_list=True, n_threads=1)
         pairs, shifts, distances = search.compute(positions, cell, atoms.pbc, quantities="PSd")
-        if len(distances) and distances.min() < CLOSEST:
-            i, j = pairs[np.argmin(distances)]
-            raise DataError(f"atoms {i} and {j} (counted from 0) are {distances.min():.2g} A apart: they coincide")
+        if len(distances):
+            closest = int(np.argmin(distances))
+            require_apart(int(pairs[closest][0]), int(pairs[closest][1]), float(distances[closest]))
         self._list = _native.Neighbours(
             positions,
             cell,

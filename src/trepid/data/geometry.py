@@ -1,0 +1,120 @@
+"""Is a structure one that can be computed? The same checks, in the same words, for every potential, engine and campaign."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.data import covalent_radii
+from ase.geometry import complete_cell
+from vesin import NeighborList
+
+from trepid.arrays import FloatArray
+from trepid.errors import DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+CLOSEST = 1e-3
+"""Distance, A, below which two atoms coincide: their bond has no defined direction."""
+MIN_DISTANCE_FACTOR = 0.5
+"""Default shortest distance of two atoms, over the sum of their covalent radii."""
+SHORTEST_PERIOD = 0.3
+"""Shortest period, A: no crystal repeats so closely, and a neighbour list would hold each atom many times."""
+_SEARCH = 0.5
+"""Reach of the search for coinciding atoms, A: far above `CLOSEST`, and short enough to list almost no pairs."""
+
+
+def box_of(atoms: Atoms) -> FloatArray:
+    """Cell (3, 3), A, unchecked, with unit normals along which nothing repeats."""
+    raw = atoms.cell[:]
+    return np.ascontiguousarray(raw if atoms.cell.rank == 3 else complete_cell(raw), dtype=np.float64)
+
+
+def completed_cell(atoms: Atoms) -> FloatArray:
+    """Cell (3, 3), A, with unit normals along which nothing repeats; positions and cell are finite, and it has a volume.
+
+    Raises
+    ------
+    DataError
+        Positions or cell are not finite, or the structure is periodic along a vector that is zero or depends on the others.
+    """
+    positions = np.asarray(atoms.positions, dtype=np.float64)
+    raw = np.asarray(atoms.cell[:], dtype=np.float64)
+    if not np.isfinite(positions).all():
+        atom = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
+        raise DataError(f"the position of atom {atom} is {positions[atom]}: positions must be finite numbers (A)")
+    if not np.isfinite(raw).all():
+        raise DataError(f"the cell is {raw.tolist()}: cell vectors must be finite numbers (A)")
+    lengths = np.linalg.norm(raw, axis=1)
+    for axis in range(3):
+        if atoms.pbc[axis] and lengths[axis] < 1e-6:
+            raise DataError(f"the structure is periodic along cell vector {axis}, which is zero")
+        if atoms.pbc[axis] and lengths[axis] < SHORTEST_PERIOD:
+            raise DataError(
+                f"the structure is periodic along cell vector {axis}, which is {lengths[axis]:.2g} A long: shorter than any bond"
+            )
+    cell = box_of(atoms)
+    if abs(np.linalg.det(cell)) < 1e-6:
+        raise DataError(f"the cell {raw.tolist()} has no volume")
+    return cell
+
+
+def require_apart(first: int, second: int, distance: float) -> None:
+    """Raise DataError where two atoms, the closest ones, coincide."""
+    if distance < CLOSEST:
+        a, b = sorted((int(first), int(second)))
+        raise DataError(f"atoms {a} and {b} (counted from 0) are {distance:.2g} A apart: they coincide")
+
+
+def require_sound(atoms: Atoms) -> None:
+    """Check positions, cell and distances of a structure.
+
+    Raises
+    ------
+    DataError
+        See `completed_cell`; or two atoms coincide.
+    """
+    if len(atoms) == 0:
+        raise DataError("the structure has no atoms")
+    cell = completed_cell(atoms)
+    search = NeighborList(cutoff=_SEARCH, full_list=False, n_threads=1)
+    i, j, d = search.compute(points=atoms.positions, box=cell, periodic=atoms.pbc.tolist(), quantities="ijd")
+    if len(d):
+        closest = int(np.argmin(d))
+        require_apart(int(i[closest]), int(j[closest]), float(d[closest]))
+
+
+def fused_atoms(atoms: Atoms, *, factor: float) -> str:
+    """Two atoms closer than `factor` times the sum of their covalent radii, named; an empty string if there are none."""
+    radii = factor * covalent_radii[atoms.numbers]
+    neighbors = NeighborList(cutoff=2 * float(radii.max()), full_list=False, n_threads=1)
+    box = box_of(atoms)
+    i, j, d = neighbors.compute(points=atoms.positions, box=box, periodic=atoms.pbc.tolist(), quantities="ijd")
+    close = d < radii[i] + radii[j]
+    if not close.any():
+        return ""
+    worst = int(np.argmin(np.where(close, d, np.inf)))
+    symbols = atoms.get_chemical_symbols()
+    a, b = sorted((int(i[worst]), int(j[worst])))
+    return f"atoms {a} ({symbols[a]}) and {b} ({symbols[b]}) have fused: {d[worst]:.2f} A apart"
+
+
+def require_start(atoms: Atoms, *, factor: float = MIN_DISTANCE_FACTOR) -> None:
+    """Check that a simulation can start from a structure.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    factor : float
+        Shortest distance of two atoms, over the sum of their covalent radii.
+
+    Raises
+    ------
+    DataError
+        See `require_sound`; or two atoms are closer than that.
+    """
+    require_sound(atoms)
+    fused = fused_atoms(atoms, factor=factor)
+    if fused:
+        raise DataError(f"{fused}; no simulation can start from there")

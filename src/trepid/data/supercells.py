@@ -1,0 +1,238 @@
+"""Supercells for a campaign: a size that a reference can pay for, and a shape that keeps the symmetry of the crystal.
+
+Axes that the space group maps onto one another are repeated equally often, so that a cubic crystal gets a cubic cell.
+Repetitions are even where the size allows it: the modes at the boundary of the Brillouin zone, where perovskites tilt and
+lattices dimerise, fit into an even cell only. Where the given cell is a primitive one of a centred lattice, multiples of the
+conventional cell are candidates too; they are 3x3 matrices.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trepid.arrays import FloatArray
+from trepid.data.geometry import box_of
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Matrix: TypeAlias = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
+
+ATOMS_WANTED = 64
+"""Number of atoms aimed at: few enough for cheap labels, enough for small finite-size effects."""
+MOST_ATOMS = 200
+"""Larger cells are suggested only where a single cell of the crystal is larger."""
+LEAST_WIDTH_A = 8.0
+"""Distance between an atom and its periodic image aimed at, A; narrower cells are possible where they are much cheaper."""
+VACUUM_A = 6.0
+"""A gap between layers of atoms that is wider than this is vacuum, A; the gaps of layered crystals are 3 to 4 A."""
+SYMMETRY_A = 0.01
+"""Atoms within this distance of a symmetric position are on it, A: files have four digits or so."""
+_MOST_REPEATS = 12
+# Weights of the score: a natural logarithm of the cost is worth as much as ...
+_NARROW = 4.0  # ... a quarter of the width that is missing,
+_SMALL = 0.8  # ... 1.25 logarithms of atoms too few,
+_ODD = 0.75  # ... an odd number of repetitions of a group of axes
+_SINGLE = 0.2  # (a single one counts less: there is nothing to halve),
+_OBLONG = 0.5  # ... or a cell 7 times as long as wide.
+
+
+@dataclass(frozen=True)
+class Supercell:
+    """A supercell of a crystal.
+
+    Attributes
+    ----------
+    matrix : 3 rows of 3 int
+        Rows are the new cell vectors in units of the given ones.
+    repeats : (int, int, int)
+        Repetitions of the axes of `cell`.
+    cell : str
+        Whose axes are repeated: "given" or "conventional".
+    n_atoms : int
+    width_A : float
+        Smallest distance between two opposite periodic faces, A; infinite without periodicity.
+    """
+
+    matrix: Matrix
+    repeats: tuple[int, int, int]
+    cell: str
+    n_atoms: int
+    width_A: float
+
+    @property
+    def setting(self) -> list[int] | list[list[int]]:
+        """Value of `structure.supercell`: three repetitions where they suffice, or the matrix."""
+        return list(self.repeats) if self.cell == "given" else [list(row) for row in self.matrix]
+
+    def __str__(self) -> str:
+        counts = " x ".join(map(str, self.repeats))
+        whose = "" if self.cell == "given" else " conventional cells"
+        return f"{counts}{whose}, {self.n_atoms} atoms"
+
+
+@dataclass(frozen=True)
+class _Base:
+    """Axes that may be repeated, and the groups of equivalent ones."""
+
+    name: str
+    matrix: NDArray[np.int64]
+    groups: tuple[tuple[int, ...], ...]
+
+
+def suggested_supercells(atoms: Atoms) -> list[Supercell]:
+    """Supercells of a crystal, the best one first; it is followed by the next smaller and the next larger one.
+
+    Directions without periodicity, or with vacuum, are not repeated.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        A sound structure (see `trepid.data.geometry.require_start`).
+    """
+    vacuum = vacuum_A(atoms)
+    a, b, c = (bool(atoms.pbc[k]) and vacuum[k] <= VACUUM_A for k in range(3))
+    repeated = a, b, c
+    if not any(repeated):
+        return [_supercell(atoms, _Base("given", np.eye(3, dtype=np.int64), ()), (1, 1, 1), repeated)]
+    found = [
+        _supercell(atoms, base, repeats, repeated)
+        for base in _bases(atoms, repeated)
+        for repeats in _repetitions(base, repeated, len(atoms) * round(abs(np.linalg.det(base.matrix))))
+    ]
+    scored = sorted(found, key=lambda cell: (_score(cell, atoms, repeated), cell.n_atoms))
+    best = scored[0]
+    smaller = next((cell for cell in scored if cell.n_atoms < 0.75 * best.n_atoms), None)
+    larger = next((cell for cell in scored if cell.n_atoms > 1.3 * best.n_atoms), None)
+    return [cell for cell in (best, smaller, larger) if cell is not None]
+
+
+def vacuum_A(atoms: Atoms) -> tuple[float, float, float]:
+    """Widest gap between atoms along the normal of each pair of faces, A, over the periodic boundary where there is one.
+
+    Along a direction without periodicity it is 0: there is nothing between an atom and an image.
+    """
+    box = box_of(atoms)
+    normals = np.linalg.inv(box).T
+    heights = 1.0 / np.linalg.norm(normals, axis=1)
+    fractions = np.asarray(atoms.positions) @ np.linalg.inv(box)
+    gaps = [0.0, 0.0, 0.0]
+    for k in range(3):
+        if atoms.pbc[k]:
+            sorted_fractions = np.sort(fractions[:, k] % 1.0)
+            steps = np.diff(np.append(sorted_fractions, sorted_fractions[0] + 1.0))
+            # One atom has its own image one period away: that is the lattice, unless the period is longer than any bond.
+            gaps[k] = float(steps.max() * heights[k])
+    return gaps[0], gaps[1], gaps[2]
+
+
+def _bases(atoms: Atoms, repeated: tuple[bool, bool, bool]) -> list[_Base]:
+    """The given axes, and the conventional ones where they span a multiple of the given cell."""
+    import spglib
+
+    box = _padded_box(atoms, repeated)
+    fractions = np.asarray(atoms.positions) @ np.linalg.inv(box)
+    cell = box.tolist(), fractions.tolist(), atoms.numbers.tolist()
+    found = spglib.get_symmetry_dataset(cell, symprec=SYMMETRY_A)
+    identity = np.eye(3, dtype=np.int64)
+    if found is None:  # spglib finds no symmetry at all, not even the identity
+        return [_Base("given", identity, tuple((k,) for k in range(3) if repeated[k]))]
+    rotations = np.asarray(found.rotations, dtype=np.int64)
+    bases = [_Base("given", identity, _equivalent_axes(rotations, identity, repeated))]
+    if all(repeated):
+        conventional = np.linalg.inv(np.asarray(found.transformation_matrix)).T
+        whole = np.rint(conventional).astype(np.int64)
+        if np.abs(conventional - whole).max() < 1e-3 and round(abs(np.linalg.det(whole))) > 1:
+            whole = whole if np.linalg.det(whole) > 0 else -whole
+            bases.append(_Base("conventional", whole, _equivalent_axes(rotations, whole, repeated)))
+    return bases
+
+
+def _padded_box(atoms: Atoms, repeated: tuple[bool, bool, bool]) -> FloatArray:
+    """Cell for the search for symmetry; without periodicity the vector is long enough to hold the atoms."""
+    box = box_of(atoms).copy()
+    for k in range(3):
+        if not atoms.pbc[k]:
+            direction = box[k] / np.linalg.norm(box[k])
+            reach = np.ptp(np.asarray(atoms.positions) @ direction)
+            box[k] = direction * (reach + 3 * VACUUM_A)
+    return box
+
+
+def _equivalent_axes(
+    rotations: NDArray[np.int64], base: NDArray[np.int64], repeated: tuple[bool, bool, bool]
+) -> tuple[tuple[int, ...], ...]:
+    """Groups of axes that rotations map onto one another, or onto the negative of one another.
+
+    Parameters
+    ----------
+    rotations : (n, 3, 3) array of int
+        Act on fractional coordinates of the given cell.
+    base : (3, 3) array of int
+        Rows are the axes in units of the given ones.
+    """
+    inverse = np.linalg.inv(base)
+    group = [0, 1, 2]
+    for rotation in rotations:
+        images = base @ rotation.T @ inverse  # row i: the image of axis i
+        for i, j in itertools.permutations(range(3), 2):
+            target = np.eye(3)[j]
+            if np.allclose(images[i], target, atol=1e-6) or np.allclose(images[i], -target, atol=1e-6):
+                group = [group[i] if label == group[j] else label for label in group]
+    members = {label: tuple(k for k in range(3) if group[k] == label and repeated[k]) for label in group}
+    return tuple(axes for axes in members.values() if axes)
+
+
+def _repetitions(base: _Base, repeated: tuple[bool, bool, bool], n_atoms: int) -> list[tuple[int, int, int]]:
+    """Repetitions, equal within a group, of cells of `n_atoms` that stay below `MOST_ATOMS`; always the single cell."""
+    most = max(1, MOST_ATOMS // n_atoms)
+    found = []
+    for counts in itertools.product(range(1, min(most, _MOST_REPEATS) + 1), repeat=len(base.groups)):
+        repeats = [1, 1, 1]
+        for axes, count in zip(base.groups, counts, strict=True):
+            for axis in axes:
+                repeats[axis] = count
+        if math.prod(repeats) <= most:
+            found.append((repeats[0], repeats[1], repeats[2]))
+    return found
+
+
+def _supercell(
+    atoms: Atoms, base: _Base, repeats: tuple[int, int, int], repeated: tuple[bool, bool, bool]
+) -> Supercell:
+    matrix = np.diag(repeats) @ base.matrix
+    a, b, c = (tuple(int(x) for x in row) for row in matrix)
+    widths = _widths(atoms, matrix, repeated)
+    return Supercell(
+        matrix=(a, b, c),  # type: ignore[arg-type]  # three rows of three
+        repeats=repeats,
+        cell=base.name,
+        n_atoms=len(atoms) * round(abs(np.linalg.det(matrix))),
+        width_A=min(widths, default=math.inf),
+    )
+
+
+def _widths(atoms: Atoms, matrix: NDArray[np.int64], repeated: tuple[bool, bool, bool]) -> list[float]:
+    """Distances between opposite faces of a supercell along the repeated directions, A."""
+    widths = 1.0 / np.linalg.norm(np.linalg.inv(matrix @ box_of(atoms)), axis=0)
+    return [float(width) for width, counts in zip(widths, repeated, strict=True) if counts]
+
+
+def _score(cell: Supercell, atoms: Atoms, repeated: tuple[bool, bool, bool]) -> float:
+    """How much is wrong with a supercell; see the weights above."""
+    widths = _widths(atoms, np.array(cell.matrix), repeated)
+    size = math.log(cell.n_atoms / ATOMS_WANTED)
+    counts = {(repeat, k) for k, repeat in enumerate(cell.repeats) if repeated[k]}
+    odd = max((_SINGLE if n == 1 else _ODD if n % 2 else 0.0 for n, _ in counts), default=0.0)
+    return (
+        (size if size > 0 else -_SMALL * size)
+        + _NARROW * max(0.0, 1.0 - min(widths) / LEAST_WIDTH_A)
+        + odd
+        + _OBLONG * math.log(max(widths) / min(widths))
+    )
