@@ -47,7 +47,7 @@ ROUNDS = {
     "reference": {"engine": "ase", "calculator": "emt"},
     "potential": {"kind": "bayesian", **POTENTIAL},
     "start": {"kind": "displaced", "n": 2},
-    "walkers": {"temperatures_K": [300], "per_temperature": 2, "duration_ps": 0.04, "timestep_fs": 2.0, "check_every": 5},
+    "walkers": {"temperatures_K": [300], "per_temperature": 2, "duration_ps": 0.04, "equilibrate_ps": 0.01, "timestep_fs": 2.0, "check_every": 5},
     "acquisition": {"kind": "random", "labels_per_round": 1},
     "rounds": {"max_rounds": 1},
     "output": {"directory": "run"},
@@ -85,8 +85,15 @@ class Input:
 
 @dataclass(frozen=True)
 class Material:
-    """Whole inputs: `folder` has frames.extxyz, crystal.extxyz, force-field.trepid, committee.trepid, script.trepid; `runs` the
-    of campaigns that have ended."""
+    """Whole inputs.
+
+    Attributes
+    ----------
+    folder : Path
+        With frames.extxyz, crystal.extxyz, force-field.trepid, committee.trepid and script.trepid.
+    runs : dict of str to Path
+        Folders of campaigns that have ended, by their mode.
+    """
 
     folder: Path
     runs: dict[str, Path] = field(default_factory=dict)
