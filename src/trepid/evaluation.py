@@ -8,7 +8,7 @@ predictions made *before* the model was trained on a label, so both give the sam
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from trepid.acquisition.calibration import calibration_scale, coverage, interval
 from trepid.acquisition.conformal import LEVEL, Factor, calibrate
 from trepid.arrays import FloatArray, IntArray
 from trepid.data.frames import LabelKeys, Labels, labels_of
+from trepid.data.placeholders import held_components
 from trepid.errors import DataError
 from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
 
@@ -51,6 +52,8 @@ class Comparison:
         The same of the stresses, eV/A^3.
     support_distance : (n_atoms,) array or None
         Above 1: outside the support of the training data; None where the potential does not know.
+    sizes : (n_frames,) array of int or None
+        Atoms of every frame; None: those that are here. Atoms that the file holds, without force labels, are not.
     """
 
     symbols: NDArray[np.str_]
@@ -66,6 +69,7 @@ class Comparison:
     energies_std: FloatArray
     stresses_std: FloatArray
     support_distance: FloatArray | None = None
+    sizes: IntArray | None = None
 
     @property
     def n_frames(self) -> int:
@@ -75,7 +79,7 @@ class Comparison:
     @property
     def atoms_per_frame(self) -> IntArray:
         """Number of atoms of every frame, (n_frames,)."""
-        return np.bincount(self.frame, minlength=self.n_frames).astype(np.int64)
+        return np.bincount(self.frame, minlength=self.n_frames).astype(np.int64) if self.sizes is None else self.sizes
 
     def of_frames(self, frames: Sequence[int]) -> Comparison:
         """The comparison of some of the frames, in rising order."""
@@ -95,6 +99,21 @@ class Comparison:
             energies_std=self.energies_std[kept],
             stresses_std=self.stresses_std[kept],
             support_distance=None if self.support_distance is None else self.support_distance[atoms],
+            sizes=None if self.sizes is None else self.sizes[kept],
+        )
+
+    def of_atoms(self, chosen: NDArray[np.bool_]) -> Comparison:
+        """The comparison of some of the atoms (n_atoms,), with the energies and stresses of all frames."""
+        return replace(
+            self,
+            symbols=self.symbols[chosen],
+            frame=self.frame[chosen],
+            forces=self.forces[chosen],
+            forces_predicted=self.forces_predicted[chosen],
+            forces_uncertainty=None if self.forces_uncertainty is None else self.forces_uncertainty[chosen],
+            forces_noise=None if self.forces_noise is None else self.forces_noise[chosen],
+            support_distance=None if self.support_distance is None else self.support_distance[chosen],
+            sizes=self.atoms_per_frame,
         )
 
     @property
@@ -231,7 +250,7 @@ def collect(
     stds = [p.forces_uncertainty for p in predictions]
     distances = [p.support_distance for p in predictions if p.support_distance is not None]
     known_noises = [n.of_forces(p.forces) for n, p in zip(noises, predictions, strict=True) if n is not None]
-    return Comparison(
+    comparison = Comparison(
         symbols=np.concatenate([np.asarray(atoms.get_chemical_symbols(), dtype=str) for atoms in frames]),
         frame=np.repeat(np.arange(len(frames), dtype=np.int64), sizes),
         forces=np.concatenate([label.forces for label in labels if label.forces is not None]),
@@ -246,6 +265,15 @@ def collect(
         stresses_std=np.array([_stress_std(p, n) for p, n in zip(predictions, noises, strict=True)]),
         support_distance=np.concatenate(distances) if len(distances) == len(predictions) else None,
     )
+    held = [
+        held_components(f, label.forces).any(axis=1)
+        for f, label in zip(frames, labels, strict=True)
+        if label.forces is not None
+    ]
+    free = ~np.concatenate(held)
+    if not free.any():
+        raise DataError("all atoms of these frames are held, with zeros for forces: there is nothing to compare")
+    return comparison if free.all() else comparison.of_atoms(free)
 
 
 def _energy_std(prediction: Prediction, noise: Noise | None) -> float:

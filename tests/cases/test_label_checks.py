@@ -35,5 +35,8 @@ def test_what_is_wrong_is_said_once(case: str, start: str) -> None:
 
 
 def test_virials_given_as_stresses_are_recognised_by_the_volume() -> None:
-    found = messages("virial_given_as_stress", stress="REF_virial")
+    frames = read_frames(CASES / "virial_given_as_stress" / "train.extxyz")
+    for frame in frames:
+        frame.info["REF_stress"] = frame.info["REF_virial"]
+    found = [finding.message for finding in inspect_frames(frames)]
     assert any(message.startswith("stresses are -V times those that the forces demand") for message in found)

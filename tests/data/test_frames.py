@@ -95,9 +95,16 @@ def test_calculators_are_never_evaluated() -> None:
     atoms = bulk("Cu")
     atoms.calc = EMT()
     assert labels_of(atoms, STANDARD).kinds == ()
-    atoms.get_forces()
-    with pytest.raises(DataError, match="no 'forces' in arrays, but forces in an attached calculator"):
+    with pytest.raises(
+        DataError, match="no 'forces' in arrays, and the results of the attached calculator hold no forces"
+    ):
         labels_of(atoms, STANDARD, require=("forces",))
+    assert not atoms.calc.results
+    atoms.get_forces()
+    assert labels_of(atoms, STANDARD, require=("forces",)).kinds == ("energy", "forces", "stress")
+    atoms.positions += 1.0
+    with pytest.raises(DataError, match="of another geometry"):
+        labels_of(atoms, STANDARD)
 
 
 def test_attach_labels_replaces_labels_and_leaves_the_frame_alone() -> None:

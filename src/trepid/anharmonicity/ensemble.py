@@ -10,6 +10,7 @@ import numpy as np
 from trepid.anharmonicity.finite_displacements import harmonic_reference
 from trepid.anharmonicity.force_source import ForceSource, Predictor, force_function
 from trepid.anharmonicity.measure import sigma_a
+from trepid.anharmonicity.order import in_order
 from trepid.arrays import FloatArray
 from trepid.errors import ConfigError
 from trepid.potentials.base import Potential
@@ -72,8 +73,9 @@ def ensemble_sigma_a(
     ensemble : sequence of force fields
         At least two.
     reference : HarmonicReference
-        In the order of the frames.
+        In the order of the first frame.
     frames : sequence of Atoms
+        A frame in another order is brought into that of the reference (`in_order`).
     own_harmonic : bool
         Force constants of each force field by finite displacements of its own, as F2 is a property of the potential. Its crystal
         at rest is not exactly the reference's: the harmonic forces include the residual ones, F2 = F(0) - Phi u, which is the
@@ -90,6 +92,7 @@ def ensemble_sigma_a(
     """
     if len(ensemble) < 2:
         raise ConfigError(f"an error bar needs two force fields or more, not {len(ensemble)}")
+    frames = in_order(reference, frames).frames
     u = np.array([reference.displacements(frame, check_order=False) for frame in frames])
     values = []
     for member in ensemble:

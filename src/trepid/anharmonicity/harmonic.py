@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.geometry import find_mic
 from ase.neighborlist import neighbor_list
+from numpy.typing import NDArray
 
 from trepid.anharmonicity.matching import match_atoms, require_same_cell
 from trepid.anharmonicity.modes import Modes, modes_of
@@ -158,7 +159,7 @@ class HarmonicReference:
         far = self._far_in_order(atoms)
         if far == 0:
             return self
-        half = 0.5 * float(self._neighbour_distance.min())
+        half = 0.5 * float(self.neighbour_distance.min())
         try:
             sites = match_atoms(
                 atoms,
@@ -236,8 +237,17 @@ class HarmonicReference:
         """Harmonic energy of a frame above the crystal at rest, eV; errors as `displacements`."""
         return float(self.energy_at(self.displacements(atoms, check_order=check_order)))
 
+    def displacements_of(self, positions: FloatArray) -> FloatArray:
+        """Displacements for positions (n, 3) in the order of the supercell, A: minimum image, without the drift."""
+        return self._displacements(positions)
+
+    def away(self, positions: FloatArray) -> NDArray[np.bool_]:
+        """Which atoms of a frame, in the order of the supercell, are nearer to another site than to their own, (n,)."""
+        u = self._displacements(positions)
+        return np.asarray(np.linalg.norm(u, axis=1) > 0.5 * self.neighbour_distance)
+
     @cached_property
-    def _neighbour_distance(self) -> FloatArray:
+    def neighbour_distance(self) -> FloatArray:
         """Distance of every site from the next one, (n,), A."""
         atoms = self.supercell
         cutoff = 1.5 * float(abs(atoms.cell.volume) / len(atoms)) ** (1 / 3)
@@ -258,7 +268,7 @@ class HarmonicReference:
 
     def _far(self, u: FloatArray) -> float:
         """Part of the atoms that are nearer to another site, by half the distance to the next one."""
-        return float(np.mean(np.linalg.norm(u, axis=1) > 0.5 * self._neighbour_distance))
+        return float(np.mean(np.linalg.norm(u, axis=1) > 0.5 * self.neighbour_distance))
 
     def _far_in_order(self, atoms: Atoms) -> float | None:
         """Part of the atoms far from the site that the order gives them; None where even the species do not fit."""

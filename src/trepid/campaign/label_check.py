@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.data.confused_units import UNITS
 from trepid.data.frames import LabelKeys, Labels, labels_of
+from trepid.inspection.confusion import Confusion, explained_forces
 from trepid.potentials.base import FloatArray, Noise, Prediction
 from trepid.runs.label_files import LabelledFrame
 from trepid.runs.ledger import Doubt
@@ -142,6 +142,7 @@ class LabelHistory:
 
 
 _DEFAULT_LIMITS = Limits()
+_DOUBTS = {Confusion.SIGN: Doubt.SIGN, Confusion.FACTOR: Doubt.FACTOR, Confusion.ORDER: Doubt.ORDER}
 
 
 @dataclass(frozen=True)
@@ -322,35 +323,10 @@ def force_z(forces: FloatArray, prediction: Prediction, noise: Noise | None) -> 
 
 def _explanation(forces: FloatArray, expected: FloatArray, limits: Limits) -> Suspicion | None:
     """Sign, factor or permutation that maps the label to the prediction, if there is one."""
-    cosine = float((forces * expected).sum() / (np.linalg.norm(forces) * np.linalg.norm(expected) + 1e-300))
-    ratio = float(np.linalg.norm(forces) / (np.linalg.norm(expected) + 1e-300))
-    if cosine < -limits.correlation and 0.7 < ratio < 1.4:
-        return Suspicion(
-            Doubt.SIGN, f"the forces are the predicted ones with the other sign (correlation {cosine:.3f})"
-        )
-    if abs(cosine) > limits.correlation and not 0.7 < ratio < 1.4:
-        factor = np.sign(cosine) * ratio
-        named = next(
-            (
-                name
-                for name, known in UNITS.items()
-                if abs(np.log(ratio / known)) < 0.1 or abs(np.log(ratio * known)) < 0.1
-            ),
-            None,
-        )
-        # Any other factor can be real: a model of a few labels can be too soft everywhere.
-        if named is not None:
-            return Suspicion(Doubt.FACTOR, f"the forces are the predicted ones times {factor:.3g}: {named}")
-    from scipy.optimize import linear_sum_assignment  # deferred: slow to import, and rarely needed
-
-    # The best assignment always reduces the error; only one that removes it explains the label.
-    cost = np.linalg.norm(forces[:, None, :] - expected[None, :, :], axis=2) ** 2
-    rows, columns = linear_sum_assignment(cost)
-    moved = int((rows != columns).sum())
-    left, before = _rms(forces[rows] - expected[columns]), _rms(forces - expected)
-    if moved > 1 and left < before / 3 and left < 0.45 * _rms(expected):
-        return Suspicion(Doubt.ORDER, f"the forces are the predicted ones in another order ({moved} atoms exchanged)")
-    return None
+    told = explained_forces(forces, expected, correlation=limits.correlation)
+    return (
+        None if told is None else Suspicion(_DOUBTS[told.confusion], f"the forces are the predicted ones {told.text}")
+    )
 
 
 def _outlier(forces: FloatArray, prediction: Prediction, z: FloatArray) -> Suspicion:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trepid.cli import options
+from trepid.cli.labels import LabelFiles
 from trepid.cli.output import emit_json, emit_table, free_path, say
 from trepid.errors import ConfigError, DataError
 
@@ -124,15 +125,16 @@ def command(
         raise ConfigError("give the relaxed crystal with --structure, or force constants with --phonopy")
     if posterior == 1 or posterior < 0:
         raise ConfigError(f"--posterior {posterior}: give 2 draws or more, or 0 for none")
-    if force is False:
-        for name in (PHONONS, SERIES, ATOMS, PICTURE, LABELS):
-            if (output / name).exists():
-                free_path(output / name, force=False)
+    inputs = [path for path in (source, structure, phonopy, trajectory) if path is not None]
+    for name in (PHONONS, SERIES, ATOMS, PICTURE, LABELS):
+        if (output / name).exists():
+            free_path(output / name, force=force, inputs=inputs)
 
     import numpy as np
 
     from trepid.anharmonicity import harmonic_sample, measure_anharmonicity, write_phonopy
     from trepid.anharmonicity.ensemble import ensemble_of, ensemble_sigma_a
+    from trepid.anharmonicity.order import in_order
     from trepid.reference.base import Reference
     from trepid.report.anharmonicity import write_png
 
@@ -149,6 +151,10 @@ def command(
         else:
             frames, times = _trajectory(trajectory, index, forces_key if labels else None)
             harmonic = harmonic.in_order_of(frames[0], where=f"{trajectory}: the first frame")
+            ordered = in_order(harmonic, frames, where=f"{trajectory}: frame {{}}")
+            frames = ordered.frames
+            for remark in ordered.remarks():
+                say(f"warning: {trajectory}: {remark}")
         output.mkdir(parents=True, exist_ok=True)
         if labels:
             forces = np.array([frame.arrays[forces_key] for frame in frames])
@@ -244,10 +250,15 @@ def _trajectory(path: Path, index: str, forces_key: str | None) -> tuple[list[At
     """Frames and their times in ps, if every frame has one."""
     import numpy as np
 
-    from trepid.data.frames import LabelKeys, read_frames
+    from trepid.data.frames import read_frames
+    from trepid.data.labels import LabelKeys
 
-    keys = LabelKeys() if forces_key is None else LabelKeys(forces=forces_key)
-    frames = read_frames(path, keys=keys, require=() if forces_key is None else ("forces",), index=index)
+    if forces_key is None:
+        frames = read_frames(path, require=(), index=index)
+    else:
+        labels = LabelFiles(LabelKeys(forces=forces_key), check=False)
+        frames = labels.read(path, index=index)
+        labels.tell()
     sizes = {len(frame) for frame in frames}
     if len(sizes) > 1:
         raise DataError(f"{path}: frames of {min(sizes)} to {max(sizes)} atoms; sigma^A is of one supercell")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trepid.cli import options
+from trepid.cli.labels import findings_of, label_keys, located, refused_by_fit, shortened
 from trepid.cli.output import emit, emit_json, say
 from trepid.errors import DataError, ExitCode, TrepidError
 
@@ -43,6 +44,8 @@ def command(
     energy_key: options.EnergyKey = options.ENERGY_KEY,
     forces_key: options.ForcesKey = options.FORCES_KEY,
     stress_key: options.StressKey = options.STRESS_KEY,
+    virial_key: options.VirialKey = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Count a warning as a problem.")] = False,
     trust: Annotated[
         bool,
         typer.Option(
@@ -57,16 +60,16 @@ def command(
     For a campaign: every setting, the structure, and whether the reference can label it. For frames: missing and
     invalid labels, duplicates, atoms too close. Exit code 1 where a problem was found.
     """
-    from trepid.data.frames import LabelKeys
-
-    if not file.is_file():
+    if not file.exists():
         raise DataError(f"{file}: no such file; give a campaign (YAML), labelled frames (extxyz) or a model")
     if file.suffix in (".yaml", ".yml"):
         verdict = look_over_campaign(file, trust=trust)
     elif file.suffix == ".trepid":
         verdict = _model(file, trust=trust)
     else:
-        verdict = _frames(file, LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key))
+        verdict = _frames(file, label_keys(energy_key, forces_key, stress_key, virial_key))
+    if strict:
+        verdict.problems, verdict.warnings = verdict.problems + verdict.warnings, []
     if json:
         emit_json(
             {
@@ -175,28 +178,28 @@ def _look_over_rounds(campaign: RoundsCampaign, crystal: Atoms, verdict: Verdict
 
 
 def _frames(path: Path, keys: LabelKeys) -> Verdict:
-    from trepid.data.checks import Level, check_frames
-    from trepid.data.frames import labels_of, read_frames
+    from trepid.data.findings import Level
+    from trepid.data.labelled import read_labelled
 
-    verdict = Verdict("labelled frames")
-    frames = read_frames(path, keys=keys, require=())
-    labels = [labels_of(frame, keys, where=f"{path}: frame {k}") for k, frame in enumerate(frames)]
+    labelled = read_labelled(path, keys=keys, require=())
+    frames, report = labelled.frames, labelled.report
+    say(report.line())
     sizes = sorted({len(frame) for frame in frames})
+    verdict = Verdict("labelled frames")
     verdict.facts = {
         "frames": len(frames),
         "atoms per frame": sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}",
         "species": " ".join(sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})),
-        "labels": ", ".join(
-            f"{name} in {sum(getattr(label, name) is not None for label in labels)}"
-            for name in ("energy", "forces", "stress")
-        ),
+        "labels": ", ".join(f"{found.kind} in {found.n_frames}" for found in report.kinds),
     }
-    verdict.problems = [
-        f"frame {k}: no forces under the key {keys.forces}" for k, label in enumerate(labels) if label.forces is None
-    ]
-    for finding in check_frames(frames, keys):
-        text = finding.message if finding.frame is None else f"frame {finding.frame}: {finding.message}"
-        (verdict.problems if finding.level is Level.ERROR else verdict.warnings).append(text)
+    problems: list[str] = []
+    warnings: list[str] = []
+    for finding in [*refused_by_fit(frames, keys), *findings_of(labelled, keys)]:
+        texts = problems if finding.level is Level.ERROR else warnings
+        text = located(finding, labelled.numbers)
+        if text not in texts:
+            texts.append(text)
+    verdict.problems, verdict.warnings = shortened(problems), shortened(warnings)
     return verdict
 
 

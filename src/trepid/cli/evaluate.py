@@ -10,6 +10,7 @@ import typer
 
 from trepid.cli import options
 from trepid.cli.figures import emit_figures, warn_of_compositions
+from trepid.cli.labels import LabelFiles, label_keys
 from trepid.cli.output import emit_json, say
 
 
@@ -42,6 +43,9 @@ def command(
     energy_key: options.EnergyKey = options.ENERGY_KEY,
     forces_key: options.ForcesKey = options.FORCES_KEY,
     stress_key: options.StressKey = options.STRESS_KEY,
+    virial_key: options.VirialKey = None,
+    strict: options.Strict = False,
+    no_check: options.NoCheck = False,
     trust: options.Trust = False,
     json: options.Json = False,
 ) -> None:
@@ -52,15 +56,17 @@ def command(
     holds the same of the second set, if there is one; corrected holds the interval with the factors of --calibrate-on. A
     figure that is not defined is null.
     """
-    from trepid.data.frames import LabelKeys, read_frames
     from trepid.evaluation import compare, corrected, interval_factors, summarise
     from trepid.potentials import load_potential
 
-    keys = LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key)
-    sets = {"test": [frame for path in test for frame in read_frames(path, keys=keys)]}
+    keys = label_keys(energy_key, forces_key, stress_key, virial_key)
+    files = LabelFiles(keys, check=not no_check, strict=strict)
+    sets = {"test": [frame for path in test for frame in files.read(path)]}
     if ood is not None:
-        sets["ood"] = read_frames(ood, keys=keys)
+        sets["ood"] = files.read(ood)
+    calibration = None if calibrate_on is None else files.read(calibrate_on)
     potential = load_potential(model, trust=trust)
+    files.tell()
     say(f"evaluating {model} on {' + '.join(str(len(frames)) for frames in sets.values())} frames")
     for name, frames in sets.items():
         warn_of_compositions(potential, frames, name)
@@ -69,8 +75,8 @@ def command(
     }
     figures = {name: summarise(comparison) for name, comparison in comparisons.items()}
     intervals = {}
-    if calibrate_on is not None:
-        given = compare(potential, read_frames(calibrate_on, keys=keys), keys=keys, uncertainty=uncertainty.value)
+    if calibration is not None:
+        given = compare(potential, calibration, keys=keys, uncertainty=uncertainty.value)
         intervals = {
             name: corrected(comparison, interval_factors(given, set(comparison.symbols.tolist())))
             for name, comparison in comparisons.items()

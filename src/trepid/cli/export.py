@@ -60,7 +60,7 @@ def command(
     commands = target.input_path(output)
     if not dry_run:
         for path in (output, commands):
-            free_path(path, force=force)
+            free_path(path, force=force, inputs=[model])
     if is_committee_file(model):
         raise ConfigError(f"{model} is not a Bayesian force field; only such a model can be written as {target.name}")
     trained = BayesianForceField.load(model)

@@ -11,13 +11,14 @@ import typer
 
 from trepid.choices import DEFAULT_SPEED, Speed
 from trepid.cli import options
-from trepid.cli.figures import emit_figures, emit_steps, say_step, warn_of_compositions
+from trepid.cli.figures import EV_PER_A3_IN_GPA, emit_figures, emit_steps, say_step, warn_of_compositions
+from trepid.cli.labels import LabelFiles, label_keys
 from trepid.cli.output import emit_json, emit_table, free_path, say
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from trepid.data.frames import LabelKeys
+    from trepid.potentials.base import Noise
     from trepid.potentials.bayesian.sizes import SizeStep
 
 
@@ -62,6 +63,9 @@ def command(
     energy_key: options.EnergyKey = options.ENERGY_KEY,
     forces_key: options.ForcesKey = options.FORCES_KEY,
     stress_key: options.StressKey = options.STRESS_KEY,
+    virial_key: options.VirialKey = None,
+    strict: options.Strict = False,
+    no_check: options.NoCheck = False,
     seed: options.Seed = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read and check the frames; train and write nothing.")
@@ -76,11 +80,10 @@ def command(
     written to MODEL.settings.yaml.
 
     JSON keys: model, settings (file), n_frames, species, sizes, steps (of the search for sizes), noise_energy, noise_forces,
-    noise_stress, uncertainty_scale (factor of the posterior standard deviation of the forces), left_out_forces_rmse (eV/A),
-    on_bounds (hyperparameters), log_evidence, seconds, and with --ood its figures.
+    noise_stress (null for a kind of label that no frame has), uncertainty_scale (factor of the posterior standard deviation of
+    the forces), left_out_forces_rmse (eV/A), on_bounds (hyperparameters), log_evidence, seconds, and with --ood its figures.
     """
     from trepid.config import FitSettings
-    from trepid.data.frames import LabelKeys, read_frames
     from trepid.errors import ConfigError
 
     for name, value in (("--pair-cutoff", pair_cutoff), ("--triplet-cutoff", triplet_cutoff)):
@@ -94,22 +97,26 @@ def command(
     if settings is not None:
         _only_repeats(context)
         repeated = FitSettings.read(settings)
-    free_path(output, force=force)
-    settings_file = free_path(output.with_name(f"{output.name}.settings.yaml"), force=force)
+    inputs = [*(train or []), *(path for path in (settings, ood) if path is not None)]
+    if repeated is not None:
+        inputs += [training.file for training in repeated.train]
+    free_path(output, force=force, inputs=inputs)
+    settings_file = free_path(output.with_name(f"{output.name}.settings.yaml"), force=force, inputs=inputs)
 
-    keys = LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key)
+    keys = label_keys(energy_key, forces_key, stress_key, virial_key)
+    paths = train or []
     if repeated is not None and settings is not None:
-        from trepid.potentials.bayesian.fit_settings import training_frames, untrained_model
+        from trepid.potentials.bayesian.fit_settings import unchanged_files, untrained_model
 
         model = untrained_model(repeated, source=settings)
-        keys, frames = model.keys, training_frames(repeated)
-        files = [(training.file, training.n_frames) for training in repeated.train]
-    else:
-        read = [(path, read_frames(path, keys=keys)) for path in train or []]
-        frames = [frame for _, own in read for frame in own]
-        files = [(path, len(own)) for path, own in read]
+        keys, paths = model.keys, unchanged_files(repeated)
+    labels = LabelFiles(keys, check=not no_check, strict=strict)
+    read = [(path, labels.read(path)) for path in paths]
+    frames = [frame for _, own in read for frame in own]
+    files = [(path, len(own)) for path, own in read]
     species = sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
-    second = None if ood is None else _second_set(ood, keys=keys, known=frames)
+    second = None if ood is None else _second_set(labels.read(ood), ood, known=frames)
+    labels.tell()
     n_atoms = sum(len(frame) for frame in frames)
     say(f"{len(frames)} frames, {n_atoms} atoms, species {' '.join(species)}")
     if dry_run:
@@ -138,6 +145,7 @@ def command(
     say(f"wrote {output} and {settings_file.name} in {seconds:.1f} s")
     for text in model.on_bounds:
         say(f"warning: hyperparameter on the bound of its range: {text}")
+    kinds = {kind for kind, sums in model.statistics.kinds.items() if sums.count}
     noise, scale = model.noise, model.error_bars[LabelKind.FORCES].scale
     left_out = model.left_out.get(LabelKind.FORCES)
     if second is not None:
@@ -153,9 +161,9 @@ def command(
                 "species": list(model.species),
                 "sizes": asdict(sizes),
                 "steps": [asdict(step) for step in steps],
-                "noise_energy": noise.energy,
+                "noise_energy": noise.energy if LabelKind.ENERGY in kinds else None,
                 "noise_forces": noise.forces,
-                "noise_stress": noise.stress,
+                "noise_stress": noise.stress if LabelKind.STRESS in kinds else None,
                 "uncertainty_scale": scale,
                 "left_out_forces_rmse": None if left_out is None else left_out.rms,
                 "on_bounds": model.on_bounds,
@@ -168,8 +176,7 @@ def command(
     emit_steps(steps)
     rows = [
         ("sizes", str(sizes)),
-        ("noise of forces", f"{1000 * noise.forces:.3g} meV/A per component"),
-        ("noise of energies", f"{1000 * noise.energy:.3g} meV per square root of an atom"),
+        *_noises(noise, energies=LabelKind.ENERGY in kinds, stresses=LabelKind.STRESS in kinds),
         ("scale of the uncertainty", f"{scale:.3g} times the posterior standard deviation"),
         ("log evidence", f"{model.log_evidence:.6g}"),
     ]
@@ -181,11 +188,21 @@ def command(
         emit_figures({"ood": figures})
 
 
+def _noises(noise: Noise, *, energies: bool, stresses: bool) -> list[tuple[str, str]]:
+    """Rows of the noises of the kinds of label that there were."""
+    rows = [("noise of forces", f"{1000 * noise.forces:.3g} meV/A per component")]
+    if energies:
+        rows.append(("noise of energies", f"{1000 * noise.energy:.3g} meV per square root of an atom"))
+    if stresses:
+        rows.append(("noise of stresses", f"{EV_PER_A3_IN_GPA * noise.stress:.3g} GPa per component"))
+    return rows
+
+
 def _only_repeats(context: typer.Context) -> None:
     """Refuse options that contradict --settings, or that it would ignore."""
     from trepid.errors import ConfigError
 
-    allowed = {"output", "settings", "ood", "dry_run", "json", "force"}
+    allowed = {"output", "settings", "ood", "strict", "no_check", "dry_run", "json", "force"}
     for name in context.params:
         source = context.get_parameter_source(name)
         if name not in allowed and source is not None and source.name == "COMMANDLINE":
@@ -193,15 +210,12 @@ def _only_repeats(context: typer.Context) -> None:
             raise ConfigError(f"{word} cannot be given with --settings, which repeats a fit as it was")
 
 
-def _second_set(path: Path, *, keys: LabelKeys, known: list[Atoms]) -> list[Atoms]:
+def _second_set(frames: list[Atoms], path: Path, *, known: list[Atoms]) -> list[Atoms]:
     """Frames of the second test set; they may hold no element that the training frames lack."""
-    from trepid.data.frames import labels_of, read_frames
     from trepid.errors import DataError
 
-    frames = read_frames(path, keys=keys)
     species = {symbol for frame in known for symbol in frame.get_chemical_symbols()}
     for k, frame in enumerate(frames):
-        labels_of(frame, keys, where=f"frame {k} of {path}", require=("forces",))
         foreign = sorted(set(frame.get_chemical_symbols()) - species)
         if foreign:
             raise DataError(f"frame {k} of {path} contains {' '.join(foreign)}, which no training frame does")

@@ -65,7 +65,7 @@ def command(
 
     if (structure is None) == (example is None):
         raise ConfigError("give one of the two: a structure file of yours, or --example cui, stanene or silicon")
-    free_path(output, force=False)
+    free_path(output, force=False, inputs=[] if structure is None else [structure])
     if example is not None:
         structure_file = output.parent / f"{example.value}.extxyz"
         free_path(structure_file, force=False)

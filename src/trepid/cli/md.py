@@ -10,7 +10,7 @@ import typer
 
 from trepid.choices import Engine, GuardAction, Thermostat
 from trepid.cli import options
-from trepid.cli.output import emit_json, emit_table, say
+from trepid.cli.output import emit_json, emit_table, require_no_input, say
 from trepid.errors import ConfigError, ExitCode
 from trepid.quantities import force
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from trepid.dynamics.settings import MDResult
 
 DEFAULT_DURATION_PS = 10.0
+WRITTEN = (
+    *("settings.json", "state.npz", "trace.csv", "trajectory.extxyz", "untrusted.extxyz"),
+    *("in.lammps", "start.data", "state.restart", "trajectory.lammpstrj", "untrusted.lammpstrj"),
+)
+"""Files in the output directory, none of which may be the structure."""
 
 
 class WatchedUncertainty(str, Enum):
@@ -118,6 +123,8 @@ def command(
         uncertainty=Uncertainty(uncertainty.value),
         seed=seed,
     )
+    for name in WRITTEN:
+        require_no_input(output / name, [structure])
     potential = load_potential(model, trust=trust)
     atoms = read_structure(structure).repeat(repeat)
     if input_only:

@@ -30,6 +30,16 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random n
 EnergyKey = Annotated[str, typer.Option("--energy-key", help="Name of the energy label in the frames (eV).")]
 ForcesKey = Annotated[str, typer.Option("--forces-key", help="Name of the force labels (eV/A).")]
 StressKey = Annotated[str, typer.Option("--stress-key", help="Name of the stress label (eV/A^3).")]
+VirialKey = Annotated[
+    str | None,
+    typer.Option(
+        "--virial-key",
+        help="Name of a virial (eV) in place of a stress: minus volume times stress.",
+        show_default=False,
+    ),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse the data when there is anything to warn of.")]
+NoCheck = Annotated[bool, typer.Option("--no-check", help="Leave the checks of 'trepid check' out.")]
 ENERGY_KEY = "REF_energy"
 FORCES_KEY = "REF_forces"
 STRESS_KEY = "REF_stress"

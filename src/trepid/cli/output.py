@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +35,49 @@ def emit_table(rows: Sequence[tuple[str, str]]) -> None:
         emit(f"{name:<{width}}  {value}")
 
 
-def free_path(path: Path, *, force: bool) -> Path:
+def free_path(path: Path, *, force: bool, inputs: Iterable[Path] = ()) -> Path:
     """Return `path` if a result may be written there.
+
+    Parameters
+    ----------
+    path : Path
+    force : bool
+        Replace an existing file.
+    inputs : iterable of Path
+        Files that the verb reads: none of them is replaced, whatever its name here (links, relative names).
 
     Raises
     ------
     ConfigError
-        It exists and `force` is not given, is a folder, or lies in a folder that does not exist.
+        It is one of the inputs, exists and `force` is not given, is a folder or no regular file, or lies in a folder that does
+        not exist.
     """
+    require_no_input(path, inputs)
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; give the name of a file")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path} is a device or a pipe; give the name of a file")
     if path.exists() and not force:
         raise ConfigError(f"{path} exists; give another name, or --force to replace it")
     if not path.parent.is_dir():
         raise ConfigError(f"{path.parent} does not exist; make this folder first")
     return path
+
+
+def require_no_input(path: Path, inputs: Iterable[Path]) -> None:
+    """Raise ConfigError where a file that will be written is one that is read."""
+    for source in inputs:
+        if _same_file(path, source):
+            name = "" if str(source) == str(path) else f" ({source})"
+            raise ConfigError(f"{path} is one of the inputs{name}; give another name for the output")
+
+
+def _same_file(first: Path, second: Path) -> bool:
+    """Whether two names are of one file, through links too."""
+    try:
+        return first.samefile(second)
+    except OSError:  # one of them does not exist
+        return first.resolve() == second.resolve()
 
 
 def _finite(value: Any) -> Any:

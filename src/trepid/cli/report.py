@@ -25,5 +25,6 @@ def command(
     from trepid.report import write_report
 
     if output is not None:
-        free_path(output, force=force)
+        files = (path for path in run.rglob("*") if path.is_file() and path.name != "report.html")
+        free_path(output, force=force, inputs=files)
     emit(str(write_report(run, output)))

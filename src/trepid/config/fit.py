@@ -35,6 +35,7 @@ class LabelSettings(Settings):
     energy: str = Field(description="Of the energy, eV.")
     forces: str = Field(description="Of the forces, eV/A.")
     stress: str = Field(description="Of the stress, eV/A^3.")
+    virial: str | None = Field(default=None, description="Of a virial in place of the stress, eV; null: as the stress.")
 
 
 class PriorSettings(Settings):

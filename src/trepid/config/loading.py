@@ -78,6 +78,8 @@ def load_settings(path: str | Path, model: type[SettingsT], *, what: str, origin
 
 
 def _read_mapping(path: Path, *, what: str, origin: str, keys: Iterable[str]) -> dict[Any, Any]:
+    if path.exists() and not path.is_file():  # a pipe would wait for a writer
+        raise ConfigError(f"{path}: cannot be read as a text file (it is no regular file)")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 from ase import Atoms, units
@@ -18,37 +17,13 @@ from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from trepid.data.duplicates import copies, difference
-from trepid.data.frames import LabelKeys, Labels, labels_of
+from trepid.data.findings import Finding as Finding
+from trepid.data.findings import Level as Level
+from trepid.data.findings import numbers_of as numbers_of
+from trepid.data.labels import LabelKeys, Labels, labels_of
 from trepid.data.limits import impossible_geometry
 from trepid.data.placeholders import constant_energies, displaced, held_components, repeated, zeroed_atoms
 from trepid.errors import DataError
-
-
-class Level(str, Enum):
-    """How serious a finding is."""
-
-    ERROR = "error"
-    """No model can be trained on this."""
-    WARNING = "warning"
-    """Usually a mistake; inspect the frame."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One possible problem.
-
-    Attributes
-    ----------
-    level : Level
-    frame : int or None
-        Number of the frame, counted from 0; None where it concerns the set.
-    message : str
-        One line, with the value found and what would be right; atoms are counted from 0.
-    """
-
-    level: Level
-    frame: int | None
-    message: str
 
 
 @dataclass(frozen=True)
@@ -438,9 +413,3 @@ def _composition(atoms: Atoms) -> tuple[tuple[int, int], ...]:
 def _axes(pbc: Iterable[bool]) -> str:
     """Periodic directions for a message."""
     return "".join(axis for axis, periodic in zip("abc", pbc, strict=True) if periodic) or "nothing"
-
-
-def numbers_of(frames: Sequence[int], most: int = 8) -> str:
-    """Frame numbers for a message, the first few."""
-    shown = ", ".join(str(number) for number in frames[:most])
-    return shown if len(frames) <= most else f"{shown}, ... ({len(frames)} in all)"

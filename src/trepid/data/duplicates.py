@@ -16,7 +16,7 @@ import numpy as np
 from ase import Atoms
 
 from trepid.arrays import FloatArray
-from trepid.data.frames import Labels
+from trepid.data.frames import LabelKeys, Labels, labels_of
 
 TOLERANCE = 1e-4
 """A, of coordinates and cell components of frames that are the same."""
@@ -117,7 +117,7 @@ def fingerprint(atoms: Atoms, labels: Labels) -> FloatArray:
     return np.array([float(identity), *projections, energy, forces])
 
 
-def known(print_: FloatArray, others: FloatArray, *, n_atoms: int) -> bool:
+def is_known(print_: FloatArray, others: FloatArray, *, n_atoms: int) -> bool:
     """Whether a fingerprint is among others (n, FINGERPRINT_SIZE), with labels that do not differ.
 
     A label that the others lack is new; one that is lacking here is not.
@@ -130,3 +130,48 @@ def known(print_: FloatArray, others: FloatArray, *, n_atoms: int) -> bool:
     same_energy = np.isnan(print_[-2]) | (np.abs(energy) * n_atoms <= ENERGY_TOLERANCE)
     same_forces = np.isnan(print_[-1]) | (np.abs(forces) <= FORCE_TOLERANCE)
     return bool((same_energy & same_forces).any())
+
+
+def distinct(frames: Sequence[Atoms], keys: LabelKeys, *, trained: FloatArray | None = None) -> list[int]:
+    """Numbers of the frames that tell something new: no copies of earlier ones, nor of those of a training set.
+
+    A copy with other labels, or with a kind of label that the earlier frame lacks, is kept.
+
+    Parameters
+    ----------
+    frames : sequence of Atoms
+    keys : LabelKeys
+    trained : (n, FINGERPRINT_SIZE) array, optional
+        Fingerprints of earlier training frames.
+
+    Raises
+    ------
+    DataError
+        A label is not a finite number; the message names the frame.
+    """
+    labels = [labels_of(atoms, keys, where=f"frame {k} (counted from 0)") for k, atoms in enumerate(frames)]
+    again = {
+        later
+        for first, later in copies(frames)
+        if set(labels[later].kinds) <= set(labels[first].kinds) and not difference(labels[first], labels[later])
+    }
+    if trained is not None:
+        again |= set(known_among(frames, keys, trained))
+    return [k for k in range(len(frames)) if k not in again]
+
+
+def fingerprints(frames: Sequence[Atoms], keys: LabelKeys) -> FloatArray:
+    """Fingerprints (n, FINGERPRINT_SIZE) of frames."""
+    found = [fingerprint(atoms, labels_of(atoms, keys)) for atoms in frames]
+    return np.array(found).reshape(-1, FINGERPRINT_SIZE)
+
+
+def known_among(frames: Sequence[Atoms], keys: LabelKeys, trained: FloatArray) -> list[int]:
+    """Numbers of the frames that are among those of these fingerprints (n, FINGERPRINT_SIZE)."""
+    if not len(trained):
+        return []
+    return [
+        k
+        for k, atoms in enumerate(frames)
+        if len(atoms) and is_known(fingerprint(atoms, labels_of(atoms, keys)), trained, n_atoms=len(atoms))
+    ]

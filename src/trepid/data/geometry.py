@@ -21,6 +21,8 @@ MIN_DISTANCE_FACTOR = 0.5
 """Default shortest distance of two atoms, over the sum of their covalent radii."""
 SHORTEST_PERIOD = 0.3
 """Shortest period, A: no crystal repeats so closely, and a neighbour list would hold each atom many times."""
+WIDEST = 1e4
+"""Largest extent, A, along a direction that is not periodic: a grid of cells over more does not fit into memory."""
 _SEARCH = 0.5
 """Reach of the search for coinciding atoms, A: far above `CLOSEST`, and short enough to list almost no pairs."""
 
@@ -37,7 +39,8 @@ def completed_cell(atoms: Atoms) -> FloatArray:
     Raises
     ------
     DataError
-        Positions or cell are not finite, or the structure is periodic along a vector that is zero or depends on the others.
+        Positions or cell are not finite, the structure is periodic along a vector that is zero or depends on the others, or the
+        atoms have flown apart.
     """
     positions = np.asarray(atoms.positions, dtype=np.float64)
     raw = np.asarray(atoms.cell[:], dtype=np.float64)
@@ -57,7 +60,27 @@ def completed_cell(atoms: Atoms) -> FloatArray:
     cell = box_of(atoms)
     if abs(np.linalg.det(cell)) < 1e-6:
         raise DataError(f"the cell {raw.tolist()} has no volume")
+    require_together(atoms, "the structure")
     return cell
+
+
+def flown_apart(atoms: Atoms) -> str:
+    """Over what length the atoms are spread along a direction that is not periodic, where no list of neighbours spans it."""
+    if atoms.pbc.all() or len(atoms) == 0:
+        return ""
+    vectors = atoms.cell.array[atoms.pbc]
+    across = atoms.positions - atoms.positions @ np.linalg.pinv(vectors) @ vectors if len(vectors) else atoms.positions
+    width = float(np.ptp(across, axis=0).max())
+    if width <= WIDEST:
+        return ""
+    return f"the atoms have flown apart, over {width:.3g} A along a direction that is not periodic"
+
+
+def require_together(atoms: Atoms, where: str) -> None:
+    """Raise DataError, which begins with `where`, where the atoms have flown apart."""
+    apart = flown_apart(atoms)
+    if apart:
+        raise DataError(f"{where}: {apart} (at most {WIDEST:g} A)")
 
 
 def require_apart(first: int, second: int, distance: float) -> None:
@@ -86,7 +109,13 @@ def require_sound(atoms: Atoms) -> None:
 
 
 def fused_atoms(atoms: Atoms, *, factor: float) -> str:
-    """Two atoms closer than `factor` times the sum of their covalent radii, named; an empty string if there are none."""
+    """Two atoms closer than `factor` times the sum of their covalent radii, named; an empty string if there are none.
+
+    Atoms that have flown apart are told in the same way: no neighbours can be looked for.
+    """
+    apart = flown_apart(atoms)
+    if apart:
+        return apart
     radii = factor * covalent_radii[atoms.numbers]
     neighbors = NeighborList(cutoff=2 * float(radii.max()), full_list=False, n_threads=1)
     box = box_of(atoms)

@@ -1,7 +1,7 @@
 """What cannot be a label or a geometry at all, whatever the method: absolute limits, in one place.
 
 energy     2e6 eV per atom: the total energy of the heaviest atom, all electrons counted, is 1.5e6 eV
-force      1e3 eV/A: two protons 0.12 A apart; atoms that meet with several hundred eV do not feel it
+force      1e5 eV/A: two protons 0.012 A apart, a tenth of what any collision of atoms comes to
 stress     1e3 eV/A^3, 160 TPa: the pressure inside Jupiter is 5 TPa
 position   1e7 A, a millimetre: differences of larger numbers lose the eighth decimal, and with it the forces
 """
@@ -14,7 +14,7 @@ from ase import Atoms
 from trepid.arrays import FloatArray
 
 LARGEST_ENERGY_PER_ATOM = 2e6
-LARGEST_FORCE = 1e3
+LARGEST_FORCE = 1e5
 LARGEST_STRESS = 1e3
 FARTHEST = 1e7
 

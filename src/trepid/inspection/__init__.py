@@ -1,7 +1,7 @@
-"""Checks of labelled frames that need a quick fit: what kinds of labels say about each other."""
+"""Checks of labelled frames that need a quick fit: what kinds of labels say about each other, and outliers."""
 
 from __future__ import annotations
 
-from trepid.inspection.inspect import inspect_frames
+from trepid.inspection.inspection import Inspection, inspect_frames, inspect_labels
 
-__all__ = ["inspect_frames"]
+__all__ = ["Inspection", "inspect_frames", "inspect_labels"]

@@ -206,30 +206,34 @@ def _per_atom(labels: Sequence[Labels], fit: QuickFit) -> list[Finding]:
 
 def _stresses(frames: Sequence[Atoms], labels: Sequence[Labels], fit: QuickFit, slope: Slope) -> list[Finding]:
     """Stresses that contradict the forces."""
-    virials = _virials(frames, labels, fit)
-    named = [name for name, value in STRESS_FACTORS.items() if abs(np.log(abs(slope.value) / value)) < NEAR]
-    if virials and not named and abs(np.log(abs(slope.value))) > NEAR:
-        return virials
+    off, unit = min((abs(np.log(abs(slope.value) / value)), name) for name, value in STRESS_FACTORS.items())
+    virial = _virial_slope(frames, labels, fit)
+    if virial is not None and abs(np.log(abs(virial.value))) < min(float(off), abs(np.log(abs(slope.value)))):
+        return [_virial(virial, or_else=f", or {unit}" if off < NEAR else "")]
     return [_finding("stresses", slope.value, STRESS_FACTORS, f"the forces demand ({slope})")]
 
 
 def _virials(frames: Sequence[Atoms], labels: Sequence[Labels], fit: QuickFit) -> list[Finding]:
-    """Stresses that are the expected ones times the volume, with the sign of a virial or without."""
+    """Stresses that follow the forces only after division by the volume, which varies much."""
+    virial = _virial_slope(frames, labels, fit)
+    return [] if virial is None else [_virial(virial)]
+
+
+def _virial_slope(frames: Sequence[Atoms], labels: Sequence[Labels], fit: QuickFit) -> Slope | None:
+    """Slope of the stress labels over the volume, where it is about 1 or -1."""
     volumes = np.array([abs(frames[k].cell.volume) for k in fit.frames])
-    if not (volumes > 0).all():
-        return []
-    slope = stress_slope(labels, fit, volumes)
-    if slope is None or not PLAUSIBLE[0] <= abs(slope.value) <= PLAUSIBLE[1]:
-        return []
+    slope = stress_slope(labels, fit, volumes) if (volumes > 0).all() else None
+    return slope if slope is not None and PLAUSIBLE[0] <= abs(slope.value) <= PLAUSIBLE[1] else None
+
+
+def _virial(slope: Slope, *, or_else: str = "") -> Finding:
     sign = "-" if slope.value < 0 else ""
-    return [
-        Finding(
-            Level.WARNING,
-            None,
-            f"stresses are {sign}V times those that the forces demand (slope {slope.value:.3g} +- {slope.error:.2g} over "
-            f"{slope.n_frames} frames after division by the volume V): virials in eV instead of stresses in eV/A^3?",
-        )
-    ]
+    return Finding(
+        Level.WARNING,
+        None,
+        f"stresses are {sign}V times those that the forces demand (slope {slope.value:.3g} +- {slope.error:.2g} over "
+        f"{slope.n_frames} frames after division by the volume V): virials in eV instead of stresses in eV/A^3{or_else}?",
+    )
 
 
 def _finding(kind: str, factor: float, named: Mapping[str, float], demand: str, *, gradients: bool = False) -> Finding:

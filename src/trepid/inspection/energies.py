@@ -17,6 +17,7 @@ from trepid.arrays import FloatArray, IntArray
 from trepid.data.checks import Finding, Level, numbers_of
 from trepid.data.frames import Labels
 from trepid.inspection.likeness import Likeness, explained
+from trepid.inspection.outliers import WEIGHT, Outlier
 from trepid.inspection.quick_fit import QuickFit
 
 FEWEST = 5
@@ -73,25 +74,6 @@ class Residuals:
         return cls(position, value, nearest)
 
 
-@dataclass(frozen=True, eq=False)
-class Outliers:
-    """Frames whose labels of one kind deviate from those of similar frames.
-
-    Attributes
-    ----------
-    frames : (n,) array of int
-        Numbers of the frames.
-    deviations : (n,) array
-        In the unit of the residual.
-    spread : float
-        Usual deviation.
-    """
-
-    frames: IntArray
-    deviations: FloatArray
-    spread: float
-
-
 def energy_groups(residuals: Residuals, fit: QuickFit, likeness: Likeness) -> list[Finding]:
     """Several zeros of energy."""
     r = residuals.value
@@ -144,7 +126,7 @@ def _is_mixed(residuals: Residuals, order: IntArray, cut: int) -> bool:
     return crossing >= MIXED * (len(order) - size) / (len(order) - 1)
 
 
-def energy_outliers(residuals: Residuals, fit: QuickFit, likeness: Likeness) -> Outliers:
+def energy_outliers(residuals: Residuals, fit: QuickFit, likeness: Likeness) -> list[Outlier]:
     """Frames whose energy is far from what it is in similar frames."""
     r = residuals.value
     deviation = r - np.median(r[residuals.nearest], axis=1)
@@ -156,20 +138,18 @@ def energy_outliers(residuals: Residuals, fit: QuickFit, likeness: Likeness) -> 
         unlike,
     )
     limit = np.where(likeness.alone[residuals.position], np.maximum(limit, UNLIKELY_PER_ATOM), limit)
-    found = np.flatnonzero(np.abs(deviation) > limit)
-    return Outliers(fit.frames[residuals.position[found]], deviation[found], usual)
-
-
-def outlier_findings(outliers: Outliers) -> list[Finding]:
-    """One warning for each."""
     return [
-        Finding(
-            Level.WARNING,
-            int(frame),
-            f"energy is {off:+.3f} eV/atom from what the forces and similar frames demand (usual spread "
-            f"{outliers.spread:.4f}): another method, or not converged?",
+        Outlier(
+            "energy",
+            Finding(
+                Level.WARNING,
+                int(fit.frames[residuals.position[k]]),
+                f"energy is {deviation[k]:+.3f} eV/atom from what the forces and similar frames demand (usual "
+                f"{usual:.2g}): another method, or not converged?",
+            ),
+            WEIGHT * float(abs(deviation[k]) / max(usual, 1e-12)),
         )
-        for frame, off in zip(outliers.frames, outliers.deviations, strict=True)
+        for k in np.flatnonzero(np.abs(deviation) > limit)
     ]
 
 

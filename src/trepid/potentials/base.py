@@ -272,6 +272,10 @@ class Potential(ABC):
         """Noise of the forces with which labels are weighted, eV/A: the noise of `information`."""
         return self.noise.forces
 
+    def trained_on(self, frames: Sequence[Atoms]) -> list[int]:
+        """Numbers of the frames that are among its training data, as far as it knows them; by default none."""
+        return []
+
     def undetermined_energy(self, atoms: Atoms) -> float:
         """What the energy of this composition may be off by because no energy label tells its species apart, eV; else 0."""
         return 0.0

@@ -14,11 +14,16 @@ what an atom may add. u joins the energy uncertainty in quadrature. Forces and s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from ase import Atoms
 
+from trepid.data import LabelKeys, labels_of
+from trepid.data.noise_factors import noise_factors_of
 from trepid.potentials.base import FloatArray
+from trepid.potentials.bayesian.features import FeatureBuilder, naming_frame
 
 NULL = 1e-10
 """Eigenvalues of G below this share of the largest are zero."""
@@ -55,3 +60,24 @@ class Compositions:
     def uncertainty(self, composition: FloatArray) -> float:
         """What the undetermined part adds to the energy uncertainty in quadrature, eV."""
         return self.scale * self.outside(composition)
+
+
+def least_squares_energies(
+    features: FeatureBuilder, frames: Sequence[Atoms], chosen: Sequence[int], keys: LabelKeys
+) -> FloatArray:
+    """Energy per atom of each species, by least squares of minimum norm over the energy labels, eV; zero without any.
+
+    The `chosen` of the frames count, labels with a noise factor (`trepid.data.noise_factors`) less than others; an error
+    names the number of the frame.
+    """
+    counts, energies = [], []
+    for k in chosen:
+        with naming_frame(k):
+            energy = labels_of(frames[k], keys).energy
+            if energy is not None:
+                factor = noise_factors_of(frames[k]).energy
+                counts.append(features.composition(frames[k]) / factor)
+                energies.append(energy / factor)
+    if not energies:
+        return np.zeros(len(features.basis.species))
+    return np.asarray(np.linalg.lstsq(counts, energies, rcond=None)[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from trepid import _native
 from trepid.data import LabelKeys, Labels, labels_of
+from trepid.data.noise_factors import noise_factors_of
+from trepid.data.placeholders import held_components
 from trepid.errors import DataError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
@@ -128,33 +130,54 @@ class FeatureBuilder:
             statistics.kind(part.kind).add(part.rows, part.residuals, part.multipliers)
         statistics.n_frames += 1
 
+    def statistics(
+        self,
+        frames: Sequence[Atoms],
+        chosen: Sequence[int],
+        *,
+        keys: LabelKeys,
+        reference_energies: FloatArray,
+        noise: Noise,
+    ) -> SufficientStatistics:
+        """Statistics of the `chosen` of these frames; the others, which are copies, count as frames and not as data.
+
+        Errors as `add`, with the number of the frame.
+        """
+        statistics = SufficientStatistics(self.basis.layout.size)
+        for k in chosen:
+            with naming_frame(k):
+                self.add(statistics, frames[k], keys=keys, reference_energies=reference_energies, noise=noise)
+        statistics.n_frames = len(frames)
+        return statistics
+
     def label_rows(
         self, atoms: Atoms, *, keys: LabelKeys, reference_energies: FloatArray, noise: Noise
     ) -> Iterator[LabelRows]:
         """Rows, residuals and noise multipliers of the labels of a frame: energy, stress, then forces in chunks of atoms.
 
-        Errors as `add`.
+        Zero forces that a constraint of the frame holds are no labels. Errors as `add`.
         """
         labels = labels_of(atoms, keys)
         if not labels.kinds:
             raise DataError(f"a frame has no label: none of {keys.energy}, {keys.forces}, {keys.stress}")
         rest = self.residual(atoms, labels, reference_energies)
-        multiplier = np.ones(len(atoms))
+        multiplier, free = np.ones(len(atoms)), np.ones((len(atoms), 3), dtype=bool)
         if labels.forces is not None:
             multiplier = noise.multiplier(labels.forces)
-        worst = float(multiplier.max())
+            free = ~held_components(atoms, labels.forces)
+        worst, more = float(multiplier.max()), noise_factors_of(atoms)
         if rest.energy is not None or rest.stress is not None:
             rows = self.frame_rows(atoms)
             if rest.energy is not None:
-                scale = np.array([worst * np.sqrt(len(atoms))])
+                scale = np.array([more.energy * worst * np.sqrt(len(atoms))])
                 yield LabelRows(LabelKind.ENERGY, rows.energy, np.array([rest.energy]), scale)
             if rest.stress is not None and rows.stress is not None:
-                yield LabelRows(LabelKind.STRESS, rows.stress, rest.stress, np.full(6, worst))
+                yield LabelRows(LabelKind.STRESS, rows.stress, rest.stress, np.full(6, more.stress * worst))
         if rest.forces is not None:
             for chunk, force_rows in self.force_rows(atoms):
-                yield LabelRows(
-                    LabelKind.FORCES, force_rows, rest.forces[chunk].ravel(), np.repeat(multiplier[chunk], 3)
-                )
+                own = free[chunk].ravel()
+                scale = more.forces * np.repeat(multiplier[chunk], 3)[own]
+                yield LabelRows(LabelKind.FORCES, force_rows[own], rest.forces[chunk].ravel()[own], scale)
 
 
 @contextmanager

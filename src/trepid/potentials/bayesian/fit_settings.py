@@ -13,11 +13,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import yaml
-from ase import Atoms
 
 import trepid
 from trepid.config import FitSettings, LabelSettings, PotentialSettings, PriorSettings, TrainingFile
-from trepid.data import LabelKeys, read_frames
+from trepid.data import LabelKeys
 from trepid.data.atomic import write_text_atomic
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import Noise
@@ -140,15 +139,14 @@ def untrained_model(settings: FitSettings, *, source: Path) -> BayesianForceFiel
     )
 
 
-def training_frames(settings: FitSettings) -> list[Atoms]:
-    """Frames of all training files.
+def unchanged_files(settings: FitSettings) -> list[Path]:
+    """The training files.
 
     Raises
     ------
     DataError
         A file is missing or not the one that the settings were written for.
     """
-    frames = []
     for training in settings.train:
         found = checksum(training.file)
         if found != training.sha256:
@@ -156,8 +154,7 @@ def training_frames(settings: FitSettings) -> list[Atoms]:
                 f"{training.file} has changed: its checksum is {found[:12]}..., that of the settings "
                 f"{training.sha256[:12]}...; train a new model without --settings"
             )
-        frames += read_frames(training.file, keys=LabelKeys(**settings.labels.model_dump()))
-    return frames
+    return [training.file for training in settings.train]
 
 
 def checksum(path: Path) -> str:

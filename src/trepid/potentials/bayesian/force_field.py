@@ -22,16 +22,18 @@ from ase import Atoms
 from trepid import _native
 from trepid.acquisition.batch import most_uncertain_atoms
 from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
-from trepid.data import LabelKeys, labels_of
+from trepid.data import LabelKeys
 from trepid.data.atomic import write_bytes_atomic
+from trepid.data.duplicates import FINGERPRINT_SIZE, distinct, fingerprints, known_among
+from trepid.data.placeholders import held_components
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
-from trepid.potentials.bayesian.compositions import Compositions
+from trepid.potentials.bayesian.compositions import Compositions, least_squares_energies
 from trepid.potentials.bayesian.consistency import require_consistent_tables
 from trepid.potentials.bayesian.container import decode, read_file
 from trepid.potentials.bayesian.evidence import Curvature, expected_gain, optimize_hyperparameters
-from trepid.potentials.bayesian.features import FeatureBuilder, naming_frame
+from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.leave_one_out import (
     ErrorBar,
     LeftOut,
@@ -144,6 +146,8 @@ class BayesianForceField(Potential):
         """Neighbourhoods of the training data."""
         self.curvature: Curvature | None = None
         """Of the evidence at the last optimisation."""
+        self.fingerprints = np.empty((0, FINGERPRINT_SIZE))
+        """Of the training frames (`trepid.data.duplicates`)."""
         self._bars: dict[LabelKind, ErrorBar] | None = None
         self._posterior: Posterior | None = None
         self._mean: SplinePotential | None = None
@@ -168,12 +172,12 @@ class BayesianForceField(Potential):
         """
         if not frames:
             raise DataError("fit needs at least one labelled frame")
-        reference_energies = self.reference_energies_of(frames)
-        statistics = self._statistics_of(frames, reference_energies)
+        chosen = distinct(frames, self.keys)
+        reference_energies = least_squares_energies(self.features, frames, chosen, self.keys)
+        statistics, new = self._statistics_of(frames, reference_energies, chosen), [frames[k] for k in chosen]
         self.reference_energies, self.statistics = reference_energies, statistics
-        self.templates = extend_templates([], frames)
-        self.force_sum = ForceSum().with_more(frames, self.keys)
-        self.left_out, self.curvature = {}, None
+        self.templates, self.force_sum = extend_templates([], new), ForceSum().with_more(new, self.keys)
+        self.left_out, self.curvature, self.fingerprints = {}, None, fingerprints(new, self.keys)
         return self.optimize(frames)
 
     def update(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> BayesianForceField:
@@ -181,19 +185,23 @@ class BayesianForceField(Potential):
 
         The error bars learn from how well the new frames were predicted before they were added.
         """
-        reference_energies = self.reference_energies if self.n_frames else self.reference_energies_of(frames)
-        statistics = self._statistics_of(frames, reference_energies)
-        left_out = self._predicted_before(frames) if self.n_frames else {}
+        fresh, reference_energies = self.n_frames == 0, self.reference_energies
+        chosen = distinct(frames, self.keys, trained=self.fingerprints)
+        if fresh:
+            reference_energies = least_squares_energies(self.features, frames, chosen, self.keys)
+        statistics, new = self._statistics_of(frames, reference_energies, chosen), [frames[k] for k in chosen]
+        left_out = {} if fresh else self._predicted_before(new)
         # A model of an earlier version has none of its former frames: rather none than those of the new frames alone.
-        known = self.n_frames == 0 or bool(self.support.counts.any())
-        support = self.support.updated([self.features.neighbourhoods(a) for a in frames]) if known else self.support
+        known = fresh or bool(self.support.counts.any())
+        support = self.support.updated([self.features.neighbourhoods(a) for a in new]) if known else self.support
         self.reference_energies = reference_energies
         self.statistics.merge(statistics)
         self._require_data()
         self.support = support
         self.left_out = joined(self.left_out, left_out)
-        self.force_sum = self.force_sum.with_more(frames, self.keys)
-        self.templates = extend_templates(self.templates, frames)
+        self.force_sum = self.force_sum.with_more(new, self.keys)
+        self.templates = extend_templates(self.templates, new)
+        self.fingerprints = np.concatenate([self.fingerprints, fingerprints(new, self.keys)])
         self._set_posterior(Posterior(self.basis, self.hyperparameters, self.statistics))
         return self
 
@@ -211,6 +219,7 @@ class BayesianForceField(Potential):
         max_iterations : int
         """
         self._require_data()
+        frames = None if frames is None else [frames[k] for k in distinct(frames, self.keys)]
         weight = self._prior_weight if self.left_out else FIRST_PRIOR_WEIGHT
         for _ in range(MOST_ROUNDS):
             found = optimize_hyperparameters(
@@ -267,8 +276,10 @@ class BayesianForceField(Potential):
         forces = labels.get(LabelKind.FORCES)
         if forces is None:
             return labels
-        variance = self._with_neighbours(forces.variance.reshape(-1, 3), atoms)
-        return {**labels, LabelKind.FORCES: replace(forces, variance=variance.ravel())}
+        free = ~held_components(atoms, atoms.arrays[self.keys.forces])
+        variance = np.full(free.shape, forces.variance.mean())  # what is held has none of its own
+        variance[free] = forces.variance
+        return {**labels, LabelKind.FORCES: replace(forces, variance=self._with_neighbours(variance, atoms)[free])}
 
     def _with_neighbours(self, variance: FloatArray, atoms: Atoms) -> FloatArray:
         reach = self.basis.triplet_cutoff
@@ -282,32 +293,14 @@ class BayesianForceField(Potential):
             )
         )
 
-    def _statistics_of(self, frames: Sequence[Atoms], reference_energies: FloatArray) -> SufficientStatistics:
+    def _statistics_of(
+        self, frames: Sequence[Atoms], reference_energies: FloatArray, chosen: Sequence[int]
+    ) -> SufficientStatistics:
         """Statistics of these frames alone, so that an error in one of them leaves the model unchanged."""
-        statistics = SufficientStatistics(self.basis.layout.size)
-        for k, atoms in enumerate(frames):
-            with naming_frame(k):
-                self.features.add(
-                    statistics,
-                    atoms,
-                    keys=self.keys,
-                    reference_energies=reference_energies,
-                    noise=self.hyperparameters.noise,
-                )
-        return statistics
-
-    def reference_energies_of(self, frames: Sequence[Atoms]) -> FloatArray:
-        """Energy per atom of each species, by least squares of minimum norm over the energy labels, eV."""
-        counts, energies = [], []
-        for k, atoms in enumerate(frames):
-            with naming_frame(k):
-                energy = labels_of(atoms, self.keys).energy
-                if energy is not None:
-                    counts.append(self.features.composition(atoms))
-                    energies.append(energy)
-        if not energies:
-            return np.zeros(len(self.species))
-        return np.asarray(np.linalg.lstsq(counts, energies, rcond=None)[0])
+        noise = self.hyperparameters.noise
+        return self.features.statistics(
+            frames, chosen, keys=self.keys, reference_energies=reference_energies, noise=noise
+        )
 
     # ---- state
 
@@ -370,6 +363,10 @@ class BayesianForceField(Potential):
         columns = self.basis.layout.term(OffsetTerm).columns
         gram = np.zeros((n, n)) if energies is None else energies.gram[columns, columns]
         return Compositions.of(gram, self.reference_energies)
+
+    def trained_on(self, frames: Sequence[Atoms]) -> list[int]:
+        """See `Potential.trained_on`."""
+        return known_among(frames, self.keys, self.fingerprints)
 
     def undetermined_energy(self, atoms: Atoms) -> float:
         """See `Potential.undetermined_energy`."""
@@ -558,6 +555,7 @@ class BayesianForceField(Potential):
             support=self.support,
             support_tables=self.mean.support,
             curvature=self.curvature,
+            fingerprints=self.fingerprints,
         )
         return force_field_bytes(self.basis, training, self.settings_summary())
 
@@ -594,6 +592,7 @@ class BayesianForceField(Potential):
                 if training.support.sums.shape != model.support.sums.shape:
                     raise ValueError("its support data do not have the size that its settings name")
                 model.support = training.support
+            model.fingerprints = training.fingerprints
             model._mean = SplinePotential(
                 model.basis, training.tables, support=training.support_tables, n_threads=n_threads
             )

@@ -17,6 +17,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from trepid.data import LabelKeys
+from trepid.data.duplicates import FINGERPRINT_SIZE
 from trepid.errors import ConfigError, DamagedModelError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
@@ -53,6 +54,8 @@ class Training:
         What follows from them, for molecular dynamics.
     curvature : Curvature or None
         Of the evidence at the last optimisation.
+    fingerprints : (n, FINGERPRINT_SIZE) array
+        Of the training frames, each once (`trepid.data.duplicates`); none in files of earlier versions.
     """
 
     reference_energies: FloatArray
@@ -65,6 +68,7 @@ class Training:
     support: Support | None
     support_tables: SupportTables
     curvature: Curvature | None
+    fingerprints: FloatArray
 
 
 def force_field_bytes(basis: Basis, training: Training, settings: Mapping[str, Any]) -> bytes:
@@ -97,6 +101,7 @@ def force_field_bytes(basis: Basis, training: Training, settings: Mapping[str, A
             tensors[f"support.{part.name}"] = getattr(training.support_tables, part.name)
     if training.support is not None and training.support.counts.any():
         tensors |= {f"support.statistics.{name}": array for name, array in training.support.arrays.items()}
+    tensors["fingerprints"] = training.fingerprints
     names: list[str] = []
     if training.curvature is not None:
         tensors["curvature"], names = training.curvature.matrix, list(training.curvature.names)
@@ -150,6 +155,7 @@ def training_in_file(content: Content, *, size: int) -> Training:
         support=_support(tensors),
         support_tables=_support_tables(tensors),
         curvature=Curvature(tuple(settings["curvature"]), tensors["curvature"]) if "curvature" in tensors else None,
+        fingerprints=tensors.get("fingerprints", np.empty((0, FINGERPRINT_SIZE))),
     )
 
 

@@ -33,9 +33,11 @@ from ase import Atoms
 
 from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A, Speed
 from trepid.data import LabelKeys, labels_of
+from trepid.data.duplicates import distinct
 from trepid.errors import DataError, NumericsError
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.compositions import least_squares_energies
 from trepid.potentials.bayesian.cost import Surroundings, microseconds_per_atom, shortest_height
 from trepid.potentials.bayesian.evidence import optimize_hyperparameters
 from trepid.potentials.bayesian.features import FeatureBuilder
@@ -316,8 +318,9 @@ def choose_sizes(
     if speed is Speed.FAST or given.complete:
         return SizeChoice(start, Hyperparameters())
     # Checks the labels of every frame, also of those that are not among the sample.
-    reference_energies = BayesianForceField(species, keys=keys, live_rank=0).reference_energies_of(frames)
-    usable = [atoms for atoms in frames if labels_of(atoms, keys).forces is not None]
+    chosen = distinct(frames, keys)
+    reference_energies = least_squares_energies(FeatureBuilder(start.basis(species)), frames, chosen, keys)
+    usable = [frames[k] for k in chosen if labels_of(frames[k], keys).forces is not None]
     if len(usable) < FEWEST_FRAMES:
         reason = f"{len(usable)} frames with forces do not choose sizes, {FEWEST_FRAMES} do; the defaults are used"
         logger.info(reason)

@@ -19,6 +19,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from trepid.data import LabelKeys, labels_of
+from trepid.data.placeholders import held_components
 from trepid.potentials.base import FloatArray, Noise
 
 
@@ -188,7 +189,11 @@ class ForceSum:
 
     def with_more(self, frames: Sequence[Atoms], keys: LabelKeys) -> ForceSum:
         """The sum with the labelled forces of other frames."""
-        forces = [labels.forces for labels in (labels_of(atoms, keys) for atoms in frames) if labels.forces is not None]
+        forces = []
+        for atoms in frames:
+            own = labels_of(atoms, keys).forces
+            if own is not None:
+                forces.append(own[~held_components(atoms, own).all(axis=1)])
         return ForceSum(
             self.squared + sum(float((f**2).sum()) for f in forces), self.n_atoms + sum(len(f) for f in forces)
         )

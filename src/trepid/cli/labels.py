@@ -1,0 +1,134 @@
+"""Labelled frames for a verb: reads a file, says in one line what it holds, and checks it.
+
+The line and the warnings go to stderr. With `strict` a warning is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trepid.cli.output import say
+from trepid.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from trepid.data.findings import Finding
+    from trepid.data.labelled import LabelledFrames
+    from trepid.data.labels import LabelKeys
+
+MOST_LINES = 10
+"""Lines for findings that differ in numbers only."""
+_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
+
+
+def label_keys(energy: str, forces: str, stress: str, virial: str | None) -> LabelKeys:
+    """The keys of the options."""
+    from trepid.data.labels import LabelKeys
+
+    return LabelKeys(energy=energy, forces=forces, stress=stress, virial=virial)
+
+
+class LabelFiles:
+    """Files of labels of one command: all are read before anything is told of them.
+
+    Parameters
+    ----------
+    keys : LabelKeys
+    check : bool
+        Run the checks of `trepid check`; what reading finds is always told.
+    strict : bool
+        Refuse the files when there is anything to warn of.
+    """
+
+    def __init__(self, keys: LabelKeys, *, check: bool = True, strict: bool = False) -> None:
+        self.keys, self._check, self._strict = keys, check, strict
+        self._read: list[tuple[Path, LabelledFrames]] = []
+
+    def read(self, path: Path, *, require: Sequence[str] = ("forces",), index: str = ":") -> list[Atoms]:
+        """Frames of one file, their labels under `keys`.
+
+        Raises
+        ------
+        DataError
+            It cannot be read, or a frame lacks a required label.
+        """
+        from trepid.data.labelled import read_labelled
+
+        labelled = read_labelled(path, keys=self.keys, require=require, index=index)
+        self._read.append((path, labelled))
+        return labelled.frames
+
+    def tell(self) -> None:
+        """Write one line and the warnings of every file that was read.
+
+        Raises
+        ------
+        DataError
+            There is a warning, and `strict` was given.
+        """
+        refused: list[str] = []
+        for path, labelled in self._read:
+            say(labelled.report.line())
+            findings = findings_of(labelled, self.keys) if self._check else labelled.findings
+            texts = [located(finding, labelled.numbers) for finding in findings]
+            for text in shortened(texts):
+                say(f"warning: {path}: {text}")
+            refused += [f"{path}: {text}" for text in texts]
+        if self._strict and refused:
+            more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
+            raise DataError(f"--strict: {refused[0]}{more}")
+
+
+def findings_of(labelled: LabelledFrames, keys: LabelKeys) -> list[Finding]:
+    """What reading found, and what the checks find."""
+    from trepid.inspection import inspect_frames
+
+    return [*labelled.findings, *inspect_frames(labelled.frames, keys)]
+
+
+def refused_by_fit(frames: Sequence[Atoms], keys: LabelKeys) -> list[Finding]:
+    """What `trepid fit` would refuse in these frames, by the same functions."""
+    import numpy as np
+
+    from trepid.data.findings import Finding, Level
+    from trepid.data.labels import labels_of
+    from trepid.potentials.bayesian.basis import Basis
+    from trepid.potentials.bayesian.features import FeatureBuilder
+
+    found = []
+    try:
+        basis = Basis.create(sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()}))
+    except ConfigError as error:
+        return [Finding(Level.ERROR, None, str(error))]
+    features = FeatureBuilder(basis)
+    for number, atoms in enumerate(frames):
+        try:
+            labels = labels_of(atoms, keys, where="frame")
+            if labels.forces is None:
+                raise DataError(f"no forces under the key {keys.forces}")
+            features.residual(atoms, labels, np.zeros(len(basis.species)))
+        except DataError as error:
+            found.append(Finding(Level.ERROR, number, str(error).removeprefix("frame: ")))
+    return found
+
+
+def located(finding: Finding, numbers: Sequence[int]) -> str:
+    """A finding with the number that its frame has in the file."""
+    return finding.message if finding.frame is None else f"frame {numbers[finding.frame]}: {finding.message}"
+
+
+def shortened(texts: Sequence[str]) -> list[str]:
+    """Lines of which at most `MOST_LINES` differ in numbers only; each further kind ends with the number left out."""
+    kinds: dict[str, list[str]] = {}
+    for text in texts:
+        kinds.setdefault(_NUMBER.sub("#", text), []).append(text)
+    lines = []
+    for same in kinds.values():
+        lines += same[:MOST_LINES]
+        if len(same) > MOST_LINES:
+            lines.append(f"... and {len(same) - MOST_LINES} more of this kind")
+    return lines
