@@ -29,7 +29,7 @@ from trepid.potentials.committee import Committee, CommitteeSettings, ScriptSett
 from trepid.potentials.committee.settings import BayesianSettings
 
 TOY = Path(__file__).parents[1] / "potentials" / "committee" / "toy_worker.py"
-SIZES = {"n_pair": 8, "n_radial": 4, "l_max": 2}
+SIZES = {"n_pair": 5, "n_radial": 4, "l_max": 0}
 POTENTIAL = {"pair_cutoff_A": 4.0, "triplet_cutoff_A": 3.5, **SIZES}
 STRUCTURE = {"file": "crystal.extxyz", "supercell": [1, 1, 1]}
 ON_THE_FLY = {
@@ -117,7 +117,7 @@ def make_material(folder: Path) -> Material:
     """Make the whole inputs."""
     rng = np.random.default_rng(0)
     frames = []
-    for _ in range(6):
+    for _ in range(4):
         atoms = crystal()
         atoms.positions += rng.normal(0.0, 0.06, atoms.positions.shape)
         atoms.calc = EMT()
