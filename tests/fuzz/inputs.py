@@ -278,6 +278,8 @@ def runs(material: Material, rng: Rng, number: int) -> Input:
     of_kind = [path for path in files if path.suffix == kind]
     file = of_kind[int(rng.integers(len(of_kind)))]
     name, data = _damaged(source / file, rng)
+    while data == (source / file).read_bytes():  # zeros over zeros
+        name, data = _damaged(source / file, rng)
     longer = bool(rng.integers(2))
     verbs = [["status", "run"], ["plan", "run"], ["report", "run"] if number % 6 == 0 else ["status", "run", "--json"]]
     commands = [*_pick(rng, verbs, 1), ["learn", "-q", "campaign.yaml"], ["status", "run"]]
@@ -361,7 +363,7 @@ def code(material: Material, rng: Rng, number: int) -> Input:
     if number % 2:
         return Input("code", f"model-{number}", partial(_hostile_model, material, number // 2), _hostile_verbs(rng))
     reference = REFERENCES[number // 2 % len(REFERENCES)]
-    verbs = [["check", "c.yaml"], ["learn", "c.yaml", "--dry-run"]]
+    verbs = [["check", "c.yaml"], ["learn", "c.yaml", "--dry-run"], ["plan", "c.yaml", "--label-seconds", "1"]]
     return Input("code", f"campaign-{number}", partial(_hostile_campaign, material, reference), verbs)
 
 
