@@ -117,6 +117,7 @@ def command(
     species = sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
     second = None if ood is None else _second_set(labels.read(ood), ood, known=frames)
     labels.tell()
+    frames = [frame for _, own in read for frame in labels.weighted(own)]
     n_atoms = sum(len(frame) for frame in frames)
     say(f"{len(frames)} frames, {n_atoms} atoms, species {' '.join(species)}")
     if dry_run:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from trepid.data.findings import Finding
     from trepid.data.labelled import LabelledFrames
     from trepid.data.labels import LabelKeys
+    from trepid.data.noise_factors import NoiseFactors
+    from trepid.inspection import Inspection
 
 MOST_LINES = 10
 """Lines for findings that differ in numbers only."""
@@ -47,6 +49,7 @@ class LabelFiles:
     def __init__(self, keys: LabelKeys, *, check: bool = True, strict: bool = False) -> None:
         self.keys, self._check, self._strict = keys, check, strict
         self._read: list[tuple[Path, LabelledFrames]] = []
+        self._factors: list[dict[int, NoiseFactors]] = []
 
     def read(self, path: Path, *, require: Sequence[str] = ("forces",), index: str = ":") -> list[Atoms]:
         """Frames of one file, their labels under `keys`.
@@ -73,7 +76,11 @@ class LabelFiles:
         refused: list[str] = []
         for path, labelled in self._read:
             say(labelled.report.line())
-            findings = findings_of(labelled, self.keys) if self._check else labelled.findings
+            findings = labelled.findings
+            if self._check:
+                inspection = inspected(labelled, self.keys)
+                findings = [*findings, *inspection.findings]
+                self._factors.append(inspection.factors)
             texts = [located(finding, labelled.numbers) for finding in findings]
             for text in shortened(texts):
                 say(f"warning: {path}: {text}")
@@ -82,12 +89,34 @@ class LabelFiles:
             more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
             raise DataError(f"--strict: {refused[0]}{more}")
 
+    def weighted(self, frames: Sequence[Atoms]) -> list[Atoms]:
+        """Frames of a file that was read and told of; labels that others contradict count less, which is said.
+
+        Without checks, the frames as they are.
+        """
+        from trepid.data.noise_factors import with_noise_factors
+
+        for (path, labelled), factors in zip(self._read, self._factors, strict=False):
+            if labelled.frames is frames:
+                for number, own in sorted(factors.items()):
+                    say(f"{path}: frame {labelled.numbers[number]} counts less: {own}")
+                return [
+                    with_noise_factors(atoms, factors[number]) if number in factors else atoms
+                    for number, atoms in enumerate(frames)
+                ]
+        return list(frames)
+
+
+def inspected(labelled: LabelledFrames, keys: LabelKeys) -> Inspection:
+    """What the checks find."""
+    from trepid.inspection import inspect_labels
+
+    return inspect_labels(labelled.frames, keys)
+
 
 def findings_of(labelled: LabelledFrames, keys: LabelKeys) -> list[Finding]:
     """What reading found, and what the checks find."""
-    from trepid.inspection import inspect_frames
-
-    return [*labelled.findings, *inspect_frames(labelled.frames, keys)]
+    return [*labelled.findings, *inspected(labelled, keys).findings]
 
 
 def refused_by_fit(frames: Sequence[Atoms], keys: LabelKeys) -> list[Finding]:

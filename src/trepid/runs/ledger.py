@@ -515,3 +515,17 @@ def _entry(record: dict[str, Any]) -> Entry:
     for field, choices in _ENUMS[name].items():
         record[field] = choices(record[field])
     return Entry(int(seq), str(when), kind(**record))
+
+
+def believed_labels(events: Iterable[Event]) -> list[int]:
+    """Numbers of the labels that were doubted and accepted, because a second computation gave the same."""
+    doubted: dict[int, set[int]] = {}
+    done: dict[int, int] = {}
+    for event in events:
+        if isinstance(event, Doubted):
+            doubted.setdefault(event.label, set()).add(event.attempt)
+        elif isinstance(event, Failure) and event.reason is FailureReason.CORRUPTED:
+            doubted.get(event.label, set()).discard(event.attempt)
+        elif isinstance(event, Label):
+            done[event.label] = event.attempt
+    return sorted(k for k, attempts in doubted.items() if any(attempt < done.get(k, 0) for attempt in attempts))

@@ -586,13 +586,12 @@ class BayesianForceField(Potential):
             if content.check_sum is None:
                 require_consistent_tables(model.basis, training)
             model.reference_energies, model.statistics = training.reference_energies, training.statistics
-            model.templates = training.templates
+            model.templates, model.fingerprints = training.templates, training.fingerprints
             model.left_out, model.force_sum, model.curvature = training.left_out, training.force_sum, training.curvature
             if training.support is not None:
                 if training.support.sums.shape != model.support.sums.shape:
                     raise ValueError("its support data do not have the size that its settings name")
                 model.support = training.support
-            model.fingerprints = training.fingerprints
             model._mean = SplinePotential(
                 model.basis, training.tables, support=training.support_tables, n_threads=n_threads
             )
