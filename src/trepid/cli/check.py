@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trepid.cli import options
-from trepid.cli.labels import findings_of, label_keys, located, refused_by_fit, shortened
+from trepid.cli.labels import inspected, label_keys, refused_by_fit
 from trepid.cli.output import emit, emit_json, say
 from trepid.errors import ConfigError, DataError, ExitCode, TrepidError
 from trepid.quantities import duration
@@ -109,7 +109,7 @@ def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
 
     A campaign can name code: a calculator of the user, commands of LAMMPS. That is imported and run with `trust` only.
     """
-    from trepid.campaign.context import code_in, crystal_of, reference_of
+    from trepid.campaign.context import code_in, crystal_of, look_over, reference_of
     from trepid.config import RoundsCampaign, load_campaign
 
     campaign = load_campaign(path)
@@ -135,8 +135,13 @@ def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
                 reference.check(crystal)
     except TrepidError as error:
         verdict.problems.append(str(error))
+    try:
+        look_over(campaign, crystal)
+    except TrepidError as error:
+        verdict.problems.append(str(error))
     if isinstance(campaign, RoundsCampaign):
         _look_over_rounds(campaign, crystal, verdict)
+    verdict.problems = list(dict.fromkeys(verdict.problems))
     return verdict
 
 
@@ -195,23 +200,29 @@ def _look_over_rounds(campaign: RoundsCampaign, crystal: Atoms, verdict: Verdict
     """Find what would fail only after hours: a missing backend, test frames without labels, no phonopy."""
     from trepid.campaign.context import potentials_of
     from trepid.campaign.start import require_phonopy
-    from trepid.data.frames import read_frames
+    from trepid.data.findings import located
+    from trepid.data.labelled import read_labelled
 
     try:
         potentials_of(campaign, crystal).create()
         if campaign.start.kind == "harmonic":
             require_phonopy("start.kind harmonic")
         if campaign.rounds.test_frames is not None:
-            frames = read_frames(campaign.rounds.test_frames)
-            verdict.facts["test frames"] = f"{len(frames)} in {campaign.rounds.test_frames}"
+            test = read_labelled(campaign.rounds.test_frames)
+            verdict.facts["test frames"] = (
+                f"{len(test.frames)} in {campaign.rounds.test_frames} ({test.report.summary()})"
+            )
+            verdict.warnings += [located(finding, test.numbers) for finding in test.findings]
         if campaign.start.kind == "frames":
-            read_frames(campaign.start.file, require=())
+            start = read_labelled(campaign.start.file, require=())
+            verdict.facts["start frames"] = f"{len(start.frames)} in {campaign.start.file} ({start.report.summary()})"
+            verdict.warnings += [located(finding, start.numbers) for finding in start.findings]
     except TrepidError as error:
         verdict.problems.append(str(error))
 
 
 def _frames(path: Path, keys: LabelKeys) -> Verdict:
-    from trepid.data.findings import Level
+    from trepid.data.findings import Level, located, shortened
     from trepid.data.labelled import read_labelled
 
     labelled = read_labelled(path, keys=keys, require=())
@@ -227,7 +238,7 @@ def _frames(path: Path, keys: LabelKeys) -> Verdict:
     }
     problems: list[str] = []
     warnings: list[str] = []
-    for finding in [*refused_by_fit(frames, keys), *findings_of(labelled, keys)]:
+    for finding in [*refused_by_fit(frames, keys), *labelled.findings, *inspected(labelled, keys).findings]:
         texts = problems if finding.level is Level.ERROR else warnings
         text = located(finding, labelled.numbers)
         if text not in texts:

@@ -110,14 +110,16 @@ def command(
 
         model = untrained_model(repeated, source=settings)
         keys, paths = model.keys, unchanged_files(repeated)
-    labels = LabelFiles(keys, check=not no_check, strict=strict)
+    weighted = not no_check if repeated is None else repeated.outliers_weigh_less
+    labels = LabelFiles(keys, check=weighted or not no_check, strict=strict)
     read = [(path, labels.read(path)) for path in paths]
-    frames = [frame for _, own in read for frame in own]
     files = [(path, len(own)) for path, own in read]
+    frames = [frame for _, own in read for frame in own]
     species = sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
     second = None if ood is None else _second_set(labels.read(ood), ood, known=frames)
     labels.tell()
-    frames = [frame for _, own in read for frame in labels.weighted(own)]
+    if weighted:
+        frames = [frame for _, own in read for frame in labels.weighted(own)]
     n_atoms = sum(len(frame) for frame in frames)
     say(f"{len(frames)} frames, {n_atoms} atoms, species {' '.join(species)}")
     if dry_run:
@@ -141,7 +143,9 @@ def command(
         if fitted.choice.reason:
             say(fitted.choice.reason)
     command_line = " ".join(["trepid", "fit", *(str(path) for path, _ in files), "-o", str(output)])
-    write_settings(settings_of_fit(model, start, files, command=command_line), settings_file)
+    write_settings(
+        settings_of_fit(model, start, files, command=command_line, outliers_weigh_less=weighted), settings_file
+    )
     model.save(output)
     seconds = perf_counter() - begun
     say(f"wrote {output} and {settings_file.name} in {seconds:.1f} s")

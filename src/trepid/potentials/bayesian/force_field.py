@@ -22,7 +22,7 @@ from ase import Atoms
 from trepid import _native
 from trepid.acquisition.batch import most_uncertain_atoms
 from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
-from trepid.data import LabelKeys
+from trepid.data import LabelKeys, labels_of
 from trepid.data.atomic import write_bytes_atomic
 from trepid.data.duplicates import FINGERPRINT_SIZE, distinct, fingerprints, known_among
 from trepid.data.placeholders import held_components
@@ -274,7 +274,7 @@ class BayesianForceField(Potential):
         forces = labels.get(LabelKind.FORCES)
         if forces is None:
             return labels
-        free = ~held_components(atoms, atoms.arrays[self.keys.forces])
+        free = ~held_components(atoms, np.asarray(labels_of(atoms, self.keys).forces))
         variance = np.full(free.shape, forces.variance.mean())  # what is held has none of its own
         variance[free] = forces.variance
         return {**labels, LabelKind.FORCES: replace(forces, variance=self._with_neighbours(variance, atoms)[free])}
