@@ -304,7 +304,8 @@ class OnTheFly(Policy[End]):
                 StopReason.LABELS,
                 f"uncertainty {force(uncertainty)} above {force(threshold)} at {s.max_labels} labels",
             )
-        label = max((event.label for event in self.ledger.all(Request)), default=0) + 1
+        used = [event.label for event in self.ledger.all(Request)] + self.context.store.numbers()
+        label = max(used, default=0) + 1
         pending = Pending(label, check.step, Reason.UNCERTAINTY, uncertainty, threshold)
         self.state = replace(self.state, pending=pending)
         self._prediction = check.prediction if self.loop.uncertainty is Uncertainty.EXACT else None

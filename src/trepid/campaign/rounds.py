@@ -48,7 +48,7 @@ from trepid.data.atomic import write_bytes_atomic
 from trepid.data.frames import bare_copy, read_frames, write_frames
 from trepid.execution import make_executor
 from trepid.potentials.base import Potential, Uncertainty
-from trepid.runs.ledger import Label, Resume, Round, RoundEnd, Selected, Stop, StopReason
+from trepid.runs.ledger import Label, Reason, Request, Resume, Round, RoundEnd, Selected, Stop, StopReason
 from trepid.runs.round_files import RoundFiles, RoundRecord, Selection
 from trepid.runs.walk_files import Walk
 
@@ -97,7 +97,10 @@ class Rounds:
         if changed is None:
             return None
         told: list[str] = []
-        context.records = sound_rounds(context.directory, context.crystal, context.potentials, told.append)
+        n_initial = len({e.label for e in self.ledger.all(Request) if e.reason is Reason.INITIAL})
+        context.records = sound_rounds(
+            context.directory, context.crystal, context.potentials, told.append, n_initial=n_initial
+        )
         for message in told:
             context.view.message(message)
         finished = context.finished(changed, _ENDED)

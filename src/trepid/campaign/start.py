@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+MAX_ATOMS = 20_000
+"""Atoms of a campaign's crystal."""
+MAX_SPAN = 1_000_000
+"""Unit cells that may be gone through to build it."""
+
+
 def build_crystal(structure: StructureSettings, *, min_distance_factor: float = MIN_DISTANCE_FACTOR) -> Atoms:
     """Read the structure and repeat it, without calculator, constraints and other data of the file.
 
@@ -49,10 +55,41 @@ def build_crystal(structure: StructureSettings, *, min_distance_factor: float = 
         require_start(atoms, factor=min_distance_factor)
     except DataError as error:
         raise DataError(f"{structure.file}: {error}") from error
-    supercell = np.array(structure.supercell)
+    supercell = np.array(structure.supercell, dtype=object)  # Python's whole numbers: no overflow
     if supercell.ndim == 2:
-        return make_supercell(atoms, supercell)
+        _refuse_large(structure, len(atoms) * abs(_determinant(supercell)), span=_span(supercell))
+        return make_supercell(atoms, supercell.astype(int))
+    _refuse_large(structure, len(atoms) * int(np.prod(supercell)))
     return atoms.repeat(structure.supercell)
+
+
+def _refuse_large(structure: StructureSettings, n_atoms: int, *, span: int = 1) -> None:
+    """Refuse a supercell that no reference labels, before it is built."""
+    if n_atoms > MAX_ATOMS:
+        raise ConfigError(
+            f"structure.supercell: {_plain(structure.supercell)} makes {n_atoms} atoms, and {MAX_ATOMS} are the most that a "
+            "campaign labels; give a smaller one"
+        )
+    if span > MAX_SPAN:
+        raise ConfigError(
+            f"structure.supercell: the vectors of {_plain(structure.supercell)} are far from each other; give an equivalent "
+            "matrix with smaller numbers"
+        )
+
+
+def _determinant(matrix: np.ndarray) -> int:
+    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
+    return int(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
+
+
+def _span(matrix: np.ndarray) -> int:
+    """Unit cells in the box around the supercell, which are gone through to build it."""
+    ranges = [sum(max(x, 0) for x in column) - sum(min(x, 0) for x in column) + 1 for column in matrix.T.tolist()]
+    return int(np.prod(np.array(ranges, dtype=object)))
+
+
+def _plain(supercell: object) -> str:
+    return str(supercell).replace("(", "[").replace(")", "]")
 
 
 def initial_frames(crystal: Atoms, n: int, *, displacement_A: float, strain: float, seed: int) -> list[Atoms]:

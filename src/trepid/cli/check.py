@@ -109,7 +109,7 @@ def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
 
     A campaign can name code: a calculator of the user, commands of LAMMPS. That is imported and run with `trust` only.
     """
-    from trepid.campaign.context import code_in, crystal_of, reference_of
+    from trepid.campaign.context import code_in, crystal_of, look_over, reference_of
     from trepid.config import RoundsCampaign, load_campaign
 
     campaign = load_campaign(path)
@@ -135,8 +135,13 @@ def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
                 reference.check(crystal)
     except TrepidError as error:
         verdict.problems.append(str(error))
+    try:
+        look_over(campaign, crystal)
+    except TrepidError as error:
+        verdict.problems.append(str(error))
     if isinstance(campaign, RoundsCampaign):
         _look_over_rounds(campaign, crystal, verdict)
+    verdict.problems = list(dict.fromkeys(verdict.problems))
     return verdict
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trepid.cli import options
-from trepid.cli.output import emit, emit_json, emit_table
+from trepid.cli.output import emit, emit_json, emit_table, say
 
 
 def command(run: options.RunDirectory, json: options.Json = False) -> None:
@@ -68,10 +68,13 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
         ],
         "seconds_labelling": record.seconds_labelling,
         "seconds_training": record.seconds_training,
+        "changed_files": list(record.changes),
         "model": str(record.paths.model) if record.paths.model.is_file() else None,
     }
     verdict = verdict_of_run(record)
     facts["verdict"] = verdict.as_dict()
+    for change in record.changes:
+        say(f"warning: {change}")
     if json:
         emit_json(facts)
         return

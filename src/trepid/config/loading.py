@@ -16,6 +16,9 @@ from trepid.config.base import Settings
 from trepid.config.campaign import MODES, AnyCampaign, Campaign
 from trepid.errors import ConfigError
 
+MAX_DEPTH = 50
+"""Levels of nesting that a settings file may have."""
+
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 _TAGS = {"reference": "engine", "potential": "kind", "start": "kind"}
@@ -63,7 +66,7 @@ def load_campaign(path: str | Path, *, require_files: bool = True) -> AnyCampaig
         of range, the structure file does not exist. One line: file, key, value, what would be right.
     """
     path = Path(path)
-    data = _read_mapping(path, what="campaign", origin="'trepid init' writes one", keys=Campaign.model_fields)
+    data = read_mapping(path, what="campaign", origin="'trepid init' writes one", keys=Campaign.model_fields)
     mode = data.get("mode", "on-the-fly")
     if not isinstance(mode, str) or mode not in MODES:
         close = difflib.get_close_matches(str(mode), MODES, n=1)
@@ -89,10 +92,25 @@ def load_settings(path: str | Path, model: type[SettingsT], *, what: str, origin
         As `load_campaign`.
     """
     path = Path(path)
-    return _validated(path, _read_mapping(path, what=what, origin=origin, keys=model.model_fields), model)
+    return _validated(path, read_mapping(path, what=what, origin=origin, keys=model.model_fields), model)
 
 
-def _read_mapping(path: Path, *, what: str, origin: str, keys: Iterable[str]) -> dict[Any, Any]:
+def read_mapping(path: Path, *, what: str, origin: str, keys: Iterable[str]) -> dict[Any, Any]:
+    """The mapping that a YAML file holds, unchecked.
+
+    Parameters
+    ----------
+    path : Path
+    what, origin : str
+        What the file is, and where one comes from, for the messages.
+    keys : iterable of str
+        Keys that it may have, for the messages.
+
+    Raises
+    ------
+    ConfigError
+        It is missing, not YAML, nested too deeply, or no mapping.
+    """
     if path.exists() and not path.is_file():  # a pipe would wait for a writer
         raise ConfigError(f"{path}: cannot be read as a text file (it is no regular file)")
     try:
@@ -123,7 +141,20 @@ def _validated(path: Path, data: dict[Any, Any], model: type[SettingsT], *, requ
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is an error instead of a silent last-one-wins."""
+    """Safe YAML in which a key given twice is an error instead of a silent last-one-wins, and depth is limited."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth = self._depth + 1
+        if self._depth > MAX_DEPTH:
+            raise yaml.composer.ComposerError(
+                None, None, f"nested more than {MAX_DEPTH} levels deep", self.peek_event().start_mark
+            )
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
