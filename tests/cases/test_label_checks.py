@@ -25,7 +25,7 @@ def messages(case: str, **keys: str) -> list[str]:
     ("case", "start"),
     [
         ("stress_sign_flipped", "stresses have the other sign than the forces demand (slope -0.99"),
-        ("gradients_instead_of_forces", "forces have the other sign than energies and stresses demand (slope -0.9"),
+        ("gradients_instead_of_forces", "forces have the other sign than energies and stresses demand (slope -"),
         ("stress_all_zero", "stress is exactly zero in all 8 frames: not computed?"),
         ("two_zeros_of_energy_half_half", "energies fall into 2 groups of 8, 8 frames, 0.300 eV/atom apart"),
         ("fixatoms_forces_zeroed", "forces on 6 held atoms are exactly zero, no labels: they are left out of fits"),

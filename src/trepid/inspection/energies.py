@@ -34,8 +34,10 @@ MIXED = 0.5
 """Groups are zeros of energy where neighbours are in both of them this often, in units of what chance would give."""
 GAP_PART = 0.3
 """Of the spread of the predicted energies: smaller gaps separate no groups."""
-GAP_SPREADS = 6.0
-"""A gap is this times the spread within the groups beside it."""
+FEW, FEW_SHARE, FEW_TIMES = 4, 0.2, 3.0
+"""A small group must be apart by this times what its predicted energies differ from the others: it may be extreme frames."""
+GAP_SPREADS = 5.0
+"""A gap is this times the standard deviation within the groups beside it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +59,15 @@ class Residuals:
     nearest: IntArray
 
     @classmethod
-    def of(cls, labels: Sequence[Labels], fit: QuickFit, likeness: Likeness) -> Residuals | None:
-        """None where there are too few."""
+    def of(cls, labels: Sequence[Labels], fit: QuickFit, likeness: Likeness, *, robust: bool) -> Residuals | None:
+        """None where there are too few; `robust`: a few wrong energies do not matter, but many shifted ones do."""
         energies = np.array([np.nan if labels[k].energy is None else labels[k].energy for k in fit.frames], dtype=float)
         position = np.flatnonzero(np.isfinite(energies))
         if len(position) < FEWEST or len(position) < len(energies) // 2:
             return None
         counts = fit.counts[position]
         rest = energies[position] - fit.energies[position]
-        value = (rest - explained(counts, rest)) / counts.sum(axis=1)
+        value = (rest - explained(fit.design[position], rest, robust=robust)) / counts.sum(axis=1)
         index = np.full(len(energies), -1)
         index[position] = np.arange(len(position))
         nearest = index[likeness.nearest[position]]
@@ -109,10 +111,11 @@ def _is_cut(rising: FloatArray, cut: int) -> bool:
     if min(len(below), len(above)) < 2:
         return False
     gap = above[0] - below[-1]
-    # The nearest group on either side: beyond another gap of this kind begins the next one.
-    inside = [np.diff(part)[np.diff(part) < 0.5 * gap] for part in (below, above)]
-    typical = max(float(np.median(part)) if len(part) else 0.0 for part in inside)
-    return gap > GAP_SPREADS * typical
+    # The groups beside the gap end where the next wide gap begins.
+    lower = np.flatnonzero(np.diff(below) > 0.5 * gap)
+    upper = np.flatnonzero(np.diff(above) > 0.5 * gap)
+    beside = (below[lower[-1] + 1 if len(lower) else 0 :], above[: upper[0] + 1 if len(upper) else None])
+    return bool(gap > GAP_SPREADS * max(float(np.std(part)) for part in beside))
 
 
 def _is_mixed(residuals: Residuals, likeness: Likeness, order: IntArray, cut: int) -> bool:
@@ -123,7 +126,9 @@ def _is_mixed(residuals: Residuals, likeness: Likeness, order: IntArray, cut: in
     size = int(minority.sum())
     own = likeness.energies[residuals.position]
     gap = residuals.value[order[cut + 1]] - residuals.value[order[cut]]
-    if gap < float(np.median(np.abs(own[minority] - np.median(own)))):
+    few = size < FEW or size < FEW_SHARE * len(order)
+    unlike = float(np.median(np.abs(own[minority] - np.median(own))))
+    if gap < (FEW_TIMES if few else 1.0) * unlike or (few and likeness.alone[residuals.position[minority]].any()):
         return False
     k = max(1, min(residuals.nearest.shape[1], size - 1))
     crossing = float((~minority[residuals.nearest[minority][:, :k]]).mean())
