@@ -522,7 +522,7 @@ def test_a_damaged_model_of_a_finished_run_is_trained_anew(tmp_path: Path, finis
 def test_a_removed_label_is_reported(tmp_path: Path) -> None:
     run(tmp_path, learning={"max_labels": 4})
     (tmp_path / "run" / "labels" / "label-0002.extxyz").unlink()
-    with pytest.raises(DataError, match="trained on 4 labels, only 3 are left"):
+    with pytest.raises(DataError, match=r"label-0002\.extxyz: is missing; put it back"):
         run(tmp_path, learning={"max_labels": 5})
 
 
@@ -547,7 +547,7 @@ def test_progress_is_shown(tmp_path: Path) -> None:
     text = "\n".join(lines)
     assert "label 1: initial frame 1 of 3" in text
     assert "stage 2 of 2: 300 to 600 K" in text
-    assert "above 0.030 eV/A" in text
+    assert "above 30.0 meV/A" in text
     assert "steps/s" in text
 
 

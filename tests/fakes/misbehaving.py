@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -67,6 +70,25 @@ class Misbehaving(Calculator):
 
     def _exit(self) -> None:
         os._exit(3)
+
+    def _sys_exit(self) -> None:
+        sys.exit(0)
+
+    def _keyboard_interrupt(self) -> None:
+        raise KeyboardInterrupt
+
+    def _hold(self) -> None:
+        """One call for ever that lets no other thread of Python run."""
+        self._begun()
+        sum(itertools.repeat(1, 10**13))
+
+    def _compute_in_c(self) -> None:
+        """One call for minutes that lets other threads run, as those of Fortran libraries do."""
+        self._begun()
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+
+    def _begun(self) -> None:
+        Path(self.parameters.path).write_text(str(os.getpid()))
 
     def _print(self) -> None:
         print("an engine that talks on standard output")  # noqa: T201

@@ -73,7 +73,7 @@ def test_a_last_line_of_zeros_is_dropped(path: Path) -> None:
     with path.open("ab") as file:
         file.write(b"\0" * 80 + b"\n")
     ledger = Ledger(path)
-    assert "dropped an unfinished last line (81 bytes)" in ledger.recovered
+    assert "dropped a damaged last line (81 bytes)" in ledger.recovered
     ledger.close()
     assert len(read_ledger(path)) == 2
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from trepid.campaign.labelling import Labeller
+from trepid.campaign.repair import retrain_without
 from trepid.campaign.start import build_crystal
 from trepid.campaign.training import PotentialFactory, Trainer
 from trepid.config import AnyCampaign, CommitteeSettings, PotentialSettings, RoundsCampaign
@@ -23,13 +24,15 @@ from trepid.data.arrays import structure_digest
 from trepid.data.frames import LabelKeys
 from trepid.dynamics.interrupt import Interrupted, Interruptible
 from trepid.dynamics.progress import ProgressView, SilentProgress
-from trepid.errors import ConfigError
+from trepid.errors import ConfigError, DataError
 from trepid.execution import InlineExecutor
 from trepid.reference import ENGINES, make_reference
 from trepid.reference.base import Reference
-from trepid.runs.directory import RunDirectory
+from trepid.runs.checksums import text_sha256
+from trepid.runs.directory import RunDirectory, require_usable
+from trepid.runs.integrity import ADVICE, Change, accepted, changes, last_settings
 from trepid.runs.label_files import LabelStore
-from trepid.runs.ledger import Ledger, Resume, Stage, Start, Stop, StopReason
+from trepid.runs.ledger import Ledger, Resume, SettingsUsed, Stage, Start, Stop, StopReason
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -74,6 +77,8 @@ class CampaignContext(Generic[SomeCampaign]):
     executor : Executor
         Computes labels, trainings and walks.
     keys : LabelKeys
+    changes : list of Change
+        Files that were changed or lost, and that the user accepted.
     """
 
     campaign: SomeCampaign
@@ -86,6 +91,7 @@ class CampaignContext(Generic[SomeCampaign]):
     interrupt: Interruptible = field(default_factory=Interruptible)
     executor: Executor = field(default_factory=InlineExecutor)
     keys: LabelKeys = field(default_factory=LabelKeys)
+    changes: list[Change] = field(default_factory=list)
 
     @cached_property
     def store(self) -> LabelStore:
@@ -94,7 +100,9 @@ class CampaignContext(Generic[SomeCampaign]):
 
     def labeller(self, *, retries: int) -> Labeller:
         """Labels frames with the reference, through the executor."""
-        return Labeller(self.reference, self.executor, self.store, self.ledger, retries, self.interrupted)
+        return Labeller(
+            self.reference, self.executor, self.store, self.ledger, retries, self.interrupted, self.view.message
+        )
 
     @property
     def trainer(self) -> Trainer:
@@ -120,41 +128,79 @@ class CampaignContext(Generic[SomeCampaign]):
             except CampaignEnded as end:
                 return end.reason, end.message
 
+    def verify(self, *, accept: bool) -> None:
+        """Compare the files of an existing run with its ledger, before anything is made of them.
+
+        Parameters
+        ----------
+        accept : bool
+            Go on with files that were changed or lost: `claim` notes them, and models trained on such labels are trained anew.
+
+        Raises
+        ------
+        ConfigError
+            The run is of another structure.
+        DataError
+            A file was changed or lost.
+        """
+        started = next(iter(self.ledger.all(Start)), None)
+        if started is not None and started.structure_sha256 != structure_digest(self.crystal):
+            raise ConfigError(
+                f"structure: {self.directory.path} holds a run of another structure ({started.formula}, "
+                f"{started.n_atoms} atoms); give that one back, or another output.directory"
+            )
+        self.changes = changes(self.directory, self.ledger.entries)
+        if not self.changes:
+            return
+        if not accept:
+            more = f" (and {len(self.changes) - 1} more)" if len(self.changes) > 1 else ""
+            raise DataError(f"{self.changes[0]}{more}; {ADVICE}")
+        retrain_without({change.label for change in self.changes if change.label is not None}, self.directory)
+        for change in self.changes:
+            self.view.message(f"accepted: {change}")
+
     def claim(self) -> list[str] | None:
         """Write settings and first entry of a new run, or check that the existing one can continue with these settings.
 
         Returns
         -------
         list of str or None
-            None for a new run; else the settings that differ from those it was last started with, as 'key: old -> new'.
+            None for a new run; else the settings that differ from those it was last started with, as 'key: old -> new', and
+            the files that were accepted.
 
         Raises
         ------
         ConfigError
-            The existing run is of another structure, or a setting differs on which the labels or the MD so far depend.
+            A setting differs on which the labels or the MD so far depend.
         """
-        ledger, crystal, digest = self.ledger, self.crystal, structure_digest(self.crystal)
-        started = next(iter(ledger.all(Start)), None)
-        if started is not None and started.structure_sha256 != digest:
-            raise ConfigError(
-                f"structure: {self.directory.path} holds a run of another structure ({started.formula}, "
-                f"{started.n_atoms} atoms); give that one back, or another output.directory"
-            )
-        n_stages_entered = len({event.stage for event in ledger.all(Stage)})
-        changed = self.directory.claim(self.campaign, n_stages_entered=n_stages_entered)
+        ledger = self.ledger
+        stages = {event.stage for event in ledger.all(Stage)}
+        changed: list[str] = []
+        if self.directory.settings not in [change.path for change in self.changes]:
+            if self.changes:  # the ledger may have lost entries
+                stages |= {frame.origin.stage for frame in self.store.read_all() if frame.origin.stage is not None}
+            changed = self.directory.compare(self.campaign, n_stages_entered=max(stages, default=-1) + 1)
+        changed += [str(change) for change in self.changes]
+        text = self.campaign.to_yaml()
+        started = bool(ledger.all(Start))
+        if started and text_sha256(text) != last_settings(ledger.entries):
+            ledger.append(SettingsUsed(text_sha256(text)))  # before the file, which a kill may leave as it was
+        self.directory.write(text)
         if ledger.recovered:
             self.view.message(ledger.recovered)
-        if started is not None:
-            return changed
-        ledger.append(
-            Start(
-                n_atoms=len(crystal),
-                formula=crystal.get_chemical_formula(),
-                structure_sha256=digest,
-                reference=dict(self.reference.describe()),
+        if not started:
+            ledger.append(
+                Start(
+                    n_atoms=len(self.crystal),
+                    formula=self.crystal.get_chemical_formula(),
+                    structure_sha256=structure_digest(self.crystal),
+                    reference=dict(self.reference.describe()),
+                    settings_sha256=text_sha256(text),
+                )
             )
-        )
-        return None
+        if self.changes:
+            ledger.append(accepted(self.directory, self.changes, ledger.entries))
+        return changed if started else None
 
     def finished(self, changed: list[str], ended: tuple[StopReason, ...]) -> Stop | None:
         """The last entry, where the campaign has nothing left to do: it ended for one of these reasons, unchanged."""
@@ -180,6 +226,7 @@ def open_campaign(
     reference: Reference | None = None,
     potentials: PotentialFactory | None = None,
     progress: ProgressView | None = None,
+    accept_changes: bool = False,
 ) -> Iterator[SomeContext]:
     """Make what a campaign runs with; run directory and ledger are closed with the block, as is a reference made here.
 
@@ -193,6 +240,8 @@ def open_campaign(
     potentials : PotentialFactory or None
         None takes the one that the settings name.
     progress : ProgressView or None
+    accept_changes : bool
+        Go on with files of the run that were changed or lost.
 
     Raises
     ------
@@ -200,7 +249,7 @@ def open_campaign(
         The system cannot be labelled by this reference, a setting is out of range, or the output directory holds
         something else.
     DataError
-        The structure cannot be read, or another process uses the run directory.
+        The structure cannot be read, a file of the run was changed or lost, or another process uses the run directory.
     """
     crystal = crystal_of(campaign)
     with ExitStack() as closing:
@@ -212,9 +261,9 @@ def open_campaign(
         potentials.create()  # settings out of range show here, before anything is written
         directory = RunDirectory(campaign.output.directory)
         closing.callback(directory.release)
-        ledger = Ledger(directory.ledger)
+        ledger = Ledger(directory.ledger, accept_changes=accept_changes)
         closing.callback(ledger.close)
-        yield kind(
+        context = kind(
             campaign=campaign,
             crystal=crystal,
             reference=reference,
@@ -223,6 +272,15 @@ def open_campaign(
             ledger=ledger,
             view=progress or SilentProgress(),
         )
+        context.verify(accept=accept_changes)
+        yield context
+
+
+def look_over(campaign: AnyCampaign, crystal: Atoms) -> None:
+    """Raise what would stop the campaign at its start: settings of the model out of range, a directory it cannot have."""
+    if not isinstance(campaign.potential, CommitteeSettings):  # whose programs may have to be trusted first
+        potentials_of(campaign, crystal).create()
+    require_usable(campaign.output.directory)
 
 
 def crystal_of(campaign: AnyCampaign) -> Atoms:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from trepid.campaign.label_check import LabelChecker, Suspicion, agree
 from trepid.data.frames import bare_copy
 from trepid.reference.base import FailureReason, LabelError
+from trepid.runs.checksums import file_sha256
 from trepid.runs.intervals import Announced
 from trepid.runs.label_files import LabelledFrame, LabelStore, Origin, PriorPrediction, Suspect
 from trepid.runs.ledger import Doubted, Event, Failure, Label, Ledger, Request, Stop, StopReason
@@ -120,6 +121,11 @@ class LabelCase:
         return self._attempts == self._suspect_attempt == self._retries + 1
 
     @property
+    def tried(self) -> bool:
+        """Whether the reference has computed it before, without a label that was accepted."""
+        return self._attempts > 0
+
+    @property
     def failed(self) -> bool:
         """Whether it has failed for good."""
         return self.labelled is None and not self.due
@@ -210,7 +216,8 @@ class LabelCase:
         if any(event.label == self.number and event.attempt == frame.attempt for event in self._ledger.all(Label)):
             return
         file = f"{self._store.directory.name}/{self._store.path(self.number).name}"
-        self._ledger.append(Label(self.number, file, round(frame.seconds, 3), frame.attempt))
+        digest = file_sha256(self._store.path(self.number))
+        self._ledger.append(Label(self.number, file, round(frame.seconds, 3), frame.attempt, digest))
 
     def _reject(self, frame: LabelledFrame, message: str) -> None:
         self._store.write_corrupted(frame)

@@ -21,6 +21,7 @@ def learn(
     reference: Reference | None = None,
     potentials: PotentialFactory | None = None,
     progress: ProgressView | None = None,
+    accept_changes: bool = False,
 ) -> CampaignResult:
     """Run a campaign, or continue the one in its output directory.
 
@@ -32,6 +33,8 @@ def learn(
     potentials : PotentialFactory or None
         None takes the one that the settings name. In rounds with more than one worker its `load` must be picklable.
     progress : ProgressView or None
+    accept_changes : bool
+        Go on with files of the run that were changed or lost since it wrote them; this is noted in the ledger.
 
     Returns
     -------
@@ -43,9 +46,16 @@ def learn(
         The system cannot be labelled by this reference, a setting does not go with the potential, or the output
         directory holds a run that does not go with these settings.
     DataError
-        The structure or a file of the run cannot be read, or another process uses the run directory.
+        The structure or a file of the run cannot be read, a label, the settings or the ledger of the run was changed or lost,
+        or another process uses the run directory.
     """
-    opened = partial(open_campaign, reference=reference, potentials=potentials, progress=progress)
+    opened = partial(
+        open_campaign,
+        reference=reference,
+        potentials=potentials,
+        progress=progress,
+        accept_changes=accept_changes,
+    )
     if isinstance(campaign, RoundsCampaign):
         with opened(campaign, RoundContext) as in_rounds:
             return Rounds(in_rounds).run()

@@ -9,6 +9,7 @@ from what is left.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,33 @@ def load_or_create(factory: PotentialFactory, model: Path, tell: Tell) -> Potent
     return factory.create()
 
 
+def retrain_without(changed: set[int], paths: RunPaths) -> None:
+    """Set models aside that were trained on labels which are other ones now, so that they are trained anew.
+
+    In rounds: those from the first round with such a label on, with the records of these rounds.
+    """
+    if not changed:
+        return
+    aside, affected = [paths.model], False
+    for number in count():
+        files = RoundFiles(paths.path, number)
+        if not files.path.is_dir():
+            break
+        affected = affected or not _made_without(files, changed)
+        aside += [files.model, files.record] if affected else []
+    for path in aside:
+        if path.exists():
+            set_aside(path, suffix="old")
+
+
+def _made_without(files: RoundFiles, labels: set[int]) -> bool:
+    """Whether a round is complete and has none of these labels."""
+    try:
+        return files.record.exists() and not labels & set(RoundRecord.read(files.record).labels)
+    except DataError:
+        return False
+
+
 def usable_checkpoint(paths: RunPaths, tell: Tell) -> WalkerState | None:
     """The checkpoint of a run on the fly; None where there is none, or a damaged one, which is set aside.
 
@@ -57,15 +85,29 @@ def usable_checkpoint(paths: RunPaths, tell: Tell) -> WalkerState | None:
         return None
 
 
-def sound_rounds(paths: RunPaths, crystal: Atoms, factory: PotentialFactory, tell: Tell) -> list[RoundRecord]:
-    """Records of the complete rounds before the first one that has to be made again, wholly or in part."""
+def sound_rounds(
+    paths: RunPaths, crystal: Atoms, factory: PotentialFactory, tell: Tell, *, n_initial: int = 0
+) -> list[RoundRecord]:
+    """Records of the complete rounds before the first one that has to be made again, wholly or in part.
+
+    Parameters
+    ----------
+    paths : RunPaths
+    crystal : Atoms
+    factory : PotentialFactory
+        Reads models.
+    tell : callable
+        Gets a line about every file that is set aside.
+    n_initial : int
+        Initial frames that the ledger knows.
+    """
     _keep_if(paths.rounds / "crystal.extxyz", lambda path: _is(path, crystal), tell)
     records: list[RoundRecord] = []
     while True:
         files = RoundFiles(paths.path, len(records))
         if not files.path.is_dir():
             return records
-        record = _sound_record(files, crystal, tell)
+        record = _sound_record(files, crystal, tell, n_initial)
         last = not RoundFiles(paths.path, len(records) + 1).record.exists()
         # Models of earlier rounds are not needed any more, nor are walks of complete ones.
         if record is None or last:
@@ -79,11 +121,11 @@ def sound_rounds(paths: RunPaths, crystal: Atoms, factory: PotentialFactory, tel
         records.append(record)
 
 
-def _sound_record(files: RoundFiles, crystal: Atoms, tell: Tell) -> RoundRecord | None:
+def _sound_record(files: RoundFiles, crystal: Atoms, tell: Tell, n_initial: int) -> RoundRecord | None:
     """The record of a round; None where it is not complete, or a file that is needed later is damaged."""
     sound = [
         _keep_if(files.selection, Selection.read, tell),
-        _keep_if(files.selected, lambda path: read_frames(path, require=()), tell),
+        _keep_if(files.selected, lambda path: _has_all(path, files, n_initial), tell),
         not has_phonopy() or _keep_if(files.harmonic, lambda path: read_harmonic(path, crystal), tell),
         _keep_if(files.record, RoundRecord.read, tell),
     ]
@@ -122,6 +164,16 @@ def _keep_if(path: Path, read: Callable[[Path], object], tell: Tell) -> bool:
         tell(f"{_line(error)}; now {set_aside(path).name}, and made again")
         return False
     return True
+
+
+def _has_all(path: Path, files: RoundFiles, n_initial: int) -> None:
+    """Raise DataError where a file of selected frames lacks some."""
+    n_frames = len(read_frames(path, require=()))
+    needed = n_initial if files.number == 0 else 0
+    if files.number and files.selection.exists():
+        needed = len(Selection.read(files.selection).picks)
+    if n_frames < needed:
+        raise DataError(f"{path}: holds {n_frames} of {needed} frames")
 
 
 def _is(path: Path, crystal: Atoms) -> None:

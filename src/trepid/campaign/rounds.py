@@ -42,12 +42,13 @@ from trepid.campaign.result import CampaignResult
 from trepid.campaign.round_context import RoundContext
 from trepid.campaign.round_labels import label_frames, label_start
 from trepid.campaign.selection import EventFrame, RoundInput, select
+from trepid.campaign.start import user_frames
 from trepid.campaign.walks import make_walks
 from trepid.data.atomic import write_bytes_atomic
 from trepid.data.frames import bare_copy, read_frames, write_frames
 from trepid.execution import make_executor
 from trepid.potentials.base import Potential, Uncertainty
-from trepid.runs.ledger import Label, Resume, Round, RoundEnd, Selected, Stop, StopReason
+from trepid.runs.ledger import Label, Reason, Request, Resume, Round, RoundEnd, Selected, Stop, StopReason
 from trepid.runs.round_files import RoundFiles, RoundRecord, Selection
 from trepid.runs.walk_files import Walk
 
@@ -63,7 +64,9 @@ class Rounds:
     def __init__(self, context: RoundContext) -> None:
         self.context, self.campaign, self.ledger = context, context.campaign, context.ledger
         test_file = context.campaign.rounds.test_frames
-        self.test_frames = [] if test_file is None else read_frames(test_file, keys=context.keys)
+        self.test_frames: list[Atoms] = []
+        if test_file is not None:
+            self.test_frames = user_frames(test_file, keys=context.keys, require=("forces",), say=context.view.message)
 
     # ------------------------------------------------------------------ start and end
 
@@ -94,7 +97,10 @@ class Rounds:
         if changed is None:
             return None
         told: list[str] = []
-        context.records = sound_rounds(context.directory, context.crystal, context.potentials, told.append)
+        n_initial = len({e.label for e in self.ledger.all(Request) if e.reason is Reason.INITIAL})
+        context.records = sound_rounds(
+            context.directory, context.crystal, context.potentials, told.append, n_initial=n_initial
+        )
         for message in told:
             context.view.message(message)
         finished = context.finished(changed, _ENDED)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,19 +13,27 @@ import numpy as np
 from ase.build import make_supercell
 
 from trepid.config import DisplacedStart, FramesStart, HarmonicStart, RoundsCampaign
-from trepid.data.frames import LabelKeys, Labels, bare_copy, labels_of, read_frames, read_structure
+from trepid.data.findings import located, shortened
+from trepid.data.frames import LabelKeys, Labels, bare_copy, labels_of, read_structure
 from trepid.data.geometry import MIN_DISTANCE_FACTOR, require_sound, require_start
+from trepid.data.labelled import read_labelled
 from trepid.errors import ConfigError, DataError
 from trepid.reference.base import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ase import Atoms
 
     from trepid.anharmonicity.force_source import ForceSource
     from trepid.anharmonicity.harmonic import HarmonicReference
     from trepid.config import StructureSettings
+
+logger = logging.getLogger(__name__)
+
+
+MAX_ATOMS = 20_000
+"""Atoms of a campaign's crystal."""
+MAX_SPAN = 1_000_000
+"""Unit cells that may be gone through to build it."""
 
 
 def build_crystal(structure: StructureSettings, *, min_distance_factor: float = MIN_DISTANCE_FACTOR) -> Atoms:
@@ -46,10 +55,41 @@ def build_crystal(structure: StructureSettings, *, min_distance_factor: float = 
         require_start(atoms, factor=min_distance_factor)
     except DataError as error:
         raise DataError(f"{structure.file}: {error}") from error
-    supercell = np.array(structure.supercell)
+    supercell = np.array(structure.supercell, dtype=object)  # Python's whole numbers: no overflow
     if supercell.ndim == 2:
-        return make_supercell(atoms, supercell)
+        _refuse_large(structure, len(atoms) * abs(_determinant(supercell)), span=_span(supercell))
+        return make_supercell(atoms, supercell.astype(int))
+    _refuse_large(structure, len(atoms) * int(np.prod(supercell)))
     return atoms.repeat(structure.supercell)
+
+
+def _refuse_large(structure: StructureSettings, n_atoms: int, *, span: int = 1) -> None:
+    """Refuse a supercell that no reference labels, before it is built."""
+    if n_atoms > MAX_ATOMS:
+        raise ConfigError(
+            f"structure.supercell: {_plain(structure.supercell)} makes {n_atoms} atoms, and {MAX_ATOMS} are the most that a "
+            "campaign labels; give a smaller one"
+        )
+    if span > MAX_SPAN:
+        raise ConfigError(
+            f"structure.supercell: the vectors of {_plain(structure.supercell)} are far from each other; give an equivalent "
+            "matrix with smaller numbers"
+        )
+
+
+def _determinant(matrix: np.ndarray) -> int:
+    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
+    return int(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
+
+
+def _span(matrix: np.ndarray) -> int:
+    """Unit cells in the box around the supercell, which are gone through to build it."""
+    ranges = [sum(max(x, 0) for x in column) - sum(min(x, 0) for x in column) + 1 for column in matrix.T.tolist()]
+    return int(np.prod(np.array(ranges, dtype=object)))
+
+
+def _plain(supercell: object) -> str:
+    return str(supercell).replace("(", "[").replace(")", "]")
 
 
 def initial_frames(crystal: Atoms, n: int, *, displacement_A: float, strain: float, seed: int) -> list[Atoms]:
@@ -89,7 +129,13 @@ def initial_frames(crystal: Atoms, n: int, *, displacement_A: float, strain: flo
     return frames
 
 
-def start_frames(campaign: RoundsCampaign, crystal: Atoms, harmonic: Callable[[], HarmonicReference]) -> list[Atoms]:
+def start_frames(
+    campaign: RoundsCampaign,
+    crystal: Atoms,
+    harmonic: Callable[[], HarmonicReference],
+    *,
+    say: Callable[[str], None] = logger.info,
+) -> list[Atoms]:
     """Initial frames of a campaign in rounds; those of the user may have labels, the others do not.
 
     Parameters
@@ -118,11 +164,26 @@ def start_frames(campaign: RoundsCampaign, crystal: Atoms, harmonic: Callable[[]
 
         frames = harmonic_sample(harmonic(), start.temperature_K, start.n, campaign.seed)
         return [bare_copy(frame) for frame in frames]
-    return _user_frames(start, crystal)
+    return _user_frames(start, crystal, say)
 
 
-def _user_frames(start: FramesStart, crystal: Atoms) -> list[Atoms]:
-    frames = read_frames(start.file, require=())
+def user_frames(path: Path, *, keys: LabelKeys, require: Sequence[str], say: Callable[[str], None]) -> list[Atoms]:
+    """Frames that a campaign names, their labels under its keys; what they hold, and what is wrong with it, is told.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or a frame lacks a required label.
+    """
+    labelled = read_labelled(path, keys=keys, require=require)
+    say(labelled.report.line())
+    for text in shortened([located(finding, labelled.numbers) for finding in labelled.findings]):
+        say(f"warning: {path}: {text}")
+    return labelled.frames
+
+
+def _user_frames(start: FramesStart, crystal: Atoms, say: Callable[[str], None]) -> list[Atoms]:
+    frames = user_frames(start.file, keys=LabelKeys(), require=(), say=say)
     for k, frame in enumerate(frames):
         try:
             require_sound(frame)

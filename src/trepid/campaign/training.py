@@ -145,7 +145,7 @@ class Trainer:
         if n_trained > len(labels):
             raise DataError(
                 f"{file} was trained on {n_trained} labels, only {len(labels)} are left in the run directory; "
-                "put them back, or remove the model file to train it anew"
+                "put them back, or move the model file away to train it anew"
             )
         if n_trained == len(labels):
             self.note_missing(potential)

@@ -5,7 +5,6 @@ The line and the warnings go to stderr. With `strict` a warning is an error.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
     from trepid.data.labels import LabelKeys
     from trepid.data.noise_factors import NoiseFactors
     from trepid.inspection import Inspection
-
-MOST_LINES = 10
-"""Lines for findings that differ in numbers only."""
-_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
 
 
 def label_keys(energy: str, forces: str, stress: str, virial: str | None) -> LabelKeys:
@@ -73,6 +68,8 @@ class LabelFiles:
         DataError
             There is a warning, and `strict` was given.
         """
+        from trepid.data.findings import located, shortened
+
         refused: list[str] = []
         for path, labelled in self._read:
             say(labelled.report.line())
@@ -114,11 +111,6 @@ def inspected(labelled: LabelledFrames, keys: LabelKeys) -> Inspection:
     return inspect_labels(labelled.frames, keys)
 
 
-def findings_of(labelled: LabelledFrames, keys: LabelKeys) -> list[Finding]:
-    """What reading found, and what the checks find."""
-    return [*labelled.findings, *inspected(labelled, keys).findings]
-
-
 def refused_by_fit(frames: Sequence[Atoms], keys: LabelKeys) -> list[Finding]:
     """What `trepid fit` would refuse in these frames, by the same functions."""
     import numpy as np
@@ -143,21 +135,3 @@ def refused_by_fit(frames: Sequence[Atoms], keys: LabelKeys) -> list[Finding]:
         except DataError as error:
             found.append(Finding(Level.ERROR, number, str(error).removeprefix("frame: ")))
     return found
-
-
-def located(finding: Finding, numbers: Sequence[int]) -> str:
-    """A finding with the number that its frame has in the file."""
-    return finding.message if finding.frame is None else f"frame {numbers[finding.frame]}: {finding.message}"
-
-
-def shortened(texts: Sequence[str]) -> list[str]:
-    """Lines of which at most `MOST_LINES` differ in numbers only; each further kind ends with the number left out."""
-    kinds: dict[str, list[str]] = {}
-    for text in texts:
-        kinds.setdefault(_NUMBER.sub("#", text), []).append(text)
-    lines = []
-    for same in kinds.values():
-        lines += same[:MOST_LINES]
-        if len(same) > MOST_LINES:
-            lines.append(f"... and {len(same) - MOST_LINES} more of this kind")
-    return lines

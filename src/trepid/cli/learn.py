@@ -19,6 +19,13 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check settings, structure and reference; run and write nothing.")
     ] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes",
+            help="Go on although labels, settings or ledger of the run were changed or lost since it wrote them.",
+        ),
+    ] = False,
     trust: Annotated[
         bool,
         typer.Option("--trust", help="With --dry-run: import and run what the campaign names, as a run does."),
@@ -33,7 +40,8 @@ def command(
     trained on.
 
     The same command resumes a campaign after any interruption, and ends at once when the campaign is complete.
-    Exit code 4: the dynamics became unstable repeatedly. 5: labels failed. 6: a backend is missing or ended. 130: interrupted.
+    Exit code 4: the dynamics became unstable repeatedly. 5: labels failed. 6: a backend is missing or ended. 7: the disk is
+    full, or the memory is used up. 130: interrupted.
     """
     from trepid.cli.check import look_over_campaign
     from trepid.config import load_campaign
@@ -50,7 +58,7 @@ def command(
 
     settings = load_campaign(campaign)
     with SilentProgress() if quiet else make_progress(title="learning") as progress:
-        result = learn(settings, progress=progress)
+        result = learn(settings, progress=progress, accept_changes=accept_changes)
     if json:
         emit_json(
             {
@@ -64,9 +72,11 @@ def command(
                 **({} if result.n_rounds is None else {"n_rounds": result.n_rounds}),
                 "directory": str(result.directory),
                 "model": str(result.model_file),
+                "verdict": result.verdict().as_dict(),
             }
         )
     else:
         emit(result.summary())
+        emit(result.verdict().text())
     if result.exit_code:
         raise typer.Exit(result.exit_code)

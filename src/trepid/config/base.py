@@ -19,6 +19,9 @@ def _no_truth_value(value: Any) -> Any:
 
 Number = BeforeValidator(_no_truth_value)
 Positive: TypeAlias = Annotated[float, Number, Field(gt=0)]
+MAX_TEMPERATURE_K = 100_000.0
+"""Above this there is no condensed matter of atoms that a potential describes, K."""
+Temperature: TypeAlias = Annotated[float, Number, Field(gt=0, le=MAX_TEMPERATURE_K)]
 Count: TypeAlias = Annotated[int, Number, Field(ge=1)]
 Natural: TypeAlias = Annotated[int, Number, Field(ge=0)]
 

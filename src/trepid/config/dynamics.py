@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from trepid.choices import Engine, Thermostat
-from trepid.config.base import Number, Positive, Settings
+from trepid.config.base import MAX_TEMPERATURE_K, Number, Positive, Settings
 
 
 class Stage(Settings):
@@ -16,7 +16,7 @@ class Stage(Settings):
     temperature_K: float | tuple[float, float] = Field(
         description="Target temperature, K: one number, or [from, to] for a linear ramp."
     )
-    duration_ps: Positive = Field(description="Length of the stage, ps.")
+    duration_ps: Annotated[float, Number, Field(gt=0, le=1e9)] = Field(description="Length of the stage, ps.")
 
     @field_validator("temperature_K", mode="before")
     @classmethod
@@ -31,8 +31,8 @@ class Stage(Settings):
                 numbers.append(float(end))
             except (TypeError, ValueError):
                 raise ValueError(f"{end!r} is not a temperature; {right}") from None
-            if not numbers[-1] > 0:
-                raise ValueError(f"{numbers[-1]:g} K is not a temperature; {right}")
+            if not 0 < numbers[-1] <= MAX_TEMPERATURE_K:
+                raise ValueError(f"{numbers[-1]:g} K is not a temperature; {right}, at most {MAX_TEMPERATURE_K:g} K")
         return tuple(numbers) if len(numbers) == 2 else numbers[0]
 
     def temperature_at(self, fraction: float) -> float:

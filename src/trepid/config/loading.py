@@ -16,10 +16,28 @@ from trepid.config.base import Settings
 from trepid.config.campaign import MODES, AnyCampaign, Campaign
 from trepid.errors import ConfigError
 
+MAX_DEPTH = 50
+"""Levels of nesting that a settings file may have."""
+
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 _TAGS = {"reference": "engine", "potential": "kind", "start": "kind"}
 """Sections of several kinds, and the key that names the kind."""
+_PLAIN = {
+    "path_type": "should be the path of a file",
+    "string_type": "should be text",
+    "int_type": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "float_type": "should be a number",
+    "float_parsing": "should be a number",
+    "finite_number": "should be a finite number",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+    "tuple_type": "should be a list",
+    "list_type": "should be a list",
+}
+"""Messages of pydantic that name Python, in words of a campaign file."""
 _HINTS = {
     "reference": " (VASP, FHI-aims, Quantum ESPRESSO, CP2K and others: `engine: ase` with `calculator: vasp` and so on)"
 }
@@ -48,7 +66,7 @@ def load_campaign(path: str | Path, *, require_files: bool = True) -> AnyCampaig
         of range, the structure file does not exist. One line: file, key, value, what would be right.
     """
     path = Path(path)
-    data = _read_mapping(path, what="campaign", origin="'trepid init' writes one", keys=Campaign.model_fields)
+    data = read_mapping(path, what="campaign", origin="'trepid init' writes one", keys=Campaign.model_fields)
     mode = data.get("mode", "on-the-fly")
     if not isinstance(mode, str) or mode not in MODES:
         close = difflib.get_close_matches(str(mode), MODES, n=1)
@@ -74,10 +92,25 @@ def load_settings(path: str | Path, model: type[SettingsT], *, what: str, origin
         As `load_campaign`.
     """
     path = Path(path)
-    return _validated(path, _read_mapping(path, what=what, origin=origin, keys=model.model_fields), model)
+    return _validated(path, read_mapping(path, what=what, origin=origin, keys=model.model_fields), model)
 
 
-def _read_mapping(path: Path, *, what: str, origin: str, keys: Iterable[str]) -> dict[Any, Any]:
+def read_mapping(path: Path, *, what: str, origin: str, keys: Iterable[str]) -> dict[Any, Any]:
+    """The mapping that a YAML file holds, unchecked.
+
+    Parameters
+    ----------
+    path : Path
+    what, origin : str
+        What the file is, and where one comes from, for the messages.
+    keys : iterable of str
+        Keys that it may have, for the messages.
+
+    Raises
+    ------
+    ConfigError
+        It is missing, not YAML, nested too deeply, or no mapping.
+    """
     if path.exists() and not path.is_file():  # a pipe would wait for a writer
         raise ConfigError(f"{path}: cannot be read as a text file (it is no regular file)")
     try:
@@ -108,7 +141,20 @@ def _validated(path: Path, data: dict[Any, Any], model: type[SettingsT], *, requ
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is an error instead of a silent last-one-wins."""
+    """Safe YAML in which a key given twice is an error instead of a silent last-one-wins, and depth is limited."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth = self._depth + 1
+        if self._depth > MAX_DEPTH:
+            raise yaml.composer.ComposerError(
+                None, None, f"nested more than {MAX_DEPTH} levels deep", self.peek_event().start_mark
+            )
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
@@ -154,7 +200,8 @@ def _explain(problem: Any, data: Any, root: type[BaseModel]) -> str:
     meaning = f" [{field.description}]" if field is not None and field.description else ""
     if problem["type"] == "missing":
         return f"{key}: this key is missing{meaning}"
-    message = _one_line(problem["msg"]).removeprefix("Value error, ").replace("Input should", "should", 1)
+    told = _one_line(_PLAIN.get(problem["type"], problem["msg"]))
+    message = told.removeprefix("Value error, ").replace("Input should", "should", 1)
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return _wrong_tag(key, problem, _models(root, location))
     if problem["type"] in ("model_type", "model_attributes_type", "dict_type"):

@@ -21,6 +21,7 @@ from trepid.config.base import (
     Positive,
     Retries,
     Settings,
+    Temperature,
     is_missing,
     resolve,
 )
@@ -57,7 +58,7 @@ class HarmonicStart(Settings):
 
     kind: Literal["harmonic"] = Field(description="harmonic: harmonic sampling at a temperature.")
     n: Count = Field(default=6, description="Number of initial frames, in addition to those of the force constants.")
-    temperature_K: Positive = Field(default=300.0, description="Temperature of the sample, K.")
+    temperature_K: Temperature = Field(default=300.0, description="Temperature of the sample, K.")
     force_constants: Path | None = Field(
         default=None,
         description="FORCE_CONSTANTS or phonopy.yaml file of phonopy for the supercell; if absent, computed with the "
@@ -112,7 +113,7 @@ class WalkerSettings(Settings):
     A walker is one independent trajectory of a round.
     """
 
-    temperatures_K: tuple[Positive, ...] = Field(
+    temperatures_K: tuple[Temperature, ...] = Field(
         default=(300.0,), min_length=1, description="Temperatures of the trajectories, K."
     )
     per_temperature: Count = Field(

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from typing import Any
 import yaml
 
 from trepid.config import AnyCampaign
+from trepid.config.loading import read_mapping
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
 from trepid.data.lock import RunLock
-from trepid.errors import ConfigError, DataError
+from trepid.errors import ConfigError, DataError, cannot_write
 from trepid.reference import ENGINES
+from trepid.runs.ledger import ACCEPT
 
 _PACKAGES = ("trepid", "numpy", "scipy", "ase", "vesin")
 """Packages that compute in every run, beside those of the references."""
@@ -48,6 +51,34 @@ class RunPaths:
         return self.ledger.is_file()
 
 
+def require_usable(path: Path) -> None:
+    """Test whether a run directory can be made here or continued; nothing is left behind.
+
+    Raises
+    ------
+    ConfigError
+        It holds files, but no learning run.
+    DataError
+        It cannot be made or written to.
+    """
+    _refuse_other_files(RunPaths(path))
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".trepid-", dir=existing))
+    except OSError as error:
+        raise DataError(f"output.directory: cannot write to {existing}: {error.strerror}; give another") from error
+
+
+def _refuse_other_files(paths: RunPaths) -> None:
+    others = [] if not paths.path.is_dir() else [e.name for e in paths.path.iterdir() if not e.name.startswith(".")]
+    # campaign.yaml alone may be the user's own.
+    run = paths.ledger.exists() or (paths.settings.exists() and (paths.versions.exists() or paths.labels.is_dir()))
+    if others and not run:
+        raise ConfigError(
+            f"output.directory: {paths.path} holds files ({sorted(others)[0]}, ...) but no learning run; give another"
+        )
+
+
 class RunDirectory(RunPaths):
     """A run directory that this process writes to; no other process can at the same time.
 
@@ -69,17 +100,13 @@ class RunDirectory(RunPaths):
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DataError(f"cannot make the run directory {path}: {error.strerror}") from error
-        others = [entry.name for entry in path.iterdir() if not entry.name.startswith(".")]
-        if others and not (self.settings.exists() or self.ledger.exists()):
-            raise ConfigError(
-                f"output.directory: {path} holds files ({sorted(others)[0]}, ...) but no learning run; give another"
-            )
+            raise cannot_write(path, error) from error
+        _refuse_other_files(self)
         self._lock = RunLock(path)
         remove_stale_temporaries(path)
 
-    def claim(self, campaign: AnyCampaign, *, n_stages_entered: int) -> list[str]:
-        """Write settings and versions into a new run, or check that the existing one can be continued with `campaign`.
+    def compare(self, campaign: AnyCampaign, *, n_stages_entered: int) -> list[str]:
+        """Check that the run can be continued with `campaign`; nothing to compare with in a new one.
 
         Parameters
         ----------
@@ -96,17 +123,23 @@ class RunDirectory(RunPaths):
         ------
         ConfigError
             A setting differs on which the labels or the MD so far depend.
+        DataError
+            The settings of the run are damaged.
         """
-        changed: list[str] = []
-        if self.settings.exists():
-            try:
-                found = yaml.safe_load(self.settings.read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise DataError(f"{self.settings}: damaged ({' '.join(str(error).split())})") from error
-            changed = self._compare(found, campaign, n_stages_entered)
-        write_text_atomic(self.settings, campaign.to_yaml())
+        if not self.settings.exists():
+            return []
+        return self._compare(self._read(), campaign, n_stages_entered)
+
+    def _read(self) -> dict[Any, Any]:
+        try:
+            return read_mapping(self.settings, what="campaign", origin="every run has one", keys=("structure", "..."))
+        except ConfigError as error:
+            raise DataError(f"{error}; put the settings of the run back, or {ACCEPT}") from error
+
+    def write(self, settings_text: str) -> None:
+        """Write settings and versions."""
+        write_text_atomic(self.settings, settings_text)
         write_text_atomic(self.versions, json.dumps(_versions(), indent=2) + "\n")
-        return changed
 
     def _compare(self, found: Any, campaign: AnyCampaign, n_stages_entered: int) -> list[str]:
         old, new = _flat(found), _flat(yaml.safe_load(campaign.to_yaml()))
@@ -125,7 +158,7 @@ class RunDirectory(RunPaths):
                     f"{self.path} holds a run with another {key}: {old.get(key)}, not {new.get(key)}; "
                     "give the old value back, or another output.directory"
                 )
-            if key == "dynamics.stages" and old[key][:n_stages_entered] != new[key][:n_stages_entered]:
+            if key == "dynamics.stages" and _begun(old, n_stages_entered) != _begun(new, n_stages_entered):
                 raise ConfigError(
                     f"dynamics.stages: the run in {self.path} has begun {n_stages_entered} of its stages, which must "
                     "stay as they are; change later ones, or give another output.directory"
@@ -136,6 +169,12 @@ class RunDirectory(RunPaths):
     def release(self) -> None:
         """Release the lock."""
         self._lock.release()
+
+
+def _begun(settings: dict[str, Any], n: int) -> Any:
+    """The stages of flat settings that the MD has entered."""
+    stages = settings.get("dynamics.stages")
+    return stages[:n] if isinstance(stages, list) else stages
 
 
 def _default(campaign: AnyCampaign, key: str) -> Any:

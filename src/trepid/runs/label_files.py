@@ -28,6 +28,8 @@ from trepid.runs.ledger import Doubt, Reason
 if TYPE_CHECKING:
     from ase import Atoms
 
+LABEL_PATTERN = "label-{:04d}.extxyz"
+"""Name of a label file, by its number."""
 _LABEL_FILE = re.compile(r"^label-(\d{4,})\.extxyz$")
 
 
@@ -217,7 +219,7 @@ class LabelStore:
 
     def path(self, label: int) -> Path:
         """File of a label."""
-        return self.directory / f"label-{label:04d}.extxyz"
+        return self.directory / LABEL_PATTERN.format(label)
 
     def failed_path(self, label: int) -> Path:
         """File of a frame that could not be labelled."""
@@ -294,7 +296,7 @@ def read_label(path: Path, keys: LabelKeys) -> LabelledFrame:
 
 def read_labels(directory: Path, keys: LabelKeys) -> list[LabelledFrame]:
     """All labelled frames in a folder, in the order of their numbers, without changing anything."""
-    return [read_label(directory / f"label-{number:04d}.extxyz", keys) for number in label_numbers(directory)]
+    return [read_label(directory / LABEL_PATTERN.format(number), keys) for number in label_numbers(directory)]
 
 
 def compare_before_training(labels: Sequence[LabelledFrame]) -> Comparison | None:

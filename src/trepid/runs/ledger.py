@@ -2,9 +2,9 @@
 
 A line is on disk before anything relies on it. A kill can truncate the last line; opening drops it and reports it. The
 events are frozen dataclasses: their field names are the keys of the file, next to "seq" (0, 1, 2, ...), "time" (UTC,
-ISO 8601) and "event". Each key has one meaning and one unit in both modes: `step` is a number of MD steps, `round` a
-number of rounds (null on the fly), `stage` a stage of a campaign on the fly, `forces_uncertainty` and `threshold` are in
-eV/A.
+ISO 8601), "event" and "sum", a check sum of this line and all before it: a line that was changed or left out is an error.
+Each key has one meaning and one unit in both modes: `step` is a number of MD steps, `round` a number of rounds (null on
+the fly), `stage` a stage of a campaign on the fly, `forces_uncertainty` and `threshold` are in eV/A.
 
 Format 2. Ledgers of format 1 (no "format" in the entry `start`) are converted on reading: there, `step` of the entries
 `stop` and `resume` counted rounds in mode rounds, and `forces_uncertainty` of a request was in the unit of the measure of
@@ -17,18 +17,21 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
-from trepid.data.atomic import fsync_folder
+from trepid.data.atomic import fsync_folder, set_aside, write_text_atomic
 from trepid.errors import ConfigError, DataError, cannot_write
 from trepid.reference.base import FailureReason
+from trepid.runs.checksums import LineSum
+from trepid.runs.field_types import checked
 
 FORMAT = 2
+ACCEPT = "accept what is there: trepid learn --accept-changes"
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +116,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Start(Event):
-    """A new campaign: its structure and its reference. `format` is that of the run."""
+    """A new campaign: its structure and its reference. `format` is that of the run, the SHA-256 that of campaign.yaml."""
 
     event: ClassVar[str] = "start"
     n_atoms: int
@@ -121,6 +124,27 @@ class Start(Event):
     structure_sha256: str
     reference: dict[str, Any]
     format: int = FORMAT
+    settings_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class SettingsUsed(Event):
+    """campaign.yaml is about to be replaced by one with this SHA-256."""
+
+    event: ClassVar[str] = "settings"
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Accepted(Event):
+    """The user accepted files that were changed or lost.
+
+    `files` names them; `labels` has the SHA-256 of those label files by number, null for one that is gone.
+    """
+
+    event: ClassVar[str] = "accepted"
+    files: list[str]
+    labels: dict[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -159,13 +183,14 @@ class Request(Event):
 
 @dataclass(frozen=True)
 class Label(Event):
-    """A label is on disk; `seconds` is the time of the reference."""
+    """A label is on disk; `seconds` is the time of the reference, the SHA-256 that of the file."""
 
     event: ClassVar[str] = "label"
     label: int
     file: str
     seconds: float
     attempt: int
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -292,6 +317,8 @@ EVENTS: Mapping[str, type[Event]] = {
     kind.event: kind
     for kind in (
         Start,
+        SettingsUsed,
+        Accepted,
         Resume,
         Request,
         Label,
@@ -320,7 +347,7 @@ class Entry:
     event: Event
 
     def to_json(self) -> str:
-        """The line, without line end."""
+        """The line, without check sum and line end."""
         record = {"seq": self.seq, "time": self.time, "event": self.event.event} | dataclasses.asdict(self.event)
         return json.dumps(record, allow_nan=False)
 
@@ -331,9 +358,9 @@ def read_ledger(path: str | Path) -> list[Entry]:
     Raises
     ------
     DataError
-        It is missing, or a line other than the last is damaged or of an unknown kind.
+        It is missing, a line was changed, or one other than the last is damaged or of an unknown kind.
     """
-    return _parse(Path(path))[0]
+    return _parse(Path(path)).entries
 
 
 def wall_time_s(entries: Iterable[Entry]) -> float:
@@ -359,6 +386,9 @@ class Ledger:
     ----------
     path : Path
         Created when missing. A truncated last line is removed.
+    accept_changes : bool
+        Leave out lines that are damaged and take those that were changed, instead of raising DataError; the file is then
+        written anew, and what it was is kept as *.damaged.
 
     Attributes
     ----------
@@ -373,24 +403,30 @@ class Ledger:
         The file cannot be written, or is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, accept_changes: bool = False) -> None:
         self.path = path
         self.recovered = ""
         self._entries: list[Entry] = []
+        self._sum = LineSum()
         created = not path.exists()
         if not created:
-            self._entries, intact, version = _parse(path)
+            parsed = _parse(path, lenient=accept_changes)
+            self._entries, intact, version = parsed.entries, parsed.intact, parsed.version
             if version != FORMAT:
                 raise ConfigError(
                     f"{path.parent} holds a run of format {version}, written by another version of trepid; this one writes "
                     f"format {FORMAT} and cannot continue it ('trepid status', 'report' and 'plan' read it): give another "
                     "output.directory"
                 )
-            size = path.stat().st_size
-            if intact < size:
+            if parsed.problems:
+                self._write_anew(parsed.problems)
+            elif parsed.rest:
                 os.truncate(path, intact)
-                self.recovered = f"{path.name}: dropped an unfinished last line ({size - intact} bytes)"
+                what = "a damaged" if parsed.rest.endswith(b"\n") else "an unfinished"
+                self.recovered = f"{path.name}: dropped {what} last line ({len(parsed.rest)} bytes)"
                 logger.warning("%s", self.recovered)
+            if not parsed.problems:
+                self._sum = parsed.sum
         try:
             self._file = open(path, "ab", buffering=0)  # noqa: SIM115 closed by `close`
             if created:
@@ -410,7 +446,7 @@ class Ledger:
             It cannot be written: the disk is full or broken.
         """
         entry = Entry(len(self._entries), datetime.now(timezone.utc).isoformat(timespec="milliseconds"), event)
-        rest = memoryview((entry.to_json() + "\n").encode("utf-8"))
+        rest = memoryview((self._sum.sealed(entry.to_json()) + "\n").encode("utf-8"))
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
@@ -419,6 +455,22 @@ class Ledger:
             raise cannot_write(self.path, error) from error
         self._entries.append(entry)
         return entry
+
+    def _write_anew(self, problems: Sequence[str]) -> None:
+        """Write the entries that are left, numbered and with new check sums."""
+        kept = set_aside(self.path)
+        self._entries = [dataclasses.replace(entry, seq=k) for k, entry in enumerate(self._entries)]
+        write_text_atomic(self.path, "".join(self._sum.sealed(entry.to_json()) + "\n" for entry in self._entries))
+        self.recovered = (
+            f"{self.path.name}: {problems[0]}{f' (and {len(problems) - 1} more)' if len(problems) > 1 else ''}; accepted, and "
+            f"what it was is now {kept.name}"
+        )
+        logger.warning("%s", self.recovered)
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """All entries, in order."""
+        return tuple(self._entries)
 
     def events(self) -> Iterator[Event]:
         """All events, in order."""
@@ -443,8 +495,20 @@ class Ledger:
         self._file.close()
 
 
-def _parse(path: Path) -> tuple[list[Entry], int, int]:
-    """Entries, their length in bytes (less than the file's where its last line is truncated), and the format."""
+@dataclass(frozen=True)
+class _Parsed:
+    """A ledger as read: `intact` bytes hold the entries, `rest` is a last line that is damaged or truncated."""
+
+    entries: list[Entry]
+    version: int
+    intact: int
+    rest: bytes
+    sum: LineSum
+    problems: list[str]
+
+
+def _parse(path: Path, *, lenient: bool = False) -> _Parsed:
+    """Read a ledger; `lenient` lists problems instead of raising DataError."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -452,26 +516,42 @@ def _parse(path: Path) -> tuple[list[Entry], int, int]:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     entries: list[Entry] = []
+    problems: list[str] = []
+    sums = LineSum()
     intact, version, in_rounds = 0, FORMAT, False
     lines = data.split(b"\n")
     for number, line in enumerate(lines[:-1]):  # what follows the last line end is empty, or truncated
+        problem = ""
         try:
             record = json.loads(line)
+            if not isinstance(record, dict):
+                raise TypeError(f"a {type(record).__name__}")
+            record.pop("sum", None)
             if record["event"] == Start.event:
                 version = int(record.get("format", 1))
             in_rounds = in_rounds or record["event"] == Round.event
-            entries.append(_entry(record if version == FORMAT else _upgraded(record, in_rounds=in_rounds)))
-        except (ValueError, KeyError, TypeError) as error:
+            entry = _entry(record if version == FORMAT else _upgraded(record, in_rounds=in_rounds))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             # A power cut can leave a last line whose length reached the disk and whose content did not.
-            if number == len(lines) - 2 and not lines[-1]:
+            if number == len(lines) - 2 and not lines[-1] and not isinstance(error, RecursionError):
                 break
-            raise DataError(
-                f"{path}, line {number + 1}: not a ledger entry ({' '.join(str(error).split())})"
-            ) from error
-        if entries[-1].seq != number:
-            raise DataError(f"{path}, line {number + 1}: numbered {entries[-1].seq}, not {number}; lines are missing")
+            problem = f"not a ledger entry ({' '.join(str(error).split())})"
+        else:
+            fits = sums.fits(line)
+            if entry.seq != number and not lenient:
+                problem = f"numbered {entry.seq}, not {number}; lines are missing"
+            elif not fits:
+                problem = (
+                    f"changed since it was written (its check sum does not fit); put it back as it was, or {ACCEPT}"
+                )
+            if lenient or not problem:
+                entries.append(entry)
+        if problem:
+            problems.append(f"line {number + 1}: {problem}")
+            if not lenient:
+                raise DataError(f"{path}, {problems[0]}")
         intact += len(line) + 1
-    return entries, intact, version
+    return _Parsed(entries, version, intact, data[intact:], sums, problems)
 
 
 def _upgraded(record: dict[str, Any], *, in_rounds: bool) -> dict[str, Any]:
@@ -492,18 +572,7 @@ def _upgraded(record: dict[str, Any], *, in_rounds: bool) -> dict[str, Any]:
     return record
 
 
-def _enums(kind: type[Event]) -> dict[str, type[Enum]]:
-    """Fields of an event that hold an enum."""
-    hints = get_type_hints(kind)
-    found = {}
-    for field in dataclasses.fields(kind):
-        for candidate in (hints[field.name], *get_args(hints[field.name])):
-            if isinstance(candidate, type) and issubclass(candidate, Enum):
-                found[field.name] = candidate
-    return found
-
-
-_ENUMS = {name: _enums(kind) for name, kind in EVENTS.items()}
+_HINTS = {name: get_type_hints(kind) for name, kind in EVENTS.items()}
 
 
 def _entry(record: dict[str, Any]) -> Entry:
@@ -511,10 +580,12 @@ def _entry(record: dict[str, Any]) -> Entry:
     seq, when, name = record.pop("seq"), record.pop("time"), record.pop("event")
     if name not in EVENTS:
         raise ValueError(f"event {name!r} is unknown to this version of trepid")
-    kind = EVENTS[name]
-    for field, choices in _ENUMS[name].items():
-        record[field] = choices(record[field])
-    return Entry(int(seq), str(when), kind(**record))
+    if not isinstance(when, str):
+        raise TypeError(f"time is {when!r}")
+    datetime.fromisoformat(when)
+    kind, hints = EVENTS[name], _HINTS[name]
+    values = {field: checked(field, hints.get(field, Any), value) for field, value in record.items()}
+    return Entry(checked("seq", int, seq), when, kind(**values))
 
 
 def believed_labels(events: Iterable[Event]) -> list[int]:

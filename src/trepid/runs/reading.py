@@ -24,6 +24,7 @@ from trepid.errors import DataError
 from trepid.evaluation import Comparison
 from trepid.potentials.base import FloatArray
 from trepid.runs.directory import RunPaths
+from trepid.runs.integrity import changes
 from trepid.runs.intervals import event_classes, scored_labels
 from trepid.runs.label_files import LabelledFrame, compare_before_training, read_labels
 from trepid.runs.ledger import (
@@ -91,6 +92,8 @@ class RunRecord:
         Complete rounds; empty on the fly.
     selections : tuple of Selection
         What those rounds selected.
+    changes : tuple of str
+        Files that were changed or lost since the run wrote them.
     """
 
     paths: RunPaths
@@ -102,6 +105,7 @@ class RunRecord:
     trace: Mapping[str, FloatArray]
     rounds: tuple[RoundRecord, ...] = ()
     selections: tuple[Selection, ...] = ()
+    changes: tuple[str, ...] = ()
 
     @property
     def directory(self) -> Path:
@@ -260,13 +264,14 @@ def read_run(directory: str | Path, *, keys: LabelKeys = LabelKeys()) -> RunReco
         labels = [_of_a_round(label) for label in labels]
     return RunRecord(
         paths=paths,
-        settings_text=paths.settings.read_text(encoding="utf-8") if paths.settings.is_file() else "",
+        settings_text=_text(paths.settings) if paths.settings.is_file() else "",
         campaign=campaign,
         versions=_read_json(paths.versions),
         entries=tuple(entries),
         labels=tuple(labels),
         trace=_read_trace(paths.trace),
         rounds=tuple(rounds),
+        changes=tuple(str(change) for change in changes(paths, entries)),
         selections=tuple(Selection.read(RoundFiles(paths.path, record.round).selection) for record in rounds[1:]),
     )
 
@@ -281,8 +286,7 @@ def _read_trace(path: Path) -> dict[str, FloatArray]:
     if not path.is_file():
         return {name: np.empty(0) for name in TRACE_COLUMNS}
     # What follows the last line end was being written when the run was read, or killed.
-    text, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-    reader = csv.DictReader(text.splitlines())
+    reader = csv.DictReader(_text(path).rpartition("\n")[0].splitlines())
     missing = [name for name in TRACE_COLUMNS if name not in (reader.fieldnames or ())]
     if missing:
         raise DataError(f"{path}: column {missing[0]} is missing")
@@ -298,7 +302,19 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: not valid JSON ({error.msg}, line {error.lineno})") from error
-    return dict(content)
+        content = json.loads(_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: holds a {type(content).__name__}, not a mapping")
+    return content
+
+
+def _text(path: Path) -> str:
+    """A text file; DataError where it cannot be read or is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not text in UTF-8 ({error.reason}, byte {error.start})") from error

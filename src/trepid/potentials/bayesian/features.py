@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trepid import _native
 from trepid.data import LabelKeys, Labels, labels_of
+from trepid.data.labels import missing
 from trepid.data.noise_factors import noise_factors_of
 from trepid.data.placeholders import held_components
 from trepid.errors import DataError
@@ -159,7 +160,9 @@ class FeatureBuilder:
         """
         labels = labels_of(atoms, keys)
         if not labels.kinds:
-            raise DataError(f"a frame has no label: none of {keys.energy}, {keys.forces}, {keys.stress}")
+            raise DataError(
+                f"a frame has no label: none of {keys.energy}, {keys.forces}, {keys.stress}; {missing(atoms, keys)}"
+            )
         rest = self.residual(atoms, labels, reference_energies)
         multiplier, free = np.ones(len(atoms)), np.ones((len(atoms), 3), dtype=bool)
         if labels.forces is not None:
