@@ -36,8 +36,11 @@ GAP_PART = 0.3
 """Of the spread of the predicted energies: smaller gaps separate no groups."""
 FEW, FEW_SHARE, FEW_TIMES = 4, 0.2, 3.0
 """A small group must be apart by this times what its predicted energies differ from the others: it may be extreme frames."""
-GAP_SPREADS = 5.0
-"""A gap is this times the standard deviation within the groups beside it."""
+SMALLEST = 0.08
+"""Share of the frames in the smallest group."""
+SEPARATION = 7.0
+"""Of the centres of neighbouring groups, in units of the standard deviation within groups; 3.5 in a uniform distribution."""
+MOST_PLACES = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +83,11 @@ def energy_groups(residuals: Residuals, fit: QuickFit, likeness: Likeness) -> li
     """Several zeros of energy."""
     r = residuals.value
     order = np.argsort(r)
-    gaps = np.diff(r[order])
     least = max(GAP_PART * _spread(likeness.energies), LEAST)
     cuts = [
         cut
-        for cut in np.flatnonzero(gaps > least)
-        if _is_cut(r[order], int(cut)) and _is_mixed(residuals, likeness, order, int(cut))
+        for cut in _cuts(r[order])
+        if r[order][cut + 1] - r[order][cut] > least and _is_mixed(residuals, likeness, order, cut)
     ]
     if not cuts:
         return []
@@ -105,17 +107,32 @@ def energy_groups(residuals: Residuals, fit: QuickFit, likeness: Likeness) -> li
     ]
 
 
-def _is_cut(rising: FloatArray, cut: int) -> bool:
-    """Whether a gap is wide against the spread on either side, with two frames or more on each."""
-    below, above = rising[: cut + 1], rising[cut + 1 :]
-    if min(len(below), len(above)) < 2:
-        return False
-    gap = above[0] - below[-1]
-    # The groups beside the gap end where the next wide gap begins.
-    lower = np.flatnonzero(np.diff(below) > 0.5 * gap)
-    upper = np.flatnonzero(np.diff(above) > 0.5 * gap)
-    beside = (below[lower[-1] + 1 if len(lower) else 0 :], above[: upper[0] + 1 if len(upper) else None])
-    return bool(gap > GAP_SPREADS * max(float(np.std(part)) for part in beside))
+def _cuts(rising: FloatArray) -> list[int]:
+    """Last members of the groups but the highest, for two or three groups that are far apart against the spread within."""
+    n = len(rising)
+    smallest = max(2, int(np.ceil(SMALLEST * n)))
+    sums = np.concatenate([[0.0], np.cumsum(rising)])
+    squares = np.concatenate([[0.0], np.cumsum((rising - rising.mean()) ** 2)])
+    means = np.concatenate([[0.0], np.cumsum(rising - rising.mean())])
+
+    def scatter(first: int, last: int) -> float:
+        """Sum of squared deviations of rising[first:last]."""
+        return float(squares[last] - squares[first] - (means[last] - means[first]) ** 2 / (last - first))
+
+    # Wide gaps are the only places for a cut.
+    places = 1 + np.argsort(np.diff(rising))[::-1][:MOST_PLACES]
+    ends = [(int(a),) for a in places] + [(int(a), int(b)) for a in places for b in places if a < b]
+    best: tuple[float, list[int]] = (SEPARATION, [])
+    for own in ends:
+        edges = [0, *own, n]
+        if min(np.diff(edges)) < smallest:
+            continue
+        within = np.sqrt(sum(scatter(a, b) for a, b in pairwise(edges)) / n)
+        centres = [(sums[b] - sums[a]) / (b - a) for a, b in pairwise(edges)]
+        apart = float(min(np.diff(centres))) / max(float(within), 1e-12)
+        if apart > best[0]:
+            best = (apart, [cut - 1 for cut in own])
+    return best[1]
 
 
 def _is_mixed(residuals: Residuals, likeness: Likeness, order: IntArray, cut: int) -> bool:
