@@ -56,8 +56,8 @@ MODES = {
 dynamics:
   engine: {engine}
   timestep_fs: 2.0
-  stages: [{{temperature_K: [100, 1000], duration_ps: 4.0}}]
-learning: {{initial_frames: 3, threshold_eV_per_A: 0.006}}
+  stages: [{{temperature_K: [100, 1000], duration_ps: 2.0}}]
+learning: {{initial_frames: 3, threshold_eV_per_A: 0.012, max_labels: 20}}
 output: {{sample_every: 20, checkpoint_every: 50}}
 """,
     "rounds": """\
@@ -65,8 +65,8 @@ mode: rounds
 start: {{kind: displaced, n: 4, displacement_A: 0.05}}
 walkers:
   {{engine: {engine}, temperatures_K: [300, 700], duration_ps: 1.0, timestep_fs: 4.0, check_every: 5, equilibrate_ps: 0.1}}
-acquisition: {{labels_per_round: 5, events: false}}
-rounds: {{max_rounds: 3, patience: 3}}
+acquisition: {{labels_per_round: 4, events: false}}
+rounds: {{max_rounds: 2, patience: 3}}
 """,
 }
 
