@@ -13,6 +13,7 @@ FLOORS = (
     ("cli",),
     ("api",),
     ("report", "campaign", "testing"),
+    ("verdict",),
     ("runs",),
     ("dynamics", "evaluation", "export", "events", "inspection"),
     ("anharmonicity",),

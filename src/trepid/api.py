@@ -5,12 +5,15 @@ Every function takes objects or files: frames and structures as `ase.Atoms` or a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 from trepid.choices import DEFAULT_SPEED, Engine, GuardAction, Speed, Thermostat
+from trepid.data.findings import located
 from trepid.data.frames import LabelKeys, read_frames, read_structure
+from trepid.data.labelled import labelled_frames
 from trepid.errors import DataError
 from trepid.potentials import load_potential
 from trepid.potentials.base import Potential, Uncertainty
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from trepid.evaluation import Evaluation
     from trepid.potentials.bayesian.force_field import BayesianForceField
     from trepid.potentials.bayesian.sizes import SizeStep
+
+logger = logging.getLogger(__name__)
 
 Frames: TypeAlias = Union["Sequence[Atoms]", str, Path]
 Model: TypeAlias = Potential | str | Path
@@ -62,6 +67,7 @@ def fit(
     n_radial: int | None = None,
     l_max: int | None = None,
     keys: LabelKeys = _KEYS,
+    check: bool = True,
     seed: int = 0,
     progress: Callable[[SizeStep], None] | None = None,
 ) -> BayesianForceField:
@@ -70,7 +76,8 @@ def fit(
     Parameters
     ----------
     frames : sequence of Atoms, or path
-        With forces (eV/A); energies (eV) and stresses (eV/A^3) are used where present.
+        With forces (eV/A); energies (eV) and stresses (eV/A^3) are used where present. Labels are under `keys`, under the names of
+        ASE, or in a `SinglePointCalculator`.
     species : sequence of str, optional
         Elements it describes; default: those of the frames.
     speed : Speed or str
@@ -82,6 +89,8 @@ def fit(
         Fixed number of splines of a pair energy, of radial splines of triplets, and degree in the angle; defaults 20, 8, 4.
     keys : LabelKeys
         Names of the labels in the frames.
+    check : bool
+        Run the checks of `trepid check`: what they find is in the log, and labels that the others contradict weigh less.
     seed : int
         Of the random environments of the live uncertainty.
     progress : callable, optional
@@ -94,11 +103,17 @@ def fit(
     DataError
         No frames, a frame without labels, labels that are not finite, an element that is not in `species`.
     """
+    from trepid.inspection import inspect_labels
     from trepid.potentials.bayesian.sizes import GivenSizes, fit_with_sizes
 
     read = _frames(frames, keys)
     if not read:
         raise DataError("fit needs at least one labelled frame")
+    if check:
+        inspection = inspect_labels(read, keys)
+        for finding in inspection.findings:
+            logger.warning("%s", located(finding, range(len(read))))
+        read = inspection.weighted(read)
     elements = sorted({symbol for frame in read for symbol in frame.get_chemical_symbols()})
     return fit_with_sizes(
         read,
@@ -274,4 +289,10 @@ def _model(model: Model, trust: bool) -> Potential:
 
 
 def _frames(frames: Frames, keys: LabelKeys) -> list[Atoms]:
-    return read_frames(frames, keys=keys) if isinstance(frames, str | Path) else list(frames)
+    """Frames with their labels under `keys`, wherever they were; what is found is in the log."""
+    if isinstance(frames, str | Path):
+        return read_frames(frames, keys=keys)
+    labelled = labelled_frames(frames, keys=keys, require=())
+    for finding in labelled.findings:
+        logger.warning("%s", located(finding, labelled.numbers))
+    return labelled.frames

@@ -547,7 +547,7 @@ def test_progress_is_shown(tmp_path: Path) -> None:
     text = "\n".join(lines)
     assert "label 1: initial frame 1 of 3" in text
     assert "stage 2 of 2: 300 to 600 K" in text
-    assert "above 0.030 eV/A" in text
+    assert "above 30.0 meV/A" in text
     assert "steps/s" in text
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from trepid.data import LabelKeys, read_frames
 from trepid.inspection import inspect_frames
+from trepid.potentials.bayesian import BayesianForceField
+from trepid.potentials.bayesian.statistics import LabelKind
 
 CASES = Path(__file__).parent
 
@@ -32,6 +34,13 @@ def messages(case: str, **keys: str) -> list[str]:
 def test_what_is_wrong_is_said_once(case: str, start: str) -> None:
     (message,) = messages(case)
     assert message.startswith(start)
+
+
+def test_stresses_of_exact_zeros_are_not_learned() -> None:
+    frames = read_frames(CASES / "stress_all_zero" / "train.extxyz")
+    model = BayesianForceField(["Si"], pair_cutoff=5.0, triplet_cutoff=4.0, n_radial=5, l_max=2).update(frames[:2])
+    assert LabelKind.STRESS not in model.statistics.kinds
+    assert model.statistics.kinds[LabelKind.ENERGY].count == 2
 
 
 def test_virials_given_as_stresses_are_recognised_by_the_volume() -> None:

@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 
+import trepid as trepid_package
+from trepid import BayesianForceField
 from trepid.cli.main import run
-from trepid.data import read_frames
+from trepid.data import labels_of, read_frames, write_frames
+from trepid.data.frames import bare_copy
 from trepid.evaluation import Evaluation, evaluate
 from trepid.potentials import load_potential
 
@@ -182,3 +186,116 @@ def test_the_energy_is_the_one_that_the_forces_belong_to(trepid: Trepid, tmp_pat
     assert hinted.code == 0
     assert "free_energy is there beside energy and differs from it by up to" in hinted.err
     assert "--energy-key free_energy" in hinted.err
+
+
+def test_no_figure_for_a_kind_of_label_that_is_not_there(trepid: Trepid, tmp_path: Path) -> None:
+    frames = read_frames(TRUTH)
+    for frame in frames:
+        del frame.info["REF_stress"], frame.info["REF_energy"]
+    write_frames(tmp_path / "forces.extxyz", frames)
+    model = tmp_path / "m.trepid"
+    outcome = trepid("fit", tmp_path / "forces.extxyz", "-o", model, *SIZES, "--json")
+    assert outcome.code == 0
+    assert outcome.json["noise_energy"] is None
+    assert outcome.json["noise_stress"] is None
+    assert outcome.json["noise_forces"] > 0
+    told = trepid("evaluate", model, tmp_path / "forces.extxyz")
+    assert "energy: none, forces: REF_forces in 8, stress: none" in told.err
+    assert "energy" not in told.out
+    assert "stress" not in told.out
+    figures = trepid("evaluate", model, tmp_path / "forces.extxyz", "--json").json
+    assert figures["energy_rmse_per_atom"] is None
+    assert figures["stress_rmse"] is None
+    assert figures["forces_rmse"] < 0.01
+
+
+@pytest.mark.parametrize("role", ["test", "--ood", "--calibrate-on"])
+def test_every_file_of_evaluate_is_told_and_checked(trepid: Trepid, tmp_path: Path, role: str) -> None:
+    model = tmp_path / "m.trepid"
+    assert trepid("fit", TRUTH, "-o", model, *SIZES).code == 0
+    doubtful = CASES / "vasprun_scf_not_converged/vasprun.xml"
+    files = (doubtful,) if role == "test" else (TRUTH, role, doubtful)
+    warned = trepid("evaluate", model, *files)
+    assert warned.code == 0
+    assert f"warning: {doubtful}: frame 0: the electrons did not converge" in warned.err
+    strict = trepid("evaluate", model, *files, "--strict")
+    assert strict.code == 2
+    assert strict.out == ""
+
+
+def test_checks_can_be_left_out(trepid: Trepid, tmp_path: Path) -> None:
+    frames = read_frames(TRUTH)
+    frames.append(frames[0])
+    write_frames(tmp_path / "twice.extxyz", frames)
+    arguments = ("fit", tmp_path / "twice.extxyz", "-o", tmp_path / "m.trepid", "--dry-run")
+    assert "same structure as frame 0" in trepid(*arguments).err
+    assert trepid(*arguments, "--strict").code == 2
+    left_out = trepid(*arguments, "--no-check", "--strict")
+    assert left_out.code == 0
+    assert "warning" not in left_out.err
+
+
+def test_findings_of_one_kind_are_shortened(trepid: Trepid, tmp_path: Path) -> None:
+    frames = read_frames(TRUTH) * 3
+    for k, frame in enumerate(frames):
+        frames[k] = frame.copy()
+        frames[k].positions += 0.01 * k
+        frames[k].arrays["REF_forces"] = frame.arrays["REF_forces"] + 0.02
+    write_frames(tmp_path / "a.extxyz", frames)
+    told = trepid("fit", tmp_path / "a.extxyz", "-o", tmp_path / "m.trepid", "--dry-run").err.splitlines()
+    assert sum("forces sum to" in line for line in told) == 10
+    assert any(line.endswith("... and 14 more of this kind") for line in told)
+
+
+def test_the_settings_of_a_fit_give_the_same_model_from_any_names(trepid: Trepid, tmp_path: Path) -> None:
+    shutil.copy(CASES / "vasprun_energy_not_force_consistent/vasprun.xml", tmp_path / "vasprun.xml")
+    first = trepid("fit", tmp_path / "vasprun.xml", "-o", tmp_path / "a.trepid", *SIZES, "--json").json
+    again = trepid("fit", "--settings", tmp_path / "a.trepid.settings.yaml", "-o", tmp_path / "b.trepid", "--json")
+    assert "energy: free_energy in 6" in again.err
+    assert again.json["log_evidence"] == first["log_evidence"]
+    assert (
+        trepid("fit", "--settings", tmp_path / "a.trepid.settings.yaml", "-o", tmp_path / "a.trepid", "--force").code
+        == 2
+    )
+
+
+def test_outputs_of_other_verbs_never_replace_their_inputs(trepid: Trepid, tmp_path: Path) -> None:
+    model = tmp_path / "m.trepid"
+    assert trepid("fit", TRUTH, "-o", model, *SIZES).code == 0
+    before = model.read_bytes()
+    (tmp_path / "link.uf3").symlink_to(model)
+    crystal = tmp_path / "POSCAR"
+    shutil.copy(CASES / "frames_permuted_si/POSCAR", crystal)
+    for command in (
+        ("export", model, "-o", model, "--force"),
+        ("export", model, "-o", tmp_path / "link.uf3", "--force"),
+        ("init", crystal, "-o", crystal),
+    ):
+        outcome = trepid(*command)
+        assert outcome.code == 2
+        assert "is one of the inputs" in outcome.err
+    assert model.read_bytes() == before
+    out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(CASES / "frames_permuted_si/traj.extxyz", out / "labels.extxyz")
+    common = ("anharmonicity", model, "--structure", crystal, "--supercell", 2, 2, 2, "-o", out, "--force")
+    outcome = trepid(*common, "--trajectory", out / "labels.extxyz")
+    assert outcome.code == 2
+    assert "is one of the inputs" in outcome.err
+    shutil.copy(crystal, out / "trajectory.extxyz")
+    assert trepid("md", model, out / "trajectory.extxyz", "-o", out, "--temperature", 300).code == 2
+
+
+def test_labels_of_single_point_calculators_train_a_model(tmp_path: Path) -> None:
+    frames = []
+    for frame in read_frames(TRUTH):
+        labels = labels_of(frame)
+        atoms = bare_copy(frame)
+        atoms.calc = SinglePointCalculator(atoms, energy=labels.energy, forces=labels.forces, stress=labels.stress)
+        frames.append(atoms)
+    model = trepid_package.fit(frames, pair_cutoff=5.0, triplet_cutoff=4.0)
+    assert set(model.statistics.kinds) == set(
+        trepid_package.fit(read_frames(TRUTH), pair_cutoff=5.0, triplet_cutoff=4.0).statistics.kinds
+    )
+    assert trepid_package.evaluate(model, frames).forces_rmse < 1e-3
+    assert BayesianForceField(["Si"], pair_cutoff=5.0, triplet_cutoff=4.0).fit(frames).n_frames == 8

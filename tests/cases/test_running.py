@@ -116,7 +116,7 @@ REFUSED = [
     (across_the_boundary, "atoms 0 and 3 (counted from 0) are 0 A apart: they coincide"),
     (fused, "atoms 2 (Si) and 7 (Si) have fused: 0.36 A apart; no simulation can start from there"),
     (flat, "periodic, but the cell vectors lie in one plane"),
-    (short_period, "the structure is periodic along cell vector 1, which is 0.02 A long: shorter than any bond"),
+    (short_period, "periodic along cell vector b of 0.02 A; every atom would be its own neighbour within 0.3 A"),
     (foreign, "element Ge is unknown to this model, which describes Si"),
 ]
 

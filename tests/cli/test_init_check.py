@@ -3,13 +3,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk
 from ase.io import read, write
 
-from trepid.cli.init import annotated_campaign, suggested_supercell
+from trepid.cli.init import annotated_campaign
 from trepid.config import Campaign, campaign_schema, load_campaign
 
 
@@ -69,18 +67,6 @@ def test_init_needs_one_of_the_two(trepid, tmp_path: Path, monkeypatch) -> None:
     assert "one of the two" in trepid("init", "POSCAR", "--example", "cui").error
     assert "POSCAR" in trepid("init", "POSCAR").error
     assert list(tmp_path.iterdir()) == []
-
-
-def test_suggested_cells_are_wide_and_not_repeated_into_vacuum() -> None:
-    for atoms in (bulk("Cu"), bulk("Si"), bulk("CuI", "zincblende", a=6.19, cubic=True), bulk("Ti")):
-        repeat = suggested_supercell(atoms)
-        cell = atoms.repeat(repeat)
-        assert len(cell) >= 64
-        widths = cell.cell.volume / np.linalg.norm(np.cross(cell.cell[[1, 2, 0]], cell.cell[[2, 0, 1]]), axis=1)
-        assert widths.min() >= 9.0
-    sheet = Atoms("Sn2", cell=[4.65, 4.65, 16], positions=[[0, 0, 8], [2, 2, 8.8]], pbc=(True, True, False))
-    assert suggested_supercell(sheet)[2] == 1
-    assert suggested_supercell(molecule("H2O")) == [1, 1, 1]
 
 
 def test_check_frames(trepid, copper: Path, tmp_path: Path) -> None:

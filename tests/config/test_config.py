@@ -122,7 +122,7 @@ def test_bad_value_in_one_line(folder: Path, old: str, new: str, expected: list[
         ("learning: {optimize_at: [8, 6]}", ["learning.optimize_at: [8, 6]: give rising numbers"]),
         ("potential: {triplet_cutoff_A: 7}", ["triplet_cutoff_A 7 is above pair_cutoff_A 6"]),
         ("potential: 7", ["potential: 7: should be a mapping"]),
-        ("output: {checkpoint_every: 1.5}", ["output.checkpoint_every: 1.5: should be a valid integer"]),
+        ("output: {checkpoint_every: 1.5}", ["output.checkpoint_every: 1.5: should be a whole number"]),
         ("output: {directory: cu.extxyz}", ["output.directory", "is a file"]),
         ("mode: rounds", ["dynamics: belongs to mode on-the-fly, and the mode of this file is rounds"]),
         ("walkers: {}", ["walkers: belongs to mode rounds, and the mode of this file is on-the-fly"]),

@@ -27,7 +27,14 @@ def test_speed_in_ns_per_day() -> None:
 
 def test_line_has_labels_uncertainty_and_speed() -> None:
     line = NOW.to_line()
-    for part in ("1.000 ps", "301 K", "labels 7/40", "uncertainty 0.050/0.120 eV/A", "1000 steps/s", "1.7e+02 ns/day"):
+    for part in (
+        "1.000 ps",
+        "301 K",
+        "labels 7/40",
+        "uncertainty 50.0 meV/A of 120 meV/A",
+        "1000 steps/s",
+        "1.7e+02 ns/day",
+    ):
         assert part in line
 
 

@@ -250,12 +250,28 @@ def test_what_goes_to_the_ledger() -> None:
     assert str(described["version"]).startswith("ase 3.")
 
 
+class Logging(EMT):
+    """EMT that writes a file into its directory, as engines of their own do."""
+
+    def calculate(self, *arguments: object, **named: object) -> None:
+        super().calculate(*arguments, **named)
+        (Path(self.directory) / "log").write_text("done")
+
+
 def test_every_label_of_a_file_based_engine_has_a_folder_of_its_own(tmp_path: Path, copper: Atoms) -> None:
-    # EMT writes nothing, but has a directory like all calculators of ASE.
+    reference = make_reference("ase", calculator=f"{__name__}:Logging", directory=tmp_path / "engine")
+    reference.label(copper)
+    reference.label(copper)
+    reference.close()
+    assert sorted(entry.name for entry in (tmp_path / "engine").iterdir()) == ["label-0001", "label-0002"]
+
+
+def test_an_engine_without_files_leaves_no_empty_folders(tmp_path: Path, copper: Atoms) -> None:
     reference = make_reference("ase", calculator="emt", directory=tmp_path / "engine")
     reference.label(copper)
-    reference.label(copper)
-    assert sorted(entry.name for entry in (tmp_path / "engine").iterdir()) == ["label-0001", "label-0002"]
+    assert list((tmp_path / "engine").iterdir()) == []
+    reference.close()
+    assert not (tmp_path / "engine").exists()
     make_reference("tblite", directory=tmp_path / "none")
     assert not (tmp_path / "none").exists()
 

@@ -100,7 +100,9 @@ class CampaignContext(Generic[SomeCampaign]):
 
     def labeller(self, *, retries: int) -> Labeller:
         """Labels frames with the reference, through the executor."""
-        return Labeller(self.reference, self.executor, self.store, self.ledger, retries, self.interrupted)
+        return Labeller(
+            self.reference, self.executor, self.store, self.ledger, retries, self.interrupted, self.view.message
+        )
 
     @property
     def trainer(self) -> Trainer:

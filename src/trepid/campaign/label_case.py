@@ -121,6 +121,11 @@ class LabelCase:
         return self._attempts == self._suspect_attempt == self._retries + 1
 
     @property
+    def tried(self) -> bool:
+        """Whether the reference has computed it before, without a label that was accepted."""
+        return self._attempts > 0
+
+    @property
     def failed(self) -> bool:
         """Whether it has failed for good."""
         return self.labelled is None and not self.due

@@ -16,12 +16,15 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from trepid.campaign.label_case import LabelCase, LabelRequest, failures_in_row
 from trepid.campaign.label_check import LabelChecker
 from trepid.data.frames import LabelKeys
 from trepid.dynamics.interrupt import Interrupted
 from trepid.errors import ConfigError
 from trepid.execution import InlineExecutor, TaskCrashed
+from trepid.quantities import duration
 from trepid.reference.base import FailureReason, LabelError, Reference
 from trepid.runs.label_files import LabelledFrame, LabelStore
 from trepid.runs.ledger import Ledger
@@ -29,6 +32,10 @@ from trepid.runs.ledger import Ledger
 if TYPE_CHECKING:
     from ase import Atoms
 
+COST_POWER = 2.5
+"""Time of a label over its number of atoms: between the second and third power in practice, of DFT and tight binding alike."""
+LATEST = 5
+"""Labels that the estimate of the next one rests on."""
 POLL_S = 0.5
 """Interval at which signals are checked while labels are computed, s."""
 
@@ -110,6 +117,8 @@ class Labeller:
         Further attempts at a label that failed.
     interrupted : callable
         True once a signal has come: labels being computed are awaited, no others are started.
+    tell : callable, optional
+        Gets one line before each label: which frame, its size, and how long it will take by the labels so far.
     """
 
     reference: Reference
@@ -118,6 +127,7 @@ class Labeller:
     ledger: Ledger
     retries: int
     interrupted: Callable[[], bool]
+    tell: Callable[[str], None] | None = None
 
     def label(
         self,
@@ -159,7 +169,7 @@ class Labeller:
             LabelCase(request, store=self.store, ledger=self.ledger, retries=self.retries, checker=checker)
             for request in requests
         ]
-        batch = _Batch(self, on_label, on_failure)
+        batch = _Batch(self, on_label, on_failure, [request.number for request in requests])
         due = [case for case in cases if case.due]
         while due:
             batch.run(due)
@@ -179,7 +189,9 @@ class _Batch:
         labeller: Labeller,
         on_label: Callable[[LabelledFrame], None] | None,
         on_failure: Callable[[LabelCase], None] | None,
+        numbers: Sequence[int],
     ) -> None:
+        self._tell, self._numbers, self._store = labeller.tell, list(numbers), labeller.store
         self._executor, self._keys, self._interrupted = labeller.executor, labeller.store.keys, labeller.interrupted
         self._on_label, self._on_failure = on_label, on_failure
         self._reference = labeller.reference
@@ -210,12 +222,22 @@ class _Batch:
 
     def _submit(self, case: LabelCase, running: dict[Future[LabelAnswer], LabelCase]) -> None:
         case.prepare()
+        if self._tell is not None:
+            self._tell(self._announcement(case))
         if self._here:
             future = self._executor.submit(compute_here, self._reference, case.frame, self._keys)
         else:
             self._pickled = self._pickled or pickle.dumps(self._reference)
             future = self._executor.submit(compute_label, LabelTask(self._pickled, case.frame, self._keys))
         running[future] = case
+
+    def _announcement(self, case: LabelCase) -> str:
+        n = len(self._numbers)
+        which = f"{self._numbers.index(case.number) + 1} of {n}" if n > 1 else f"{case.number}"
+        again = ", again" if case.tried else ""
+        seconds = expected_seconds([self._store.read(k) for k in self._store.numbers()[-LATEST:]], len(case.frame))
+        time = "no estimate yet" if seconds is None else f"about {duration(seconds)}"
+        return f"labelling frame {which}{again}, {len(case.frame)} atoms, {time}"
 
     def _receive(self, case: LabelCase, future: Future[LabelAnswer]) -> None:
         try:
@@ -235,6 +257,17 @@ class _Batch:
             self._on_label(case.labelled)
         if case.failed and self._on_failure is not None:
             self._on_failure(case)
+
+
+def expected_seconds(labels: Sequence[LabelledFrame], n_atoms: int) -> float | None:
+    """Time of a label of `n_atoms` by the latest labels of a campaign, s; None where there is none.
+
+    Of another size it is scaled by the ratio of the numbers of atoms to the power `COST_POWER`.
+    """
+    latest = [label for label in labels if label.seconds > 0]
+    if not latest:
+        return None
+    return float(np.median([label.seconds * (n_atoms / len(label.atoms)) ** COST_POWER for label in latest]))
 
 
 def doubt_start(cases: Sequence[LabelCase], checker: LabelChecker) -> list[LabelCase]:

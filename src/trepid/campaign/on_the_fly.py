@@ -45,6 +45,7 @@ from trepid.dynamics.record import Recorder
 from trepid.dynamics.sanity import SanityLimits
 from trepid.errors import TrepidError
 from trepid.potentials.base import Potential, Prediction, Uncertainty
+from trepid.quantities import duration, force, share
 from trepid.runs.checkpoint import Pending, WalkerState, load_checkpoint, save_checkpoint
 from trepid.runs.intervals import Announced, score_of
 from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction
@@ -166,7 +167,7 @@ class OnTheFly(Policy[End]):
             # Without a model, labels can be compared with the other ones only.
             checker=self._checker(),
             on_label=lambda label: self.view.message(
-                f"label {label.number}: initial frame {label.number} of {len(frames)}, {label.seconds:.2f} s"
+                f"label {label.number}: initial frame {label.number} of {len(frames)}, {duration(label.seconds)}"
             ),
             on_failure=self._failed,
         )
@@ -301,7 +302,7 @@ class OnTheFly(Policy[End]):
         if s.max_labels is not None and len(self.labels) >= s.max_labels:
             return (
                 StopReason.LABELS,
-                f"uncertainty {uncertainty:.3g} above {threshold:.3g} eV/A at {s.max_labels} labels",
+                f"uncertainty {force(uncertainty)} above {force(threshold)} at {s.max_labels} labels",
             )
         used = [event.label for event in self.ledger.all(Request)] + self.context.store.numbers()
         label = max(used, default=0) + 1
@@ -366,10 +367,12 @@ class OnTheFly(Policy[End]):
         return [frame for frame in scores if frame is not None]
 
     def _show(self, label: LabelledFrame, pending: Pending) -> None:
+        error, forces = self.potential.typical_force_error, self.potential.typical_force / np.sqrt(3)
+        part = f", {share(error / forces)} of the rms force" if np.isfinite(forces) and forces > 0 else ""
+        uncertainty, threshold = pending.forces_uncertainty or 0.0, pending.threshold or 0.0
         self.view.message(
-            f"label {label.number} at {label.origin.time_fs / 1000:.3f} ps: uncertainty "
-            f"{pending.forces_uncertainty:.3f} above {pending.threshold:.3f} eV/A, {label.seconds:.2f} s; "
-            f"typical force error now {self.potential.typical_force_error:.3f} eV/A"
+            f"label {label.number} at {label.origin.time_fs / 1000:.3f} ps: uncertainty {force(uncertainty)} above "
+            f"{force(threshold)}, {duration(label.seconds)}; typical force error now {force(error)}{part}"
         )
 
     def _restart(self, problem: str) -> End | None:

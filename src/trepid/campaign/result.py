@@ -10,6 +10,7 @@ from trepid.errors import ExitCode, UntrustedError
 from trepid.potentials import Potential, load_potential
 from trepid.reference.base import LabelError
 from trepid.runs.ledger import StopReason
+from trepid.verdict import Verdict, judge_run
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,10 @@ class CampaignResult:
     def load(self) -> Potential:
         """The trained model; ModelFileError where there is none."""
         return self.reader(self.model_file)
+
+    def verdict(self) -> Verdict:
+        """Whether the model is good enough, and what would make it better; reads the run directory."""
+        return judge_run(self.directory)
 
     def summary(self) -> str:
         """One line of text."""

@@ -103,7 +103,9 @@ def label_start(context: RoundContext, files: RoundFiles) -> tuple[list[Pick], l
         None of them could be labelled, or too many failed.
     """
     if not files.selected.exists():
-        frames = start_frames(context.campaign, context.crystal, lambda: _harmonic_start(context, files))
+        frames = start_frames(
+            context.campaign, context.crystal, lambda: _harmonic_start(context, files), say=context.view.message
+        )
         # Frames whose file was damaged keep their numbers, so that their labels are adopted.
         known = [event.label for event in context.ledger.all(Request) if event.reason is Reason.INITIAL]
         first = min(known) if known else max(context.store.numbers(), default=0) + 1

@@ -42,6 +42,7 @@ from trepid.campaign.result import CampaignResult
 from trepid.campaign.round_context import RoundContext
 from trepid.campaign.round_labels import label_frames, label_start
 from trepid.campaign.selection import EventFrame, RoundInput, select
+from trepid.campaign.start import user_frames
 from trepid.campaign.walks import make_walks
 from trepid.data.atomic import write_bytes_atomic
 from trepid.data.frames import bare_copy, read_frames, write_frames
@@ -63,7 +64,9 @@ class Rounds:
     def __init__(self, context: RoundContext) -> None:
         self.context, self.campaign, self.ledger = context, context.campaign, context.ledger
         test_file = context.campaign.rounds.test_frames
-        self.test_frames = [] if test_file is None else read_frames(test_file, keys=context.keys)
+        self.test_frames: list[Atoms] = []
+        if test_file is not None:
+            self.test_frames = user_frames(test_file, keys=context.keys, require=("forces",), say=context.view.message)
 
     # ------------------------------------------------------------------ start and end
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,19 +13,21 @@ import numpy as np
 from ase.build import make_supercell
 
 from trepid.config import DisplacedStart, FramesStart, HarmonicStart, RoundsCampaign
-from trepid.data.frames import LabelKeys, Labels, bare_copy, labels_of, read_frames, read_structure
+from trepid.data.findings import located, shortened
+from trepid.data.frames import LabelKeys, Labels, bare_copy, labels_of, read_structure
 from trepid.data.geometry import MIN_DISTANCE_FACTOR, require_sound, require_start
+from trepid.data.labelled import read_labelled
 from trepid.errors import ConfigError, DataError
 from trepid.reference.base import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ase import Atoms
 
     from trepid.anharmonicity.force_source import ForceSource
     from trepid.anharmonicity.harmonic import HarmonicReference
     from trepid.config import StructureSettings
+
+logger = logging.getLogger(__name__)
 
 
 MAX_ATOMS = 20_000
@@ -126,7 +129,13 @@ def initial_frames(crystal: Atoms, n: int, *, displacement_A: float, strain: flo
     return frames
 
 
-def start_frames(campaign: RoundsCampaign, crystal: Atoms, harmonic: Callable[[], HarmonicReference]) -> list[Atoms]:
+def start_frames(
+    campaign: RoundsCampaign,
+    crystal: Atoms,
+    harmonic: Callable[[], HarmonicReference],
+    *,
+    say: Callable[[str], None] = logger.info,
+) -> list[Atoms]:
     """Initial frames of a campaign in rounds; those of the user may have labels, the others do not.
 
     Parameters
@@ -155,11 +164,26 @@ def start_frames(campaign: RoundsCampaign, crystal: Atoms, harmonic: Callable[[]
 
         frames = harmonic_sample(harmonic(), start.temperature_K, start.n, campaign.seed)
         return [bare_copy(frame) for frame in frames]
-    return _user_frames(start, crystal)
+    return _user_frames(start, crystal, say)
 
 
-def _user_frames(start: FramesStart, crystal: Atoms) -> list[Atoms]:
-    frames = read_frames(start.file, require=())
+def user_frames(path: Path, *, keys: LabelKeys, require: Sequence[str], say: Callable[[str], None]) -> list[Atoms]:
+    """Frames that a campaign names, their labels under its keys; what they hold, and what is wrong with it, is told.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or a frame lacks a required label.
+    """
+    labelled = read_labelled(path, keys=keys, require=require)
+    say(labelled.report.line())
+    for text in shortened([located(finding, labelled.numbers) for finding in labelled.findings]):
+        say(f"warning: {path}: {text}")
+    return labelled.frames
+
+
+def _user_frames(start: FramesStart, crystal: Atoms, say: Callable[[str], None]) -> list[Atoms]:
+    frames = user_frames(start.file, keys=LabelKeys(), require=(), say=say)
     for k, frame in enumerate(frames):
         try:
             require_sound(frame)

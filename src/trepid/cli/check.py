@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trepid.cli import options
-from trepid.cli.labels import findings_of, label_keys, located, refused_by_fit, shortened
+from trepid.cli.labels import inspected, label_keys, refused_by_fit
 from trepid.cli.output import emit, emit_json, say
-from trepid.errors import DataError, ExitCode, TrepidError
+from trepid.errors import ConfigError, DataError, ExitCode, TrepidError
+from trepid.quantities import duration
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -53,6 +54,10 @@ def command(
             help="Import and run what a campaign names, such as a calculator of your own; without it nothing of it runs.",
         ),
     ] = False,
+    time_label: Annotated[
+        bool,
+        typer.Option("--time-label", help="Of a campaign: label one displaced crystal now, and say what it will cost."),
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Check a file: a campaign before it is run, frames before they are trained on, a model before it is used.
@@ -64,6 +69,10 @@ def command(
         raise DataError(f"{file}: no such file; give a campaign (YAML), labelled frames (extxyz) or a model")
     if file.suffix in (".yaml", ".yml"):
         verdict = look_over_campaign(file, trust=trust)
+        if time_label and not verdict.problems:
+            _add_cost(file, verdict, trust=trust)
+    elif time_label:
+        raise ConfigError(f"--time-label is for a campaign (YAML), not for {file}")
     elif file.suffix == ".trepid":
         verdict = _model(file, trust=trust)
     else:
@@ -136,6 +145,30 @@ def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
     return verdict
 
 
+def _add_cost(path: Path, verdict: Verdict, *, trust: bool) -> None:
+    """Time one label, and forecast the campaign from it."""
+    from trepid.campaign.context import code_in
+    from trepid.campaign.costs import measure_cost
+    from trepid.cli.plan import cost_rows
+    from trepid.config import RoundsCampaign, load_campaign
+    from trepid.report.plan import plan_campaign
+
+    campaign = load_campaign(path)
+    code = code_in(campaign)
+    if code is not None and not trust:
+        raise ConfigError(f"--time-label runs {code}: give --trust too")
+    say("labelling one displaced crystal ...")
+    cost = measure_cost(campaign)
+    plan = plan_campaign(path, label_seconds=cost.label_s, label_source="measured on one displaced crystal")
+    verdict.facts["time of a label"] = f"{duration(cost.label_s)} ({cost.n_atoms} atoms, measured)"
+    verdict.facts |= dict(cost_rows(plan))
+    if cost.md_s is not None:
+        each = " a round" if isinstance(campaign, RoundsCampaign) else ""
+        verdict.facts["time of the molecular dynamics"] = (
+            f"about {duration(cost.md_s)}{each}, without labels and training"
+        )
+
+
 def _on_the_fly(campaign: Campaign) -> dict[str, object]:
     dynamics = campaign.dynamics
     return {"dynamics": f"{dynamics.n_steps} steps of {dynamics.timestep_fs:g} fs, {dynamics.thermostat.value}"}
@@ -167,23 +200,29 @@ def _look_over_rounds(campaign: RoundsCampaign, crystal: Atoms, verdict: Verdict
     """Find what would fail only after hours: a missing backend, test frames without labels, no phonopy."""
     from trepid.campaign.context import potentials_of
     from trepid.campaign.start import require_phonopy
-    from trepid.data.frames import read_frames
+    from trepid.data.findings import located
+    from trepid.data.labelled import read_labelled
 
     try:
         potentials_of(campaign, crystal).create()
         if campaign.start.kind == "harmonic":
             require_phonopy("start.kind harmonic")
         if campaign.rounds.test_frames is not None:
-            frames = read_frames(campaign.rounds.test_frames)
-            verdict.facts["test frames"] = f"{len(frames)} in {campaign.rounds.test_frames}"
+            test = read_labelled(campaign.rounds.test_frames)
+            verdict.facts["test frames"] = (
+                f"{len(test.frames)} in {campaign.rounds.test_frames} ({test.report.summary()})"
+            )
+            verdict.warnings += [located(finding, test.numbers) for finding in test.findings]
         if campaign.start.kind == "frames":
-            read_frames(campaign.start.file, require=())
+            start = read_labelled(campaign.start.file, require=())
+            verdict.facts["start frames"] = f"{len(start.frames)} in {campaign.start.file} ({start.report.summary()})"
+            verdict.warnings += [located(finding, start.numbers) for finding in start.findings]
     except TrepidError as error:
         verdict.problems.append(str(error))
 
 
 def _frames(path: Path, keys: LabelKeys) -> Verdict:
-    from trepid.data.findings import Level
+    from trepid.data.findings import Level, located, shortened
     from trepid.data.labelled import read_labelled
 
     labelled = read_labelled(path, keys=keys, require=())
@@ -199,7 +238,7 @@ def _frames(path: Path, keys: LabelKeys) -> Verdict:
     }
     problems: list[str] = []
     warnings: list[str] = []
-    for finding in [*refused_by_fit(frames, keys), *findings_of(labelled, keys)]:
+    for finding in [*refused_by_fit(frames, keys), *labelled.findings, *inspected(labelled, keys).findings]:
         texts = problems if finding.level is Level.ERROR else warnings
         text = located(finding, labelled.numbers)
         if text not in texts:

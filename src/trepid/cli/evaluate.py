@@ -11,7 +11,7 @@ import typer
 from trepid.cli import options
 from trepid.cli.figures import emit_figures, warn_of_compositions
 from trepid.cli.labels import LabelFiles, label_keys
-from trepid.cli.output import emit_json, say
+from trepid.cli.output import emit, emit_json, say
 
 
 class UncertaintyName(str, Enum):
@@ -58,6 +58,7 @@ def command(
     """
     from trepid.evaluation import compare, corrected, interval_factors, summarise
     from trepid.potentials import load_potential
+    from trepid.verdict import verdict_of_test
 
     keys = label_keys(energy_key, forces_key, stress_key, virial_key)
     files = LabelFiles(keys, check=not no_check, strict=strict)
@@ -82,10 +83,13 @@ def command(
             for name, comparison in comparisons.items()
         }
     if json:
-        told = {
+        told: dict[str, dict[str, object]] = {
             name: {**figures[name].as_dict(), **({"corrected": intervals[name].as_dict()} if name in intervals else {})}
             for name in figures
         }
+        for name, one in figures.items():
+            told[name]["verdict"] = verdict_of_test(one, potential).as_dict()
         emit_json({**told["test"], **{name: told[name] for name in told if name != "test"}})
         return
     emit_figures(figures, intervals)
+    emit(verdict_of_test(figures["test"], potential).text())

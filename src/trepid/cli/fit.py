@@ -13,7 +13,7 @@ from trepid.choices import DEFAULT_SPEED, Speed
 from trepid.cli import options
 from trepid.cli.figures import EV_PER_A3_IN_GPA, emit_figures, emit_steps, say_step, warn_of_compositions
 from trepid.cli.labels import LabelFiles, label_keys
-from trepid.cli.output import emit_json, emit_table, free_path, say
+from trepid.cli.output import emit, emit_json, emit_table, free_path, say
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -110,13 +110,16 @@ def command(
 
         model = untrained_model(repeated, source=settings)
         keys, paths = model.keys, unchanged_files(repeated)
-    labels = LabelFiles(keys, check=not no_check, strict=strict)
+    weighted = not no_check if repeated is None else repeated.outliers_weigh_less
+    labels = LabelFiles(keys, check=weighted or not no_check, strict=strict)
     read = [(path, labels.read(path)) for path in paths]
-    frames = [frame for _, own in read for frame in own]
     files = [(path, len(own)) for path, own in read]
+    frames = [frame for _, own in read for frame in own]
     species = sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
     second = None if ood is None else _second_set(labels.read(ood), ood, known=frames)
     labels.tell()
+    if weighted:
+        frames = [frame for _, own in read for frame in labels.weighted(own)]
     n_atoms = sum(len(frame) for frame in frames)
     say(f"{len(frames)} frames, {n_atoms} atoms, species {' '.join(species)}")
     if dry_run:
@@ -126,6 +129,7 @@ def command(
     from trepid.potentials.bayesian.fit_settings import settings_of_fit, write_settings
     from trepid.potentials.bayesian.sizes import GivenSizes, Sizes, fit_with_sizes
     from trepid.potentials.bayesian.statistics import LabelKind
+    from trepid.verdict import verdict_of_fit
 
     begun = perf_counter()
     steps: tuple[SizeStep, ...] = ()
@@ -139,7 +143,9 @@ def command(
         if fitted.choice.reason:
             say(fitted.choice.reason)
     command_line = " ".join(["trepid", "fit", *(str(path) for path, _ in files), "-o", str(output)])
-    write_settings(settings_of_fit(model, start, files, command=command_line), settings_file)
+    write_settings(
+        settings_of_fit(model, start, files, command=command_line, outliers_weigh_less=weighted), settings_file
+    )
     model.save(output)
     seconds = perf_counter() - begun
     say(f"wrote {output} and {settings_file.name} in {seconds:.1f} s")
@@ -151,7 +157,7 @@ def command(
     if second is not None:
         warn_of_compositions(model, second, str(ood))
     figures = None if second is None else evaluate(model, second, keys=keys)
-    sizes = Sizes.of(model.basis)
+    sizes, verdict = Sizes.of(model.basis), verdict_of_fit(model)
     if json:
         emit_json(
             {
@@ -169,6 +175,7 @@ def command(
                 "on_bounds": model.on_bounds,
                 "log_evidence": model.log_evidence,
                 "seconds": seconds,
+                "verdict": verdict.as_dict(),
                 **({} if figures is None else {"ood": figures.as_dict()}),
             }
         )
@@ -183,6 +190,7 @@ def command(
     if left_out is not None:
         rows.insert(1, ("force RMSE, frame left out", f"{1000 * left_out.rms:.2f} meV/A per component"))
     emit_table(rows)
+    emit(verdict.text())
     if figures is not None:
         say(f"{ood}:")
         emit_figures({"ood": figures})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,17 +13,16 @@ import typer
 
 from trepid.cli.output import free_path, say
 from trepid.errors import ConfigError
+from trepid.quantities import duration
 
 if TYPE_CHECKING:
     from ase import Atoms
     from pydantic import BaseModel
 
+    from trepid.data.supercells import Supercell
+
 LINE = 110
 """Width of the comments."""
-ATOMS_WANTED = 64
-"""Number of atoms of the suggested cell: few enough for cheap labels, enough for small finite-size effects."""
-LEAST_WIDTH_A = 9.0
-"""Smallest distance between an atom and its periodic image in the suggested cell, A."""
 
 
 class Mode(str, Enum):
@@ -55,17 +55,21 @@ def command(
 ) -> None:
     """Write a campaign file in which every setting is explained, for your own crystal or for an example.
 
-    An existing file is never overwritten.
+    An existing file is never overwritten. The suggested supercell keeps the symmetry of the crystal, with even repetitions where
+    the size allows it; smaller and larger ones are listed with the expected cost of a label.
     """
     from ase.io import write
 
     from trepid.config import load_campaign
     from trepid.data.atomic import write_text_atomic
     from trepid.data.frames import read_structure
+    from trepid.data.geometry import require_start
+    from trepid.data.supercells import periodicity_warnings, suggested_supercells
 
     if (structure is None) == (example is None):
         raise ConfigError("give one of the two: a structure file of yours, or --example cui, stanene or silicon")
     free_path(output, force=False, inputs=[] if structure is None else [structure])
+    cells: list[Supercell] = []
     if example is not None:
         structure_file = output.parent / f"{example.value}.extxyz"
         free_path(structure_file, force=False)
@@ -76,12 +80,18 @@ def command(
         assert structure is not None
         structure_file = structure
         atoms = read_structure(structure)
-        values = {"structure": {"supercell": suggested_supercell(atoms)}, "dynamics": {"stages": _STAGES}}
+        require_start(atoms)
+        for warning in periodicity_warnings(atoms, structure):
+            say(f"warning: {warning}")
+        cells = suggested_supercells(atoms)
+        values = {"structure": {"supercell": cells[0].setting}, "dynamics": {"stages": _STAGES}}
     values["structure"]["file"] = _relative(structure_file, output.parent)
     if mode is Mode.ROUNDS:
         values = _for_rounds(values)
     write_text_atomic(output, annotated_campaign(values, mode=mode))
-    load_campaign(output)
+    campaign = load_campaign(output)
+    if cells:
+        say_cells(cells, campaign.reference.engine)
     say(f"wrote {output}; edit it, then: trepid check {output} && trepid learn {output}")
 
 
@@ -138,29 +148,22 @@ def _example(name: Example) -> tuple[Atoms, dict[str, Any]]:
     return bulk("Si", "diamond", a=5.43, cubic=True), values
 
 
-def suggested_supercell(atoms: Atoms) -> list[int]:
-    """Repetitions that bring a crystal to about `ATOMS_WANTED` atoms, the narrowest periodic direction first.
+def say_cells(cells: Sequence[Supercell], reference: str) -> None:
+    """Say which supercell was chosen, what a label of it costs, and what the others would be."""
+    from trepid.reference.tblite import expected_seconds
 
-    Directions without periodicity are not repeated.
-    """
-    repeat = [1, 1, 1]
-    periodic = [k for k in range(3) if atoms.pbc[k]]
-    if not periodic:
-        return repeat
-    widths = _widths(atoms)
-    while True:
-        narrowest = min(periodic, key=lambda k: repeat[k] * widths[k])
-        enough = len(atoms) * repeat[0] * repeat[1] * repeat[2] >= ATOMS_WANTED
-        if enough and repeat[narrowest] * widths[narrowest] >= LEAST_WIDTH_A:
-            return repeat
-        repeat[narrowest] += 1
+    best, *others = cells
+    say(
+        f"supercell {best.setting}: {best}{_width(best)}; a label with {reference} takes very roughly "
+        f"{duration(expected_seconds(best.n_atoms))} on one core, several times as long for a metal"
+    )
+    for cell in others:
+        cost = duration(expected_seconds(cell.n_atoms))
+        say(f"  {'smaller' if cell.n_atoms < best.n_atoms else 'larger'}: {cell.setting}: {cell}{_width(cell)}; {cost}")
 
 
-def _widths(atoms: Atoms) -> list[float]:
-    """Distances between opposite faces of the cell, A."""
-    import numpy as np
-
-    return [float(width) for width in 1.0 / np.linalg.norm(np.linalg.pinv(np.array(atoms.cell)), axis=0)]
+def _width(cell: Supercell) -> str:
+    return f", {cell.width_A:.1f} A wide" if math.isfinite(cell.width_A) else ""
 
 
 def annotated_campaign(values: Mapping[str, Any], *, mode: Mode = Mode.ON_THE_FLY) -> str:

@@ -5,7 +5,6 @@ The line and the warnings go to stderr. With `strict` a warning is an error.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +18,8 @@ if TYPE_CHECKING:
     from trepid.data.findings import Finding
     from trepid.data.labelled import LabelledFrames
     from trepid.data.labels import LabelKeys
-
-MOST_LINES = 10
-"""Lines for findings that differ in numbers only."""
-_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
+    from trepid.data.noise_factors import NoiseFactors
+    from trepid.inspection import Inspection
 
 
 def label_keys(energy: str, forces: str, stress: str, virial: str | None) -> LabelKeys:
@@ -47,6 +44,7 @@ class LabelFiles:
     def __init__(self, keys: LabelKeys, *, check: bool = True, strict: bool = False) -> None:
         self.keys, self._check, self._strict = keys, check, strict
         self._read: list[tuple[Path, LabelledFrames]] = []
+        self._factors: list[dict[int, NoiseFactors]] = []
 
     def read(self, path: Path, *, require: Sequence[str] = ("forces",), index: str = ":") -> list[Atoms]:
         """Frames of one file, their labels under `keys`.
@@ -70,10 +68,16 @@ class LabelFiles:
         DataError
             There is a warning, and `strict` was given.
         """
+        from trepid.data.findings import located, shortened
+
         refused: list[str] = []
         for path, labelled in self._read:
             say(labelled.report.line())
-            findings = findings_of(labelled, self.keys) if self._check else labelled.findings
+            findings = labelled.findings
+            if self._check:
+                inspection = inspected(labelled, self.keys)
+                findings = [*findings, *inspection.findings]
+                self._factors.append(inspection.factors)
             texts = [located(finding, labelled.numbers) for finding in findings]
             for text in shortened(texts):
                 say(f"warning: {path}: {text}")
@@ -82,12 +86,29 @@ class LabelFiles:
             more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
             raise DataError(f"--strict: {refused[0]}{more}")
 
+    def weighted(self, frames: Sequence[Atoms]) -> list[Atoms]:
+        """Frames of a file that was read and told of; labels that others contradict count less, which is said.
 
-def findings_of(labelled: LabelledFrames, keys: LabelKeys) -> list[Finding]:
-    """What reading found, and what the checks find."""
-    from trepid.inspection import inspect_frames
+        Without checks, the frames as they are.
+        """
+        from trepid.data.noise_factors import with_noise_factors
 
-    return [*labelled.findings, *inspect_frames(labelled.frames, keys)]
+        for (path, labelled), factors in zip(self._read, self._factors, strict=False):
+            if labelled.frames is frames:
+                for number, own in sorted(factors.items()):
+                    say(f"{path}: frame {labelled.numbers[number]} counts less: {own}")
+                return [
+                    with_noise_factors(atoms, factors[number]) if number in factors else atoms
+                    for number, atoms in enumerate(frames)
+                ]
+        return list(frames)
+
+
+def inspected(labelled: LabelledFrames, keys: LabelKeys) -> Inspection:
+    """What the checks find."""
+    from trepid.inspection import inspect_labels
+
+    return inspect_labels(labelled.frames, keys)
 
 
 def refused_by_fit(frames: Sequence[Atoms], keys: LabelKeys) -> list[Finding]:
@@ -114,21 +135,3 @@ def refused_by_fit(frames: Sequence[Atoms], keys: LabelKeys) -> list[Finding]:
         except DataError as error:
             found.append(Finding(Level.ERROR, number, str(error).removeprefix("frame: ")))
     return found
-
-
-def located(finding: Finding, numbers: Sequence[int]) -> str:
-    """A finding with the number that its frame has in the file."""
-    return finding.message if finding.frame is None else f"frame {numbers[finding.frame]}: {finding.message}"
-
-
-def shortened(texts: Sequence[str]) -> list[str]:
-    """Lines of which at most `MOST_LINES` differ in numbers only; each further kind ends with the number left out."""
-    kinds: dict[str, list[str]] = {}
-    for text in texts:
-        kinds.setdefault(_NUMBER.sub("#", text), []).append(text)
-    lines = []
-    for same in kinds.values():
-        lines += same[:MOST_LINES]
-        if len(same) > MOST_LINES:
-            lines.append(f"... and {len(same) - MOST_LINES} more of this kind")
-    return lines

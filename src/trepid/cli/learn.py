@@ -72,9 +72,11 @@ def command(
                 **({} if result.n_rounds is None else {"n_rounds": result.n_rounds}),
                 "directory": str(result.directory),
                 "model": str(result.model_file),
+                "verdict": result.verdict().as_dict(),
             }
         )
     else:
         emit(result.summary())
+        emit(result.verdict().text())
     if result.exit_code:
         raise typer.Exit(result.exit_code)

@@ -13,6 +13,7 @@ from trepid.cli.output import emit, emit_json, emit_table, say
 
 if TYPE_CHECKING:
     from trepid.report.forecast import CannotTell, Interval
+    from trepid.report.plan import Plan
 
 
 def command(
@@ -47,7 +48,7 @@ def command(
     """
     from dataclasses import asdict
 
-    from trepid.report.forecast import CannotTell, Interval
+    from trepid.report.forecast import CannotTell
     from trepid.report.plan import plan_campaign
 
     where = "as given"
@@ -97,15 +98,22 @@ def command(
         spread = "" if time.n < 2 else f" ({_number(time.seconds.low)} to {_number(time.seconds.high)})"
         tries = "" if time.attempts < 1.005 else f", {time.attempts:.2f} attempts each"
         rows.append(("time of a label", f"{_number(time.seconds.expected)} s{spread}{tries}, {time.source}"))
-    rows.append(("labels to the end", _words(plan.labels_to_end, whole=True)))
+    emit_table([*rows, *cost_rows(plan)])
+    for note in plan.notes:
+        emit(f"  {note}")
+
+
+def cost_rows(plan: Plan) -> list[tuple[str, str]]:
+    """Labels to come and their cost, as rows of a table."""
+    from trepid.report.forecast import Interval
+
+    rows = [("labels to the end", _words(plan.labels_to_end, whole=True))]
     if plan.labels_to_target is not None and plan.target_eV_per_A is not None:
         rows.append((f"to {1000 * plan.target_eV_per_A:g} meV/A", _words(plan.labels_to_target, whole=True)))
     if isinstance(plan.core_hours, Interval) and isinstance(plan.days, Interval):
         rows.append(("core-hours of labels", f"{_words(plan.core_hours)}, {plan.cores} core(s) per label"))
         rows.append(("time", f"{_duration(plan.days)}, {plan.workers} label(s) at a time"))
-    emit_table(rows)
-    for note in plan.notes:
-        emit(f"  {note}")
+    return rows
 
 
 def _measure(source: Path) -> float:

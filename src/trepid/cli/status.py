@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trepid.cli import options
-from trepid.cli.output import emit_json, emit_table, say
+from trepid.cli.output import emit, emit_json, emit_table, say
 
 
 def command(run: options.RunDirectory, json: options.Json = False) -> None:
@@ -13,6 +13,7 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
     from trepid.acquisition.conformal import coverage_by_stratum, running_coverage
     from trepid.evaluation import summarise
     from trepid.runs.reading import read_run
+    from trepid.verdict import verdict_of_run
 
     record = read_run(run)
     comparison = record.comparison()
@@ -70,6 +71,8 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
         "changed_files": list(record.changes),
         "model": str(record.paths.model) if record.paths.model.is_file() else None,
     }
+    verdict = verdict_of_run(record)
+    facts["verdict"] = verdict.as_dict()
     for change in record.changes:
         say(f"warning: {change}")
     if json:
@@ -109,6 +112,7 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
     if facts["model"] is not None:
         rows.append(("model", facts["model"]))
     emit_table(rows)
+    emit(verdict.text())
 
 
 def _factor(row: dict[str, Any]) -> str:

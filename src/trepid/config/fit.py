@@ -55,6 +55,10 @@ class FitSettings(Settings):
     train: list[TrainingFile] = Field(min_length=1, description="Training frames.")
     species: list[str] = Field(min_length=1, description="Elements of the force field.")
     labels: LabelSettings
+    outliers_weigh_less: bool = Field(
+        default=False,
+        description="Labels that the others of their file contradict weigh less, as the checks judge them.",
+    )
     potential: PotentialSettings = Field(description="Sizes of the force field.")
     live_rank: Natural = Field(description="Directions of the live uncertainty.")
     seed: Natural = Field(description="Seed of every random number.")

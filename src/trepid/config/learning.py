@@ -8,8 +8,10 @@ from pydantic import Field, field_validator, model_validator
 
 from trepid.config.base import CheckLabels, Count, Number, Positive, Retries, Settings
 
-LARGEST_SHARE = 0.2
-"""A threshold in multiples of the typical error is at most this share of the rms force of an atom."""
+LARGEST_SHARE = 0.1
+"""A threshold in multiples of the typical error is at most this share of the rms force of an atom, so that it does not rise with
+the misfit of a model that describes the forces badly. The threshold is for the least certain atom of a frame; most others are
+two to three times as certain, which keeps the error near the 5 % of a good model (`trepid.verdict`)."""
 DEFAULT_THRESHOLD_NOISE = 8.0
 """Default threshold, in multiples of the typical force error of the model."""
 

@@ -23,6 +23,21 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 
 _TAGS = {"reference": "engine", "potential": "kind", "start": "kind"}
 """Sections of several kinds, and the key that names the kind."""
+_PLAIN = {
+    "path_type": "should be the path of a file",
+    "string_type": "should be text",
+    "int_type": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "float_type": "should be a number",
+    "float_parsing": "should be a number",
+    "finite_number": "should be a finite number",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+    "tuple_type": "should be a list",
+    "list_type": "should be a list",
+}
+"""Messages of pydantic that name Python, in words of a campaign file."""
 _HINTS = {
     "reference": " (VASP, FHI-aims, Quantum ESPRESSO, CP2K and others: `engine: ase` with `calculator: vasp` and so on)"
 }
@@ -185,7 +200,8 @@ def _explain(problem: Any, data: Any, root: type[BaseModel]) -> str:
     meaning = f" [{field.description}]" if field is not None and field.description else ""
     if problem["type"] == "missing":
         return f"{key}: this key is missing{meaning}"
-    message = _one_line(problem["msg"]).removeprefix("Value error, ").replace("Input should", "should", 1)
+    told = _one_line(_PLAIN.get(problem["type"], problem["msg"]))
+    message = told.removeprefix("Value error, ").replace("Input should", "should", 1)
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return _wrong_tag(key, problem, _models(root, location))
     if problem["type"] in ("model_type", "model_attributes_type", "dict_type"):

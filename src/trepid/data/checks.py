@@ -83,7 +83,7 @@ def check_frames(
     keys : LabelKeys
     limits : CheckLimits
     values : bool
-        Judge energies by their median and stresses by their size too; `trepid.inspection` has better means.
+        Judge energies by their median, and forces and stresses by their size; `trepid.inspection` has better means.
 
     Returns
     -------
@@ -107,6 +107,7 @@ def check_frames(
         findings += _geometry(number, atoms, known, limits)
         findings += _forces(number, known, limits)
         if values:
+            findings += force_sizes(number, known, limits)
             findings += stress_sizes(number, known, limits)
     findings += _zeroed(frames, labels)
     findings += _zeros(frames, labels)
@@ -207,18 +208,10 @@ def _geometry(number: int, atoms: Atoms, labels: Labels, limits: CheckLimits) ->
 
 
 def _forces(number: int, labels: Labels, limits: CheckLimits) -> Iterator[Finding]:
-    """Forces too large or not balanced."""
+    """Forces that do not cancel."""
     forces = labels.forces
     if forces is None or len(forces) == 0:
         return
-    norms = np.linalg.norm(forces, axis=1)
-    largest = int(np.argmax(norms))
-    if norms[largest] > limits.max_force:
-        yield Finding(
-            Level.WARNING,
-            number,
-            f"force on atom {largest} is {norms[largest]:.1f} eV/A, above {limits.max_force:g} eV/A",
-        )
     net = float(np.abs(forces.sum(axis=0)).max())
     # Zeros of held atoms are a finding of their own.
     if net > limits.net_force_per_atom * len(forces) and forces.any(axis=1).all():
@@ -267,7 +260,7 @@ def _zeros(frames: Sequence[Atoms], labels: Sequence[Labels]) -> Iterator[Findin
     with_stress = [k for k, known in enumerate(labels) if known.stress is not None]
     zero = [k for k in with_stress if not np.any(labels[k].stress)]
     if zero:
-        yield _once(zero, f"stress is exactly zero {_share(zero, with_stress)}: not computed?")
+        yield _once(zero, f"stress is exactly zero {_share(zero, with_stress)}: not computed? It is left out of fits")
     with_forces = [k for k, known in enumerate(labels) if known.forces is not None and len(frames[k]) > 1]
     zero = [
         k
@@ -313,6 +306,20 @@ def _repetitions(frames: Sequence[Atoms], labels: Sequence[Labels], limits: Chec
                 f"all {len(members)} frames of one composition have the same energy to the last digit, {energy:.6f} eV: "
                 "not computed?",
             )
+
+
+def force_sizes(number: int, labels: Labels, limits: CheckLimits) -> Iterator[Finding]:
+    """Forces too large."""
+    if labels.forces is None or len(labels.forces) == 0:
+        return
+    norms = np.linalg.norm(labels.forces, axis=1)
+    largest = int(np.argmax(norms))
+    if norms[largest] > limits.max_force:
+        yield Finding(
+            Level.WARNING,
+            number,
+            f"force on atom {largest} is {norms[largest]:.1f} eV/A, above {limits.max_force:g} eV/A",
+        )
 
 
 def stress_sizes(number: int, labels: Labels, limits: CheckLimits) -> Iterator[Finding]:

@@ -67,7 +67,7 @@ def read_cp2k(lines: Iterable[str], path: str | Path) -> tuple[list[Atoms], list
     atoms: list[Atoms] = []
     steps: list[Step] = []
     for frame in frames:
-        if not frame.positions:
+        if not frame.positions and frame.energy is not None:
             raise DataError(
                 f"{path}: step {len(steps)} of this output of CP2K has no coordinates, so its labels belong to no frame: take "
                 "the coordinates from PROJECT-pos-1.xyz"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -38,3 +39,26 @@ def numbers_of(frames: Sequence[int], most: int = 8) -> str:
     """Frame numbers for a message, the first few."""
     shown = ", ".join(str(number) for number in frames[:most])
     return shown if len(frames) <= most else f"{shown}, ... ({len(frames)} in all)"
+
+
+MOST_LINES = 10
+"""Lines for findings that differ in numbers only."""
+_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
+
+
+def located(finding: Finding, numbers: Sequence[int]) -> str:
+    """A finding with the number that its frame has in its file; `numbers` has one for every frame."""
+    return finding.message if finding.frame is None else f"frame {numbers[finding.frame]}: {finding.message}"
+
+
+def shortened(texts: Sequence[str]) -> list[str]:
+    """Lines of which at most `MOST_LINES` differ in numbers only; each further kind ends with the number left out."""
+    kinds: dict[str, list[str]] = {}
+    for text in texts:
+        kinds.setdefault(_NUMBER.sub("#", text), []).append(text)
+    lines = []
+    for same in kinds.values():
+        lines += same[:MOST_LINES]
+        if len(same) > MOST_LINES:
+            lines.append(f"... and {len(same) - MOST_LINES} more of this kind")
+    return lines

@@ -96,11 +96,13 @@ class LabelReport:
         """Frames that have a label of this kind."""
         return next(found.n_frames for found in self.kinds if found.kind == kind)
 
+    def summary(self) -> str:
+        """Names and numbers of each kind of label, and the notes."""
+        return "; ".join([", ".join(_text(found, self.n_frames) for found in self.kinds), *self.notes])
+
     def line(self) -> str:
         """The report in one line."""
-        head = f"{self.name}: {self.n_frames} frame{'s' * (self.n_frames != 1)}, {self.n_atoms} atoms"
-        kinds = ", ".join(_text(found, self.n_frames) for found in self.kinds)
-        return "; ".join([head, kinds, *self.notes])
+        return f"{self.name}: {self.n_frames} frame{'s' * (self.n_frames != 1)}, {self.n_atoms} atoms; {self.summary()}"
 
 
 @dataclass(frozen=True)

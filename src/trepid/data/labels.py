@@ -241,7 +241,7 @@ def labels_of(
     places = places_of(atoms, keys, where=where)
     for kind in require:
         if kind not in places:
-            raise DataError(f"{where}: {_missing(atoms, kind, keys.of(kind))}")
+            raise DataError(f"{where}: {missing(atoms, keys, kind)}")
 
     energy: float | None = None
     forces: FloatArray | None = None
@@ -337,8 +337,9 @@ def _voigt(stress: FloatArray, key: str, where: str) -> FloatArray:
     return np.asarray(full_3x3_to_voigt_6_stress(0.5 * (tensor + tensor.T)), dtype=np.float64)
 
 
-def _missing(atoms: Atoms, kind: str, key: str) -> str:
+def missing(atoms: Atoms, keys: LabelKeys, kind: str = "forces") -> str:
     """Message for a missing label, with similar keys of the frame."""
+    key = keys.of(kind)
     per_atom = kind == "forces"
     own, other = (atoms.arrays, atoms.info) if per_atom else (atoms.info, atoms.arrays)
     place = "arrays" if per_atom else "info"

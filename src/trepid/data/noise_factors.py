@@ -28,6 +28,12 @@ class NoiseFactors:
     forces: float = 1.0
     stress: float = 1.0
 
+    def __str__(self) -> str:
+        more = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        return (
+            ", ".join(f"noise of {kind} x {factor:.3g}" for kind, factor in more if factor != 1.0) or "noise as usual"
+        )
+
 
 def noise_factors_of(atoms: Atoms) -> NoiseFactors:
     """Factors that a frame carries.

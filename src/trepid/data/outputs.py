@@ -52,6 +52,13 @@ def format_of(head: bytes) -> str | None:
     return next((name for pattern, name in _MAGIC if pattern.search(head)), None)
 
 
+def before_last_step(text: str, format_name: str) -> str | None:
+    """The part of an output before its last step, whose tables may be cut; None where it has no earlier one."""
+    mark = {AIMS: "Begin self-consistency loop: Re-initialization", ESPRESSO: "\nATOMIC_POSITIONS"}.get(format_name)
+    end = -1 if mark is None else text.rfind(mark)
+    return None if end < 0 else text[:end]
+
+
 def inspect_output(lines: Iterable[str], format_name: str, n_read: int) -> list[Finding]:
     """Steps lost and steps not converged.
 

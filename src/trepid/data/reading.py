@@ -7,8 +7,10 @@ The format follows from the content where that tells it, else from the name.
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import ase.io
@@ -21,7 +23,7 @@ from trepid.data.cp2k_output import looks_like_cp2k, read_cp2k
 from trepid.data.deepmd import is_deepmd, read_deepmd
 from trepid.data.extxyz_reader import EXTXYZ_SUFFIXES, looks_like_extxyz, read_extxyz
 from trepid.data.findings import Finding
-from trepid.data.outputs import AIMS, CODES, cut_off, findings_of_steps, format_of, inspect_output
+from trepid.data.outputs import AIMS, CODES, before_last_step, cut_off, findings_of_steps, format_of, inspect_output
 from trepid.data.source import head_of, open_text, plain_name, readable, require_regular, unpacked
 from trepid.data.vasp_ml import looks_like_ml_ab, read_ml_ab
 from trepid.errors import DataError
@@ -106,30 +108,47 @@ def _others(source: Path, path: str | Path, head: bytes) -> FrameFile:
             format_name = format_name or filetype(str(file))
         except UnknownFileTypeError as error:
             raise DataError(f"cannot read {path}: nothing tells its format; {_hint(path)}") from error
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of readers, about their own future
-                read = ase.io.read(
-                    str(file),
-                    index=":",
-                    format=format_name,
-                    do_not_split_by_at_sign=True,
-                    **_OPTIONS.get(format_name, {}),
-                )
-        except OSError:
-            raise
-        except UnknownFileTypeError as error:
-            raise DataError(f"cannot read {path}: ASE reads no format {format_name!r}; {_hint(path)}") from error
-        except Exception as error:  # many parsers, each with its own exceptions
-            raise DataError(f"cannot read {path} as {format_name}: {_one_line(error)}; {_hint(path)}") from error
-        frames = [_restored(atoms) for atoms in ([read] if isinstance(read, Atoms) else read)]
-        with_results = [atoms for atoms in frames if "energy" in atoms.info or "forces" in atoms.arrays]
-        if with_results and format_name in CODES:
-            frames = with_results  # a run may end with the positions of the step that it did not begin
-        n_read = len(with_results) if format_name in CODES else len(frames)
+        frames = [_restored(atoms) for atoms in _read_by_ase(file, path, format_name)]
+        from_code = any("energy" in atoms.info or "forces" in atoms.arrays for atoms in frames)
+        n_read = len(frames)
+        if format_name in CODES:
+            # A run may end with the positions of a step that it did not begin, or within one.
+            last = "forces" if any("forces" in atoms.arrays for atoms in frames) else "energy"
+            complete = [k for k, atoms in enumerate(frames) if last in atoms.arrays or last in atoms.info]
+            n_read = complete[-1] + 1 if complete else 0
+            frames = frames[:n_read] or frames
         with file.open(encoding="utf-8", errors="replace") as lines:
             findings = inspect_output(lines, format_name, n_read)
-    return FrameFile(frames, findings, from_code=bool(with_results))
+    return FrameFile(frames, findings, from_code)
+
+
+def _read_by_ase(file: Path, path: str | Path, format_name: str) -> list[Atoms]:
+    """Frames as ASE reads them; of an output that is cut off inside a table, those before its last step."""
+    try:
+        return _by_ase(file, format_name)
+    except OSError:
+        raise
+    except UnknownFileTypeError as error:
+        raise DataError(f"cannot read {path}: ASE reads no format {format_name!r}; {_hint(path)}") from error
+    except Exception as error:  # many parsers, each with its own exceptions
+        text = file.read_text(encoding="utf-8", errors="replace")
+        earlier = before_last_step(text, format_name)
+        if earlier is not None:
+            with TemporaryDirectory(prefix="trepid-") as folder:
+                copy = Path(folder) / file.name
+                copy.write_text(earlier, encoding="utf-8")
+                with suppress(Exception):  # the first error is the one to tell
+                    return _by_ase(copy, format_name)
+        raise DataError(f"cannot read {path} as {format_name}: {_one_line(error)}; {_hint(path)}") from error
+
+
+def _by_ase(file: Path, format_name: str) -> list[Atoms]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of readers, about their own future
+        read = ase.io.read(
+            str(file), index=":", format=format_name, do_not_split_by_at_sign=True, **_OPTIONS.get(format_name, {})
+        )
+    return [read] if isinstance(read, Atoms) else list(read)
 
 
 _OPTIONS: dict[str, dict[str, Any]] = {AIMS: {"non_convergence_ok": True}}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -130,6 +131,36 @@ def vacuum_A(atoms: Atoms) -> tuple[float, float, float]:
             # One atom has its own image one period away: that is the lattice, unless the period is longer than any bond.
             gaps[k] = float(steps.max() * heights[k])
     return gaps[0], gaps[1], gaps[2]
+
+
+def periodicity_warnings(atoms: Atoms, file: Path) -> list[str]:
+    """What looks wrong about the periodicity of a structure: none at all, or vacuum along a periodic direction.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        A sound structure.
+    file : Path
+        Where it comes from.
+    """
+    if not atoms.pbc.any():
+        return [
+            f"{file}: no periodicity: the atoms are a molecule or cluster in empty space. Of a crystal give a file with its cell: "
+            'CIF, POSCAR, or extxyz with Lattice="..." and pbc="T T T"'
+        ]
+    gaps = vacuum_A(atoms)
+    empty = [k for k in range(3) if gaps[k] > VACUUM_A]
+    if not empty:
+        return []
+    where = ", ".join(f"{gaps[k]:.1f} A along {'abc'[k]}" for k in empty)
+    kind = ("a slab or sheet", "a wire", "a molecule in a box")[len(empty) - 1 + int(3 - atoms.pbc.sum())]
+    right = [int(bool(atoms.pbc[k]) and k not in empty) for k in range(3)]
+    name = f"{file.stem or file.name}_pbc.extxyz"
+    return [
+        f"{file}: vacuum of {where}, and the file is periodic there: is it {kind}? Without periodicity there, stress, strain and "
+        f'supercell are right: python -c "from ase.io import read, write; a = read({str(file)!r}); a.pbc = {right}; '
+        f'write({name!r}, a)", and give {name}'
+    ]
 
 
 def _bases(atoms: Atoms, repeated: tuple[bool, bool, bool]) -> list[_Base]:

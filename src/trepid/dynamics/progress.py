@@ -16,6 +16,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from trepid.quantities import force
+
 FS_PER_NS = 1e6
 SECONDS_PER_DAY = 86400.0
 
@@ -69,7 +71,7 @@ class Progress:
             labels = f"labels {self.n_labels}" + (f"/{self.max_labels}" if self.max_labels is not None else "") + "  "
         return (
             f"{self.time_ps:8.3f} ps  {self.temperature_K:5.0f} K  {labels}"
-            f"uncertainty {self.forces_uncertainty:.3f}/{self.threshold:.3f} eV/A  "
+            f"uncertainty {force(self.forces_uncertainty)} of {force(self.threshold)}  "
             f"{self.steps_per_second:.0f} steps/s  {self.ns_per_day:.2g} ns/day"
         )
 

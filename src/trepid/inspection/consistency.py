@@ -21,20 +21,22 @@ from ase import Atoms
 
 from trepid.arrays import FloatArray
 from trepid.data.checks import Finding, Level
-from trepid.data.confused_units import ENERGY_FACTORS, STRESS_FACTORS, UNITS
+from trepid.data.confused_units import BOHR, ENERGY_FACTORS, STRESS_FACTORS, UNITS
 from trepid.data.frames import Labels
 from trepid.inspection.quick_fit import QuickFit
 
-PLAUSIBLE = (0.4, 2.5)
-"""Slopes that an imperfect fit to consistent labels can have."""
+PLAUSIBLE = (0.2, 5.0)
+"""Slopes that an imperfect fit to consistent labels can have; potentials of long range in strained cells come to 0.35."""
 NEAR = 0.3
 """A hypothesis is named where the slope is its factor within this in the logarithm."""
 STRAY = 6.0
 """Labels with a residual above this times the median do not count for the slope."""
+CALM = 2 / 3
 BEST_QUALITY = 0.6
 """Force residual over force above which a fit predicts nothing."""
 EXACT_R, EXACT_NEAR = 0.99, 0.1
-"""Demanded of a factor that a poor fit could explain: 1.89, eV per Bohr."""
+"""Demanded of a factor that a poor fit could explain: 1.89 (eV per Bohr), and energies per atom in cells of 3 to 5."""
+SMALL_CELLS = (3, 4, 5)
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,19 @@ class Slope:
         With one standard deviation.
     correlation : float
     n_frames : int
+    suspects : tuple of float
+        Wrong values in the plausible range.
+    calm : float
+        The slope of the two thirds of the labels that differ least from the mean; NaN where they do not determine one. A few
+        frames of another kind, such as molecules beside a crystal, can make a slope alone.
     """
 
     value: float
     error: float
     correlation: float
     n_frames: int
+    suspects: tuple[float, ...]
+    calm: float
 
     def __str__(self) -> str:
         return f"slope {self.value:.3g} +- {self.error:.2g} over {self.n_frames} frames"
@@ -101,7 +110,9 @@ def energy_slope(labels: Sequence[Labels], fit: QuickFit, factors: FloatArray | 
     n_atoms = counts.sum(axis=1)
     # Energies scatter with the root of the number of atoms.
     weights = 1 / np.sqrt(n_atoms)
-    return _slope(y, fit.energies[known], counts, weights, n_frames=len(y), per_frame=1)
+    sizes = np.unique(n_atoms)
+    small = (1 / float(sizes[0]),) if factors is None and len(sizes) == 1 and sizes[0] in SMALL_CELLS else ()
+    return _slope(y, fit.energies[known], counts, weights, n_frames=len(y), per_frame=1, suspects=small)
 
 
 def stress_slope(labels: Sequence[Labels], fit: QuickFit, factors: FloatArray | None = None) -> Slope | None:
@@ -117,7 +128,14 @@ def stress_slope(labels: Sequence[Labels], fit: QuickFit, factors: FloatArray | 
 
 
 def _slope(
-    y: FloatArray, p: FloatArray, design: FloatArray, weights: FloatArray, *, n_frames: int, per_frame: int
+    y: FloatArray,
+    p: FloatArray,
+    design: FloatArray,
+    weights: FloatArray,
+    *,
+    n_frames: int,
+    per_frame: int,
+    suspects: tuple[float, ...] = (),
 ) -> Slope | None:
     """Slope of y against p beside the columns of `design`, without strays; None where it is not well determined."""
     kept = np.ones(len(y), dtype=bool)
@@ -140,22 +158,35 @@ def _slope(
         if not stray.any() or stray.sum() > len(y) // 5 or len(y) < 6:
             break
         kept[np.flatnonzero(kept)[stray]] = False
-    correlation = float(right @ left) / np.sqrt(size * float(left @ left))
-    error = abs(value) * np.sqrt(max(1 - correlation**2, 1e-12) / free) / max(abs(correlation), 1e-12)
+    value, error, correlation = _line(left, right, free)
     if abs(value) < (8 + 30 / free**2) * error:
         return None
-    return Slope(value, float(error), float(correlation), n_frames)
+    calm = np.abs(right) <= np.quantile(np.abs(right), CALM)
+    inner, inner_error, _ = _line(left[calm], right[calm], max(1.0, CALM * free))
+    suspects = (*suspects, 1 / BOHR)
+    return Slope(value, error, correlation, n_frames, suspects, inner if abs(inner) > 4 * inner_error else float("nan"))
+
+
+def _line(left: FloatArray, right: FloatArray, free: float) -> tuple[float, float, float]:
+    """Slope of `left` against `right` through zero, its error with so many degrees of freedom, and the correlation."""
+    size = max(float(right @ right), 1e-300)
+    value = float(right @ left) / size
+    correlation = float(right @ left) / np.sqrt(size * max(float(left @ left), 1e-300))
+    error = abs(value) * np.sqrt(max(1 - correlation**2, 1e-12) / free) / max(abs(correlation), 1e-12)
+    return value, float(error), float(correlation)
 
 
 def plausible(slope: Slope) -> bool:
     """Whether an imperfect fit to consistent labels can have this slope."""
     low, high = PLAUSIBLE
-    if not low <= slope.value <= high:
-        return False
-    # eV per Bohr is the only confusion with a factor that a poor fit could have too.
-    bohr = 1 / UNITS["eV per Bohr instead of eV/A"]
-    exact = slope.correlation > EXACT_R and slope.error < 0.05 * bohr
-    return not (exact and abs(np.log(slope.value / bohr)) < EXACT_NEAR)
+    if low <= slope.value <= high or low <= slope.calm <= high:
+        return not any(_is_exactly(slope, suspect) for suspect in slope.suspects)
+    return False
+
+
+def _is_exactly(slope: Slope, suspect: float) -> bool:
+    close = all(value > 0 and abs(np.log(value / suspect)) < EXACT_NEAR for value in (slope.value, slope.calm))
+    return close and slope.correlation > EXACT_R and slope.error < 0.05 * suspect
 
 
 def _alike(first: Slope, second: Slope) -> bool:

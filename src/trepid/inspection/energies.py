@@ -83,7 +83,7 @@ def energy_groups(residuals: Residuals, fit: QuickFit, likeness: Likeness) -> li
     cuts = [
         cut
         for cut in np.flatnonzero(gaps > least)
-        if _is_cut(r[order], int(cut)) and _is_mixed(residuals, order, int(cut))
+        if _is_cut(r[order], int(cut)) and _is_mixed(residuals, likeness, order, int(cut))
     ]
     if not cuts:
         return []
@@ -115,12 +115,16 @@ def _is_cut(rising: FloatArray, cut: int) -> bool:
     return gap > GAP_SPREADS * typical
 
 
-def _is_mixed(residuals: Residuals, order: IntArray, cut: int) -> bool:
-    """Whether frames that are alike lie on both sides of the cut."""
+def _is_mixed(residuals: Residuals, likeness: Likeness, order: IntArray, cut: int) -> bool:
+    """Whether frames that are alike lie on both sides of the cut, by more than the fit may be wrong about them."""
     high = np.zeros(len(order), dtype=bool)
     high[order[cut + 1 :]] = True
     minority = high if high.sum() <= (~high).sum() else ~high
     size = int(minority.sum())
+    own = likeness.energies[residuals.position]
+    gap = residuals.value[order[cut + 1]] - residuals.value[order[cut]]
+    if gap < float(np.median(np.abs(own[minority] - np.median(own)))):
+        return False
     k = max(1, min(residuals.nearest.shape[1], size - 1))
     crossing = float((~minority[residuals.nearest[minority][:, :k]]).mean())
     return crossing >= MIXED * (len(order) - size) / (len(order) - 1)
@@ -137,6 +141,8 @@ def energy_outliers(residuals: Residuals, fit: QuickFit, likeness: Likeness) -> 
         max(SPREADS * usual, 6 * float(np.quantile(np.abs(deviation), 0.75)), PART * _spread(likeness.energies), LEAST),
         unlike,
     )
+    # Two or three frames of a kind, such as molecules beside a crystal, agree with each other.
+    closest = np.abs(r[:, None] - r[residuals.nearest[:, :2]]).min(axis=1)
     limit = np.where(likeness.alone[residuals.position], np.maximum(limit, UNLIKELY_PER_ATOM), limit)
     return [
         Outlier(
@@ -149,7 +155,7 @@ def energy_outliers(residuals: Residuals, fit: QuickFit, likeness: Likeness) -> 
             ),
             WEIGHT * float(abs(deviation[k]) / max(usual, 1e-12)),
         )
-        for k in np.flatnonzero(np.abs(deviation) > limit)
+        for k in np.flatnonzero((np.abs(deviation) > limit) & (closest > limit))
     ]
 
 

@@ -13,6 +13,7 @@ from trepid.data.checks import (
     Level,
     check_frames,
     energy_outliers,
+    force_sizes,
     sorted_findings,
     stress_sizes,
 )
@@ -24,7 +25,7 @@ from trepid.inspection import energies
 from trepid.inspection.consistency import BEST_QUALITY, contradictions, energy_slope, plausible, stress_slope
 from trepid.inspection.energies import Residuals, energy_groups
 from trepid.inspection.likeness import Likeness
-from trepid.inspection.outliers import Outlier, force_outliers, stress_outliers
+from trepid.inspection.outliers import Outlier, force_outliers, stress_outliers, well_predicted
 from trepid.inspection.quick_fit import quick_fit
 
 _DEFAULT_KEYS = LabelKeys()
@@ -86,6 +87,9 @@ def inspect_labels(
         once = {k for k in range(len(frames)) if k not in wrong} & set(_distinct(frames, keys, labels))
         judged = _judged(frames, [known if k in once else Labels() for k, known in enumerate(labels)], seed)
         findings, outliers, by_value = findings + judged.findings, judged.outliers, not judged.energies
+        for number in range(len(frames)):
+            if number not in judged.forces:
+                findings += force_sizes(number, labels[number], limits)
         if not judged.stresses:
             findings += [f for number, known in enumerate(labels) for f in stress_sizes(number, known, limits)]
     if by_value:
@@ -96,12 +100,13 @@ def inspect_labels(
 
 @dataclass(frozen=True)
 class _Judged:
-    """Findings of a quick fit, and whether it could judge energies and stresses."""
+    """Findings of a quick fit, whether it could judge energies and stresses, and the frames whose forces it predicts."""
 
     findings: list[Finding] = field(default_factory=list)
     outliers: list[Outlier] = field(default_factory=list)
     energies: bool = False
     stresses: bool = False
+    forces: frozenset[int] = frozenset()
 
 
 def _judged(frames: Sequence[Atoms], labels: Sequence[Labels], seed: int) -> _Judged:
@@ -121,7 +126,13 @@ def _judged(frames: Sequence[Atoms], labels: Sequence[Labels], seed: int) -> _Ju
         findings += groups
         if not groups:
             outliers += energies.energy_outliers(residuals, fit, likeness)
-    return _Judged(findings, outliers, energies=residuals is not None, stresses=stress is not None)
+    return _Judged(
+        findings,
+        outliers,
+        energies=residuals is not None,
+        stresses=stress is not None,
+        forces=well_predicted(labels, fit),
+    )
 
 
 def _distinct(frames: Sequence[Atoms], keys: LabelKeys, labels: Sequence[Labels]) -> list[int]:

@@ -19,6 +19,8 @@ from trepid.inspection.quick_fit import QuickFit
 
 FEWEST = 5
 """Frames; fewer are not judged."""
+FEWEST_ATOMS = 4
+"""The forces of fewer are along one line, and a correlation means nothing."""
 POOR = 0.5
 """Error over force from which on an explanation is looked for ..."""
 NO_BETTER = 0.9
@@ -76,11 +78,12 @@ def force_outliers(labels: Sequence[Labels], fit: QuickFit, likeness: Likeness) 
         net = float(np.linalg.norm(forces.sum(axis=0)))
         factor = WEIGHT * max(1.0, worst / max(typical, 1e-6))
         if error[k] > POOR and error[k] > TIMES * similar[k]:
-            told = explained_forces(forces, predicted)
+            told = explained_forces(forces, predicted) if len(forces) >= FEWEST_ATOMS else None
             if told is not None:
                 found.append(_outlier(number, f"the forces are those that other frames demand {told.text}", factor))
                 continue
-            if error[k] > NO_BETTER and not likeness.alone[k]:
+            nearest = float(error[likeness.nearest[k][:2]].max())
+            if error[k] > NO_BETTER and error[k] > TIMES * nearest and not likeness.alone[k]:
                 found.append(
                     _outlier(
                         number,
@@ -100,6 +103,18 @@ def force_outliers(labels: Sequence[Labels], fit: QuickFit, likeness: Likeness) 
                 )
             )
     return found
+
+
+def well_predicted(labels: Sequence[Labels], fit: QuickFit) -> frozenset[int]:
+    """Frames whose largest force the fit predicts, within half of it: large, but not wrong."""
+    found = []
+    for number, predicted in zip(fit.frames, fit.forces, strict=True):
+        forces = _forces(labels[number])
+        norms = np.linalg.norm(forces, axis=1)
+        atom = int(np.argmax(norms))
+        if np.linalg.norm(forces[atom] - predicted[atom]) < POOR * norms[atom]:
+            found.append(int(number))
+    return frozenset(found)
 
 
 def stress_outliers(labels: Sequence[Labels], fit: QuickFit, likeness: Likeness) -> list[Outlier]:

@@ -289,6 +289,15 @@ class Potential(ABC):
         return self.noise.forces
 
     @property
+    def left_out_forces(self) -> tuple[float, float] | None:
+        """Rms error of a force component on training frames, each predicted without itself, and its misfit; None where unknown.
+
+        The misfit is the part of the error that the uncertainty of the coefficients does not explain: noise of the labels, and
+        what the functional form cannot describe. More labels do not reduce it. Both in eV/A.
+        """
+        return None
+
+    @property
     def typical_force(self) -> float:
         """Root mean square norm of the labelled forces of an atom, eV/A; infinite where it is not recorded."""
         return math.inf

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
 from ase.calculators.calculator import (
     Calculator,
     FileIOCalculator,
@@ -18,6 +20,7 @@ from ase.calculators.calculator import (
     names,
 )
 
+from trepid.data.frames import Labels
 from trepid.errors import ConfigError
 from trepid.reference.calculator import CalculatorReference, claim_folder, flat_parameters
 from trepid.reference.engine import Engine
@@ -80,6 +83,8 @@ class ASECalculatorReference(CalculatorReference):
                 f"{calculator}: this calculator computes no forces (it has: {', '.join(known) or 'nothing'})"
             )
         self.stress = stress and "stress" in known
+        self._folder: Path | None = None
+        """Of the present label."""
         self._version = _version_of(type(trial))
 
     def describe(self) -> dict[str, str | float | int]:
@@ -91,10 +96,24 @@ class ASECalculatorReference(CalculatorReference):
             **{f"parameters.{key}": value for key, value in flat_parameters(self.parameters).items()},
         }
 
+    def close(self) -> None:
+        """Remove the folder of the engine's files if there are none."""
+        if self.directory is not None:
+            _remove_empty(self.directory)
+
+    def _compute(self, atoms: Atoms) -> Labels:
+        try:
+            return super()._compute(atoms)
+        finally:
+            if self._folder is not None:
+                _remove_empty(self._folder)
+
     def _calculator(self) -> Any:
         calculator = self._made()
+        self._folder = None
         if self.directory is not None and isinstance(getattr(calculator, "directory", None), (str, os.PathLike)):
-            calculator.directory = str(claim_folder(self.directory, "label-{:04d}"))
+            self._folder = claim_folder(self.directory, "label-{:04d}")
+            calculator.directory = str(self._folder)
         return calculator
 
     def _made(self) -> Any:
@@ -108,6 +127,12 @@ class ASECalculatorReference(CalculatorReference):
                 told or f"{type(error).__name__} (is the code installed, and its command in the configuration of ASE?)"
             )
             raise ConfigError(f"calculator {self.calculator} cannot be set up with these parameters: {told}") from error
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder that holds no file: calculators without files have a directory, too, and never use it."""
+    with suppress(OSError):  # not empty, or gone
+        folder.rmdir()
 
 
 def _resolve(calculator: str) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from ase import Atoms
 
 from trepid.data.frames import LabelKeys, Labels, attach_labels
 from trepid.errors import ConfigError, ExitCode, TrepidError
+from trepid.reference.nonsense import nonsense, repetition
 
 _DEFAULT_KEYS = LabelKeys()
 REPR_WIDTH = 160
@@ -34,6 +35,8 @@ class FailureReason(str, Enum):
     """A label is NaN or infinite."""
     TIMEOUT = "timeout"
     """The label took longer than allowed."""
+    IMPOSSIBLE = "impossible"
+    """The label is none that a method gives for this frame (`trepid.reference.nonsense`)."""
     CORRUPTED = "corrupted"
     """The label is not the result of the reference for this frame."""
 
@@ -65,6 +68,8 @@ class Reference(ABC):
 
     name: str
     """Its name in messages."""
+    _last: tuple[Atoms, Labels] | None = None
+    """The last frame and its labels, to notice numbers that repeat."""
 
     def __repr__(self) -> str:
         facts = ", ".join(f"{key}={value}" for key, value in self.describe().items() if key != "engine")
@@ -122,6 +127,10 @@ class Reference(ABC):
             said = "" if error.code is None else repr(error.code)
             raise LabelError(FailureReason.CRASHED, f"{self.name}: the calculator called sys.exit({said})") from error
         self._verify(labels, len(atoms))
+        wrong = nonsense(bare, labels) or ("" if self._last is None else repetition(bare, labels, self._last))
+        if wrong:
+            raise LabelError(FailureReason.IMPOSSIBLE, f"{self.name}: {wrong}")
+        self._last = bare, labels
         return attach_labels(atoms, labels, keys)
 
     @abstractmethod

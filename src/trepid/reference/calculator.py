@@ -16,6 +16,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import SCFError, all_changes
 
+from trepid.arrays import FloatArray
 from trepid.data.frames import Labels
 from trepid.errors import ConfigError
 from trepid.reference.base import FailureReason, LabelError, Reference, has_stress
@@ -75,14 +76,19 @@ class CalculatorReference(Reference):
         The energy is the one whose gradient the forces are: where electrons are smeared that is the free energy, not
         the energy extrapolated to zero width which ASE reports as 'energy'.
         """
-        energy = results.get("free_energy")
-        energy = results.get("energy") if energy is None else energy
-        forces, stress = results.get("forces"), results.get("stress")
+        energies = {name: _real(results.get(name), name, self.name) for name in ("free_energy", "energy")}
+        for name, value in energies.items():
+            # The energy that is not used must be a number too: beside NaN or text nothing can be believed.
+            if value is not None and not (value.size == 1 and np.isfinite(value).all()):
+                raise LabelError(FailureReason.NOT_FINITE, f"{self.name}: {name} is {results[name]!r}, not one number")
+        found = energies["energy"] if energies["free_energy"] is None else energies["free_energy"]
+        energy = None if found is None else float(found.reshape(()))
+        forces, stress = (_real(results.get(name), name, self.name) for name in ("forces", "stress"))
         if wants_stress and stress is None:
             logger.info("%s gave no stress for this frame; it is labelled with energy and forces", self.name)
         return Labels(
-            energy=None if energy is None else float(energy),
-            forces=None if forces is None else np.array(forces, dtype=np.float64),
+            energy=energy,
+            forces=forces,
             stress=_voigt(stress) if wants_stress and stress is not None else None,
         )
 
@@ -103,9 +109,27 @@ def _reason(error: Exception) -> FailureReason:
     return FailureReason.CRASHED
 
 
-def _voigt(stress: Any) -> np.ndarray:
+def _real(value: Any, name: str, engine: str) -> FloatArray | None:
+    """A result as float64 array; None where there is none.
+
+    Raises
+    ------
+    LabelError
+        It is text, or complex with an imaginary part.
+    """
+    if value is None:
+        return None
+    array = np.asarray(value)
+    if array.dtype.kind == "c" and not array.imag.any():
+        array = array.real
+    if array.dtype.kind not in "fiu":
+        what = "has an imaginary part" if array.dtype.kind == "c" else f"is {str(value)[:40]!r}, not numbers"
+        raise LabelError(FailureReason.NOT_FINITE, f"{engine}: {name} {what}")
+    return np.array(array, dtype=np.float64)
+
+
+def _voigt(array: FloatArray) -> FloatArray:
     """Stress in Voigt order, whether it came as 6 components or as a tensor."""
-    array = np.array(stress, dtype=np.float64)
     if array.shape == (3, 3):
         array = array.ravel()[[0, 4, 8, 5, 2, 1]]
     return array

@@ -18,6 +18,7 @@ from trepid.report.page import Headline, Picture, Section, draw
 from trepid.report.rounds import rounds_sections
 from trepid.runs.ledger import StopReason
 from trepid.runs.reading import RunRecord, read_run
+from trepid.verdict import verdict_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +76,7 @@ def render(record: RunRecord) -> str:
         title=_title(record),
         subtitle=_subtitle(record),
         headlines=_headlines(record, figures),
+        verdict=verdict_of_run(record),
         sections=_sections(record),
         failures=record.failures,
         rewinds=record.rewinds,

@@ -586,3 +586,17 @@ def _entry(record: dict[str, Any]) -> Entry:
     kind, hints = EVENTS[name], _HINTS[name]
     values = {field: checked(field, hints.get(field, Any), value) for field, value in record.items()}
     return Entry(checked("seq", int, seq), when, kind(**values))
+
+
+def believed_labels(events: Iterable[Event]) -> list[int]:
+    """Numbers of the labels that were doubted and accepted, because a second computation gave the same."""
+    doubted: dict[int, set[int]] = {}
+    done: dict[int, int] = {}
+    for event in events:
+        if isinstance(event, Doubted):
+            doubted.setdefault(event.label, set()).add(event.attempt)
+        elif isinstance(event, Failure) and event.reason is FailureReason.CORRUPTED:
+            doubted.get(event.label, set()).discard(event.attempt)
+        elif isinstance(event, Label):
+            done[event.label] = event.attempt
+    return sorted(k for k, attempts in doubted.items() if any(attempt < done.get(k, 0) for attempt in attempts))

@@ -33,6 +33,7 @@ def settings_of_fit(
     files: Sequence[tuple[Path, int]],
     *,
     command: str,
+    outliers_weigh_less: bool = False,
 ) -> FitSettings:
     """Settings of a fit.
 
@@ -46,6 +47,8 @@ def settings_of_fit(
         Training files in their order, with the number of frames in each.
     command : str
         Command line, for the reader of the file.
+    outliers_weigh_less : bool
+        Whether labels that the others contradict had factors on their noise (`trepid.inspection`).
 
     Raises
     ------
@@ -60,6 +63,7 @@ def settings_of_fit(
         train=[TrainingFile(file=path.resolve(), sha256=checksum(path), n_frames=n) for path, n in files],
         species=list(model.species),
         labels=LabelSettings(**asdict(model.keys)),
+        outliers_weigh_less=outliers_weigh_less,
         potential=PotentialSettings(
             pair_cutoff_A=basis.pair_cutoff,
             triplet_cutoff_A=basis.triplet_cutoff,

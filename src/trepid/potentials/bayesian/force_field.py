@@ -22,7 +22,7 @@ from ase import Atoms
 from trepid import _native
 from trepid.acquisition.batch import most_uncertain_atoms
 from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
-from trepid.data import LabelKeys
+from trepid.data import LabelKeys, labels_of
 from trepid.data.atomic import write_bytes_atomic
 from trepid.data.duplicates import FINGERPRINT_SIZE, distinct, fingerprints, known_among
 from trepid.data.placeholders import held_components
@@ -133,8 +133,7 @@ class BayesianForceField(Potential):
         self.hyperparameters = hyperparameters or Hyperparameters()
         if large_force is not None:
             self.hyperparameters = self.hyperparameters.with_noise(large_force=large_force)
-        self.live_rank, self.keys, self.seed = live_rank, keys, seed
-        self.n_threads = n_threads
+        self.live_rank, self.keys, self.seed, self.n_threads = live_rank, keys, seed, n_threads
         self.reference_energies = np.zeros(len(self.species))
         self.statistics = SufficientStatistics(self.basis.layout.size)
         self._features: FeatureBuilder | None = None
@@ -143,7 +142,6 @@ class BayesianForceField(Potential):
         """Training labels, predicted without their frame, or before it was added."""
         self.force_sum = ForceSum()
         self.support = Support.empty(len(self.species), size_of_powers(self.basis))
-        """Neighbourhoods of the training data."""
         self.curvature: Curvature | None = None
         """Of the evidence at the last optimisation."""
         self.fingerprints = np.empty((0, FINGERPRINT_SIZE))
@@ -276,7 +274,7 @@ class BayesianForceField(Potential):
         forces = labels.get(LabelKind.FORCES)
         if forces is None:
             return labels
-        free = ~held_components(atoms, atoms.arrays[self.keys.forces])
+        free = ~held_components(atoms, np.asarray(labels_of(atoms, self.keys).forces))
         variance = np.full(free.shape, forces.variance.mean())  # what is held has none of its own
         variance[free] = forces.variance
         return {**labels, LabelKind.FORCES: replace(forces, variance=self._with_neighbours(variance, atoms)[free])}
@@ -359,9 +357,8 @@ class BayesianForceField(Potential):
     def compositions(self) -> Compositions:
         """Which compositions the energy labels determine."""
         energies = self.statistics.kinds.get(LabelKind.ENERGY)
-        n = len(self.species)
         columns = self.basis.layout.term(OffsetTerm).columns
-        gram = np.zeros((n, n)) if energies is None else energies.gram[columns, columns]
+        gram = np.zeros((len(self.species),) * 2) if energies is None else energies.gram[columns, columns]
         return Compositions.of(gram, self.reference_energies)
 
     def trained_on(self, frames: Sequence[Atoms]) -> list[int]:
@@ -385,10 +382,13 @@ class BayesianForceField(Potential):
     @property
     def typical_force_error(self) -> float:
         """Root mean square error bar of a force component on frames like the training set, eV/A."""
-        forces = self.left_out.get(LabelKind.FORCES)
-        if forces is None or not len(forces):
-            return self.noise.forces
-        return float(np.sqrt(np.mean(self.error_bars[LabelKind.FORCES].std(forces.variance, forces.multiplier) ** 2)))
+        forces = self.left_out.get(LabelKind.FORCES, LeftOut.empty())
+        return self.error_bars[LabelKind.FORCES].typical(forces) if len(forces) else self.noise.forces
+
+    @property
+    def left_out_forces(self) -> tuple[float, float] | None:
+        """See `Potential.left_out_forces`."""
+        return self.left_out[LabelKind.FORCES].error_and_misfit if LabelKind.FORCES in self.left_out else None
 
     @property
     def typical_force(self) -> float:
@@ -586,13 +586,12 @@ class BayesianForceField(Potential):
             if content.check_sum is None:
                 require_consistent_tables(model.basis, training)
             model.reference_energies, model.statistics = training.reference_energies, training.statistics
-            model.templates = training.templates
+            model.templates, model.fingerprints = training.templates, training.fingerprints
             model.left_out, model.force_sum, model.curvature = training.left_out, training.force_sum, training.curvature
             if training.support is not None:
                 if training.support.sums.shape != model.support.sums.shape:
                     raise ValueError("its support data do not have the size that its settings name")
                 model.support = training.support
-            model.fingerprints = training.fingerprints
             model._mean = SplinePotential(
                 model.basis, training.tables, support=training.support_tables, n_threads=n_threads
             )

@@ -79,6 +79,12 @@ class LeftOut:
         return float(np.sqrt(np.mean(self.residual**2))) if len(self) else float("nan")
 
     @property
+    def error_and_misfit(self) -> tuple[float, float]:
+        """`rms`, and the part of it beyond the posterior variance: squares add up."""
+        beyond = np.mean(self.residual**2 - self.variance) if len(self) else 0.0
+        return self.rms, float(np.sqrt(max(beyond, 0.0)))
+
+    @property
     def array(self) -> FloatArray:
         """(n, 3): the columns of a model file."""
         return np.stack(self._arrays, axis=1)
@@ -112,6 +118,10 @@ class ErrorBar:
     def std(self, variance: FloatArray, multiplier: FloatArray) -> FloatArray:
         """Error bar of labels with these posterior variances and noise multipliers, in the unit of the label."""
         return np.asarray(np.hypot(self.noise * multiplier, self.scale * np.sqrt(variance)))
+
+    def typical(self, left_out: LeftOut) -> float:
+        """Root mean square error bar of these labels, in the unit of the label."""
+        return float(np.sqrt(np.mean(self.std(left_out.variance, left_out.multiplier) ** 2)))
 
 
 def leave_frame_out(posterior: Posterior, labels: Sequence[LabelRows]) -> dict[LabelKind, LeftOut]:

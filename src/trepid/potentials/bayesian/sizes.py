@@ -344,7 +344,8 @@ class _Judge:
     ) -> None:
         self.frames, self.species, self.keys = frames, species, keys
         self._reference_energies = reference_energies
-        strengths = [float(np.sqrt(np.mean(atoms.arrays[keys.forces] ** 2))) for atoms in frames]
+        labels = [labels_of(atoms, keys, require=("forces",)).forces for atoms in frames]
+        strengths = [float(np.sqrt(np.mean(forces**2))) for forces in labels if forces is not None]
         n_hot = max(1, round(HOT_SHARE * len(frames)))
         self._hot = set(np.argsort(strengths, kind="stable")[-n_hot:].tolist())
         self.surroundings = Surroundings.of(frames, max(*PAIR_CUTOFFS_A, *TRIPLET_CUTOFFS_A))

@@ -26,6 +26,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from trepid.data import LabelKeys
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
+from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.calculator import PotentialCalculator
 from trepid.potentials.committee.committee_file import CommitteeContents, read_committee, write_committee
 from trepid.potentials.committee.environments import Environment, environment_of
@@ -63,7 +64,7 @@ class Committee(Potential):
     Raises
     ------
     ConfigError
-        An unknown element.
+        An unknown element, or a size of the members that is out of range.
     """
 
     def __init__(
@@ -78,6 +79,16 @@ class Committee(Potential):
             if symbol not in atomic_numbers or symbol == "X":
                 raise ConfigError(f"species {symbol!r} is not an element")
         self.species = tuple(sorted(set(species), key=lambda s: atomic_numbers[s]))
+        if isinstance(settings.model, BayesianSettings):  # sizes out of range show here, not in the first training
+            sizes = settings.model
+            Basis.create(
+                self.species,
+                pair_cutoff=sizes.pair_cutoff_A,
+                triplet_cutoff=sizes.triplet_cutoff_A,
+                n_pair=sizes.n_pair,
+                n_radial=sizes.n_radial,
+                l_max=sizes.l_max,
+            )
         self.settings = settings
         self.keys = keys
         self.frames: tuple[Atoms, ...] = ()

@@ -1,0 +1,182 @@
+"""The verdict judges by the rms force, says what limits the model, and stands at the end of every command that has a model."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.lj import LennardJones
+from ase.io import write
+
+from trepid.cli.main import run
+from trepid.config.learning import LARGEST_SHARE, LearningSettings
+from trepid.data import read_frames
+from trepid.evaluation import compare, summarise
+from trepid.potentials.bayesian import BayesianForceField
+from trepid.report.html import render
+from trepid.runs.ledger import Doubt
+from trepid.runs.reading import read_run
+from trepid.verdict import FAIR, GOOD, Basis, Grade, Verdict, verdict_of_fit, verdict_of_run, verdict_of_test
+
+
+def verdict(error: float, *, misfit: float | None = None, **change: object) -> Verdict:
+    return replace(Verdict(Basis.LEFT_OUT, 20, error, 1.0, misfit), **change)
+
+
+@pytest.mark.parametrize(
+    ("share", "grade"),
+    [(0.01, Grade.GOOD), (GOOD, Grade.GOOD), (0.06, Grade.FAIR), (FAIR, Grade.FAIR), (0.09, Grade.POOR)],
+)
+def test_the_grade_is_the_error_over_the_rms_force(share: float, grade: Grade) -> None:
+    assert verdict(share).grade is grade
+    assert verdict(500 * share, forces=500.0).grade is grade
+    assert verdict(share).text().startswith(grade.value.capitalize())
+
+
+def test_few_frames_and_no_labels_are_not_judged() -> None:
+    assert verdict(0.01, n_frames=3).grade is Grade.UNKNOWN
+    assert "No judgement from 3 frames, 4 are needed" in verdict(0.01, n_frames=3).text()
+    assert verdict(math.nan).grade is Grade.UNKNOWN
+    assert verdict(0.0, forces=0.0).grade is Grade.UNKNOWN
+
+
+def test_what_limits_a_model_is_said_with_the_remedy() -> None:
+    form = verdict(0.1, misfit=0.09).text()
+    assert "most of it is misfit of the functional form, 90.0 meV/A" in form
+    assert "trepid fit TRAIN --speed balanced (or accurate)" in form
+    assert "will not help" in form
+    assert (
+        "trepid fit run/labels/label-*.extxyz" in verdict(0.1, misfit=0.09, labels="run/labels/label-*.extxyz").text()
+    )
+    data = verdict(0.1, misfit=0.02).text()
+    assert "the smaller part of it is misfit" in data
+    assert "more labels where the model is used" in data
+
+
+def test_intervals_and_doubted_labels_are_judged_too() -> None:
+    text = verdict(0.03, coverage_95=0.62, scale=2.9, believed=2).text()
+    assert "Too sure of itself: 62 % of the force components are inside their 95 % interval; about 2.9 times" in text
+    assert "2 doubted labels were computed again, came out the same and were believed" in text
+    assert "Too sure" not in verdict(0.03, coverage_95=0.93).text()
+    assert "believed" not in verdict(0.03).text()
+
+
+def test_a_misfit_that_grows_does_not_raise_the_threshold_beyond_a_share_of_the_forces() -> None:
+    settings = LearningSettings()
+    thresholds = [settings.threshold(misfit, 1.2) for misfit in (0.005, 0.01, 0.02, 0.04, 0.4)]
+    assert thresholds[0] == pytest.approx(8 * 0.005)
+    assert thresholds[-1] == thresholds[-2] == pytest.approx(LARGEST_SHARE * 1.2)
+    assert LearningSettings(threshold_eV_per_A=0.3).threshold(0.04, 1.2) == 0.3  # asked for
+
+
+@pytest.fixture(scope="module")
+def silicon(data_dir: Path) -> tuple[BayesianForceField, list]:
+    frames = read_frames(data_dir / "si_sw_64.extxyz")
+    field = BayesianForceField(["Si"], pair_cutoff=5.0, triplet_cutoff=4.0, n_pair=10, n_radial=4, l_max=2, n_threads=1)
+    return field.fit(frames[0:12:2]), [*frames[0:12:2], *frames[1:12:2]]
+
+
+def test_a_fit_is_judged_by_its_left_out_frames(silicon: tuple[BayesianForceField, list]) -> None:
+    field, frames = silicon
+    found = verdict_of_fit(field)
+    labels = np.concatenate([frame.arrays["REF_forces"] for frame in frames[:6]])
+    assert found.forces == pytest.approx(np.sqrt(np.mean(labels**2)))
+    assert found.n_frames == 6
+    # What it promises is what it does on frames of the same kind.
+    tested = summarise(compare(field, frames[6:]))
+    assert 1 / 3 < found.error / tested.forces_rmse < 3
+    assert verdict_of_test(tested, field).grade is found.grade
+
+
+def test_a_model_of_the_wrong_form_is_poor_and_called_misfit(tmp_path: Path) -> None:
+    """Long-ranged forces on a model with a short cutoff."""
+    rng, frames = np.random.default_rng(5), []
+    for _ in range(6):
+        atoms = bulk("Ar", cubic=True).repeat(2)
+        atoms.positions += rng.normal(scale=0.12, size=atoms.positions.shape)
+        atoms.calc = LennardJones(sigma=3.4, epsilon=0.0104, rc=10.0)
+        labels = {"REF_forces": atoms.get_forces()}
+        energy = atoms.get_potential_energy()
+        atoms.calc = None
+        atoms.arrays.update(labels)
+        atoms.info["REF_energy"] = energy
+        frames.append(atoms)
+    # The cutoff leaves the nearest neighbours out.
+    field = BayesianForceField(["Ar"], pair_cutoff=3.2, triplet_cutoff=3.0, n_pair=6, n_radial=4, l_max=0, n_threads=1)
+    found = verdict_of_fit(field.fit(frames))
+    assert found.grade is Grade.POOR
+    assert found.misfit_limits
+    assert "--speed balanced" in found.text()
+
+
+CAMPAIGN = """\
+structure: copper.extxyz
+reference: {engine: ase, calculator: emt}
+potential: {pair_cutoff_A: 5.0, triplet_cutoff_A: 4.0, n_pair: 8, n_radial: 4, l_max: 2}
+dynamics:
+  timestep_fs: 2.0
+  stages: [{temperature_K: 600, duration_ps: 0.1}]
+learning: {initial_frames: 4, threshold_eV_per_A: 0.02, max_labels: 7}
+output: {directory: run}
+"""
+
+
+def test_learn_status_and_report_end_with_the_same_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "copper.extxyz", bulk("Cu", cubic=True).repeat(2))
+    (tmp_path / "campaign.yaml").write_text(CAMPAIGN)
+    monkeypatch.chdir(tmp_path)
+    assert run(["learn", "campaign.yaml"]) == 0
+    captured = capsys.readouterr()
+    last = captured.out.splitlines()[-1]
+    record = read_run(tmp_path / "run")
+    assert last == verdict_of_run(record).text()
+    assert last.split(":")[0] in ("Good", "Fair", "Poor")
+    assert "(every training frame left out in turn)" in last
+    assert "frames that it asked for, before training on them" in last
+    assert run(["status", "run"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == last
+    assert run(["status", "run", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)["verdict"]
+    assert facts["grade"] == last.split(":")[0].lower()
+    page = render(record)
+    for sentence in verdict_of_run(record).sentences():
+        assert sentence in page
+    # Every label was announced before it was computed: without an estimate first, with one afterwards.
+    told = captured.err.splitlines()
+    assert "labelling frame 1 of 4, 32 atoms, no estimate yet" in told
+    assert any(line.startswith("labelling frame 2 of 4, 32 atoms, about ") for line in told)
+    assert any(line.startswith("labelling frame 5, 32 atoms, about ") for line in told)
+    assert told.index("labelling frame 1 of 4, 32 atoms, no estimate yet") < next(
+        k for k, line in enumerate(told) if line.startswith("label 1:")
+    )
+    assert "0.000 eV/A" not in captured.err
+    # A label that was doubted and believed is counted.
+    confirmed = [replace(record.labels[0], confirmed=Doubt.FORCES), *record.labels[1:]]
+    assert "1 doubted label was computed again" in verdict_of_run(replace(record, labels=tuple(confirmed))).text()
+
+
+def test_fit_and_evaluate_end_with_a_verdict(
+    tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = read_frames(data_dir / "si_sw_64.extxyz")
+    write(tmp_path / "train.extxyz", frames[::2][:5])
+    write(tmp_path / "test.extxyz", frames[1::2][:5])
+    model = str(tmp_path / "si.trepid")
+    sizes = ["--pair-cutoff", "5", "--triplet-cutoff", "4", "--n-pair", "8", "--n-radial", "4", "--l-max", "2"]
+    assert run(["fit", str(tmp_path / "train.extxyz"), "-o", model, *sizes]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.split(":")[0] in ("Good", "Fair", "Poor")
+    assert "every training frame left out in turn" in last
+    assert run(["evaluate", model, str(tmp_path / "test.extxyz")]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "on the test frames" in last
+    assert run(["evaluate", model, str(tmp_path / "test.extxyz"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["verdict"]["error_share"] == pytest.approx(facts["forces_rmse"] / facts["forces_rms"])
