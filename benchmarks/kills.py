@@ -43,7 +43,7 @@ LOG = "TREPID_KILLS_LOG"
 DELAY_S = 0.15
 """Time of a label."""
 LONGEST_S = 2.0
-"""A kill comes so long after the first new file or entry, at most."""
+"""A kill comes so long after the first sign of work, at most."""
 
 COMMON = """\
 structure: {{file: copper.extxyz, supercell: [{repeat}, 1, 1]}}
@@ -154,19 +154,21 @@ def labelled(folder: Path) -> dict[str, str]:
     return {path.name: frame_hash(read(path)) for path in sorted((folder / "run" / "labels").glob("label-????.extxyz"))}
 
 
-def size_of_run(folder: Path) -> int:
-    """Grows with every entry of the ledger and every file of a round."""
+def progress(folder: Path, *, entries: bool) -> int:
+    """Grows with every computation that begins and every file of a round; also with the entries of the ledger, if asked."""
     run = folder / "run"
-    ledger = run / "ledger.jsonl"
-    return (ledger.stat().st_size if ledger.exists() else 0) + sum(1 for _ in run.glob("rounds/*/*"))
+    counted = [folder / "computed.jsonl", *([run / "ledger.jsonl"] if entries else [])]
+    return sum(path.stat().st_size for path in counted if path.exists()) + sum(1 for _ in run.glob("rounds/*/*"))
 
 
 def kill_once(folder: Path, rng: random.Random, tally: Tally) -> bool:
     """Start the campaign and kill it; True where it ended by itself before."""
-    before, n_started, size = labelled(folder), len(computed(folder, "start")), size_of_run(folder)
+    before, n_started = labelled(folder), len(computed(folder, "start"))
+    entries = rng.random() < 0.25  # the rest comes later, or a slow machine would never get beyond the start
+    size = progress(folder, entries=entries)
     process = start(folder)
     deadline = time.monotonic() + 120
-    while process.poll() is None and size_of_run(folder) <= size and time.monotonic() < deadline:
+    while process.poll() is None and progress(folder, entries=entries) <= size and time.monotonic() < deadline:
         time.sleep(0.005)
     try:
         process.wait(rng.uniform(0.0, LONGEST_S))
