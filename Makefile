@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 DATA ?= tests/data_files
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all bench bench-lammps bench-rounds bench-peers lint types format clean
+.PHONY: help venv demo test test-all fuzz bench bench-lammps bench-rounds bench-peers lint types format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ test: $(VENV)/.installed ## run the tests (minutes)
 
 test-all: $(VENV)/.installed ## run all tests, the slow physics runs included
 	$(BIN)/python -m pytest -m ''
+
+fuzz: $(VENV)/.installed ## damaged and hostile inputs through the command line: no traceback, hang, damaged model accepted, code run
+	$(BIN)/python tests/fuzz/fuzz.py --inputs 600
 
 bench: $(VENV)/.installed ## run the benchmarks and print their tables
 	@set -e; for script in accuracy uncertainty exact_gp cost speed; do echo "== $$script"; $(BIN)/python "benchmarks/$$script.py"; done

@@ -222,3 +222,20 @@ def test_threads_share_a_model(model: BayesianForceField) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert max(pool.map(work, range(8))) < 1e-9
+
+
+def test_threads_share_a_calculator(model: BayesianForceField) -> None:
+    """They wait for each other: every one gets the forces of its own atoms."""
+    calculator = model.calculator(uncertainty="live")
+    systems = [frame(seed) for seed in range(30, 34)]
+    expected = [model.predict(atoms, uncertainty="live").forces for atoms in systems]
+
+    def work(k: int) -> float:
+        atoms, largest = systems[k].copy(), 0.0
+        atoms.calc = calculator
+        for _ in range(50):
+            largest = max(largest, float(np.abs(atoms.get_forces() - expected[k]).max()))
+        return largest
+
+    with ThreadPoolExecutor(4) as pool:
+        assert max(pool.map(work, range(4))) < 1e-9

@@ -40,12 +40,12 @@ class PotentialCalculator(Calculator):
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
 
     def __init__(self, *, every: int | None) -> None:
+        self._alone = RLock()
         super().__init__()
         if every is not None and every < 1:
             raise ConfigError(f"every is {every}; the uncertainty is computed on every n-th step, n >= 1")
         self._every = every
         self._calls = 0
-        self._alone = RLock()
 
     @abstractmethod
     def predict(self, atoms: Atoms, *, uncertain: bool) -> Prediction:
@@ -68,11 +68,17 @@ class PotentialCalculator(Calculator):
         with self._alone:
             return super().get_property(name, atoms, allow_calculation)
 
+    def reset(self) -> None:
+        """As of ASE; another thread finishes first."""
+        with self._alone:
+            super().reset()
+
     def reset_neighbors(self) -> None:
         """Drop neighbour lists and cached results, so that what follows depends on the positions alone."""
-        self.forget()
-        self.reset()
-        self._calls = 0
+        with self._alone:
+            self.forget()
+            self.reset()
+            self._calls = 0
 
     def calculate(
         self,

@@ -14,11 +14,12 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import math
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -173,11 +174,12 @@ class _Entries:
 
 def _contents(manifest: Mapping[str, Any], entries: _Entries) -> CommitteeContents:
     settings = CommitteeSettings.from_dict(manifest["settings"])
-    results = tuple(
-        TrainingResult(**{**r, "residuals": _residuals(r["residuals"])}, model=entries.read(f"members/{k}"))
-        for k, r in enumerate(manifest["results"])
-    )
+    results = tuple(_result(r, entries.read(f"members/{k}")) for k, r in enumerate(manifest["results"]))
     offsets = tuple(float.fromhex(x) for x in manifest["offsets"])
+    if [r.member for r in results] != list(range(len(results))):
+        raise ValueError("its members are not numbered from 0")
+    if not all(map(math.isfinite, offsets)):
+        raise ValueError("its energy offsets are not finite")
     if not len(results) == len(offsets) == settings.n_members:
         raise ValueError(f"it holds {len(results)} members where its settings give {settings.n_members}")
     return CommitteeContents(
@@ -193,5 +195,29 @@ def _contents(manifest: Mapping[str, Any], entries: _Entries) -> CommitteeConten
     )
 
 
+def _result(values: Mapping[str, Any], model: bytes) -> TrainingResult:
+    """The report of a training, every number of its type."""
+    result = TrainingResult(**{**values, "residuals": _residuals(values["residuals"])}, model=model)
+    return replace(
+        result,
+        member=int(result.member),
+        held_out=bool(result.held_out),
+        n_train=int(result.n_train),
+        n_validation=int(result.n_validation),
+        epochs=int(result.epochs),
+        wall_s=float(result.wall_s),
+        compiled=bool(result.compiled),
+    )
+
+
 def _residuals(values: Mapping[str, Any]) -> Residuals:
-    return Residuals(**{name: tuple(each) for name, each in values.items()})
+    numbers = {name: tuple(float(number) for number in each) for name, each in values.items()}
+    residuals = Residuals(**numbers)  # type: ignore[arg-type]
+    counts = (residuals.n_atoms, residuals.n_forces)
+    if len(residuals.energy) != len(residuals.n_atoms) or len(residuals.forces) != len(residuals.n_forces):
+        raise ValueError("the residuals of a member and the sizes of their frames are not of the same number")
+    if not all(math.isfinite(number) for each in numbers.values() for number in each) or any(
+        number < 1 for each in counts for number in each
+    ):
+        raise ValueError("the residuals of a member are not finite")
+    return replace(residuals, n_atoms=tuple(map(int, counts[0])), n_forces=tuple(map(int, counts[1])))
