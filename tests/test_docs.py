@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from trepid.cli.main import app
+from trepid.config import RoundsCampaign
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -79,3 +81,57 @@ def test_every_command_is_documented() -> None:
 
 def test_readme_is_short() -> None:
     assert len(without_code_blocks((ROOT / "README.md").read_text(encoding="utf-8")).split()) <= MOST_WORDS
+
+
+# ---------------------------------------------------------------- keys of a campaign in rounds, from its schema
+
+SECTIONS = {
+    "potential": ("PotentialSettings", "CommitteeSettings"),
+    "start": ("DisplacedStart", "HarmonicStart", "FramesStart"),
+    "walkers": ("WalkerSettings",),
+    "acquisition": ("AcquisitionSettings",),
+    "rounds": ("RoundSettings",),
+    "execution": ("ExecutionSettings",),
+}
+
+
+def kind_of(value: dict[str, Any]) -> str:
+    """Type of a key in the words of the documentation."""
+    if "anyOf" in value:
+        return kind_of(next(option for option in value["anyOf"] if option.get("type") != "null"))
+    if "enum" in value:
+        return " or ".join(map(str, value["enum"]))
+    if "const" in value:
+        return str(value["const"])
+    if "$ref" in value:
+        name = value["$ref"].rsplit("/", 1)[1]
+        definition = SCHEMA["$defs"][name]
+        return " or ".join(definition["enum"]) if "enum" in definition else f"keys of {name}"
+    if value.get("format") == "path":
+        return "path"
+    kind = {"integer": "whole number", "boolean": "true or false", "string": "text", "object": "keys of the backend"}
+    if value["type"] == "array":
+        return f"list of {kind_of(value['items'])}s"
+    return kind.get(value["type"], value["type"])
+
+
+def row_of(name: str, value: dict[str, Any], *, required: bool) -> str:
+    default = value.get("default")
+    shown = "required" if required else "" if default is None or default == {} else str(default)
+    return f"| `{name}` | {kind_of(value)} | {shown.lower() if isinstance(default, bool) else shown} |"
+
+
+def table_of(model: str) -> str:
+    definition = SCHEMA["$defs"][model]
+    required = definition.get("required", [])
+    rows = [row_of(name, value, required=name in required) for name, value in definition["properties"].items()]
+    return "\n".join(["| key | type | default |", "|---|---|---|", *rows])
+
+
+SCHEMA = RoundsCampaign.model_json_schema()
+
+
+@pytest.mark.parametrize("model", [model for models in SECTIONS.values() for model in models] + ["BiasSettings"])
+def test_the_keys_of_a_campaign_in_rounds_stand_with_type_and_default(model: str) -> None:
+    text = (ROOT / "docs" / "rounds.md").read_text(encoding="utf-8")
+    assert table_of(model) in text, f"docs/rounds.md lacks this table of {model}:\n{table_of(model)}"

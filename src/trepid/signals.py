@@ -20,7 +20,7 @@ from typing import Any
 
 from trepid.processes import kill_all
 
-GRACE_S = 1.0
+GRACE_S = 0.5
 """Time for the main thread to end by KeyboardInterrupt, before the process is ended, s."""
 EXIT_CODE = 130
 

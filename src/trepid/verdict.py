@@ -123,7 +123,7 @@ class Verdict:
 
     def sentences(self) -> list[str]:
         """The judgement in words: the grade with its reason, intervals that are wrong, doubted labels, what to do next."""
-        return [self._judgement(), *self._asked(), *self._intervals(), *self._doubts(), self._advice()]
+        return [*self._judgement(), *self._asked(), *self._intervals(), *self._doubts(), self._advice()]
 
     def text(self) -> str:
         """All sentences in one line."""
@@ -144,23 +144,22 @@ class Verdict:
             "text": self.text(),
         }
 
-    def _judgement(self) -> str:
+    def _judgement(self) -> list[str]:
         if not math.isfinite(self.error_share):
-            return "No judgement: the model has not been compared with a label yet."
+            return ["No judgement: the model has not been compared with a label yet."]
         error = f"force error {force(self.error)}, {share(self.error_share)} of the rms force of {force(self.forces)}"
         error += f" ({self.basis.value})"
         if self.grade is Grade.UNKNOWN:
-            return f"No judgement from {self.n_frames} frame{'s' * (self.n_frames != 1)}, {FEW_FRAMES} are needed: {error}."
-        limit = {
-            Grade.GOOD: f"up to {share(GOOD)} is good",
-            Grade.FAIR: f"up to {share(FAIR)} is fair",
-            Grade.POOR: f"above {share(FAIR)} is poor",
-        }[self.grade]
-        if self.misfit is None or self.misfit_share is None:
-            return f"{self.grade.value.capitalize()}: {error}; {limit}."
-        limits = "most" if self.misfit_limits else "the smaller part"
-        misfit = f"{limits} of it is misfit of the functional form, {force(self.misfit)}"
-        return f"{self.grade.value.capitalize()}: {error}; {limit}; {misfit}."
+            return [
+                f"No judgement from {self.n_frames} frame{'s' * (self.n_frames != 1)}, {FEW_FRAMES} are needed: {error}."
+            ]
+        limits = f"up to {100 * GOOD:g} % is good, up to {100 * FAIR:g} % fair"
+        told = [f"{self.grade.value.capitalize()}: {error}; {limits}."]
+        if self.misfit is not None and self.misfit_limits:
+            told.append(f"Most of it, {force(self.misfit)}, is misfit: what the functional form cannot describe.")
+        elif self.misfit is not None:
+            told.append(f"Most of it is lack of data; the misfit of the functional form is {force(self.misfit)}.")
+        return told
 
     def _asked(self) -> list[str]:
         if self.asked is None:
@@ -176,7 +175,7 @@ class Verdict:
         if self.coverage_95 < NARROW:
             factor = f"; about {self.scale:.2g} times the error bar fits the errors" if self.scale is not None else ""
             return [f"Too sure of itself: {inside}{factor}."]
-        return [f"Error bars too wide: {inside}."] if self.coverage_95 > WIDE else []
+        return [f"Error bars too wide: {inside}." if self.coverage_95 > WIDE else f"Error bars fit: {inside}."]
 
     def _doubts(self) -> list[str]:
         if not self.believed:
@@ -190,14 +189,12 @@ class Verdict:
     def _advice(self) -> str:
         if self.grade is Grade.UNKNOWN:
             return "Next: label more frames."
+        refit = f"trepid fit {self.labels or 'TRAIN'} --speed balanced (or accurate) -o better.trepid"
         if self.grade is Grade.GOOD:
-            return "Next: use it, with the guard on (trepid md --guard)."
+            better = f"; for less error without new labels: {refit}" if self.misfit_limits else ""
+            return f"Next: use it with a guard on the uncertainty (trepid md --guard){better}."
         if self.misfit_limits:
-            return (
-                "Next: a larger basis and longer cutoffs, which need no new label: trepid fit "
-                f"{self.labels or 'TRAIN'} --speed balanced (or accurate) -o better.trepid; more labels of the same kind will not "
-                "help."
-            )
+            return f"Next: a larger basis and longer cutoffs, without new labels, as more of the same kind will not help: {refit}."
         return (
             "Next: more labels where the model is used (its temperatures and volumes), or a lower learning.threshold; then trepid "
             "fit --speed balanced."

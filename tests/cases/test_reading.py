@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
 import trepid as trepid_package
+from code_outputs import crystal, deepmd
 from trepid import BayesianForceField
 from trepid.cli.main import run
 from trepid.data import labels_of, read_frames, write_frames
@@ -299,3 +302,69 @@ def test_labels_of_single_point_calculators_train_a_model(tmp_path: Path) -> Non
     )
     assert trepid_package.evaluate(model, frames).forces_rmse < 1e-3
     assert BayesianForceField(["Si"], pair_cutoff=5.0, triplet_cutoff=4.0).fit(frames).n_frames == 8
+
+
+def test_a_folder_of_deepmd_data_trains_a_model_and_repeats_it(trepid: Trepid, tmp_path: Path) -> None:
+    deepmd(tmp_path / "data", [crystal(seed) for seed in range(3)])
+    first = trepid("fit", tmp_path / "data", "-o", tmp_path / "a.trepid", *SIZES, "--json")
+    assert first.code == 0
+    assert (
+        "3 frames, 6 atoms; energy: energy in 3, forces: forces in 3, stress: virial (a virial, converted)" in first.err
+    )
+    settings = tmp_path / "a.trepid.settings.yaml"
+    again = trepid("fit", "--settings", settings, "-o", tmp_path / "b.trepid", "--json")
+    assert again.json["log_evidence"] == first.json["log_evidence"]
+    (tmp_path / "data/type_map.raw").write_text("Br\nCu\n")
+    assert "has changed" in trepid("fit", "--settings", settings, "-o", tmp_path / "c.trepid").err
+
+
+def test_frames_without_a_cell_among_others_are_said(trepid: Trepid, tmp_path: Path) -> None:
+    frames = read_frames(TRUTH)
+    for k in (2, 5):
+        frames[k].cell[:] = 0.0
+        frames[k].pbc = False
+        del frames[k].info["REF_stress"]
+    write_frames(tmp_path / "a.extxyz", frames)
+    told = trepid("fit", tmp_path / "a.extxyz", "-o", tmp_path / "m.trepid", "--dry-run", "--no-check")
+    assert "not periodic: frames 2, 5" in told.err
+
+
+def test_an_unsorted_dump_of_lammps_is_in_order(trepid: Trepid, tmp_path: Path) -> None:
+    """LAMMPS writes atoms as its processes come; the numbers of the atoms say which is which."""
+    frames = read_frames(CASES / "frames_permuted_si/traj.extxyz", require=())[:1] * 3
+    rng = np.random.default_rng(0)
+    text = ""
+    for k, frame in enumerate(frames):
+        positions = frame.positions + rng.normal(0.0, 0.02, frame.positions.shape)
+        text += f"ITEM: TIMESTEP\n{k}\nITEM: NUMBER OF ATOMS\n{len(frame)}\nITEM: BOX BOUNDS pp pp pp\n"
+        text += "".join(f"0.0 {length:.10f}\n" for length in frame.cell.lengths())
+        text += "ITEM: ATOMS id type element x y z\n"
+        for atom in rng.permutation(len(frame)):
+            text += f"{atom + 1} 1 Si {' '.join(f'{value:.10f}' for value in positions[atom])}\n"
+    (tmp_path / "md.lammpstrj").write_text(text)
+    found = read_frames(tmp_path / "md.lammpstrj", require=())
+    assert [str(frame.symbols[0]) for frame in found] == ["Si"] * 3
+    for frame in found:
+        assert np.abs(frame.positions - frames[0].positions).max() < 0.2
+    (tmp_path / "cut.lammpstrj").write_text(text[: int(0.9 * len(text))])
+    told = trepid("check", tmp_path / "cut.lammpstrj")
+    assert told.code != 0 or "cut off" in told.err
+
+
+@pytest.mark.parametrize("name", ["pipe.extxyz", "pipe.yaml", "pipe.trepid", "pipe"])
+def test_no_verb_waits_for_a_pipe(trepid: Trepid, tmp_path: Path, name: str) -> None:
+    pipe = tmp_path / name
+    os.mkfifo(pipe)
+    for command in (
+        ("check", pipe),
+        ("fit", pipe, "-o", tmp_path / "m.trepid"),
+        ("fit", "--settings", pipe, "-o", tmp_path / "m.trepid"),
+        ("evaluate", pipe, TRUTH),
+        ("md", pipe, TRUTH, "-o", tmp_path / "md", "--temperature", 300),
+        ("export", pipe, "-o", tmp_path / "m.uf3"),
+        ("learn", pipe),
+        ("init", pipe, "-o", tmp_path / "c.yaml"),
+    ):
+        outcome = trepid(*command)
+        assert outcome.code == 2, command
+        assert name in outcome.err

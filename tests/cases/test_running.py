@@ -248,6 +248,9 @@ def test_a_finished_campaign_called_again_says_so(trepid: Trepid, tmp_path: Path
     file = campaign_file(tmp_path, bulk("Cu", cubic=True).repeat(2), mode=mode, engine="ase")
     first = trepid("learn", file, "--json")
     assert first.code == 0, first
+    # Each label was announced before it was computed.
+    assert "labelling frame 1 of 2, 32 atoms, no estimate yet" in first.err.splitlines()
+    assert "labelling frame 2 of 2, 32 atoms, about " in first.err
     told = json.loads(first.out)
     again = json.loads(trepid("learn", file, "--json").out)
     assert (told.pop("already_ended"), again.pop("already_ended")) == (False, True)

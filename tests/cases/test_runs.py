@@ -445,6 +445,11 @@ def misbehaving(folder: Path, mode: str, how: str) -> Path:
     return path
 
 
+def noted(path: Path) -> bool:
+    """Whether a reference has noted its process."""
+    return path.exists() and path.read_text() != ""
+
+
 def until_line(process: subprocess.Popen[str], text: str, seconds: float) -> bool:
     """Whether a text comes on standard error within some seconds."""
     assert process.stderr is not None
@@ -468,7 +473,7 @@ def test_the_first_signal_is_answered_and_the_second_ends_a_run_whose_reference_
 ) -> None:
     path, begun = misbehaving(tmp_path, mode, how), tmp_path / "begun"
     process = start("learn", path)
-    wait_for(begun.exists, process)
+    wait_for(lambda: noted(begun), process)
     process.send_signal(number)
     assert until_line(process, f"{signal.Signals(number).name}: ending after the present step or label", 10)
     process.send_signal(number)
@@ -498,7 +503,7 @@ def test_signals_are_answered_while_a_library_computes_in_the_main_thread(tmp_pa
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, env=environment)
-    wait_for(begun.exists, process)
+    wait_for(lambda: noted(begun), process)
     process.send_signal(signal.SIGINT)
     assert until_line(process, "SIGINT: ending after the present step or label; the same command resumes", 10)
     process.send_signal(signal.SIGINT)
@@ -566,7 +571,7 @@ def copper() -> Atoms:
 def test_status_knows_whether_the_run_lives(trepid: Command, tmp_path: Path) -> None:
     path, begun, folder = misbehaving(tmp_path, ON_THE_FLY, "sleep"), tmp_path / "begun", tmp_path / "run"
     process = start("learn", path)
-    wait_for(begun.exists, process)
+    wait_for(lambda: noted(begun), process)
     assert f"running (pid {process.pid} on " in trepid("status", folder).out
     facts = json.loads(trepid("status", folder, "--json").out)
     assert (facts["running"], facts["pid"]) == (True, process.pid)
@@ -578,7 +583,7 @@ def test_status_knows_whether_the_run_lives(trepid: Command, tmp_path: Path) -> 
 
     begun.unlink()
     process = start("learn", path)
-    wait_for(lambda: begun.exists() and begun.read_text() != "", process)
+    wait_for(lambda: noted(begun), process)
     process.send_signal(signal.SIGTERM)
     assert until_line(process, "SIGTERM: ending", 10)
     os.kill(int(begun.read_text()), signal.SIGKILL)  # the label that it waits for

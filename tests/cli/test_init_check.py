@@ -107,6 +107,53 @@ def test_an_unknown_key_is_an_error_with_a_hint(trepid, campaign: Path) -> None:
     assert not (campaign.parent / "run").exists()
 
 
+def test_a_label_is_timed_when_asked_and_the_cost_told(trepid, campaign: Path, copper: Path) -> None:
+    plain = trepid("check", campaign, "--json").json["facts"]
+    assert "time of a label" not in plain
+    outcome = trepid("check", campaign, "--time-label", "--json")
+    assert outcome.code == 0, outcome
+    facts = outcome.json["facts"]
+    assert facts["time of a label"].endswith(" (32 atoms, measured)")
+    assert "labels to the end" in facts
+    assert facts["time of the molecular dynamics"].startswith("about ")
+    assert not (campaign.parent / "run").exists()
+    assert "--time-label is for a campaign" in trepid("check", copper / "cu.trepid", "--time-label").error
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("rounds: {test_frames: 2}", "rounds.test_frames: 2: should be the path of a file"),
+        ("rounds: {max_rounds: 1.5}", "rounds.max_rounds: 1.5: should be a whole number"),
+        ("walkers: {temperatures_K: 300}", "walkers.temperatures_K: 300: should be a list"),
+        ("walkers: {timestep_fs: fast}", "walkers.timestep_fs: 'fast': should be a number"),
+        ("acquisition: {kind: 3}", "acquisition.kind: 3: should be 'uncertainty', 'random' or 'hot'"),
+    ],
+)
+def test_messages_about_types_name_no_python(trepid, tmp_path: Path, section: str, message: str) -> None:
+    write(tmp_path / "cu.extxyz", bulk("Cu", cubic=True))
+    (tmp_path / "campaign.yaml").write_text(f"mode: rounds\nstructure: cu.extxyz\n{section}\n")
+    error = trepid("check", tmp_path / "campaign.yaml").error
+    assert message in error
+    for word in ("pathlib", "class", "tuple", "Input", "string", "NoneType"):
+        assert word not in error
+
+
+def test_sizes_of_the_members_of_a_committee_are_checked_before_any_label(trepid, tmp_path: Path) -> None:
+    write(tmp_path / "cu.extxyz", bulk("Cu", cubic=True).repeat(2))
+    (tmp_path / "campaign.yaml").write_text(
+        "mode: rounds\nstructure: cu.extxyz\nreference: {engine: ase, calculator: emt}\n"
+        "potential: {kind: committee, backend: bayesian, settings: {n_radial: 2}}\n"
+    )
+    outcome = trepid("check", tmp_path / "campaign.yaml")
+    assert outcome.code == 1
+    assert "n_radial is 2; it must lie between" in outcome.err
+    outcome = trepid("learn", tmp_path / "campaign.yaml")
+    assert outcome.code == 2
+    assert "n_radial is 2; it must lie between" in outcome.err
+    assert not list(tmp_path.glob("run/labels/*"))
+
+
 def test_a_negative_temperature(trepid, campaign: Path) -> None:
     campaign.write_text(campaign.read_text().replace("temperature_K: 300", "temperature_K: -300"))
     assert "-300" in trepid("learn", campaign).error

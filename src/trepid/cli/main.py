@@ -17,10 +17,13 @@ Anything else is a defect of trepid and shows its traceback.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated
@@ -44,6 +47,7 @@ from trepid.cli import (
 )
 from trepid.cli.output import say
 from trepid.errors import ExitCode, TrepidError, is_machine_failure
+from trepid.processes import kill_all
 from trepid.signals import SignalWatch
 
 # typer raises the exceptions of click, or of its own copy of it, depending on its version; their bases are the same.
@@ -159,7 +163,17 @@ def _value_given(error: typer.BadParameter, arguments: Sequence[str]) -> str:
 
 def main() -> None:
     """Run the command line of this process."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code == ExitCode.INTERRUPTED:
+        # At once: to take apart the libraries that were loaded takes the interpreter a good part of a second.
+        kill_all()
+        threading.excepthook = lambda _: None  # of threads whose worker was killed under them
+        atexit._run_exitfuncs()  # temporary folders, and the semaphores of workers
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _log_to_stderr(level: int) -> None:

@@ -103,6 +103,7 @@ def command(
     target = _temperatures(temperature)
 
     from trepid.data.frames import read_structure
+    from trepid.data.supercells import periodicity_warnings
     from trepid.dynamics.progress import make_progress
     from trepid.dynamics.run import run_md
     from trepid.dynamics.settings import MDEnd, MDSettings
@@ -133,6 +134,9 @@ def command(
         prepare_lammps(potential, atoms, settings, directory=output, model_file=model)
         say(f"LAMMPS input in {output}; run it there: lmp -in in.lammps")
         return
+    if not atoms.pbc.any():
+        for warning in periodicity_warnings(atoms, structure):
+            say(f"warning: {warning}")
     say(f"{atoms.get_chemical_formula()}, {settings.n_steps} steps of {timestep:g} fs, into {output}")
     with make_progress(title="MD") as progress:
         result = run_md(potential, atoms, settings, directory=output, model_file=model, ranks=mpi, progress=progress)

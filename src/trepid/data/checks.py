@@ -260,7 +260,7 @@ def _zeros(frames: Sequence[Atoms], labels: Sequence[Labels]) -> Iterator[Findin
     with_stress = [k for k, known in enumerate(labels) if known.stress is not None]
     zero = [k for k in with_stress if not np.any(labels[k].stress)]
     if zero:
-        yield _once(zero, f"stress is exactly zero {_share(zero, with_stress)}: not computed?")
+        yield _once(zero, f"stress is exactly zero {_share(zero, with_stress)}: not computed? It is left out of fits")
     with_forces = [k for k, known in enumerate(labels) if known.forces is not None and len(frames[k]) > 1]
     zero = [
         k

@@ -53,7 +53,7 @@ from trepid.errors import ConfigError, DataError, MachineError, NumericsError, U
 from trepid.lammps.installation import Installation, find_installation
 from trepid.lammps.process import Process
 from trepid.lammps.system import System, write_data_file
-from trepid.potentials.base import Potential, Uncertainty
+from trepid.potentials.base import Potential, Uncertainty, warn_of_composition
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -138,6 +138,7 @@ def prepared_lammps(
             f"({settings.check_every}): frames carry the uncertainty of a check"
         )
     require_movable(atoms)
+    warn_of_composition(atoms, potential.undetermined_energy(atoms))
     system = System.of(atoms)
     with claimed_directory(directory, settings, atoms, model_file) as lock:
         _write_files(potential, atoms, settings, system, directory, model_file)

@@ -14,7 +14,7 @@ hypothesis  what may be wrong: the label is the right value times a factor, whic
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
@@ -29,6 +29,8 @@ PLAUSIBLE = (0.2, 5.0)
 """Slopes that an imperfect fit to consistent labels can have; potentials of long range in strained cells come to 0.35."""
 NEAR = 0.3
 """A hypothesis is named where the slope is its factor within this in the logarithm."""
+LEAST_Z = 6.0
+"""A slope is judged where it is this times its error, and more where degrees of freedom are few."""
 STRAY = 6.0
 """Labels with a residual above this times the median do not count for the slope."""
 CALM = 2 / 3
@@ -82,7 +84,7 @@ def contradictions(frames: Sequence[Atoms], labels: Sequence[Labels], fit: Quick
     elif energy is None:
         found += _per_atom(labels, fit)
     if stress is not None and wrong_stress:
-        found += _stresses(frames, labels, fit, stress)
+        found += _stresses(frames, labels, fit, stress, settled=energy is not None and not wrong_energy)
     elif stress is None:
         found += _virials(frames, labels, fit)
     return found
@@ -112,7 +114,7 @@ def energy_slope(labels: Sequence[Labels], fit: QuickFit, factors: FloatArray | 
     weights = 1 / np.sqrt(n_atoms)
     sizes = np.unique(n_atoms)
     small = (1 / float(sizes[0]),) if factors is None and len(sizes) == 1 and sizes[0] in SMALL_CELLS else ()
-    return _slope(y, fit.energies[known], counts, weights, n_frames=len(y), per_frame=1, suspects=small)
+    return _slope(y, fit.energies[known], fit.design[known], weights, n_frames=len(y), per_frame=1, suspects=small)
 
 
 def stress_slope(labels: Sequence[Labels], fit: QuickFit, factors: FloatArray | None = None) -> Slope | None:
@@ -159,7 +161,7 @@ def _slope(
             break
         kept[np.flatnonzero(kept)[stray]] = False
     value, error, correlation = _line(left, right, free)
-    if abs(value) < (8 + 30 / free**2) * error:
+    if abs(value) < (LEAST_Z + 30 / free**2) * error:
         return None
     calm = np.abs(right) <= np.quantile(np.abs(right), CALM)
     inner, inner_error, _ = _line(left[calm], right[calm], max(1.0, CALM * free))
@@ -235,13 +237,18 @@ def _per_atom(labels: Sequence[Labels], fit: QuickFit) -> list[Finding]:
     ]
 
 
-def _stresses(frames: Sequence[Atoms], labels: Sequence[Labels], fit: QuickFit, slope: Slope) -> list[Finding]:
-    """Stresses that contradict the forces."""
+def _stresses(
+    frames: Sequence[Atoms], labels: Sequence[Labels], fit: QuickFit, slope: Slope, *, settled: bool
+) -> list[Finding]:
+    """Stresses that contradict the forces; `settled`: energies agree with the forces."""
     off, unit = min((abs(np.log(abs(slope.value) / value)), name) for name, value in STRESS_FACTORS.items())
     virial = _virial_slope(frames, labels, fit)
     if virial is not None and abs(np.log(abs(virial.value))) < min(float(off), abs(np.log(abs(slope.value)))):
         return [_virial(virial, or_else=f", or {unit}" if off < NEAR else "")]
-    return [_finding("stresses", slope.value, STRESS_FACTORS, f"the forces demand ({slope})")]
+    finding = _finding("stresses", slope.value, STRESS_FACTORS, f"the forces demand ({slope})")
+    if slope.value < 0 and not settled and off > NEAR:
+        return [replace(finding, message=f"{finding.message}, or are the forces gradients?")]
+    return [finding]
 
 
 def _virials(frames: Sequence[Atoms], labels: Sequence[Labels], fit: QuickFit) -> list[Finding]:

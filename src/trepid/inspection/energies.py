@@ -34,8 +34,13 @@ MIXED = 0.5
 """Groups are zeros of energy where neighbours are in both of them this often, in units of what chance would give."""
 GAP_PART = 0.3
 """Of the spread of the predicted energies: smaller gaps separate no groups."""
-GAP_SPREADS = 6.0
-"""A gap is this times the spread within the groups beside it."""
+FEW, FEW_SHARE, FEW_TIMES = 4, 0.2, 3.0
+"""A small group must be apart by this times what its predicted energies differ from the others: it may be extreme frames."""
+SMALLEST = 0.08
+"""Share of the frames in the smallest group."""
+SEPARATION = 7.0
+"""Of the centres of neighbouring groups, in units of the standard deviation within groups; 3.5 in a uniform distribution."""
+MOST_PLACES = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +62,15 @@ class Residuals:
     nearest: IntArray
 
     @classmethod
-    def of(cls, labels: Sequence[Labels], fit: QuickFit, likeness: Likeness) -> Residuals | None:
-        """None where there are too few."""
+    def of(cls, labels: Sequence[Labels], fit: QuickFit, likeness: Likeness, *, robust: bool) -> Residuals | None:
+        """None where there are too few; `robust`: a few wrong energies do not matter, but many shifted ones do."""
         energies = np.array([np.nan if labels[k].energy is None else labels[k].energy for k in fit.frames], dtype=float)
         position = np.flatnonzero(np.isfinite(energies))
         if len(position) < FEWEST or len(position) < len(energies) // 2:
             return None
         counts = fit.counts[position]
         rest = energies[position] - fit.energies[position]
-        value = (rest - explained(counts, rest)) / counts.sum(axis=1)
+        value = (rest - explained(fit.design[position], rest, robust=robust)) / counts.sum(axis=1)
         index = np.full(len(energies), -1)
         index[position] = np.arange(len(position))
         nearest = index[likeness.nearest[position]]
@@ -78,12 +83,11 @@ def energy_groups(residuals: Residuals, fit: QuickFit, likeness: Likeness) -> li
     """Several zeros of energy."""
     r = residuals.value
     order = np.argsort(r)
-    gaps = np.diff(r[order])
     least = max(GAP_PART * _spread(likeness.energies), LEAST)
     cuts = [
         cut
-        for cut in np.flatnonzero(gaps > least)
-        if _is_cut(r[order], int(cut)) and _is_mixed(residuals, likeness, order, int(cut))
+        for cut in _cuts(r[order])
+        if r[order][cut + 1] - r[order][cut] > least and _is_mixed(residuals, likeness, order, cut)
     ]
     if not cuts:
         return []
@@ -103,16 +107,32 @@ def energy_groups(residuals: Residuals, fit: QuickFit, likeness: Likeness) -> li
     ]
 
 
-def _is_cut(rising: FloatArray, cut: int) -> bool:
-    """Whether a gap is wide against the spread on either side, with two frames or more on each."""
-    below, above = rising[: cut + 1], rising[cut + 1 :]
-    if min(len(below), len(above)) < 2:
-        return False
-    gap = above[0] - below[-1]
-    # The nearest group on either side: beyond another gap of this kind begins the next one.
-    inside = [np.diff(part)[np.diff(part) < 0.5 * gap] for part in (below, above)]
-    typical = max(float(np.median(part)) if len(part) else 0.0 for part in inside)
-    return gap > GAP_SPREADS * typical
+def _cuts(rising: FloatArray) -> list[int]:
+    """Last members of the groups but the highest, for two or three groups that are far apart against the spread within."""
+    n = len(rising)
+    smallest = max(2, int(np.ceil(SMALLEST * n)))
+    sums = np.concatenate([[0.0], np.cumsum(rising)])
+    squares = np.concatenate([[0.0], np.cumsum((rising - rising.mean()) ** 2)])
+    means = np.concatenate([[0.0], np.cumsum(rising - rising.mean())])
+
+    def scatter(first: int, last: int) -> float:
+        """Sum of squared deviations of rising[first:last]."""
+        return float(squares[last] - squares[first] - (means[last] - means[first]) ** 2 / (last - first))
+
+    # Wide gaps are the only places for a cut.
+    places = 1 + np.argsort(np.diff(rising))[::-1][:MOST_PLACES]
+    ends = [(int(a),) for a in places] + [(int(a), int(b)) for a in places for b in places if a < b]
+    best: tuple[float, list[int]] = (SEPARATION, [])
+    for own in ends:
+        edges = [0, *own, n]
+        if min(np.diff(edges)) < smallest:
+            continue
+        within = np.sqrt(sum(scatter(a, b) for a, b in pairwise(edges)) / n)
+        centres = [(sums[b] - sums[a]) / (b - a) for a, b in pairwise(edges)]
+        apart = float(min(np.diff(centres))) / max(float(within), 1e-12)
+        if apart > best[0]:
+            best = (apart, [cut - 1 for cut in own])
+    return best[1]
 
 
 def _is_mixed(residuals: Residuals, likeness: Likeness, order: IntArray, cut: int) -> bool:
@@ -123,7 +143,9 @@ def _is_mixed(residuals: Residuals, likeness: Likeness, order: IntArray, cut: in
     size = int(minority.sum())
     own = likeness.energies[residuals.position]
     gap = residuals.value[order[cut + 1]] - residuals.value[order[cut]]
-    if gap < float(np.median(np.abs(own[minority] - np.median(own)))):
+    few = size < FEW or size < FEW_SHARE * len(order)
+    unlike = float(np.median(np.abs(own[minority] - np.median(own))))
+    if gap < (FEW_TIMES if few else 1.0) * unlike or (few and likeness.alone[residuals.position[minority]].any()):
         return False
     k = max(1, min(residuals.nearest.shape[1], size - 1))
     crossing = float((~minority[residuals.nearest[minority][:, :k]]).mean())

@@ -25,7 +25,7 @@ from trepid.inspection import energies
 from trepid.inspection.consistency import BEST_QUALITY, contradictions, energy_slope, plausible, stress_slope
 from trepid.inspection.energies import Residuals, energy_groups
 from trepid.inspection.likeness import Likeness
-from trepid.inspection.outliers import Outlier, force_outliers, stress_outliers, well_predicted
+from trepid.inspection.outliers import Outlier, force_outliers, stress_outliers, told, well_predicted
 from trepid.inspection.quick_fit import quick_fit
 
 _DEFAULT_KEYS = LabelKeys()
@@ -94,7 +94,7 @@ def inspect_labels(
             findings += [f for number, known in enumerate(labels) for f in stress_sizes(number, known, limits)]
     if by_value:
         findings += energy_outliers(frames, labels, limits)
-    findings += [outlier.finding for outlier in outliers]
+    findings += told(outliers)
     return Inspection(sorted_findings(findings), _factors(outliers))
 
 
@@ -120,9 +120,10 @@ def _judged(frames: Sequence[Atoms], labels: Sequence[Labels], seed: int) -> _Ju
     stress, energy = stress_slope(labels, fit), energy_slope(labels, fit)
     if stress is not None and plausible(stress):
         outliers += stress_outliers(labels, fit, likeness)
-    residuals = Residuals.of(labels, fit, likeness)
-    if residuals is not None and (energy is None or plausible(energy)):
-        groups = energy_groups(residuals, fit, likeness)
+    residuals = Residuals.of(labels, fit, likeness, robust=True)
+    linear = Residuals.of(labels, fit, likeness, robust=False)
+    if residuals is not None and linear is not None and (energy is None or plausible(energy)):
+        groups = energy_groups(linear, fit, likeness)
         findings += groups
         if not groups:
             outliers += energies.energy_outliers(residuals, fit, likeness)

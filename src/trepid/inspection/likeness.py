@@ -48,7 +48,7 @@ class Likeness:
     def of(cls, frames: Sequence[Atoms], fit: QuickFit) -> Likeness:
         """Compare all frames of a fit."""
         sizes = fit.counts.sum(axis=1)
-        energies = (fit.energies - explained(fit.counts, fit.energies)) / sizes
+        energies = (fit.energies - explained(fit.design, fit.energies)) / sizes
         volumes = np.array([abs(frames[k].cell.volume) for k in fit.frames]) / sizes
         stresses = np.nan_to_num(fit.stresses)
         attributes = np.column_stack(
@@ -78,10 +78,11 @@ class Likeness:
         return cls(nearest, distance > ALONE * float(np.median(distance)), energies)
 
 
-def explained(counts: FloatArray, energies: FloatArray) -> FloatArray:
-    """The part of energies (n,) that one energy per atom of each species (n, n_species) explains, whatever a few are."""
+def explained(design: FloatArray, energies: FloatArray, *, robust: bool = True) -> FloatArray:
+    """The part of energies (n,) that is linear in the columns of `design` (n, m); `robust`: whatever a few of them are."""
+    counts = design / np.maximum(np.abs(design).max(axis=0), 1e-300)
     weights = np.ones(len(energies))
-    for _ in range(8):  # least absolute deviations by reweighting
+    for _ in range(8 if robust else 1):  # least absolute deviations by reweighting
         per_atom = np.linalg.lstsq(counts * weights[:, None], energies * weights, rcond=None)[0]
         rest = np.abs(energies - counts @ per_atom)
         weights = 1 / np.sqrt(np.maximum(rest, 1e-6 * max(float(np.median(rest)), 1e-9)))

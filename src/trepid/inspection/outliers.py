@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from trepid.arrays import FloatArray
-from trepid.data.checks import Finding, Level
+from trepid.data.checks import Finding, Level, numbers_of
 from trepid.data.frames import Labels
-from trepid.inspection.confusion import explained_forces
+from trepid.inspection.confusion import Confusion, explained_forces
 from trepid.inspection.likeness import Likeness
 from trepid.inspection.quick_fit import QuickFit
 
@@ -34,6 +34,13 @@ ATOM_SHARE = 0.6
 ATOM_TIMES = 3.0
 """Error of that atom over the rms force of the frame."""
 
+MANY = 4
+"""Frames of one sort from which on they are told together."""
+_SORTS = {
+    Confusion.SIGN: "with the other sign",
+    Confusion.FACTOR: "in another unit",
+    Confusion.ORDER: "in another order of the atoms",
+}
 WEIGHT = 10.0
 """Factor on the noise of an outlier, in units of its deviation over the usual one. With 1 a wrong energy still raised the noise of
 energies tenfold, with 3 to 100 errors on fresh frames were those of a fit without the label within 10 % (CuI, GFN1-xTB)."""
@@ -50,11 +57,14 @@ class Outlier:
     finding : Finding
     factor : float
         On its noise.
+    sort : str
+        What is wrong, where it can be the same in many frames; else empty.
     """
 
     kind: str
     finding: Finding
     factor: float
+    sort: str = ""
 
 
 def force_outliers(labels: Sequence[Labels], fit: QuickFit, likeness: Likeness) -> list[Outlier]:
@@ -78,9 +88,11 @@ def force_outliers(labels: Sequence[Labels], fit: QuickFit, likeness: Likeness) 
         net = float(np.linalg.norm(forces.sum(axis=0)))
         factor = WEIGHT * max(1.0, worst / max(typical, 1e-6))
         if error[k] > POOR and error[k] > TIMES * similar[k]:
-            told = explained_forces(forces, predicted) if len(forces) >= FEWEST_ATOMS else None
-            if told is not None:
-                found.append(_outlier(number, f"the forces are those that other frames demand {told.text}", factor))
+            cause = explained_forces(forces, predicted) if len(forces) >= FEWEST_ATOMS else None
+            if cause is not None:
+                sort = f"the forces are those that other frames demand {_SORTS[cause.confusion]}"
+                text = f"the forces are those that other frames demand {cause.text}"
+                found.append(Outlier("forces", Finding(Level.WARNING, int(number), text), factor, sort))
                 continue
             nearest = float(error[likeness.nearest[k][:2]].max())
             if error[k] > NO_BETTER and error[k] > TIMES * nearest and not likeness.alone[k]:
@@ -103,6 +115,21 @@ def force_outliers(labels: Sequence[Labels], fit: QuickFit, likeness: Likeness) 
                 )
             )
     return found
+
+
+def told(outliers: Sequence[Outlier]) -> list[Finding]:
+    """One finding for each, or one for all of a kind with the same explanation where they are many."""
+    groups: dict[str, list[Outlier]] = {}
+    for outlier in outliers:
+        groups.setdefault(outlier.sort or str(id(outlier)), []).append(outlier)
+    findings = []
+    for sort, own in groups.items():
+        numbers = sorted(k for k in (outlier.finding.frame for outlier in own) if k is not None)
+        if len(own) < MANY:
+            findings += [outlier.finding for outlier in own]
+        else:
+            findings.append(Finding(Level.WARNING, None, f"in {len(own)} frames {sort} (frames {numbers_of(numbers)})"))
+    return findings
 
 
 def well_predicted(labels: Sequence[Labels], fit: QuickFit) -> frozenset[int]:

@@ -39,6 +39,11 @@ ITERATIONS = 6
 PRIOR_WEIGHT = 10.0
 PAIR_REACH, TRIPLET_REACH = 1.5, 1.25
 """Cutoffs in units of the largest sum of two covalent radii, at least 5 and 4 A."""
+FEWEST_WITH_PRESSURE = 4
+"""Frames; fewer cannot spare a degree of freedom."""
+POOR, ROUNDS = 0.5, 3
+"""Force residual over force from which on a majority is looked for, by so many fits to the better half."""
+FEWEST_OF_TWO_SORTS = 6
 STRAY = 4.0
 """Frames with a force residual above this times the median are left out of a second fit."""
 
@@ -63,6 +68,9 @@ class QuickFit:
         rms force residual over the rms force, of the fitted frames: 0 is perfect, 1 is no fit at all.
     counts : (n, n_species) array
         Atoms of each species.
+    design : (n, n_species or n_species + 1) array
+        What energies may be off by: one energy per atom of each species, and a pressure, which forces in crystals do not
+        determine: the atoms of each species, and the volume, A^3, where all frames are crystals.
     """
 
     frames: IntArray
@@ -72,6 +80,7 @@ class QuickFit:
     stresses: FloatArray
     quality: float
     counts: FloatArray
+    design: FloatArray
 
 
 def quick_fit(frames: Sequence[Atoms], labels: Sequence[Labels], *, seed: int = 0) -> QuickFit | None:
@@ -108,22 +117,24 @@ def quick_fit(frames: Sequence[Atoms], labels: Sequence[Labels], *, seed: int = 
         strays = _strays(rows, posterior.mean)
         if strays.any():
             kept = ~strays
-            posterior = _fitted(basis, [row for row, keep in zip(rows, kept, strict=True) if keep])
+            posterior = _fitted(basis, _chosen(rows, kept))
+        if _quality(_chosen(rows, kept), posterior.mean) > POOR and len(rows) >= FEWEST_OF_TWO_SORTS:
+            kept, posterior = _majority(basis, rows, posterior)
         mean = _potential(basis, scale * posterior.mean)
         predictions = [mean.evaluate(frames[k]) for k in usable]
     except (NumericsError, DataError):  # no fit, nothing to compare with
         return None
-    used = [row for row, keep in zip(rows, kept, strict=True) if keep]
-    left = np.concatenate([row.residual(posterior.mean) / row.multipliers for row in used])
-    size = np.concatenate([row.forces / row.multipliers for row in used])
+    counts = np.array([builder.composition(frames[k]) for k in usable])
+    volumes = np.array([frames[k].cell.volume if frames[k].pbc.all() else 0.0 for k in usable])
     return QuickFit(
         frames=np.array(usable),
         fitted=sample[kept],
         energies=np.array([p.energy for p in predictions]),
         forces=[p.forces for p in predictions],
         stresses=np.array([np.full(6, np.nan) if p.stress is None else p.stress for p in predictions]),
-        quality=_rms(left) / _rms(size),
-        counts=np.array([builder.composition(frames[k]) for k in usable]),
+        quality=_quality(_chosen(rows, kept), posterior.mean),
+        counts=counts,
+        design=np.column_stack([counts, volumes]) if len(usable) > FEWEST_WITH_PRESSURE and volumes.all() else counts,
     )
 
 
@@ -165,6 +176,29 @@ def _strays(rows: Sequence[_Rows], mean: FloatArray) -> NDArray[np.bool_]:
     left = np.array([_rms(row.residual(mean) / row.multipliers) for row in rows])
     strays = left > STRAY * float(np.median(left))
     return strays if len(rows) >= 5 and strays.sum() <= len(rows) // 3 else np.zeros(len(rows), dtype=bool)
+
+
+def _majority(basis: Basis, rows: Sequence[_Rows], posterior: Posterior) -> tuple[NDArray[np.bool_], Posterior]:
+    """The frames that fit together, where others contradict them, such as a third with the other sign; and their fit."""
+    for _ in range(ROUNDS):
+        left = np.array([_quality([row], posterior.mean) for row in rows])
+        kept = left <= np.median(left)
+        posterior = _fitted(basis, _chosen(rows, kept))
+    kept = np.array([_quality([row], posterior.mean) for row in rows]) < POOR
+    if kept.sum() <= len(rows) // 2:  # no majority: the data are beyond this fit
+        return np.ones(len(rows), dtype=bool), posterior
+    return kept, _fitted(basis, _chosen(rows, kept))
+
+
+def _quality(rows: Sequence[_Rows], mean: FloatArray) -> float:
+    """Rms residual over rms force."""
+    left = np.concatenate([row.residual(mean) / row.multipliers for row in rows])
+    size = np.concatenate([row.forces / row.multipliers for row in rows])
+    return _rms(left) / _rms(size)
+
+
+def _chosen(rows: Sequence[_Rows], kept: NDArray[np.bool_]) -> list[_Rows]:
+    return [row for row, keep in zip(rows, kept, strict=True) if keep]
 
 
 def _basis(species: Sequence[str]) -> Basis:

@@ -14,6 +14,7 @@ frame        one configuration of atoms, an `ase.Atoms`
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
 FloatArray = NDArray[np.float64]
+
+logger = logging.getLogger(__name__)
 
 
 class Uncertainty(str, Enum):
@@ -155,6 +158,17 @@ class Noise:
     def of_stress(self, forces: FloatArray) -> float:
         """Noise of a stress component of a frame with these forces (n_atoms, 3), eV/A^3."""
         return float(self.stress * self.multiplier(forces).max())
+
+
+def warn_of_composition(atoms: Atoms, off: float) -> None:
+    """Log that an energy may be off by so much (eV) because no label tells the energies of its species apart; not for 0."""
+    if off > 0:
+        logger.warning(
+            "%s has another stoichiometry than all training frames with an energy, which do not tell the energies of its "
+            "species apart: its energy may be off by %.3g eV; forces do not depend on that",
+            atoms.get_chemical_formula(),
+            off,
+        )
 
 
 class Potential(ABC):

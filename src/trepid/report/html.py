@@ -72,11 +72,13 @@ def render(record: RunRecord) -> str:
     template = environment.from_string((files("trepid.report") / "template.html.j2").read_text(encoding="utf-8"))
     comparison = record.comparison()
     figures = None if comparison is None else summarise(comparison)
+    verdict = verdict_of_run(record)
     return template.render(
         title=_title(record),
         subtitle=_subtitle(record),
         headlines=_headlines(record, figures),
-        verdict=verdict_of_run(record),
+        grade=verdict.grade.name.lower(),
+        sentences=[sentence.replace("eV/A", "eV/Å") for sentence in verdict.sentences()],
         sections=_sections(record),
         failures=record.failures,
         rewinds=record.rewinds,

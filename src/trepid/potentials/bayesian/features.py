@@ -156,7 +156,7 @@ class FeatureBuilder:
     ) -> Iterator[LabelRows]:
         """Rows, residuals and noise multipliers of the labels of a frame: energy, stress, then forces in chunks of atoms.
 
-        Zero forces that a constraint of the frame holds are no labels. Errors as `add`.
+        Zero forces that a constraint of the frame holds, and a stress of exact zeros, are no labels. Errors as `add`.
         """
         labels = labels_of(atoms, keys)
         if not labels.kinds:
@@ -174,7 +174,13 @@ class FeatureBuilder:
             if rest.energy is not None:
                 scale = np.array([more.energy * worst * np.sqrt(len(atoms))])
                 yield LabelRows(LabelKind.ENERGY, rows.energy, np.array([rest.energy]), scale)
-            if rest.stress is not None and rows.stress is not None:
+            # Exact zeros are what codes write that did not compute the stress.
+            if (
+                rest.stress is not None
+                and rows.stress is not None
+                and labels.stress is not None
+                and labels.stress.any()
+            ):
                 yield LabelRows(LabelKind.STRESS, rows.stress, rest.stress, np.full(6, more.stress * worst))
         if rest.forces is not None:
             for chunk, force_rows in self.force_rows(atoms):

@@ -162,12 +162,15 @@ def unchanged_files(settings: FitSettings) -> list[Path]:
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal; DataError where it cannot be read."""
+    """SHA-256 of a file, or of the names and contents of all files of a folder, hexadecimal; DataError where it cannot be read."""
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(2**20):
-                digest.update(chunk)
+        for part in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+            if part != path:
+                digest.update(part.relative_to(path).as_posix().encode() + b"\0")
+            with part.open("rb") as file:
+                while chunk := file.read(2**20):
+                    digest.update(chunk)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     return digest.hexdigest()

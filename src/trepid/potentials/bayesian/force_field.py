@@ -507,6 +507,7 @@ class BayesianForceField(Potential):
             self.mean,
             every=every if level is Uncertainty.LIVE else None,
             complete=self._with_exact_uncertainty if level is Uncertainty.EXACT else None,
+            compositions=self.compositions,
         )
 
     def sample(self, n: int, seed: int) -> list[SplinePotential]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from trepid import _native
 from trepid.errors import ConfigError, DataError
-from trepid.potentials.base import Directions, FloatArray, Prediction, Uncertainty
+from trepid.potentials.base import Directions, FloatArray, Prediction, Uncertainty, warn_of_composition
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.neighbors import SKIN, SkinNeighbors
 from trepid.potentials.bayesian.neighbour_share import with_neighbours
@@ -26,6 +26,9 @@ from trepid.potentials.bayesian.support import SupportTables, padded_places
 from trepid.potentials.bayesian.terms import Tables
 from trepid.potentials.bayesian.zbl import COULOMB, SCREENING_EXPONENT, SCREENING_LENGTH, zbl_range
 from trepid.potentials.calculator import PotentialCalculator
+
+if TYPE_CHECKING:
+    from trepid.potentials.bayesian.compositions import Compositions
 
 
 def make_tables(
@@ -167,6 +170,8 @@ class SplineCalculator(PotentialCalculator):
         Live uncertainty on every n-th new configuration; None: never.
     complete : callable, optional
         Adds the exact uncertainty to the prediction of every configuration.
+    compositions : Compositions, optional
+        To warn, once for each composition, of energies that the training data leave open.
     """
 
     def __init__(
@@ -175,13 +180,20 @@ class SplineCalculator(PotentialCalculator):
         *,
         every: int | None,
         complete: Callable[[Atoms, Prediction], Prediction] | None = None,
+        compositions: Compositions | None = None,
     ) -> None:
         super().__init__(every=every)
-        self.potential, self.complete = potential, complete
+        self.potential, self.complete, self.compositions = potential, complete, compositions
+        self._seen: set[bytes] = set()
         self.neighbors = potential.neighbors(skin=SKIN)
 
     def predict(self, atoms: Atoms, *, uncertain: bool) -> Prediction:
         """As `PotentialCalculator.predict`; `uncertain` is about the live uncertainty."""
+        if self.compositions is not None:
+            counts = np.bincount(self.potential.index(atoms), minlength=len(self.potential.species)).astype(np.float64)
+            if counts.tobytes() not in self._seen:
+                self._seen.add(counts.tobytes())
+                warn_of_composition(atoms, self.compositions.uncertainty(counts))
         support = uncertain or self.complete is not None
         prediction = self.potential.evaluate(atoms, self.neighbors, live=uncertain, support=support)
         return prediction if self.complete is None else self.complete(atoms, prediction)
