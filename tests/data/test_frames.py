@@ -441,3 +441,11 @@ def test_structure_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.unknown").write_text("nothing\n")
     with pytest.raises(DataError, match=r"cannot read .*a\.unknown"):
         read_structure(tmp_path / "a.unknown")
+
+
+@pytest.mark.parametrize("n", ["999999999999", "-1", "0", "1e3", "three"])
+def test_impossible_numbers_of_columns_are_refused_before_there_is_room_for_them(tmp_path: Path, n: str) -> None:
+    path = tmp_path / "f.extxyz"
+    path.write_text(f'1\nLattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3:REF_forces:R:{n}\nCu 0 0 0 0 0 0\n')
+    with pytest.raises(DataError, match=rf"Properties gives REF_forces {n} columns; a number from 1 to 100000"):
+        read_frames(path)

@@ -24,6 +24,8 @@ EXTXYZ_SUFFIXES = (".extxyz", ".xyz")
 _HEADER_KEYS = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
 _COLUMNS = {"species": "species", "symbols": "species", "pos": "pos", "positions": "pos", "z": "Z", "numbers": "Z"}
 """Columns that a frame cannot do without, in any case, and the names that ASE reads."""
+MOST_COLUMNS = 100_000
+"""Of one property: the parser makes room for all of them before it looks at the rows."""
 _TRUE, _FALSE = ("t", "true", ".true.", "1"), ("f", "false", ".false.", "0")
 _TENSORS = re.compile(r"(?<![\w])(stress|virial)(?=\s*=)")
 """Keys under which ASE demands nine components; six are a tensor in Voigt order."""
@@ -174,6 +176,9 @@ def _columns(value: object) -> str:
     fields = str(value).split(":")
     fields[::3] = [_COLUMNS.get(name.lower(), name) for name in fields[::3]]
     names = fields[::3]
+    for name, n in zip(names, fields[2::3], strict=False):
+        if not re.fullmatch(r"\d{1,9}", n.strip()) or not 1 <= int(n) <= MOST_COLUMNS:
+            raise DataError(f"Properties gives {name} {n[:40]} columns; a number from 1 to {MOST_COLUMNS} is expected")
     for needed in (("species", "Z"), ("pos",)):
         if not set(needed) & set(names):
             raise DataError(f"Properties names no column {' or '.join(map(repr, needed))}; it has {', '.join(names)}")
