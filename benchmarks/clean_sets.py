@@ -4,9 +4,10 @@
     clean_sets.py corrupted [NAME ...]    sets with one corruption each; whether it is found
     clean_sets.py list
 
-Every set is made from a seed (--seed N; the thresholds of the checks were set on seed 20): metals and alloys of effective-medium theory, Lennard-Jones, GFN1-xTB, empirical potentials in
-LAMMPS; hot, strained and defective crystals, surfaces, clusters, mixed sizes and compositions, few frames, noisy labels. Frames
-of benchmarks/strata.py are judged too, where they have been made.
+Every set is made from a seed (--seed N; the thresholds of the checks were set on seed 20): metals and alloys of
+effective-medium theory, Lennard-Jones, GFN1-xTB, empirical potentials in LAMMPS; hot, strained and defective crystals, surfaces,
+clusters, mixed sizes and compositions, few frames, noisy labels. Frames of benchmarks/strata.py are judged too, where they have
+been made.
 """
 
 from __future__ import annotations
