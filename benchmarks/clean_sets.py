@@ -396,7 +396,7 @@ def main() -> None:
     parser.add_argument("part", choices=("list", "clean", "corrupted"))
     parser.add_argument("names", nargs="*")
     parser.add_argument("--seed", type=int, default=SEED)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     if arguments.part == "list":
         print("\n".join(names()))
     elif arguments.part == "clean":
