@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import sys
 from pathlib import Path
@@ -307,6 +308,17 @@ def test_parsl_makes_the_same_campaign_as_one_process(
 # ---------------------------------------------------------------------- runs of earlier versions
 
 
+def without_check_sums(ledger: Path) -> None:
+    """As versions before check sums wrote it."""
+    lines = []
+    for line in ledger.read_text().splitlines():
+        record = json.loads(line)
+        for name in ("sum", "settings_sha256", "sha256"):
+            record.pop(name, None)
+        lines.append(json.dumps(record))
+    ledger.write_text("\n".join(lines) + "\n")
+
+
 def test_a_run_of_a_version_without_a_setting_continues(tmp_path: Path) -> None:
     sections = {"walkers": SHORT, "acquisition": {"labels_per_round": 1, "viability": "none"}}
     assert learn(rounds_campaign(tmp_path, **sections, rounds={"max_rounds": 1})).n_rounds == 1
@@ -315,6 +327,7 @@ def test_a_run_of_a_version_without_a_setting_continues(tmp_path: Path) -> None:
     del settings["acquisition"]["event_quench"]
     file.write_text(yaml.safe_dump(settings))
     other = {**sections, "acquisition": {**sections["acquisition"], "event_quench": False}}
+    without_check_sums(tmp_path / "run" / "ledger.jsonl")
     with pytest.raises(ConfigError, match=r"another acquisition\.event_quench"):
         learn(rounds_campaign(tmp_path, **other))
     assert learn(rounds_campaign(tmp_path, **sections, rounds={"max_rounds": 2})).n_rounds == 2

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,11 +179,26 @@ def test_a_run_far_too_hot_is_unstable(md: Run) -> None:
         md(timestep_fs=20.0, duration_ps=20.0, check_every=1, threshold_eV_per_A=1e6, thermostat=Thermostat.NVE)
 
 
-def test_errors_of_lammps_come_through(md: Run, tmp_path: Path) -> None:
+def test_errors_of_lammps_come_through(md: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     md(duration_ps=0.05)
-    (tmp_path / "md" / "checkpoint.50.restart").write_bytes(b"not a restart file")
-    with pytest.raises(NumericsError, match=r"^LAMMPS stopped after step 40: [^\n]* \(log in "):
+    write = lammps_run.write_input
+
+    def broken(folder: Path, *others: Any, **named: Any) -> None:
+        write(folder, *others, **named)
+        with (folder / lammps_run.INPUT_FILE).open("a") as file:
+            file.write("no_such_command\n")
+
+    monkeypatch.setattr(lammps_run, "write_input", broken)
+    with pytest.raises(NumericsError, match=r"^LAMMPS stopped after step [0-9]+: [^\n]* \(log in "):
         md(duration_ps=0.1)
+
+
+def test_a_damaged_restart_is_set_aside(md: Run, tmp_path: Path) -> None:
+    md(duration_ps=0.05)
+    restart = tmp_path / "md" / "checkpoint.50.restart"
+    restart.write_bytes(b"not a restart file")
+    assert md(duration_ps=0.1).n_steps == 100
+    assert (tmp_path / "md" / f"{restart.name}.damaged").exists()
 
 
 @pytest.mark.parametrize(
