@@ -12,9 +12,26 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+from command_line import Outcome, Trepid
+from trepid.cli.main import run
+
 # A shell that starts the tests in the background has them ignore SIGINT, and so would everything that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def trepid(capsys: pytest.CaptureFixture[str]) -> Trepid:
+    """Run one command line in this process."""
+
+    def call(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return Outcome(code, captured.out, captured.err)
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Names for the types of arrays, used in signatures; docstrings give shapes and units."""
+"""Names for the types of arrays, used in signatures (docstrings give shapes and units), and their root mean square."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ IntArray: TypeAlias = NDArray[np.int64]
 """Array of whole numbers: counts, cell vectors in units of others."""
 IndexArray: TypeAlias = NDArray[np.intp]
 """Array of indices into another array."""
+
+
+def rms(values: FloatArray) -> float:
+    """Root mean square of all elements."""
+    return float(np.sqrt(np.mean(values**2)))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from trepid.acquisition.calibration import calibration_scale, coverage, interval_half_width, spearman
 from trepid.acquisition.conformal import LEVEL, Factor, calibrate
-from trepid.arrays import FloatArray, IntArray
+from trepid.arrays import FloatArray, IntArray, rms
 from trepid.data.frames import LabelKeys, Labels, labels_of
 from trepid.data.placeholders import held_components
 from trepid.errors import DataError
@@ -301,12 +301,12 @@ def summarise(comparison: Comparison) -> Evaluation:
     return Evaluation(
         n_frames=comparison.n_frames,
         n_atoms=len(error),
-        forces_rmse=_rms(error),
+        forces_rmse=rms(error),
         forces_mae=float(np.abs(error).mean()),
-        forces_rms=_rms(comparison.forces),
-        energy_rmse_per_atom=_rms(per_atom) if per_atom.size else None,
+        forces_rms=rms(comparison.forces),
+        energy_rmse_per_atom=rms(per_atom) if per_atom.size else None,
         energy_mae_per_atom=float(np.abs(per_atom).mean()) if per_atom.size else None,
-        stress_rmse=_rms(stress) if stress.size else None,
+        stress_rmse=rms(stress) if stress.size else None,
         forces_coverage_68=coverage(error, std, 0.68) if judged and std is not None else None,
         forces_coverage_95=coverage(error, std, 0.95) if judged and std is not None else None,
         forces_calibration_scale=calibration_scale(error, std) if judged and std is not None else None,
@@ -412,7 +412,3 @@ def _rank_correlation(comparison: Comparison) -> float | None:
         np.linalg.norm(comparison.forces_uncertainty, axis=1),
         np.linalg.norm(comparison.forces_error, axis=1),
     )
-
-
-def _rms(values: FloatArray) -> float:
-    return float(np.sqrt(np.mean(values * values)))

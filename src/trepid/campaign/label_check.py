@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trepid.arrays import rms
 from trepid.data.frames import LabelKeys, Labels, labels_of
 from trepid.inspection.confusion import Confusion, explained_forces
 from trepid.potentials.base import FloatArray, Noise, Prediction
@@ -101,7 +102,7 @@ class LabelHistory:
         """History of labelled frames."""
         net: list[float] = []
         energies: dict[str, list[float]] = {}
-        rms: list[float] = []
+        rms_z: list[float] = []
         errors: list[float] = []
         stds: list[float] = []
         for frame in frames:
@@ -112,7 +113,7 @@ class LabelHistory:
             energies.setdefault(_formula(frame.atoms), []).append(labels.energy / n)
             prediction, noise = frame.prediction, frame.noise
             if prediction is not None:
-                rms.append(_rms(force_z(labels.forces, prediction, noise)))
+                rms_z.append(rms(force_z(labels.forces, prediction, noise)))
                 errors.append((labels.energy - prediction.energy) / n)
                 stds.append(_energy_std(prediction, noise) / n)
         offset = float(np.median(errors)) if errors else 0.0
@@ -120,7 +121,7 @@ class LabelHistory:
         return cls(
             net_forces=np.array(net),
             energies_per_atom={formula: np.array(values) for formula, values in energies.items()},
-            rms_z=np.array(rms),
+            rms_z=np.array(rms_z),
             energy_errors=np.array(errors),
             energy_z=np.abs(np.array(z)),
         )
@@ -230,8 +231,8 @@ def check_label(
     if prediction is not None:
         z = force_z(forces, prediction, noise)
         error, scale = forces - prediction.forces, history.force_scale
-        small = limits.relative * _rms(prediction.forces)
-        everywhere = _rms(z) > limits.rms_z * scale and _rms(error) > small
+        small = limits.relative * rms(prediction.forces)
+        everywhere = rms(z) > limits.rms_z * scale and rms(error) > small
         somewhere = bool(((np.abs(z) > limits.max_z * scale) & (np.abs(error) > 4 * small)).any())
         if everywhere or somewhere:
             explained = _explanation(forces, prediction.forces, limits) if everywhere else None
@@ -297,7 +298,7 @@ def agree(first: Labels, second: Labels, noise: Noise | None) -> bool:
     assert second.forces is not None
     assert first.energy is not None
     assert second.energy is not None
-    size = 1e-3 * _rms(first.forces)
+    size = 1e-3 * rms(first.forces)
     allowed = max(1e-5, size, 0.1 * (noise.forces if noise is not None else 0.0))
     energy = max(1e-5 * len(first.forces), 0.1 * (noise.of_energy(first.forces) if noise is not None else 0.0))
     return float(np.abs(first.forces - second.forces).max()) <= allowed and abs(first.energy - second.energy) <= energy
@@ -334,7 +335,7 @@ def _outlier(forces: FloatArray, prediction: Prediction, z: FloatArray) -> Suspi
     error = float(np.linalg.norm(forces[atom] - prediction.forces[atom]))
     return Suspicion(
         Doubt.FORCES,
-        f"the forces are {_rms(z):.1f} standard deviations from the predicted ones (rms), those of atom {atom} (counted "
+        f"the forces are {rms(z):.1f} standard deviations from the predicted ones (rms), those of atom {atom} (counted "
         f"from 0) {float(np.abs(z[atom]).max()):.1f}, {error:.2g} eV/A",
     )
 
@@ -398,7 +399,3 @@ def _stiffness(frame: Atoms, crystal: Atoms, keys: LabelKeys) -> float:
 
 def _formula(atoms: Atoms) -> str:
     return str(atoms.get_chemical_formula())
-
-
-def _rms(values: FloatArray) -> float:
-    return float(np.sqrt(np.mean(values**2)))

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms, units
 from ase.data import covalent_radii
-from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from trepid.data.duplicates import copies, difference
 from trepid.data.findings import Finding as Finding
 from trepid.data.findings import Level as Level
 from trepid.data.findings import numbers_of as numbers_of
+from trepid.data.geometry import close_pairs
 from trepid.data.labels import LabelKeys, Labels, labels_of
 from trepid.data.limits import impossible_geometry
 from trepid.data.placeholders import constant_energies, displaced, held_components, repeated, zeroed_atoms
@@ -195,7 +195,7 @@ def _geometry(number: int, atoms: Atoms, labels: Labels, limits: CheckLimits) ->
         )
 
     radii = covalent_radii[atoms.numbers]
-    first, second, distance = neighbor_list("ijd", atoms, limits.min_distance_ratio * radii)
+    first, second, distance = close_pairs(atoms, factor=limits.min_distance_ratio)
     if len(distance):
         nearest = int(np.argmin(distance / (radii[first] + radii[second])))
         i, j = sorted((int(first[nearest]), int(second[nearest])))

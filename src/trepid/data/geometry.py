@@ -9,7 +9,7 @@ from ase.data import covalent_radii
 from ase.geometry import complete_cell
 from vesin import NeighborList
 
-from trepid.arrays import FloatArray
+from trepid.arrays import FloatArray, IndexArray
 from trepid.errors import DataError
 
 if TYPE_CHECKING:
@@ -108,6 +108,20 @@ def require_sound(atoms: Atoms) -> None:
         require_apart(int(i[closest]), int(j[closest]), float(d[closest]))
 
 
+def close_pairs(atoms: Atoms, *, factor: float) -> tuple[IndexArray, IndexArray, FloatArray]:
+    """Atoms i and j (n,) and distances (n,), A, of the pairs closer than `factor` times the sum of their covalent radii.
+
+    The atoms must not have flown apart (`flown_apart`).
+    """
+    radii = factor * covalent_radii[atoms.numbers]
+    neighbors = NeighborList(cutoff=2 * float(radii.max()), full_list=False, n_threads=1)
+    box = box_of(atoms)
+    i, j, d = neighbors.compute(points=atoms.positions, box=box, periodic=atoms.pbc.tolist(), quantities="ijd")
+    i, j = i.astype(np.intp), j.astype(np.intp)
+    close = d < radii[i] + radii[j]
+    return i[close], j[close], d[close]
+
+
 def fused_atoms(atoms: Atoms, *, factor: float) -> str:
     """Two atoms closer than `factor` times the sum of their covalent radii, named; an empty string if there are none.
 
@@ -116,14 +130,10 @@ def fused_atoms(atoms: Atoms, *, factor: float) -> str:
     apart = flown_apart(atoms)
     if apart:
         return apart
-    radii = factor * covalent_radii[atoms.numbers]
-    neighbors = NeighborList(cutoff=2 * float(radii.max()), full_list=False, n_threads=1)
-    box = box_of(atoms)
-    i, j, d = neighbors.compute(points=atoms.positions, box=box, periodic=atoms.pbc.tolist(), quantities="ijd")
-    close = d < radii[i] + radii[j]
-    if not close.any():
+    i, j, d = close_pairs(atoms, factor=factor)
+    if len(d) == 0:
         return ""
-    worst = int(np.argmin(np.where(close, d, np.inf)))
+    worst = int(np.argmin(d))
     symbols = atoms.get_chemical_symbols()
     a, b = sorted((int(i[worst]), int(j[worst])))
     return f"atoms {a} ({symbols[a]}) and {b} ({symbols[b]}) have fused: {d[worst]:.2f} A apart"

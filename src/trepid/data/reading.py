@@ -64,7 +64,7 @@ def read_file(path: str | Path) -> FrameFile:
     Raises
     ------
     DataError
-        It is missing, no regular file, empty, damaged or cut off, or of a format that nobody reads.
+        It is missing, no regular file, empty, damaged or cut off, or of a format that is not read.
     """
     if is_deepmd(Path(path)):
         return FrameFile(read_deepmd(Path(path)), from_code=True)

@@ -7,7 +7,7 @@ from enum import Enum
 
 import numpy as np
 
-from trepid.arrays import FloatArray
+from trepid.arrays import FloatArray, rms
 from trepid.data.confused_units import UNITS
 
 
@@ -60,11 +60,7 @@ def explained_forces(forces: FloatArray, expected: FloatArray, *, correlation: f
     cost = np.linalg.norm(forces[:, None, :] - expected[None, :, :], axis=2) ** 2
     rows, columns = linear_sum_assignment(cost)
     moved = int((rows != columns).sum())
-    left, before = _rms(forces[rows] - expected[columns]), _rms(forces - expected)
-    if moved > 1 and left < before / 3 and left < 0.45 * _rms(expected):
+    left, before = rms(forces[rows] - expected[columns]), rms(forces - expected)
+    if moved > 1 and left < before / 3 and left < 0.45 * rms(expected):
         return Explanation(Confusion.ORDER, f"in another order ({moved} atoms exchanged)")
     return None
-
-
-def _rms(values: FloatArray) -> float:
-    return float(np.sqrt(np.mean(values**2)))

@@ -74,7 +74,7 @@ class Residuals:
         index = np.full(len(energies), -1)
         index[position] = np.arange(len(position))
         nearest = index[likeness.nearest[position]]
-        # A neighbour without an energy is replaced by the nearest that has one.
+        # A neighbour without an energy is replaced by another that has one.
         nearest = np.where(nearest < 0, np.where(nearest >= 0, nearest, 0).max(axis=1)[:, None], nearest)
         return cls(position, value, nearest)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trepid.arrays import FloatArray
+from trepid.arrays import FloatArray, rms
 from trepid.data.checks import Finding, Level, numbers_of
 from trepid.data.frames import Labels
 from trepid.inspection.confusion import Confusion, explained_forces
@@ -74,9 +74,9 @@ def force_outliers(labels: Sequence[Labels], fit: QuickFit, likeness: Likeness) 
     errors, usual, atoms = [], [], []
     for number, predicted in zip(fit.frames, fit.forces, strict=True):
         forces = _forces(labels[number])
-        size = max(_rms(forces), _rms(predicted))
+        size = max(rms(forces), rms(predicted))
         norms = np.linalg.norm(forces - predicted, axis=1)
-        errors.append(_rms(forces - predicted) / size)
+        errors.append(rms(forces - predicted) / size)
         usual.append(float(np.median(norms)))
         atoms.append(int(np.argmax(norms)))
     error, typical = np.array(errors), float(np.median(usual))
@@ -99,13 +99,13 @@ def force_outliers(labels: Sequence[Labels], fit: QuickFit, likeness: Likeness) 
                 found.append(
                     _outlier(
                         number,
-                        f"the forces differ by {_rms(forces - predicted):.3g} eV/A (rms) from those that other frames "
-                        f"demand, forces of {_rms(predicted):.3g} eV/A",
+                        f"the forces differ by {rms(forces - predicted):.3g} eV/A (rms) from those that other frames "
+                        f"demand, forces of {rms(predicted):.3g} eV/A",
                         factor,
                     )
                 )
                 continue
-        if net > ATOM_SHARE * worst and worst > ATOM_TIMES * _rms(predicted) and worst > 10 * usual[k]:
+        if net > ATOM_SHARE * worst and worst > ATOM_TIMES * rms(predicted) and worst > 10 * usual[k]:
             found.append(
                 _outlier(
                     number,
@@ -160,7 +160,7 @@ def stress_outliers(labels: Sequence[Labels], fit: QuickFit, likeness: Likeness)
     for k in np.flatnonzero((deviation > limit) & ~likeness.alone):
         own, expected = stresses[k], fit.stresses[k]
         cosine = float(own @ expected / (np.linalg.norm(own) * np.linalg.norm(expected) + 1e-300))
-        sign = ": it has the other sign" if cosine < -0.9 and 0.5 < _rms(own) / _rms(expected) < 2 else ""
+        sign = ": it has the other sign" if cosine < -0.9 and 0.5 < rms(own) / rms(expected) < 2 else ""
         finding = Finding(
             Level.WARNING,
             int(fit.frames[k]),
@@ -178,7 +178,3 @@ def _outlier(number: int, message: str, factor: float) -> Outlier:
 def _forces(labels: Labels) -> FloatArray:
     assert labels.forces is not None
     return labels.forces
-
-
-def _rms(values: FloatArray) -> float:
-    return float(np.sqrt(np.mean(values**2)))

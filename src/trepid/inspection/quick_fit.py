@@ -16,7 +16,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 from numpy.typing import NDArray
 
-from trepid.arrays import FloatArray, IntArray
+from trepid.arrays import FloatArray, IntArray, rms
 from trepid.data.frames import Labels
 from trepid.errors import DataError, NumericsError
 from trepid.potentials.bayesian.basis import Basis
@@ -109,7 +109,7 @@ def quick_fit(frames: Sequence[Atoms], labels: Sequence[Labels], *, seed: int = 
     rng = np.random.default_rng(seed)
     builder = FeatureBuilder(basis)
     sample = np.sort(rng.permutation(usable)[:MOST_FRAMES])
-    scale = float(np.median([_rms(_forces(labels[k])) for k in sample]))
+    scale = float(np.median([rms(_forces(labels[k])) for k in sample]))
     try:
         rows = [_Rows.of(builder, frames[k], _forces(labels[k]) / scale, rng, len(sample)) for k in sample]
         kept = np.ones(len(sample), dtype=bool)
@@ -173,7 +173,7 @@ def _fitted(basis: Basis, rows: Sequence[_Rows]) -> Posterior:
 
 def _strays(rows: Sequence[_Rows], mean: FloatArray) -> NDArray[np.bool_]:
     """Frames that the fit describes much worse than the others; none where they are many."""
-    left = np.array([_rms(row.residual(mean) / row.multipliers) for row in rows])
+    left = np.array([rms(row.residual(mean) / row.multipliers) for row in rows])
     strays = left > STRAY * float(np.median(left))
     return strays if len(rows) >= 5 and strays.sum() <= len(rows) // 3 else np.zeros(len(rows), dtype=bool)
 
@@ -194,7 +194,7 @@ def _quality(rows: Sequence[_Rows], mean: FloatArray) -> float:
     """Rms residual over rms force."""
     left = np.concatenate([row.residual(mean) / row.multipliers for row in rows])
     size = np.concatenate([row.forces / row.multipliers for row in rows])
-    return _rms(left) / _rms(size)
+    return rms(left) / rms(size)
 
 
 def _chosen(rows: Sequence[_Rows], kept: NDArray[np.bool_]) -> list[_Rows]:
@@ -227,7 +227,3 @@ def _usable(atoms: Atoms, labels: Labels) -> bool:
 def _forces(labels: Labels) -> FloatArray:
     assert labels.forces is not None
     return labels.forces
-
-
-def _rms(values: FloatArray) -> float:
-    return float(np.sqrt(np.mean(values**2)))
