@@ -21,7 +21,7 @@ from ase import Atoms
 
 from trepid import _native
 from trepid.acquisition.batch import most_uncertain_atoms
-from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
+from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A, Triplets
 from trepid.data import LabelKeys, labels_of
 from trepid.data.atomic import write_bytes_atomic
 from trepid.data.duplicates import FINGERPRINT_SIZE, distinct, fingerprints, known_among
@@ -29,7 +29,7 @@ from trepid.data.placeholders import held_components
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
-from trepid.potentials.bayesian.channel_choice import choose_channels
+from trepid.potentials.bayesian.channel_choice import with_chosen_channels
 from trepid.potentials.bayesian.compositions import Compositions, least_squares_energies
 from trepid.potentials.bayesian.consistency import require_consistent_tables
 from trepid.potentials.bayesian.container import decode, read_file
@@ -47,7 +47,7 @@ from trepid.potentials.bayesian.live import extend_templates, live_directions, s
 from trepid.potentials.bayesian.model_file import (
     Training,
     arguments_in_file,
-    channels_in_file,
+    basis_in_file,
     force_field_bytes,
     naming_damage,
     training_in_file,
@@ -59,7 +59,6 @@ from trepid.potentials.bayesian.spline_potential import LiveDirections, SplineCa
 from trepid.potentials.bayesian.statistics import ForceSum, LabelKind, LabelRows, SufficientStatistics, merged_rows
 from trepid.potentials.bayesian.support import Support, size_of_powers
 from trepid.potentials.bayesian.terms import Hyperparameters
-from trepid.potentials.bayesian.terms.channels import Channels
 from trepid.potentials.bayesian.terms.offset import OffsetTerm
 
 LIVE_RANK = 16
@@ -87,6 +86,8 @@ class BayesianForceField(Potential):
         Highest Legendre degree in the angle.
     n_channels : int
         Channels of the quadruplets, chosen at the first fit; 0: no quadruplets.
+    triplets : Triplets or str
+        Full or mixed triplets; auto: mixed from three species on. Channels of mixed triplets are chosen at the first fit.
     hyperparameters : Hyperparameters, optional
         Where the optimisation starts.
     live_rank : int
@@ -118,6 +119,7 @@ class BayesianForceField(Potential):
         n_radial: int = 8,
         l_max: int = 4,
         n_channels: int = 0,
+        triplets: Triplets | str = Triplets.AUTO,
         hyperparameters: Hyperparameters | None = None,
         live_rank: int = LIVE_RANK,
         large_force: float | None = None,
@@ -141,7 +143,7 @@ class BayesianForceField(Potential):
             self.hyperparameters = self.hyperparameters.with_noise(large_force=large_force)
         if not 0 <= n_channels <= _native.quadruplet_channels:
             raise ConfigError(f"n_channels is {n_channels}; it must lie between 0 and {_native.quadruplet_channels}")
-        self.n_channels = n_channels
+        self.n_channels, self.triplets = n_channels, Triplets(triplets).resolved(len(self.species))
         self.live_rank, self.keys, self.seed, self.n_threads = live_rank, keys, seed, n_threads
         self.reference_energies = np.zeros(len(self.species))
         self.statistics = SufficientStatistics(self.basis.layout.size)
@@ -189,14 +191,16 @@ class BayesianForceField(Potential):
         return self.optimize(frames)
 
     def _choose_channels(self, frames: Sequence[Atoms]) -> None:
-        if self.n_channels:
-            self.use_channels(choose_channels(self.basis, frames, self.n_channels, seed=self.seed))
+        mixed = self.triplets is Triplets.MIXED
+        self.use_basis(
+            with_chosen_channels(self.basis, frames, mixed_triplets=mixed, n_quadruplet=self.n_channels, seed=self.seed)
+        )
 
-    def use_channels(self, channels: Channels | None) -> None:
-        """Give the quadruplets other channels; what was trained is lost, since features depend on them."""
-        if channels != self.basis.channels:
-            self.basis, self._features = replace(self.basis, channels=channels), None
-            self.statistics = SufficientStatistics(self.basis.layout.size)
+    def use_basis(self, basis: Basis) -> None:
+        """Take a basis with other channels; what was trained is lost, since features depend on them."""
+        if basis != self.basis:
+            self.basis, self._features = basis, None
+            self.statistics = SufficientStatistics(basis.layout.size)
             self._posterior = self._mean = None
 
     def update(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> BayesianForceField:
@@ -558,6 +562,7 @@ class BayesianForceField(Potential):
             "n_radial": self.basis.n_radial,
             "l_max": self.basis.l_max,
             "n_channels": self.n_channels,
+            "triplets": self.triplets.value,
             "live_rank": self.live_rank,
             "n_coefficients": self.basis.layout.size,
             "n_frames": self.n_frames,
@@ -604,7 +609,7 @@ class BayesianForceField(Potential):
         content = decode(data, name=name)
         with naming_damage(name):
             model = cls(**arguments_in_file(content.settings), n_threads=n_threads)
-            model.use_channels(channels_in_file(content.settings))
+            model.use_basis(basis_in_file(model.basis, content.settings))
             training = training_in_file(content, size=model.basis.layout.size)
             if training.tables.rank != model.live_rank or training.reference_energies.shape != (len(model.species),):
                 raise ValueError("its arrays do not have the sizes that its settings name")
