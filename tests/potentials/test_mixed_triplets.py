@@ -45,7 +45,8 @@ from trepid.potentials.bayesian.container import decode
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.fit_settings import settings_of_fit, untrained_model, write_settings
 from trepid.potentials.bayesian.posterior import Posterior, with_hyperparameters
-from trepid.potentials.bayesian.sizes import GivenSizes, Sizes, fit_with_sizes
+from trepid.potentials.bayesian.sized_fit import fit_with_sizes
+from trepid.potentials.bayesian.sizes import GivenSizes, Sizes
 from trepid.potentials.bayesian.spline_potential import SplinePotential, make_tables
 from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics
 from trepid.potentials.bayesian.terms import Hyperparameters
@@ -55,6 +56,7 @@ from trepid.potentials.bayesian.terms.triplet import TripletTerm
 FIVE = SPECIES[5]
 THREE = FIVE[:3]
 SMALL = {"pair_cutoff": 4.4, "triplet_cutoff": 4.0, "n_pair": 8, "n_radial": 4, "l_max": 1}
+FIT = SMALL | {"n_channels": 0, "n_threads": 1}
 
 
 def energy_by_definition(basis: Basis, coefficients: FloatArray, atoms: Atoms) -> float:
@@ -300,7 +302,7 @@ def frames() -> list[Atoms]:
 
 @pytest.fixture(scope="module")
 def model(frames: list[Atoms]) -> BayesianForceField:
-    return BayesianForceField(THREE, **SMALL, n_threads=1).fit(frames[:10])
+    return BayesianForceField(THREE, **FIT).fit(frames[:10])
 
 
 def test_three_species_and_more_are_mixed_by_default(model: BayesianForceField) -> None:
@@ -377,7 +379,7 @@ def test_files_and_pickles_keep_the_channels(model: BayesianForceField, frames: 
 
 
 def test_only_files_with_mixed_triplets_have_the_new_version(model: BayesianForceField, frames: list[Atoms]) -> None:
-    full = BayesianForceField(FIVE[:2], **SMALL, n_threads=1).update(truth_frames(2, species=FIVE[:2]))
+    full = BayesianForceField(FIVE[:2], **FIT).update(truth_frames(2, species=FIVE[:2]))
     for force_field, version in ((model, 3), (full, 2)):
         data = force_field.to_bytes()
         size = int.from_bytes(data[:8], "little")
@@ -393,7 +395,7 @@ def test_a_file_of_an_earlier_version_has_full_triplets(frames: list[Atoms]) -> 
     from model_files import encode
 
     three = truth_frames(2, species=FIVE[:3])
-    old = BayesianForceField(FIVE[:3], **SMALL, triplets="full", n_threads=1).update(three)
+    old = BayesianForceField(FIVE[:3], **FIT, triplets="full").update(three)
     content = decode(old.to_bytes(), name="")
     settings_ = {name: value for name, value in content.settings.items() if name != "triplets"}
     loaded = BayesianForceField.from_bytes(encode(content.tensors, settings_), name="old")
@@ -437,7 +439,7 @@ def test_channels_do_not_depend_on_earlier_ones_and_are_reproducible(frames: lis
 
 
 def test_with_quadruplets(frames: list[Atoms]) -> None:
-    model = BayesianForceField(THREE, **SMALL, n_channels=2, n_threads=1).update(frames[:4])
+    model = BayesianForceField(THREE, **(FIT | {"n_channels": 2})).update(frames[:4])
     assert model.basis.channels is not None
     assert model.basis.channels.n == 2
     assert model.basis.triplet_channels is not None
