@@ -23,8 +23,9 @@ from trepid.events.voids import periodic_images, wrapped
 
 MOST_STRAIN = 0.1
 """Largest component of the strain between the crystal and the trajectory: more is another crystal."""
-MOST_AWAY = 0.5
-"""A frame in which more than this part of the atoms is nearer to another site than to its own is in another order."""
+MOST_AWAY = 0.4
+"""A frame in which more than this part of the atoms is nearer to another site than to its own is in another order, or of another
+crystal: half of the atoms is one sublattice of two."""
 _SCORED = 64
 """Atoms by which a translation is judged."""
 _ORIGINS = 4

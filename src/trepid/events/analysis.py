@@ -19,7 +19,7 @@ from trepid.anharmonicity.measure import NO_FORCE_eV_per_A
 from trepid.arrays import FloatArray
 from trepid.data.trajectory import Chunk, Trajectory, open_trajectory
 from trepid.errors import ConfigError, DataError
-from trepid.events.alignment import AlignedCrystal, align_crystal
+from trepid.events.alignment import MOST_AWAY, AlignedCrystal, align_crystal
 from trepid.events.classes import EventClass, Jump, event_class, jumps
 from trepid.events.counting import ClassRate, WaitingTimes, class_rate
 from trepid.events.detection import DetectionSettings, Event, EventDetector, EventKind
@@ -344,7 +344,7 @@ class _Analysis:
         for row in fractional[1:]:
             site, gap = self.sites.nearest(row)
             there &= (site == first) & (gap <= core[first])
-        if (first != home).mean() > 0.5:
+        if (first != home).mean() > MOST_AWAY:
             raise DataError(
                 f"{self.trajectory.name}: {int((first != home).sum())} of {len(home)} atoms of the first frame are not at their "
                 "sites: the crystal is another one, or has melted"
