@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trepid.evaluation import Evaluation
     from trepid.events.analysis import EventAnalysis, EventSettings
     from trepid.potentials.bayesian.force_field import BayesianForceField
-    from trepid.potentials.bayesian.sizes import SizeStep
+    from trepid.potentials.bayesian.size_search import SizeStep
 
 logger = logging.getLogger(__name__)
 
@@ -84,15 +84,15 @@ def fit(
     species : sequence of str, optional
         Elements it describes; default: those of the frames.
     speed : Speed or str
-        Ceiling of the cost up to which the training frames choose the sizes below: fast (no search, the defaults), balanced
-        (about 2 times the time per MD step of the defaults) or accurate (6 times).
+        Ceiling of the cost up to which the training frames choose the sizes below: fast (the defaults, and quadruplets where
+        they pay), balanced (about 2 times the time per MD step of the defaults) or accurate (6 times).
     pair_cutoff, triplet_cutoff : float, optional
         Fixed ranges of pairs and triplets, A; defaults 6 and 5.
     n_pair, n_radial, l_max : int, optional
         Fixed number of splines of a pair energy, of radial splines of triplets, and degree in the angle; defaults 20, 8, 4.
     n_channels : int, optional
-        Fixed number of channels of the quadruplets (four-body energies), 0 to 3; default 0, or 3 where a search finds that they
-        pay.
+        Fixed number of channels of the quadruplets (four-body energies), 0 to 3; default 3 where the training frames find that
+        they pay, else 0.
     keys : LabelKeys
         Names of the labels in the frames.
     check : bool
@@ -110,7 +110,8 @@ def fit(
         No frames, a frame without labels, labels that are not finite, an element that is not in `species`.
     """
     from trepid.inspection import inspect_labels
-    from trepid.potentials.bayesian.sizes import GivenSizes, fit_with_sizes
+    from trepid.potentials.bayesian.sized_fit import fit_with_sizes
+    from trepid.potentials.bayesian.sizes import GivenSizes
 
     read = _frames(frames, keys)
     if not read:
