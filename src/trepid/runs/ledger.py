@@ -84,7 +84,7 @@ class StopReason(Named):
 
 
 class Doubt(Named):
-    """Why a label is computed a second time; see `trepid.campaign.label_check`."""
+    """Why a label is computed a second time; see `trepid.labelling.check`."""
 
     NET_FORCE = "net_force"
     """The forces do not add up to zero."""
