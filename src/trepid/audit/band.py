@@ -1,7 +1,8 @@
 """Minimum-energy paths: climbing-image nudged elastic bands on any calculator, with restart and a stated convergence.
 
 G. Henkelman, B. P. Uberuaga, H. Jonsson, J. Chem. Phys. 113, 9901 (2000); the bands are those of ASE, with the improved
-tangent (G. Henkelman, H. Jonsson, J. Chem. Phys. 113, 9978 (2000)).
+tangent (G. Henkelman, H. Jonsson, J. Chem. Phys. 113, 9978 (2000)) and the adaptive solver of S. Makri, C. Ortner,
+J. R. Kermode, J. Chem. Phys. 150, 094109 (2019).
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
 from ase.mep import NEB
+from ase.mep.neb import NEBOptimizer
 from ase.optimize import FIRE
 
 from trepid.arrays import FloatArray
@@ -22,11 +25,10 @@ from trepid.data.frames import read_frames, write_frames
 from trepid.data.geometry import fused_atoms
 from trepid.errors import DataError
 
-if TYPE_CHECKING:
-    from ase.calculators.calculator import Calculator
-
 logger = logging.getLogger(__name__)
 
+CLIMB_FROM = 3.0
+"""The highest image climbs once no force is larger than this times `fmax`; where the highest image is an end, none does."""
 SAVE_EVERY = 20
 """Steps between two files of a band under way."""
 
@@ -42,11 +44,11 @@ class BandSettings:
     fmax_eV_per_A : float
         Converged when no force of the band on an atom is larger.
     max_steps : int
-        Of the optimiser (FIRE), without and with the climbing image together.
+        Of the optimiser, without and with the climbing image together.
     spring_eV_per_A2 : float
     """
 
-    n_images: int = 7
+    n_images: int = 5
     fmax_eV_per_A: float = 0.03
     max_steps: int = 600
     spring_eV_per_A2: float = 1.0
@@ -151,14 +153,8 @@ def find_band(
             frames, climbing, done = stored
     for frame in frames:
         frame.set_constraint()
-        frame.calc = calculator
-    band = NEB(
-        frames,
-        k=settings.spring_eV_per_A2,
-        climb=climbing,
-        method="improvedtangent",
-        allow_shared_calculator=True,
-    )
+        frame.calc = _Kept(calculator)
+    band = NEB(frames, k=settings.spring_eV_per_A2, climb=climbing, method="improvedtangent")
 
     def step() -> None:
         nonlocal done
@@ -168,12 +164,15 @@ def find_band(
         if restart is not None and done % SAVE_EVERY == 0:
             _store(restart, frames, climbing=band.climb, done=done)
 
+    converged = False
     if not band.climb and done < settings.max_steps // 2:
-        _relax(band, 4 * settings.fmax_eV_per_A, settings.max_steps // 2 - done, step)
-    band.climb = True
-    converged = _relax(band, settings.fmax_eV_per_A, max(settings.max_steps - done, 1), step)
+        converged = _relax(band, CLIMB_FROM * settings.fmax_eV_per_A, settings.max_steps // 2 - done, step)
+    energies = _energies(frames)
+    if 0 < int(np.argmax(energies)) < len(frames) - 1:
+        band.climb = True
+        converged = _relax(band, settings.fmax_eV_per_A, max(settings.max_steps - done, 1), step)
+        energies = _energies(frames)
     forces = band.get_forces()
-    energies = np.array([_energy(frame, calculator) for frame in frames])
     for frame in frames:
         frame.calc = None
     return Band(
@@ -186,15 +185,44 @@ def find_band(
 
 
 def _relax(band: NEB, fmax: float, steps: int, step: Callable[[], None]) -> bool:
-    optimiser = FIRE(band, logfile=None, maxstep=0.1)
-    optimiser.attach(step, interval=1)
-    return bool(optimiser.run(fmax=fmax, steps=steps))
+    """The adaptive solver first, which needs a third of the energies; where it gives up, FIRE."""
+    done = 0
+
+    def counted() -> None:
+        nonlocal done
+        done += 1
+        step()
+
+    for optimiser in (NEBOptimizer(band, logfile=None), FIRE(band, logfile=None, maxstep=0.1)):
+        if done >= steps:
+            break
+        optimiser.attach(counted, interval=1)
+        if optimiser.run(fmax=fmax, steps=steps - done):
+            return True
+    return False
 
 
-def _energy(frame: Atoms, calculator: Calculator) -> float:
-    bare = frame.copy()
-    bare.calc = calculator
-    return float(bare.get_potential_energy())
+def _energies(frames: Sequence[Atoms]) -> FloatArray:
+    return np.array([float(frame.get_potential_energy()) for frame in frames])
+
+
+class _Kept(Calculator):
+    """A calculator that several images share, with the results of this image: optimisers ask for them several times."""
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
+
+    def __init__(self, calculator: Calculator) -> None:
+        super().__init__()
+        self._calculator = calculator
+
+    def calculate(
+        self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes
+    ) -> None:
+        super().calculate(atoms, properties, system_changes)
+        bare = self.atoms.copy()
+        bare.calc = self._calculator
+        energy = float(bare.get_potential_energy())
+        self.results = {"energy": energy, "free_energy": energy, "forces": bare.get_forces()}
 
 
 def write_band(path: Path, band: Band) -> None:

@@ -50,6 +50,7 @@ from trepid.potentials.base import Prediction
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from ase.calculators.calculator import Calculator
 
     from trepid.arrays import FloatArray
     from trepid.events.sites import Sites
@@ -209,8 +210,8 @@ class AuditSettings:
 
     labels_per_class: int = 8
     frames_per_class: int = 3
-    relaxation: Relaxation = Relaxation()
-    band: BandSettings = BandSettings()
+    relaxation: Relaxation = field(default_factory=Relaxation)
+    band: BandSettings = field(default_factory=BandSettings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -397,7 +398,7 @@ class _ClassAudit:
                 return replace(_undecided(found, f"{line}: no label is spent on it"), band=None, problems=(line,))
         return found
 
-    def _band(self, calculator: object) -> Band:
+    def _band(self, calculator: Calculator) -> Band:
         if self.files is not None and self.files.path.exists():
             return read_band(self.files.path)
         restart = None
@@ -407,7 +408,7 @@ class _ClassAudit:
         images = interpolated(self.start.bare(), self.end.bare(), self.settings.band.n_images)
         band = find_band(
             images,
-            calculator,  # type: ignore[arg-type]
+            calculator,
             self.settings.band,
             restart=restart,
             interrupted=self.interrupted,

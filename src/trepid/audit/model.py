@@ -95,7 +95,8 @@ class EngineModel(AuditedModel):
     def predict(self, atoms: Atoms) -> Prediction:
         """Energy and forces, without uncertainty."""
         labels = labels_of(self.engine.label(atoms, keys=_KEYS), _KEYS, where="the frame")
-        assert labels.energy is not None and labels.forces is not None
+        assert labels.energy is not None
+        assert labels.forces is not None
         return Prediction(energy=labels.energy, forces=labels.forces, stress=labels.stress)
 
     def describe(self) -> Mapping[str, str | float | int]:
