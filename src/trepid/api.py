@@ -1,4 +1,4 @@
-"""The public functions of trepid: fit, load, evaluate, md, learn. The command line has a verb for each.
+"""The public functions of trepid: fit, load, evaluate, md, find_events, learn. The command line has a verb for each.
 
 Every function takes objects or files: frames and structures as `ase.Atoms` or as paths, models as potentials or as paths.
 """
@@ -21,11 +21,13 @@ from trepid.potentials.base import Potential, Uncertainty
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from trepid.anharmonicity.harmonic import HarmonicReference
     from trepid.campaign.result import CampaignResult
     from trepid.config import AnyCampaign
     from trepid.dynamics.progress import ProgressView
     from trepid.dynamics.settings import MDResult
     from trepid.evaluation import Evaluation
+    from trepid.events.analysis import EventAnalysis, EventSettings
     from trepid.potentials.bayesian.force_field import BayesianForceField
     from trepid.potentials.bayesian.sizes import SizeStep
 
@@ -258,6 +260,57 @@ def md(
         model_file=model if isinstance(model, str | Path) else None,
         ranks=mpi,
         progress=progress,
+    )
+
+
+def find_events(
+    trajectory: Frames,
+    crystal: Atoms | str | Path,
+    *,
+    interval_fs: float | None = None,
+    species: Sequence[str] = (),
+    settings: EventSettings | None = None,
+    harmonic: HarmonicReference | None = None,
+) -> EventAnalysis:
+    """Hops, Frenkel pairs, exchanges and excursions of a trajectory, by class, with rates and paths.
+
+    Parameters
+    ----------
+    trajectory : path, or sequence of Atoms
+        Extended XYZ, LAMMPS dump, XDATCAR, vasprun.xml, or any format ASE reads; read once, whatever its length. Positions wrapped
+        or not.
+    crystal : Atoms, or path
+        Relaxed: the supercell of the trajectory, or a cell that it is a multiple of; atoms in any order.
+    interval_fs : float, optional
+        Time between two frames, fs; needed where the file does not tell it.
+    species : sequence of str
+        Elements of the types 1, 2, ... of a LAMMPS dump without elements.
+    settings : EventSettings, optional
+        When motion counts as an event, equilibration, level of the intervals.
+    harmonic : HarmonicReference, optional
+        Of the supercell of the trajectory: sigma^A and its jumps are measured, where the trajectory has forces (eV/A).
+
+    Returns
+    -------
+    EventAnalysis
+        `classes` with counts, rates and paths; `events`; `sigma_a`; `remarks`.
+
+    Raises
+    ------
+    DataError
+        The trajectory cannot be read, its atoms are not those of the crystal, nothing tells its times, or it is too short.
+    ConfigError
+        A setting is out of range.
+    """
+    from trepid.events.analysis import EventSettings, analyse_events
+
+    return analyse_events(
+        trajectory,
+        read_structure(crystal) if isinstance(crystal, str | Path) else crystal,
+        interval_fs=interval_fs,
+        species=species,
+        settings=settings or EventSettings(),
+        harmonic=None if harmonic is None else lambda _: harmonic,
     )
 
 
