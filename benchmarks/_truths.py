@@ -85,5 +85,7 @@ class LoadedPotential(Reference):
         wrapped = atoms.get_positions(wrap=True)
         lmp.create_atoms(len(atoms), list(range(1, len(atoms) + 1)), types, wrapped.ravel().tolist())
         lmp.commands_list([f"mass {k} {atomic_masses[atomic_numbers[s]]}" for s, k in self._types.items()])
-        lmp.commands_list([*self._commands, "neighbor 0.5 bin", "neigh_modify every 1 delay 0 check no", "thermo 1000000"])
+        lmp.commands_list(
+            [*self._commands, "neighbor 0.5 bin", "neigh_modify every 1 delay 0 check no", "thermo 1000000"]
+        )
         self._lammps = lmp

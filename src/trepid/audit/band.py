@@ -114,7 +114,7 @@ def interpolated(start: Atoms, end: Atoms, n_images: int) -> list[Atoms]:
     for image in images:
         image.calc = None
         image.set_constraint()
-    band = NEB(images)
+    band = NEB(images, method="improvedtangent")
     band.interpolate(method="linear", mic=True)
     if any(fused_atoms(image, factor=0.75) for image in images[1:-1]):
         band.interpolate(method="idpp", mic=True)
@@ -165,21 +165,22 @@ def find_band(
             _store(restart, frames, climbing=band.climb, done=done)
 
     converged = False
-    if not band.climb and done < settings.max_steps // 2:
-        converged = _relax(band, CLIMB_FROM * settings.fmax_eV_per_A, settings.max_steps // 2 - done, step)
-    energies = _energies(frames)
-    if 0 < int(np.argmax(energies)) < len(frames) - 1:
+    if not (band.climb and _inside(frames)):
+        band.climb = False
+        most = max(settings.max_steps // 2 - done, 1)
+        converged = _relax(band, CLIMB_FROM * settings.fmax_eV_per_A, most, step)
+    if _inside(frames):
         band.climb = True
         converged = _relax(band, settings.fmax_eV_per_A, max(settings.max_steps - done, 1), step)
-        energies = _energies(frames)
-    forces = band.get_forces()
+    energies = _energies(frames)
+    largest = _largest(band)
     for frame in frames:
         frame.calc = None
     return Band(
         images=tuple(frames),
         energies=energies,
         converged=converged,
-        max_force=float(np.linalg.norm(forces, axis=1).max()),
+        max_force=largest,
         n_steps=done,
     )
 
@@ -197,9 +198,21 @@ def _relax(band: NEB, fmax: float, steps: int, step: Callable[[], None]) -> bool
         if done >= steps:
             break
         optimiser.attach(counted, interval=1)
-        if optimiser.run(fmax=fmax, steps=steps - done):
+        optimiser.run(fmax=fmax, steps=steps - done)
+        # The adaptive solver does not tell when its steps are used up.
+        if _largest(band) <= fmax:
             return True
     return False
+
+
+def _largest(band: NEB) -> float:
+    """Largest force of the band on an atom, eV/A."""
+    return float(np.linalg.norm(band.get_forces(), axis=1).max())
+
+
+def _inside(frames: Sequence[Atoms]) -> bool:
+    """Whether the highest image is none of the ends."""
+    return 0 < int(np.argmax(_energies(frames))) < len(frames) - 1
 
 
 def _energies(frames: Sequence[Atoms]) -> FloatArray:
@@ -215,9 +228,7 @@ class _Kept(Calculator):
         super().__init__()
         self._calculator = calculator
 
-    def calculate(
-        self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes
-    ) -> None:
+    def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes) -> None:
         super().calculate(atoms, properties, system_changes)
         bare = self.atoms.copy()
         bare.calc = self._calculator

@@ -41,6 +41,7 @@ from trepid.audit.states import (
     RelaxedState,
     aligned,
     end_state,
+    held_end,
     settle,
     start_state,
 )
@@ -63,12 +64,17 @@ BAD_BAND_EV_PER_A = 0.15
 """A band with a larger force is no path: nothing is labelled on it."""
 SETTLED_EV = 0.002
 """A stationary point whose energy is expected to change by less is not labelled again."""
+SAME_PLACE_A = 0.05
+"""A frame whose atoms are all nearer than this to those of a label is not labelled to tell what lies between."""
 DESCENT_A = 0.6
 """Longest way of an atom from the labelled frames to the next one on a descent."""
 DESCENT_LABELS = 2
 """Labels on a descent before a state counts as absent."""
 CHANGE_SHARE = 0.5
 """Part of an expected change of energy that counts as uncertain, one standard deviation."""
+STIFFNESS_EV_PER_A2 = 5.0
+"""Force constant of an atom by which the forces of the reference at a label tell how far its stationary point may be below:
+sum |F|^2 / 2k. A typical one: the model's own may be what is wrong."""
 
 
 class Role(str, Enum):
@@ -87,6 +93,7 @@ class Role(str, Enum):
         return str(self.value)
 
 
+_MISSING = "whether the end state is a minimum of the reference is not known yet, and so no barrier"
 _THERMAL = (Role.BEFORE, Role.DURING, Role.AFTER)
 
 
@@ -274,6 +281,11 @@ class ClassFiles:
         return self.directory / "path.extxyz"
 
     @property
+    def held(self) -> Path:
+        """The model's band to an end that is held, where the other one does not lead to a lasting state."""
+        return self.directory / "path.held.extxyz"
+
+    @property
     def restart(self) -> Path:
         """The model's band under way."""
         return self.directory / "path.restart.extxyz"
@@ -365,17 +377,8 @@ class _ClassAudit:
             return _undecided(nothing, f"the path cannot be computed on the model: {error}")
         if not self.end.held and band.back < self.criteria.tolerance:
             # A state that is left again faster than the factor resolves is none: what counts is the cost of getting there.
-            frame = self.end.bare()
-            after = motion.after
-            self.end = settle(
-                frame,
-                calculator,
-                self.sites,
-                after,
-                motion.atoms,
-                held=motion.atoms,
-                relaxation=self.settings.relaxation,
-            )
+            self.end = held_end(self.start, motion, self.sites, calculator, self.settings.relaxation)
+            band = self._band(calculator, held=True)
         self.top = band.top if band.top > 0 else len(band.images) - 1
         self.band = band
         saddle = band.images[self.top]
@@ -398,9 +401,10 @@ class _ClassAudit:
                 return replace(_undecided(found, f"{line}: no label is spent on it"), band=None, problems=(line,))
         return found
 
-    def _band(self, calculator: Calculator) -> Band:
-        if self.files is not None and self.files.path.exists():
-            return read_band(self.files.path)
+    def _band(self, calculator: Calculator, *, held: bool = False) -> Band:
+        path = None if self.files is None else self.files.held if held else self.files.path
+        if path is not None and path.exists():
+            return read_band(path)
         restart = None
         if self.files is not None:
             self.files.directory.mkdir(parents=True, exist_ok=True)
@@ -413,8 +417,8 @@ class _ClassAudit:
             restart=restart,
             interrupted=self.interrupted,
         )
-        if self.files is not None:
-            write_band(self.files.path, band)
+        if self.files is not None and path is not None:
+            write_band(path, band)
             self.files.restart.unlink(missing_ok=True)
         return band
 
@@ -461,8 +465,11 @@ class _ClassAudit:
                 start=found.start,
                 end=found.end,
                 least=least,
+                missing=_MISSING,
             )
-        return judge_probe(audit.model_barrier, found.barrier, self.criteria, end=found.end, least=least)
+        return judge_probe(
+            audit.model_barrier, found.barrier, self.criteria, end=found.end, least=least, missing=_MISSING
+        )
 
     def _label(self, frames: Sequence[tuple[Role, Atoms]]) -> bool:
         """Label frames; whether at least one label came."""
@@ -512,7 +519,7 @@ class _Found:
     """What model plus difference says."""
 
     band: Band
-    barrier: Estimate
+    barrier: Estimate | None
     end_energy: Estimate
     start: State
     end: State
@@ -528,6 +535,7 @@ class _Surface:
         self._model = audit.model.calculator()
         self._origin = audit.start.bare()
         self._images = [image.copy() for image in audit.band.images]
+        self._held = {*audit.start.held, *audit.end.held}
 
     def renew(self) -> _Found:
         """Fit the difference to the labels, and relax ends and band."""
@@ -547,6 +555,7 @@ class _Surface:
             audit.sites,
             motion.before,
             motion.atoms,
+            held=audit.start.held,
             relaxation=settings.relaxation,
         )
         end = settle(
@@ -571,11 +580,12 @@ class _Surface:
             self._images = [image.copy() for image in band.images]
         top = band.images[band.top]
         first, last = start.bare(), band.images[-1]
+        path = end.stays and (band.converged or band.max_force < BAD_BAND_EV_PER_A)
         return _Found(
             band=band,
-            barrier=Estimate(band.barrier, self._bar(top, first)),
+            barrier=Estimate(band.barrier, self._bar(top, first)) if path else None,
             end_energy=Estimate(float(band.energies[-1] - band.energies[0]), self._bar(last, first)),
-            start=State.EXISTS if start.stays else State.UNKNOWN,
+            start=State.HELD if start.held else State.EXISTS if start.stays else State.UNKNOWN,
             end=self._end(end, band),
             relaxed_start=start,
             relaxed_end=end,
@@ -585,6 +595,9 @@ class _Surface:
         """The frame to be labelled next; None where no label is expected to change anything."""
         if found.end is State.UNKNOWN and not found.relaxed_end.stays:
             return Role.DESCENT, self._on_descent()
+        for role, image in self._unsettled(found):
+            if self._nearest(image)[1] > SAME_PLACE_A:
+                return role, image
         z = self._audit.criteria.z
         top = found.band.top
         frames = [(Role.START, found.relaxed_start.bare()), (Role.SADDLE, found.band.images[top])]
@@ -601,14 +614,20 @@ class _Surface:
         best = int(np.argmax(scores))
         return frames[best] if scores[best] > SETTLED_EV else None
 
+    def _unsettled(self, found: _Found) -> list[tuple[Role, Atoms]]:
+        """Of an end that is stationary and highest: the image before it, which tells whether there is a barrier back."""
+        if found.end is State.UNKNOWN and found.relaxed_end.stays and found.band.back <= 0.0:
+            return [(Role.IMAGE, found.band.images[-2])]
+        return []
+
     def _at(self, atoms: Atoms) -> FloatArray:
         return coordinates(atoms, self._origin)
 
-    def _nearest(self, atoms: Atoms) -> tuple[FloatArray, float]:
-        """Coordinates of the nearest labelled frame, and the longest way of an atom from there, A."""
+    def _nearest(self, atoms: Atoms) -> tuple[int, float]:
+        """Number of the nearest labelled frame, and the longest way of an atom from there, A."""
         gaps = (self._places - self._at(atoms)).reshape(len(self._places), -1, 3)
         k = int(np.argmin(np.sum(gaps**2, axis=(1, 2))))
-        return self._places[k], float(np.linalg.norm(gaps[k], axis=1).max())
+        return k, float(np.linalg.norm(gaps[k], axis=1).max())
 
     def _energy(self, atoms: Atoms) -> float:
         frame = atoms.copy()
@@ -617,12 +636,18 @@ class _Surface:
         return float(frame.get_potential_energy())
 
     def _open(self, atoms: Atoms) -> float:
-        """How uncertain an energy is, against the nearest label: what the process says, and a part of the change to there."""
-        place, _ = self._nearest(atoms)
+        """How uncertain the energy of a stationary point is, against the nearest label, eV.
+
+        What the process says, a part of the change that is expected from there, and what the forces of the reference there allow.
+        """
+        k = self._nearest(atoms)[0]
+        place, point = self._places[k], self._points[k]
         frame = self._origin.copy()
         frame.positions = self._origin.positions + place.reshape(-1, 3)
         change = CHANGE_SHARE * (self._energy(frame) - self._energy(atoms))
-        return float(np.hypot(self._process.std(self._at(atoms), place), change))
+        forces = np.delete(point.forces, list(self._held), axis=0)
+        below = float(np.sum(forces**2)) / (2 * STIFFNESS_EV_PER_A2)
+        return float(np.linalg.norm([self._process.std(self._at(atoms), place), change, below]))
 
     def _bar(self, atoms: Atoms, other: Atoms) -> float:
         """Standard deviation of the reference's energy difference of two frames, eV."""
@@ -633,8 +658,13 @@ class _Surface:
             return State.HELD
         z = self._audit.criteria.z
         if end.stays:
-            sure = band.back > z * self._open(end.bare())
-            return State.EXISTS if end.converged and sure else State.UNKNOWN
+            if end.converged and band.back > z * self._open(end.bare()):
+                return State.EXISTS
+            last, before = band.images[-1], band.images[-2]
+            falls = float(band.energies[-1] - band.energies[-2])
+            # Stationary, and yet the highest point of the way: a saddle point, or a shoulder.
+            downhill = band.top == len(band.images) - 1 and falls > z * self._bar(last, before)
+            return State.ABSENT if downhill and falls > SETTLED_EV else State.UNKNOWN
         down = [point for point in self._points if point.wanted.role is Role.DESCENT]
         if len(down) < DESCENT_LABELS:
             return State.UNKNOWN

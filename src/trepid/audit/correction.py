@@ -164,7 +164,10 @@ class DifferenceProcess:
     def _best(self) -> Scales:
         squares = float(np.sum(self._y[len(self._points) :] ** 2) + np.sum(self._rest**2))
         guess = math.log(max(math.sqrt(squares / self._points.size) * LENGTH_A, 2 * LEAST_SCALE_EV))
-        bounds = [(math.log(LEAST_SCALE_EV), math.log(1e3)), (math.log(0.2), math.log(10.0))]
+        # Most atoms are far from the event and pull s down; the energies tell how large the difference is.
+        least = max(LEAST_SCALE_EV, float(np.sqrt(np.mean(self._y[: len(self._points)] ** 2))))
+        guess = max(guess, math.log(2 * least))
+        bounds = [(math.log(least), math.log(1e3)), (math.log(0.2), math.log(10.0))]
         starts = [np.array([guess, math.log(length)]) for length in (0.6, 1.5)]
         found = [minimize(self._cost, start, method="Nelder-Mead", bounds=bounds) for start in starts]
         return Scales(*(float(value) for value in np.exp(min(found, key=lambda result: float(result.fun)).x)))

@@ -191,9 +191,12 @@ def end_frame(start: Atoms, motion: Motion, sites: Sites, *, reach: float | None
 def start_state(
     crystal: Atoms, motion: Motion, sites: Sites, calculator: Calculator, relaxation: Relaxation = Relaxation()
 ) -> RelaxedState:
-    """The state in which the event begins."""
+    """The state in which the event begins: a minimum, or, for a defect that the calculator does not keep, held."""
     frame = on_sites(crystal, sites, motion.before)
-    return settle(frame, calculator, sites, motion.before, motion.atoms, relaxation=relaxation)
+    free = settle(frame, calculator, sites, motion.before, motion.atoms, relaxation=relaxation)
+    if free.stays or np.array_equal(motion.before, np.arange(len(crystal))):
+        return free
+    return settle(frame, calculator, sites, motion.before, motion.atoms, held=motion.atoms, relaxation=relaxation)
 
 
 def end_state(
@@ -221,8 +224,15 @@ def end_state(
         state = settle(frame, calculator, sites, after, motion.atoms, relaxation=relaxation)
         if state.stays and state.converged and stays_on(state.atoms, sites, after, others.tolist()):
             return _beside(state, start, motion)
+    return held_end(start, motion, sites, calculator, relaxation)
+
+
+def held_end(
+    start: RelaxedState, motion: Motion, sites: Sites, calculator: Calculator, relaxation: Relaxation = Relaxation()
+) -> RelaxedState:
+    """The end with the moving atoms held where they went, on the straight way to their sites."""
     frame = end_frame(start.bare(), motion, sites)
-    return settle(frame, calculator, sites, after, motion.atoms, held=motion.atoms, relaxation=relaxation)
+    return settle(frame, calculator, sites, motion.after, motion.atoms, held=motion.atoms, relaxation=relaxation)
 
 
 def _beside(state: RelaxedState, start: RelaxedState, motion: Motion) -> RelaxedState:
