@@ -10,7 +10,8 @@ Round 0 labels the initial frames and trains the first model. Each further round
 4. calibrates: predictions made before training against the new labels (`assess`);
 5. trains, tests on the user's test frames, and writes the record of the round.
 
-The campaign ends when no candidate was selected for some rounds, when the tolerances are met, or when a budget is used up.
+The campaign ends when no candidate was selected for some rounds, when the tolerances are met, when
+sigma^A and event rates are known (`trepid.runs.properties`), or when a budget is used up.
 
 Exact resume
 ------------
@@ -49,6 +50,7 @@ from trepid.data.frames import bare_copy, read_frames, write_frames
 from trepid.execution import make_executor
 from trepid.potentials.base import Potential, Uncertainty
 from trepid.runs.ledger import Label, Reason, Request, Resume, Round, RoundEnd, Selected, Stop, StopReason
+from trepid.runs.properties import property_status
 from trepid.runs.round_files import RoundFiles, RoundRecord, Selection
 from trepid.runs.walk_files import Walk
 
@@ -138,9 +140,13 @@ class Rounds:
         context = self.context
         self._settle()
         while True:
-            stop = verdict(context.records, self.campaign.rounds, hours=self.ledger.wall_time_s / 3600)
+            selections = context.selections_before(len(context.records))
+            settings = self.campaign.rounds
+            stop = verdict(context.records, settings, hours=self.ledger.wall_time_s / 3600, selections=selections)
             if stop is not None:
                 return stop
+            if settings.stop is not None and len(context.records) > 1:
+                context.view.message(property_status(context.records, selections, settings.stop, audited=False).line())
             context.stop_if_interrupted()
             files = context.files(len(context.records)).open()
             context.note_once(Round(round=files.number, n_labels=context.n_labels))
