@@ -132,7 +132,8 @@ SCHEMA = RoundsCampaign.model_json_schema()
 
 
 @pytest.mark.parametrize(
-    "model", [model for models in SECTIONS.values() for model in models] + ["BiasSettings", "PropertyStop"]
+    "model",
+    [model for models in SECTIONS.values() for model in models] + ["BiasSettings", "PropertyStop", "RoundAudit"],
 )
 def test_the_keys_of_a_campaign_in_rounds_stand_with_type_and_default(model: str) -> None:
     text = (ROOT / "docs" / "rounds.md").read_text(encoding="utf-8")

@@ -62,9 +62,11 @@ def ends(records: list[RoundRecord], selections: list[Selection], **values: obje
 
 
 def test_true_gives_the_defaults_and_false_nothing() -> None:
-    on, off = settings(stop=True), settings(stop=False)
+    on, off = settings(stop=True, audit=True), settings(stop=False, audit=False)
     assert on.stop is not None
+    assert on.audit is not None
     assert off.stop is None
+    assert off.audit is None
     assert settings(stop={"sigma_a": 0.02}).stop == on.stop.model_copy(update={"sigma_a": 0.02})
     with pytest.raises(ValueError, match="rate_factor"):
         settings(stop={"rate_factor": 1.0})

@@ -276,7 +276,7 @@ def verdict(
     if settings.max_labels is not None and n_labels >= settings.max_labels:
         return StopReason.LABELS, f"{n_labels} of {settings.max_labels} labels"
     if settings.stop is not None:
-        status = property_status(records, selections, settings.stop, audited=False)
+        status = property_status(records, selections, settings.stop, audited=settings.audit is not None)
         if status.met:
             return StopReason.CONVERGED, f"the properties are known: {status.line()}"
     quiet = [record.n_worthy == 0 and not record.labels for record in records[1:]]

@@ -284,6 +284,20 @@ class PropertyStop(Settings):
     )
 
 
+class RoundAudit(Settings):
+    """Judgement of event classes by labels on their paths."""
+
+    labels_per_class: Annotated[int, Number, Field(ge=3)] = Field(
+        default=8, description="Maximum number of labels for one judgement of a class."
+    )
+    classes_per_round: Count = Field(
+        default=4, description="Classes judged in a round, the most frequent first; the others wait for the next one."
+    )
+    factor: Annotated[float, Number, Field(gt=1)] = Field(
+        default=3.0, description="A rate within this factor of that of the reference is right."
+    )
+
+
 class RoundSettings(Settings):
     """When the campaign ends, test frames, and handling of failed labels."""
 
@@ -310,8 +324,13 @@ class RoundSettings(Settings):
     )
     stop: PropertyStop | None = Field(
         default=None,
-        description="Stop when sigma^A and event rates are known within these tolerances; force "
+        description="Stop when sigma^A and event rates are known within these tolerances, and no event class is undecided; force "
         "errors do not count. true: the defaults below. Not used if absent.",
+    )
+    audit: RoundAudit | None = Field(
+        default=None,
+        description="Judge every new event class, with labels on its path instead of those of acquisition.events; classes that are "
+        "not genuine are judged again after training. true: the defaults below. Not used if absent.",
     )
     patience: Count = Field(
         default=2,
@@ -331,7 +350,7 @@ class RoundSettings(Settings):
     def _resolve(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         return None if value is None else _existing(value, info, "labelled test frames")
 
-    @field_validator("stop", mode="before")
+    @field_validator("stop", "audit", mode="before")
     @classmethod
     def _true_is_the_defaults(cls, value: Any) -> Any:
         return {} if value is True else None if value is False else value

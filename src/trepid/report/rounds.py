@@ -207,7 +207,7 @@ def _properties(record: RunRecord) -> list[Section]:
     settings = record.campaign.rounds
     if settings.stop is None or not record.selections:
         return []
-    audited = False
+    audited = settings.audit is not None
     status = property_status(record.rounds, record.selections, settings.stop, audited=audited)
     rows = [(line, "known") for line in status.known] + [(line, "missing") for line in status.missing]
     text = (
