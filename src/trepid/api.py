@@ -6,11 +6,11 @@ Every function takes objects or files: frames and structures as `ase.Atoms` or a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
-from trepid.choices import DEFAULT_SPEED, Engine, GuardAction, Speed, Thermostat
+from trepid.choices import DEFAULT_SPEED, ChargeChoice, Engine, GuardAction, Speed, Thermostat
 from trepid.data.findings import located
 from trepid.data.frames import LabelKeys, read_frames, read_structure
 from trepid.data.labelled import labelled_frames
@@ -67,6 +67,7 @@ def fit(
     n_radial: int | None = None,
     l_max: int | None = None,
     n_channels: int | None = None,
+    charges: ChargeChoice | str | Mapping[str, float] = ChargeChoice.OFF,
     keys: LabelKeys = _KEYS,
     check: bool = True,
     seed: int = 0,
@@ -91,6 +92,9 @@ def fit(
     n_channels : int, optional
         Fixed number of channels of the quadruplets (four-body energies), 0 to 3; default 0, or 3 where a search finds that they
         pay.
+    charges : ChargeChoice, str or mapping of str to float
+        Coulomb energy of effective charges: off, auto (formal charges from the composition of the frames, kept where evidence and
+        the error of left-out frames gain), or formal charges by element, e, kept whatever they gain.
     keys : LabelKeys
         Names of the labels in the frames.
     check : bool
@@ -108,6 +112,7 @@ def fit(
         No frames, a frame without labels, labels that are not finite, an element that is not in `species`.
     """
     from trepid.inspection import inspect_labels
+    from trepid.potentials.bayesian.charge_choice import parsed_charges
     from trepid.potentials.bayesian.sizes import GivenSizes, fit_with_sizes
 
     read = _frames(frames, keys)
@@ -125,6 +130,7 @@ def fit(
         given=GivenSizes(pair_cutoff, triplet_cutoff, n_pair, n_radial, l_max, n_channels),
         speed=Speed(speed),
         keys=keys,
+        charges=parsed_charges(charges) if isinstance(charges, str) else charges,
         seed=seed,
         progress=progress,
     ).model

@@ -32,6 +32,11 @@ class PotentialSettings(Settings):
         default=0,
         description="Channels of the quadruplets (four-body energies), chosen at the first training; 0: no quadruplets.",
     )
+    charges: dict[str, Annotated[float, Number]] | None = Field(
+        default=None,
+        description="Formal charge of every element, e, such as {Cu: 1, I: -1}: a Coulomb energy whose effective charges are "
+        "these times a factor that training finds; null: no charges.",
+    )
 
     @model_validator(mode="after")
     def _triplets_inside_pairs(self) -> PotentialSettings:

@@ -27,6 +27,7 @@ from trepid.data.atomic import write_bytes_atomic
 from trepid.data.duplicates import FINGERPRINT_SIZE, distinct, fingerprints, known_among
 from trepid.data.placeholders import held_components
 from trepid.errors import ConfigError, DataError
+from trepid.lammps.kspace import Electrostatics
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.channel_choice import choose_channels
@@ -48,6 +49,7 @@ from trepid.potentials.bayesian.model_file import (
     Training,
     arguments_in_file,
     channels_in_file,
+    charges_in_file,
     force_field_bytes,
     naming_damage,
     training_in_file,
@@ -60,6 +62,7 @@ from trepid.potentials.bayesian.statistics import ForceSum, LabelKind, LabelRows
 from trepid.potentials.bayesian.support import Support, size_of_powers
 from trepid.potentials.bayesian.terms import Hyperparameters
 from trepid.potentials.bayesian.terms.channels import Channels
+from trepid.potentials.bayesian.terms.charges import Charges
 from trepid.potentials.bayesian.terms.offset import OffsetTerm
 
 LIVE_RANK = 16
@@ -87,6 +90,8 @@ class BayesianForceField(Potential):
         Highest Legendre degree in the angle.
     n_channels : int
         Channels of the quadruplets, chosen at the first fit; 0: no quadruplets.
+    charges : mapping of str to float, optional
+        Formal charge of every element, e: a Coulomb energy whose effective charges are these times a factor that the fit finds.
     hyperparameters : Hyperparameters, optional
         Where the optimisation starts.
     live_rank : int
@@ -118,6 +123,7 @@ class BayesianForceField(Potential):
         n_radial: int = 8,
         l_max: int = 4,
         n_channels: int = 0,
+        charges: Mapping[str, float] | None = None,
         hyperparameters: Hyperparameters | None = None,
         live_rank: int = LIVE_RANK,
         large_force: float | None = None,
@@ -134,6 +140,7 @@ class BayesianForceField(Potential):
             n_pair=n_pair,
             n_radial=n_radial,
             l_max=l_max,
+            charges=charges,
         )
         self.species = self.basis.species
         self.hyperparameters = hyperparameters or Hyperparameters()
@@ -190,12 +197,13 @@ class BayesianForceField(Potential):
 
     def _choose_channels(self, frames: Sequence[Atoms]) -> None:
         if self.n_channels:
-            self.use_channels(choose_channels(self.basis, frames, self.n_channels, seed=self.seed))
+            channels = choose_channels(self.basis, frames, self.n_channels, seed=self.seed)
+            self.use_features(channels, self.basis.charges)
 
-    def use_channels(self, channels: Channels | None) -> None:
-        """Give the quadruplets other channels; what was trained is lost, since features depend on them."""
-        if channels != self.basis.channels:
-            self.basis, self._features = replace(self.basis, channels=channels), None
+    def use_features(self, channels: Channels | None, charges: Charges | None) -> None:
+        """Other channels of quadruplets and other charges; what was trained is lost, since features depend on them."""
+        if (channels, charges) != (self.basis.channels, self.basis.charges):
+            self.basis, self._features = replace(self.basis, channels=channels, charges=charges), None
             self.statistics = SufficientStatistics(self.basis.layout.size)
             self._posterior = self._mean = None
 
@@ -395,6 +403,11 @@ class BayesianForceField(Potential):
     def on_bounds(self) -> list[str]:
         """Hyperparameters that the optimisation left on a bound of their range, each with value and range."""
         return Bounds().hit(self.hyperparameters, kinds=[k for k, s in self.statistics.kinds.items() if s.count])
+
+    @property
+    def electrostatics(self) -> Electrostatics | None:
+        """See `Potential.electrostatics`."""
+        return self.mean.electrostatics
 
     @property
     def label_noise(self) -> float:
@@ -604,7 +617,7 @@ class BayesianForceField(Potential):
         content = decode(data, name=name)
         with naming_damage(name):
             model = cls(**arguments_in_file(content.settings), n_threads=n_threads)
-            model.use_channels(channels_in_file(content.settings))
+            model.use_features(channels_in_file(content.settings), charges_in_file(content.settings))
             training = training_in_file(content, size=model.basis.layout.size)
             if training.tables.rank != model.live_rank or training.reference_energies.shape != (len(model.species),):
                 raise ValueError("its arrays do not have the sizes that its settings name")

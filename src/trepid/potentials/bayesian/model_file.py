@@ -21,13 +21,15 @@ from trepid.data.duplicates import FINGERPRINT_SIZE
 from trepid.errors import ConfigError, DamagedModelError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
-from trepid.potentials.bayesian.container import Content, Tensors, encode
+from trepid.potentials.bayesian.container import VERSION, WITH_CHARGES, Content, Tensors, encode
 from trepid.potentials.bayesian.evidence import Curvature
 from trepid.potentials.bayesian.leave_one_out import LeftOut
 from trepid.potentials.bayesian.statistics import ForceSum, KindStatistics, LabelKind, SufficientStatistics
 from trepid.potentials.bayesian.support import Support, SupportTables
 from trepid.potentials.bayesian.terms import Hyperparameters, Tables
 from trepid.potentials.bayesian.terms.channels import Channels
+from trepid.potentials.bayesian.terms.charges import Charges
+from trepid.potentials.bayesian.terms.coulomb import CoulombTables
 from trepid.potentials.bayesian.terms.quadruplet import QuadrupletTables
 
 
@@ -79,7 +81,8 @@ def force_field_bytes(basis: Basis, training: Training, settings: Mapping[str, A
     tensors: Tensors = {
         f"table.{name}": array
         for name, array in tables.arrays.items()
-        if basis.channels is not None or name not in _OF_QUADRUPLETS
+        if (basis.channels is not None or name not in _OF_QUADRUPLETS)
+        and (basis.charges is not None or name not in _OF_CHARGES)
     }
     tensors["table.numbers"] = np.array([atomic_numbers[s] for s in basis.species], dtype=np.int64)
     tensors["table.sizes"] = np.array([basis.n_pair, basis.n_radial, basis.l_max, tables.rank], dtype=np.int64)
@@ -115,10 +118,13 @@ def force_field_bytes(basis: Basis, training: Training, settings: Mapping[str, A
     more: dict[str, Any] = {"statistics": scalars, "force_sum": force_sum, "curvature": names}
     if basis.channels is not None:
         more["channels"] = asdict(basis.channels)
-    return encode(tensors, {**settings, **more})
+    if basis.charges is not None:
+        more["charges"] = asdict(basis.charges)
+    return encode(tensors, {**settings, **more}, version=VERSION if basis.charges is None else WITH_CHARGES)
 
 
 _OF_QUADRUPLETS = frozenset(f.name for f in fields(QuadrupletTables))
+_OF_CHARGES = frozenset(f.name for f in fields(CoulombTables))
 
 
 def channels_in_file(settings: Mapping[str, Any]) -> Channels | None:
@@ -131,12 +137,21 @@ def channels_in_file(settings: Mapping[str, Any]) -> Channels | None:
     return Channels.of(radial.reshape(k, s, n), centre.reshape(s, k), float(entry["scale"]))
 
 
+def charges_in_file(settings: Mapping[str, Any]) -> Charges | None:
+    """The formal charges; None without them."""
+    entry = settings.get("charges")
+    if entry is None:
+        return None
+    return Charges(tuple(float(q) for q in entry["formal"]), float(entry["width"]))
+
+
 def _tables(tensors: Tensors) -> Tables:
-    if "table.quadruplet" in tensors:
-        return Tables(**{f.name: tensors[f"table.{f.name}"] for f in fields(Tables)})
-    arrays = {f.name: tensors[f"table.{f.name}"] for f in fields(Tables) if f.name not in _OF_QUADRUPLETS}
-    empty = QuadrupletTables.empty(rank=arrays["pair_live"].shape[-1])
-    return Tables(**arrays, **{name: getattr(empty, name) for name in _OF_QUADRUPLETS})
+    absent: dict[str, Any] = {}
+    if "table.quadruplet" not in tensors:
+        absent |= vars(QuadrupletTables.empty(rank=tensors["table.pair_live"].shape[-1]))
+    if "table.formal_charges" not in tensors:
+        absent |= vars(CoulombTables.without_charges())
+    return Tables(**absent, **{f.name: tensors[f"table.{f.name}"] for f in fields(Tables) if f.name not in absent})
 
 
 def arguments_in_file(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,21 +25,23 @@ cost       time per atom and MD step, in units of that of the default sizes
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from ase import Atoms
 
-from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A, Speed
+from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A, ChargeChoice, Speed
 from trepid.data import LabelKeys, labels_of
 from trepid.data.duplicates import distinct
 from trepid.errors import DataError, NumericsError
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.channel_choice import choose_channels
+from trepid.potentials.bayesian.charge_choice import charges_of
 from trepid.potentials.bayesian.compositions import least_squares_energies
-from trepid.potentials.bayesian.cost import Surroundings, microseconds_per_atom, shortest_height
+from trepid.potentials.bayesian.cost import PER_CHARGE, Surroundings, microseconds_per_atom, shortest_height
 from trepid.potentials.bayesian.evidence import optimize_hyperparameters
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.force_field import FIRST_PRIOR_WEIGHT, BayesianForceField
@@ -48,6 +50,7 @@ from trepid.potentials.bayesian.posterior import Posterior
 from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics, merged_rows
 from trepid.potentials.bayesian.terms import Hyperparameters
 from trepid.potentials.bayesian.terms.base import BasisSettings
+from trepid.potentials.bayesian.terms.charges import Charges
 from trepid.potentials.bayesian.terms.quadruplet import n_products
 
 logger = logging.getLogger(__name__)
@@ -229,6 +232,8 @@ class SizeChoice:
     sizes : Sizes
     start : Hyperparameters
         Where the optimisation of the fit starts.
+    charges : dict of str to float or None
+        Formal charges by element, e; None: no charges.
     steps : tuple of SizeStep
         In the order in which they were tried; empty without a search.
     reason : str
@@ -237,6 +242,7 @@ class SizeChoice:
 
     sizes: Sizes
     start: Hyperparameters
+    charges: dict[str, float] | None = None
     steps: tuple[SizeStep, ...] = ()
     reason: str = ""
 
@@ -256,6 +262,7 @@ def fit_with_sizes(
     given: GivenSizes,
     speed: Speed,
     keys: LabelKeys,
+    charges: ChargeChoice | Mapping[str, float] = ChargeChoice.OFF,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> SizedFit:
@@ -263,7 +270,7 @@ def fit_with_sizes(
 
     Parameters
     ----------
-    frames, species, keys, progress
+    frames, species, keys, charges, progress
         See `choose_sizes`.
     given : GivenSizes
     speed : Speed
@@ -275,10 +282,12 @@ def fit_with_sizes(
     ConfigError, DataError, NumericsError
         As `BayesianForceField` and its `fit`.
     """
-    choice = choose_sizes(frames, species, given=given, speed=speed, keys=keys, progress=progress)
+    choice = choose_sizes(frames, species, given=given, speed=speed, keys=keys, charges=charges, progress=progress)
 
     def trained(start: Hyperparameters) -> BayesianForceField:
-        model = BayesianForceField(species, **asdict(choice.sizes), hyperparameters=start, keys=keys, seed=seed)
+        model = BayesianForceField(
+            species, **asdict(choice.sizes), charges=choice.charges, hyperparameters=start, keys=keys, seed=seed
+        )
         return model.fit(frames)
 
     try:
@@ -300,6 +309,7 @@ def choose_sizes(
     given: GivenSizes,
     speed: Speed,
     keys: LabelKeys,
+    charges: ChargeChoice | Mapping[str, float] = ChargeChoice.OFF,
     progress: Progress | None = None,
 ) -> SizeChoice:
     """Choose the sizes that are not given.
@@ -313,13 +323,16 @@ def choose_sizes(
     speed : Speed
         Ceiling of the cost; `fast` searches nothing.
     keys : LabelKeys
+    charges : ChargeChoice, or mapping of str to float
+        Formal charges by element, e, kept without a question; auto: tried first, and judged as a step of the search, but for the
+        ceiling of the cost.
     progress : callable, optional
         Called with every step.
 
     Raises
     ------
     ConfigError
-        A given size is out of range.
+        A given size is out of range, or charges do not fit the species.
     DataError
         No frames, a frame without labels, labels that are not finite, an unknown element.
     NumericsError
@@ -329,8 +342,14 @@ def choose_sizes(
         raise DataError("fit needs at least one labelled frame")
     start = given.sizes()
     start.basis(species)
-    if speed is Speed.FAST or given.complete:
-        return SizeChoice(start, Hyperparameters())
+    formal = charges_of(charges, frames, start.basis(species).species)
+    searching = speed is not Speed.FAST and not given.complete
+    judged = charges is ChargeChoice.AUTO and formal.formal is not None
+    fixed = None if judged else formal.formal
+    if formal.reason:
+        logger.info(formal.reason)
+    if not searching and not judged:
+        return SizeChoice(start, Hyperparameters(), fixed, reason=formal.reason)
     # Checks the labels of every frame, also of those that are not among the sample.
     chosen = distinct(frames, keys)
     reference_energies = least_squares_energies(FeatureBuilder(start.basis(species)), frames, chosen, keys)
@@ -338,9 +357,11 @@ def choose_sizes(
     if len(usable) < FEWEST_FRAMES:
         reason = f"{len(usable)} frames with forces do not choose sizes, {FEWEST_FRAMES} do; the defaults are used"
         logger.info(reason)
-        return SizeChoice(start, Hyperparameters(), reason=reason)
+        return SizeChoice(start, Hyperparameters(), fixed, reason=reason)
     judge = _Judge(_sample(usable), species, keys=keys, reference_energies=reference_energies)
-    return _Search(judge, given, CEILINGS[speed], progress).run(start)
+    judge.charges = fixed
+    search = _Search(judge, given, CEILINGS[speed] if searching else None, progress)
+    return search.run(start, charges=formal.formal if judged else None)
 
 
 def _sample(frames: Sequence[Atoms]) -> list[Atoms]:
@@ -357,6 +378,7 @@ class _Judge:
         self, frames: Sequence[Atoms], species: Sequence[str], *, keys: LabelKeys, reference_energies: FloatArray
     ) -> None:
         self.frames, self.species, self.keys = frames, species, keys
+        self.charges: dict[str, float] | None = None
         self._reference_energies = reference_energies
         labels = [labels_of(atoms, keys, require=("forces",)).forces for atoms in frames]
         strengths = [float(np.sqrt(np.mean(forces**2))) for forces in labels if forces is not None]
@@ -364,16 +386,31 @@ class _Judge:
         self._hot = set(np.argsort(strengths, kind="stable")[-n_hot:].tolist())
         self.surroundings = Surroundings.of(frames, max(*PAIR_CUTOFFS_A, *TRIPLET_CUTOFFS_A))
 
+    def with_charges(self, charges: dict[str, float]) -> _Judge:
+        """The same with formal charges."""
+        other = copy(self)
+        other.charges = charges
+        return other
+
     def cost(self, sizes: Sizes) -> float:
         """Time per atom and MD step in units of that of the default sizes."""
         times = [
             microseconds_per_atom(s.basis(self.species), self.surroundings, quadruplets=s.n_channels > 0)
             for s in (sizes, Sizes())
         ]
-        return times[0] / times[1]
+        return (times[0] + (PER_CHARGE if self.charges else 0.0)) / times[1]
+
+    @property
+    def cost_of_charges(self) -> float:
+        """Their part of the cost, which the ceiling does not count: whoever asks for charges, asks for it."""
+        if not self.charges:
+            return 0.0
+        return PER_CHARGE / microseconds_per_atom(Sizes().basis(self.species), self.surroundings)
 
     def _basis(self, sizes: Sizes) -> Basis:
         basis = sizes.basis(self.species)
+        if self.charges is not None:
+            basis = replace(basis, charges=Charges.of(self.charges, basis.species))
         if not sizes.n_channels:
             return basis
         return replace(basis, channels=choose_channels(basis, self.frames, sizes.n_channels))
@@ -414,6 +451,8 @@ class _Judge:
             posterior = Posterior(basis, hyper, total)
         if posterior.log_evidence < least_evidence:
             return Figures(posterior.log_evidence), hyper
+        if basis.charges is not None and posterior.mean[-1] <= 0:
+            raise NumericsError("the frames ask for charges whose squares are negative")
         left_out = [leave_frame_out(posterior, parts)[LabelKind.FORCES] for parts in labels]
         mean, forces = Posterior(basis, posterior.hyper, calm).mean, hot.kinds[LabelKind.FORCES]
         misfit = forces.squared - 2 * float(forces.projection @ mean) + float(mean @ forces.gram @ mean)
@@ -428,7 +467,7 @@ class _Judge:
 class _Search:
     """The search from one set of sizes."""
 
-    def __init__(self, judge: _Judge, given: GivenSizes, ceiling: Ceiling, progress: Progress | None) -> None:
+    def __init__(self, judge: _Judge, given: GivenSizes, ceiling: Ceiling | None, progress: Progress | None) -> None:
         self._judge, self._given, self._ceiling, self._progress = judge, given, ceiling, progress
         self._steps: list[SizeStep] = []
         self._refused: set[str] = set()
@@ -436,12 +475,14 @@ class _Search:
         self._height = shortest_height(judge.frames)
         self._coefficients = max(SMALL_BASIS, Sizes().n_coefficients(judge.species))
 
-    def run(self, start: Sizes) -> SizeChoice:
-        """All steps from `start`; see the head of the file."""
+    def run(self, start: Sizes, *, charges: dict[str, float] | None = None) -> SizeChoice:
+        """All steps from `start`, with these formal charges as the first; see the head of the file. Without a ceiling only that."""
         self._sizes = self._start = start
         self._figures, self._hyper = self._judge.figures(start, Hyperparameters(), iterations=START_ITERATIONS)
         self._record(self._step("start", start, self._figures, accepted=True))
-        while good := self._good_steps():
+        if charges is not None:
+            self._try_charges(charges)
+        while self._ceiling is not None and (good := self._good_steps()):
             reaching = [step for step in good if step.sizes.pair_cutoff > self._sizes.pair_cutoff]
             farther = [step for step in good if step.sizes.triplet_cutoff > self._sizes.triplet_cutoff]
             best = min((step for step in good if not reaching or step not in farther), key=self._price)
@@ -449,7 +490,27 @@ class _Search:
             self._sizes = best.sizes
             hyper = self._optimised[best.change]
             self._figures, self._hyper = self._judge.figures(best.sizes, hyper, iterations=STEP_ITERATIONS)
-        return SizeChoice(self._sizes, self._hyper, tuple(self._steps))
+        return SizeChoice(self._sizes, self._hyper, self._judge.charges, tuple(self._steps))
+
+    def _try_charges(self, charges: dict[str, float]) -> None:
+        """Keep them if they are good enough."""
+        change = "charges " + ", ".join(f"{symbol} {charge:+g}" for symbol, charge in charges.items())
+        without, self._judge = self._judge, self._judge.with_charges(charges)
+        try:
+            figures, hyper = self._judge.figures(
+                self._sizes,
+                self._hyper,
+                iterations=STEP_ITERATIONS,
+                least_evidence=self._figures.log_evidence + LEAST_GAIN,
+            )
+            reason = self._refusal(figures, growth=self._judge.cost(self._sizes) / without.cost(self._sizes) - 1)
+        except NumericsError as error:
+            figures, hyper, reason = None, self._hyper, str(error)
+        self._record(self._step(change, self._sizes, figures, accepted=not reason, reason=reason))
+        if reason:
+            self._judge = without
+        elif figures is not None:
+            self._figures, self._hyper = figures, hyper
 
     def _price(self, step: SizeStep) -> float:
         """Error of left-out frames, dearer by what the step adds to the cost."""
@@ -519,7 +580,8 @@ class _Search:
             )
         except NumericsError as error:
             return self._step(change, sizes, None, accepted=False, reason=str(error))
-        reason = self._refusal(sizes, figures)
+        growth = self._judge.cost(sizes) / self._judge.cost(self._sizes) - 1
+        reason = self._refusal(figures, growth=growth)
         remark = ""
         if sizes.pair_cutoff > self._height / 2 and sizes.pair_cutoff > self._sizes.pair_cutoff:
             remark = f"beyond half the cell ({self._height / 2:.1f} A): pairs include periodic images"
@@ -530,7 +592,8 @@ class _Search:
         longer = sizes.pair_cutoff > self._sizes.pair_cutoff or sizes.triplet_cutoff > self._sizes.triplet_cutoff
         if longer and max(sizes.pair_cutoff, sizes.triplet_cutoff) > self._height:
             return f"longer than the cell ({self._height:.1f} A): atoms would only meet more of their own images"
-        cost = self._judge.cost(sizes)
+        assert self._ceiling is not None
+        cost = self._judge.cost(sizes) - self._judge.cost_of_charges
         if cost > self._ceiling.cost:
             return f"time per MD step {cost:.1f} times that of the default sizes; the ceiling is {self._ceiling.cost:g}"
         size = max(SMALL_BASIS, sizes.n_coefficients(self._judge.species))
@@ -541,12 +604,11 @@ class _Search:
             )
         return ""
 
-    def _refusal(self, sizes: Sizes, figures: Figures) -> str:
-        """Why these figures are not good enough; empty if they are."""
+    def _refusal(self, figures: Figures, *, growth: float) -> str:
+        """Why these figures are not good enough for a cost that grows by this share; empty if they are."""
         left_out, hot = self._figures.left_out_rmse or np.inf, self._figures.hot_rmse or np.inf
         if figures.left_out_rmse is None or figures.hot_rmse is None:  # the errors were not computed
             return f"evidence gains less than {LEAST_GAIN:g}"
-        growth = self._judge.cost(sizes) / self._judge.cost(self._sizes) - 1
         asked = max(LEAST_FALL, FALL_PER_COST * growth)
         if figures.left_out_rmse > (1 - asked) * left_out:
             return f"error of left-out frames falls by less than {100 * asked:.0f} %"

@@ -43,6 +43,7 @@ import numpy as np
 from trepid import _native
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.terms.channels import Channels
+from trepid.potentials.bayesian.terms.charges import Charges
 
 RELATIVE_VARIANCE = 1e-13
 """Prior directions with less than this share of the largest variance of their block are dropped. With 1e-10 the evidence
@@ -70,6 +71,8 @@ class BasisSettings:
         Start of the spline grids, A.
     channels : Channels or None
         Of the quadruplets; None: no quadruplets.
+    charges : Charges or None
+        Of the Coulomb energy; None: no charges.
     """
 
     species: tuple[str, ...]
@@ -80,6 +83,7 @@ class BasisSettings:
     l_max: int
     r_min: float
     channels: Channels | None = None
+    charges: Charges | None = None
 
     @property
     def n_species(self) -> int:
@@ -95,7 +99,9 @@ class BasisSettings:
     def native(self) -> dict[str, Any]:
         """The settings as keyword arguments of the classes of the C++ core."""
         numbers = {
-            f.name: getattr(self, f.name) for f in fields(BasisSettings) if f.name not in ("species", "channels")
+            f.name: getattr(self, f.name)
+            for f in fields(BasisSettings)
+            if f.name not in ("species", "channels", "charges")
         }
         return {"n_species": self.n_species, **numbers}
 
