@@ -27,7 +27,9 @@ from ase import Atoms
 from trepid.choices import Speed
 from trepid.data import LabelKeys, read_frames, write_frames
 from trepid.evaluation import evaluate
-from trepid.potentials.bayesian.sizes import GivenSizes, SizedFit, SizeStep, fit_with_sizes
+from trepid.potentials.bayesian.size_search import SizeStep
+from trepid.potentials.bayesian.sized_fit import SizedFit, fit_with_sizes
+from trepid.potentials.bayesian.sizes import GivenSizes
 
 TERSOFF = Truth(
     name="si_tersoff",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trepid.dynamics.settings import MDResult
     from trepid.evaluation import Evaluation
     from trepid.potentials.bayesian.force_field import BayesianForceField
-    from trepid.potentials.bayesian.sizes import SizeStep
+    from trepid.potentials.bayesian.size_search import SizeStep
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def fit(
     n_radial: int | None = None,
     l_max: int | None = None,
     n_channels: int | None = None,
-    charges: ChargeChoice | str | Mapping[str, float] = ChargeChoice.OFF,
+    charges: ChargeChoice | str | Mapping[str, float] = ChargeChoice.AUTO,
     keys: LabelKeys = _KEYS,
     check: bool = True,
     seed: int = 0,
@@ -83,15 +83,15 @@ def fit(
     species : sequence of str, optional
         Elements it describes; default: those of the frames.
     speed : Speed or str
-        Ceiling of the cost up to which the training frames choose the sizes below: fast (no search, the defaults), balanced
-        (about 2 times the time per MD step of the defaults) or accurate (6 times).
+        Ceiling of the cost up to which the training frames choose the sizes below: fast (the defaults, and quadruplets where
+        they pay), balanced (about 2 times the time per MD step of the defaults) or accurate (6 times).
     pair_cutoff, triplet_cutoff : float, optional
         Fixed ranges of pairs and triplets, A; defaults 6 and 5.
     n_pair, n_radial, l_max : int, optional
         Fixed number of splines of a pair energy, of radial splines of triplets, and degree in the angle; defaults 20, 8, 4.
     n_channels : int, optional
-        Fixed number of channels of the quadruplets (four-body energies), 0 to 3; default 0, or 3 where a search finds that they
-        pay.
+        Fixed number of channels of the quadruplets (four-body energies), 0 to 3; default 3 where the training frames find that
+        they pay, else 0.
     charges : ChargeChoice, str or mapping of str to float
         Coulomb energy of effective charges: off, auto (formal charges from the composition of the frames, kept where evidence and
         the error of left-out frames gain), or formal charges by element, e, kept whatever they gain.
@@ -113,7 +113,8 @@ def fit(
     """
     from trepid.inspection import inspect_labels
     from trepid.potentials.bayesian.charge_choice import parsed_charges
-    from trepid.potentials.bayesian.sizes import GivenSizes, fit_with_sizes
+    from trepid.potentials.bayesian.sized_fit import fit_with_sizes
+    from trepid.potentials.bayesian.sizes import GivenSizes
 
     read = _frames(frames, keys)
     if not read:

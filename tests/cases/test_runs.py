@@ -22,6 +22,7 @@ from ase.build import bulk
 from ase.io import write
 
 from command_line import Outcome, Trepid
+from other_processes import alive
 from trepid.cli.main import run
 from trepid.data import read_frames
 from trepid.data.lock import RunLock, holder_of
@@ -459,13 +460,6 @@ def test_the_first_signal_is_answered_and_the_second_ends_a_run_whose_reference_
     wait_for(lambda: not alive(engine))
     assert trepid("status", tmp_path / "run").code == 0
     assert holder_of(tmp_path / "run") is None
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_signals_are_answered_while_a_library_computes_in_the_main_thread(tmp_path: Path) -> None:

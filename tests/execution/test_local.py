@@ -6,35 +6,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
 
 import execution_tasks as tasks
+from other_processes import alive, wait_until
 from trepid.config import ExecutionSettings
 from trepid.errors import ConfigError
 from trepid.execution import InlineExecutor, LocalExecutor, TaskCrashed, make_executor
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs process groups")
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-
-
-def wait_until(condition, seconds: float = 30.0) -> bool:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def test_settings_choose_the_executor(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def cui_charges(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Mod
         n_pair=14,
         n_radial=6,
         l_max=3,
+        n_channels=0,
         charges={"Cu": 1, "I": -1},
         n_threads=1,
     )

@@ -13,6 +13,7 @@ import pytest
 from ase import Atoms
 from scipy.special import sph_harm_y
 
+from form_truths import quadruplet_truth
 from potential_systems import (
     molecule,
     pairs_within,
@@ -25,7 +26,7 @@ from potential_systems import (
     with_channels,
 )
 from trepid.choices import Speed
-from trepid.data import LabelKeys, Labels, attach_labels
+from trepid.data import LabelKeys
 from trepid.errors import ConfigError
 from trepid.export.uf3 import resample
 from trepid.potentials.base import FloatArray
@@ -35,7 +36,8 @@ from trepid.potentials.bayesian.channel_choice import choose_channels
 from trepid.potentials.bayesian.couplings import degree_triples, header, racah_harmonics
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.posterior import Posterior, with_hyperparameters
-from trepid.potentials.bayesian.sizes import GivenSizes, choose_sizes
+from trepid.potentials.bayesian.size_search import choose_sizes
+from trepid.potentials.bayesian.sizes import GivenSizes
 from trepid.potentials.bayesian.spline_potential import SplinePotential, make_tables
 from trepid.potentials.bayesian.statistics import LabelKind
 from trepid.potentials.bayesian.terms import Hyperparameters
@@ -253,29 +255,8 @@ def test_threads_and_batches_agree() -> None:
 # ---- learning
 
 
-def truth_frames(n: int, *, seed: int = 0) -> tuple[list[Atoms], Basis]:
-    """Small periodic frames labelled by quadruplets, on top of the repulsion."""
-    basis = Basis.create(["Si"], pair_cutoff=4.2, triplet_cutoff=4.0, n_pair=8, n_radial=6, l_max=3)
-    first = triclinic(("Si",), seed, n=6)
-    basis = replace(basis, channels=choose_channels(basis, [first], 2))
-    assert basis.channels is not None
-    rng = np.random.default_rng(seed)
-    coefficients = np.zeros(basis.layout.size)
-    for factor in basis.layout.prior_factors(Hyperparameters(quadruplet_amplitude=1.0)):
-        coefficients[factor.columns] = factor.u @ rng.normal(size=factor.u.shape[1])
-    potential = SplinePotential(basis, make_tables(basis, coefficients, reference_energies=np.zeros(1)), n_threads=1)
-    frames = []
-    for k in range(n):
-        atoms = first.copy()
-        atoms.positions += np.random.default_rng([seed, k]).normal(scale=0.12, size=(len(atoms), 3))
-        p = potential.evaluate(atoms)
-        forces = p.forces + rng.normal(scale=1e-3, size=p.forces.shape)
-        frames.append(attach_labels(atoms, Labels(energy=p.energy, forces=forces, stress=p.stress)))
-    return frames, basis
-
-
 def test_slopes_of_the_evidence_are_its_derivatives() -> None:
-    frames, _ = truth_frames(4)
+    frames, _ = quadruplet_truth(4)
     model = _model(frames, n_channels=2)
     names = ("quadruplet_amplitude", "quadruplet_angular_length")
     hyper = replace(model.hyperparameters, quadruplet_amplitude=0.3, quadruplet_angular_length=0.7)
@@ -299,7 +280,7 @@ def _model(frames: list[Atoms], *, n_channels: int) -> BayesianForceField:
 
 
 def test_they_learn_what_pairs_and_triplets_cannot() -> None:
-    frames, _ = truth_frames(24)
+    frames, _ = quadruplet_truth(24)
     with_, without = (_model(frames[:16], n_channels=n) for n in (2, 0))
     errors = [
         np.sqrt(np.mean([(m.predict(a).forces - a.arrays["REF_forces"]) ** 2 for a in frames[16:]]))
@@ -310,7 +291,7 @@ def test_they_learn_what_pairs_and_triplets_cannot() -> None:
 
 
 def test_a_search_takes_them_where_they_pay() -> None:
-    frames, _ = truth_frames(16)
+    frames, _ = quadruplet_truth(16)
     given = GivenSizes(pair_cutoff=4.2, triplet_cutoff=4.0, n_pair=8, n_radial=6, l_max=3)
     choice = choose_sizes(frames, ["Si"], given=given, speed=Speed.BALANCED, keys=LabelKeys())
     assert choice.sizes.n_channels == 3
@@ -321,7 +302,7 @@ def test_a_search_takes_them_where_they_pay() -> None:
 
 
 def test_without_channels_nothing_changes() -> None:
-    frames, _ = truth_frames(6)
+    frames, _ = quadruplet_truth(6)
     model = _model(frames, n_channels=0)
     assert model.basis.channels is None
     assert model.basis.layout.term(QuadrupletTerm).size == 0
@@ -331,7 +312,7 @@ def test_without_channels_nothing_changes() -> None:
 
 
 def test_the_same_frames_give_the_same_channels() -> None:
-    frames, basis = truth_frames(6)
+    frames, basis = quadruplet_truth(6)
     first, second = (choose_channels(replace(basis, channels=None), frames, 3, seed=5) for _ in range(2))
     assert first == second
     assert choose_channels(basis, frames, 3, seed=5) == first  # whatever channels there were
@@ -341,7 +322,7 @@ def test_the_same_frames_give_the_same_channels() -> None:
 
 
 def test_files_pickles_and_updates_keep_the_channels(tmp_path: Path) -> None:
-    frames, _ = truth_frames(10)
+    frames, _ = quadruplet_truth(10)
     model = _model(frames[:6], n_channels=3)
     path = tmp_path / "m.trepid"
     model.save(path)
@@ -362,7 +343,7 @@ def test_uf3_refuses_them() -> None:
 
 
 def test_an_untrained_model_chooses_its_channels_at_the_first_update() -> None:
-    frames, _ = truth_frames(4)
+    frames, _ = quadruplet_truth(4)
     model = BayesianForceField(["Si"], pair_cutoff=4.2, triplet_cutoff=4.0, n_pair=8, n_radial=6, l_max=3, n_channels=2)
     model.update(frames)
     assert model.basis.channels is not None

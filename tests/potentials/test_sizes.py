@@ -5,51 +5,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
 
+from form_truths import copper
 from potential_systems import labelled, pairs_within, sheet, triclinic
 from trepid.choices import Speed
-from trepid.data import LabelKeys, Labels, attach_labels
+from trepid.data import LabelKeys
 from trepid.errors import ConfigError, NumericsError
 from trepid.potentials.base import Noise
+from trepid.potentials.bayesian.acceptance import FALL_PER_COST, LEAST_FALL, LEAST_GAIN
 from trepid.potentials.bayesian.cost import Surroundings, microseconds_per_atom, shortest_height
 from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.potentials.bayesian.posterior import Posterior
-from trepid.potentials.bayesian.sizes import (
-    FALL_PER_COST,
-    LEAST_FALL,
-    LEAST_GAIN,
-    GivenSizes,
-    Sizes,
-    SizeStep,
-    choose_sizes,
-    fit_with_sizes,
-)
+from trepid.potentials.bayesian.size_search import SizeStep, choose_sizes
+from trepid.potentials.bayesian.sized_fit import fit_with_sizes
+from trepid.potentials.bayesian.sizes import GivenSizes, Sizes
 from trepid.potentials.bayesian.statistics import LabelKind
 
 KEYS = LabelKeys()
 SMALL = GivenSizes(triplet_cutoff=3.4, n_radial=5, l_max=2, n_channels=0)
 """All that is not the pair energy, so that a search is quick."""
-
-
-def pair_truth(atoms: Atoms, reach: float) -> Atoms:
-    """Energy and forces of sum over pairs of (1 - r / reach)^3 sin(2 r), eV."""
-    energy, forces = 0.0, np.zeros((len(atoms), 3))
-    for i, _, vector in pairs_within(atoms, reach):
-        r = float(np.linalg.norm(vector))
-        bump, slope = (1 - r / reach) ** 3, -3 / reach * (1 - r / reach) ** 2
-        energy += 0.5 * bump * np.sin(2 * r)
-        forces[i] += (slope * np.sin(2 * r) + 2 * bump * np.cos(2 * r)) * vector / r
-    return attach_labels(atoms, Labels(energy=energy, forces=forces, stress=None))
-
-
-def copper(reach: float, n: int = 8) -> list[Atoms]:
-    frames = []
-    for k in range(n):
-        atoms = bulk("Cu", cubic=True, a=4.3).repeat((2, 2, 2))
-        atoms.positions += np.random.default_rng(k).normal(scale=0.03 + 0.01 * k, size=atoms.positions.shape)
-        frames.append(pair_truth(atoms, reach))
-    return frames
 
 
 def test_pairs_reach_as_far_as_the_truth_and_no_farther() -> None:

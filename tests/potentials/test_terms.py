@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from potential_systems import random_potential, shared, small_basis, triclinic, with_channels
 from trepid.errors import ConfigError
+from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.posterior import NOISES, Bounds
 from trepid.potentials.bayesian.spline_potential import SplinePotential
 from trepid.potentials.bayesian.terms import TERMS, Hyperparameters, Tables
 from trepid.potentials.bayesian.terms.base import Term
+from trepid.potentials.bayesian.terms.charges import Charges
 from trepid.potentials.bayesian.terms.pair import PairTerm
+
+
+def complete(n_species: int) -> Basis:
+    """A basis with every term."""
+    formal = tuple((-1.0) ** k for k in range(n_species))
+    return replace(with_channels(small_basis(n_species)), charges=Charges(formal))
+
 
 KINDS = pytest.mark.parametrize("kind", TERMS, ids=lambda kind: kind.__name__)
 
 
 @pytest.mark.parametrize("n_species", [1, 2, 3])
 def test_terms_follow_each_other_without_gap(n_species: int) -> None:
-    layout = with_channels(small_basis(n_species)).layout
+    layout = complete(n_species).layout
     assert [type(term) for term in layout.terms] == list(TERMS)
     stops = [0, *(term.columns.stop for term in layout.terms)]
     assert [term.columns.start for term in layout.terms] == stops[:-1]
@@ -31,7 +40,7 @@ def test_terms_follow_each_other_without_gap(n_species: int) -> None:
 @KINDS
 @pytest.mark.parametrize("n_species", [1, 2, 3])
 def test_prior_factors_cover_every_coefficient_of_the_term_once(kind: type[Term], n_species: int) -> None:
-    term = kind(with_channels(small_basis(n_species)), 11)
+    term = kind(complete(n_species), 11)
     factors = term.prior_factors(Hyperparameters())
     covered = np.concatenate([np.arange(f.columns.start, f.columns.stop) for f in factors])
     np.testing.assert_array_equal(covered, np.arange(term.columns.start, term.columns.stop))
@@ -43,7 +52,7 @@ def test_prior_factors_cover_every_coefficient_of_the_term_once(kind: type[Term]
 @KINDS
 def test_gradient_blocks_hold_whole_prior_blocks(kind: type[Term]) -> None:
     """The prior covariance outside the blocks must not depend on what the evidence is maximised over."""
-    term = kind(with_channels(small_basis(2)), 5)
+    term = kind(complete(2), 5)
     blocks = [range(b.start, b.stop) for b in term.gradient_blocks()]
     assert len(blocks) == len({b.start for b in blocks})
     for factor in term.prior_factors(Hyperparameters()) if term.parameters else []:

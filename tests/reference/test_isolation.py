@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from other_processes import alive, wait_until
 from trepid.data import labels_of
 from trepid.errors import ConfigError
 from trepid.reference import FailureReason, IsolatedReference, LabelError, TBLiteReference, make_reference
@@ -42,23 +43,6 @@ def engine(misbehaving: str, tmp_path: Path) -> Iterator[Callable[..., IsolatedR
     yield make
     for reference in made:
         reference.close()
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def test_labels_are_the_same_as_without(cui: Atoms) -> None:

@@ -250,16 +250,8 @@ def test_what_goes_to_the_ledger() -> None:
     assert str(described["version"]).startswith("ase 3.")
 
 
-class Logging(EMT):
-    """EMT that writes a file into its directory, as engines of their own do."""
-
-    def calculate(self, *arguments: object, **named: object) -> None:
-        super().calculate(*arguments, **named)
-        (Path(self.directory) / "log").write_text("done")
-
-
 def test_every_label_of_a_file_based_engine_has_a_folder_of_its_own(tmp_path: Path, copper: Atoms) -> None:
-    reference = make_reference("ase", calculator=f"{__name__}:Logging", directory=tmp_path / "engine")
+    reference = make_reference("ase", calculator="loading:Logging", directory=tmp_path / "engine")
     reference.label(copper)
     reference.label(copper)
     reference.close()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from trepid.evaluation import Corrected, Evaluation
     from trepid.potentials.base import Potential
-    from trepid.potentials.bayesian.sizes import SizeStep
+    from trepid.potentials.bayesian.size_search import SizeStep
 
 EV_PER_A3_IN_GPA = 160.21766
 

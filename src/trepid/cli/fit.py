@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from trepid.potentials.base import Noise
-    from trepid.potentials.bayesian.sizes import SizeStep
+    from trepid.potentials.bayesian.size_search import SizeStep
 
 
 def command(
@@ -31,8 +31,9 @@ def command(
     speed: Annotated[
         Speed,
         typer.Option(
-            help="Sizes chosen by the data: fast: the defaults, no search; balanced: up to about 2 times the time per "
-            "MD step of the defaults; accurate: up to 6 times. A fit with a search takes several times as long."
+            help="Sizes chosen by the data: fast: the default sizes, with quadruplets (1.4 times the time per MD step) where "
+            "they pay; balanced: up to about 2 times the time per MD step of the defaults; accurate: up to 6 times. A fit with "
+            "a search of sizes takes several times as long."
         ),
     ] = DEFAULT_SPEED,
     pair_cutoff: Annotated[
@@ -55,7 +56,8 @@ def command(
         typer.Option(
             min=0,
             max=3,
-            help="Fix the number of channels of quadruplets (four-body energies); 0: none (default).",
+            help="Fix the number of channels of quadruplets (four-body energies); 0: none. Default: 3 where the frames "
+            "ask for it.",
             show_default=False,
         ),
     ] = None,
@@ -63,10 +65,10 @@ def command(
         str,
         typer.Option(
             metavar="off|auto|El=Q,...",
-            help="Coulomb energy of effective charges: off; auto: charges in the ratio of a neutral formula of two elements, "
+            help="Coulomb energy of effective charges: off; auto: charges in the ratio of the neutral formula of two elements, "
             "kept if evidence and left-out error gain; or formal charges such as Cu=1,I=-1, kept in any case.",
         ),
-    ] = ChargeChoice.OFF.value,
+    ] = ChargeChoice.AUTO.value,
     settings: Annotated[
         Path | None,
         typer.Option(
@@ -96,9 +98,10 @@ def command(
     kind is estimated without a test set: each training frame is left out in turn, exactly and at little cost. All settings are
     written to MODEL.settings.yaml.
 
-    JSON keys: model, settings (file), n_frames, species, sizes, steps (of the search for sizes), noise_energy, noise_forces,
-    noise_stress (null for a kind of label that no frame has), uncertainty_scale (factor of the posterior standard deviation of
-    the forces), left_out_forces_rmse (eV/A), on_bounds (hyperparameters), log_evidence, seconds, and with --ood its figures.
+    JSON keys: model, settings (file), n_frames, species, sizes, steps (terms and sizes that were tried), noise_energy,
+    noise_forces, noise_stress (null for a kind of label that no frame has), uncertainty_scale (factor of the posterior standard
+    deviation of the forces), left_out_forces_rmse (eV/A), on_bounds (hyperparameters), log_evidence, seconds, and with --ood
+    its figures.
     """
     from trepid.config import FitSettings
     from trepid.errors import ConfigError
@@ -147,7 +150,8 @@ def command(
 
     from trepid.evaluation import evaluate
     from trepid.potentials.bayesian.fit_settings import settings_of_fit, write_settings
-    from trepid.potentials.bayesian.sizes import GivenSizes, Sizes, fit_with_sizes
+    from trepid.potentials.bayesian.sized_fit import fit_with_sizes
+    from trepid.potentials.bayesian.sizes import GivenSizes, Sizes
     from trepid.potentials.bayesian.statistics import LabelKind
     from trepid.verdict import verdict_of_fit
 

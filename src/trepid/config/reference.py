@@ -81,6 +81,11 @@ class ASECalculatorSettings(_ReferenceSettings):
         default=True,
         description="Compute the stress too; false for calculators that have none or where it is expensive.",
     )
+    keep_loaded: bool = Field(
+        default=False,
+        description="Keep the calculator between labels: for neural networks, which are slow to load. Tested once: the first "
+        "frame of every composition is computed twice, and labels that differ by more than round-off end the campaign.",
+    )
 
 
 class LAMMPSSettings(_ReferenceSettings):

@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -24,10 +25,20 @@ from trepid.data.frames import Labels
 from trepid.errors import ConfigError
 from trepid.reference.calculator import CalculatorReference, claim_folder, flat_parameters
 from trepid.reference.engine import Engine
+from trepid.reference.loaded import LoadedEngine
 from trepid.reference.lookup import look_up, refuse_standard_library
 
 _PURE = ("emt", "lj", "morse", "tip3p", "tip4p")
 """Calculators of ASE that compute in this process and read, write and start nothing."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A calculator that stays loaded, what tests it, and the process that it belongs to: a fork must not use it."""
+
+    calculator: Any
+    engine: LoadedEngine
+    process: int
 
 
 class ASECalculatorReference(CalculatorReference):
@@ -44,6 +55,10 @@ class ASECalculatorReference(CalculatorReference):
     stress : bool
         Compute the stress of frames that have a volume. False for calculators where it is expensive or not
         implemented.
+    keep_loaded : bool
+        Keep the calculator from one label to the next instead of making a new one for each: for neural networks, which are
+        slow to load and remember nothing. The first frame of every composition is computed twice, with another frame in
+        between; labels that differ by more than round-off are a ConfigError. A calculator that failed is not used again.
     directory : path, optional
         Folder for the files of the engine: every label gets `label-0001` and so on in it. None: where the calculator
         puts them by itself, usually the current folder.
@@ -60,6 +75,7 @@ class ASECalculatorReference(CalculatorReference):
         parameters: Mapping[str, Any] | None = None,
         *,
         stress: bool = True,
+        keep_loaded: bool = False,
         directory: str | os.PathLike[str] | None = None,
     ) -> None:
         if not isinstance(calculator, str) or not calculator:
@@ -83,6 +99,8 @@ class ASECalculatorReference(CalculatorReference):
                 f"{calculator}: this calculator computes no forces (it has: {', '.join(known) or 'nothing'})"
             )
         self.stress = stress and "stress" in known
+        self.keep_loaded = keep_loaded
+        self._kept = self._keep(trial) if keep_loaded else None
         self._folder: Path | None = None
         """Of the present label."""
         self._version = _version_of(type(trial))
@@ -97,24 +115,51 @@ class ASECalculatorReference(CalculatorReference):
         }
 
     def close(self) -> None:
-        """Remove the folder of the engine's files if there are none."""
+        """Forget the calculator, and remove the folder of the engine's files if there are none."""
+        self._kept = None
         if self.directory is not None:
             _remove_empty(self.directory)
 
     def _compute(self, atoms: Atoms) -> Labels:
+        if not self.keep_loaded:
+            return self._computed(atoms)
+        kept, self._kept = self._kept, None  # until it has given a label: one that failed is not used again
+        if kept is None or kept.process != os.getpid():
+            kept = self._keep(self._made())
+        self._kept = kept
+        try:
+            labels = kept.engine.labels(atoms)
+        except BaseException:
+            self._kept = None
+            raise
+        return labels
+
+    def _computed(self, atoms: Atoms) -> Labels:
         try:
             return super()._compute(atoms)
         finally:
             if self._folder is not None:
                 _remove_empty(self._folder)
 
+    def _keep(self, calculator: Any) -> _Kept:
+        remedy = f"without `keep_loaded` every label gets a new {self.calculator}"
+        return _Kept(calculator, LoadedEngine(self.name, self._computed, remedy=remedy), os.getpid())
+
     def _calculator(self) -> Any:
-        calculator = self._made()
+        if self._kept is None:
+            calculator = self._made()
+        else:
+            calculator = self._kept.calculator
+            calculator.results = {}  # those of the frame before are no results of this one
         self._folder = None
         if self.directory is not None and isinstance(getattr(calculator, "directory", None), (str, os.PathLike)):
             self._folder = claim_folder(self.directory, "label-{:04d}")
             calculator.directory = str(self._folder)
         return calculator
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process loads a calculator of its own."""
+        return {**self.__dict__, "_kept": None}
 
     def _made(self) -> Any:
         """A calculator with the parameters."""

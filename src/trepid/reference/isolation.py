@@ -1,9 +1,9 @@
 """A reference in a separate process, with a time limit; a crash of it counts as a failed label.
 
-The labels of a campaign are computed like this. The process is started at the first label and kept. It leads a group of
-its own, which ends when this process does, in whatever way (`trepid.processes`), so that no orphan goes on computing.
-Signals of the terminal and of batch systems do not end it: this process decides about a label that is being computed. Its
-standard output goes to standard error: engines print what they like.
+The labels of a campaign are computed like this. The process is started at the first label and kept, with the reference in it,
+so that what that has loaded serves the next label too. It leads a group of its own, which ends when this process does, in whatever
+way (`trepid.processes`), so that no orphan goes on computing. Signals of the terminal and of batch systems do not end it: this
+process decides about a label that is being computed. Its standard output goes to standard error: engines print what they like.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class IsolatedReference(Reference):
         self._process: Dependent | None = None
         self._answers: int | None = None
         self._longest_s: float | None = None
+        reference.close()  # what it has loaded here is not used
 
     @property
     def limit_s(self) -> float:
@@ -91,7 +92,7 @@ class IsolatedReference(Reference):
         try:
             if self._process is None:
                 self._start()
-            self._send((self.reference, atoms))
+            self._send(atoms)
             answer = self._receive(began + limit)
         except TimeoutError as error:
             raise LabelError(
@@ -132,10 +133,10 @@ class IsolatedReference(Reference):
             self._finalizer()
         self._process = self._answers = None
 
-    def _send(self, request: tuple[Reference, Atoms]) -> None:
+    def _send(self, atoms: Atoms) -> None:
         assert self._process is not None
         assert self._process.popen.stdin is not None
-        data = pickle.dumps(request)
+        data = pickle.dumps((pickle.dumps(self.reference), atoms))
         self._process.popen.stdin.write(_LENGTH.pack(len(data)) + data)
         self._process.popen.stdin.flush()
 
@@ -195,8 +196,14 @@ def serve(answers: int) -> None:
         signal.signal(number, lambda *_: None)
         signal.siginterrupt(number, False)
     requests = sys.stdin.buffer
+    pickled = b""
+    reference: Reference | None = None
     while header := requests.read(_LENGTH.size):
-        reference, atoms = pickle.loads(requests.read(_LENGTH.unpack(header)[0]))
+        sent, atoms = pickle.loads(requests.read(_LENGTH.unpack(header)[0]))
+        if reference is None or sent != pickled:  # the settings of a reference may change between two labels
+            if reference is not None:
+                reference.close()
+            pickled, reference = sent, pickle.loads(sent)
         data = pickle.dumps(_answer(reference, atoms))
         with os.fdopen(os.dup(answers), "wb") as file:
             file.write(_LENGTH.pack(len(data)) + data)

@@ -66,7 +66,9 @@ class Surroundings:
         return float(np.searchsorted(self.distances, cutoff)) / self.n_atoms
 
 
-def microseconds_per_atom(settings: BasisSettings, surroundings: Surroundings, *, quadruplets: bool = False) -> float:
+def microseconds_per_atom(
+    settings: BasisSettings, surroundings: Surroundings, *, quadruplets: bool = False, charges: bool = False
+) -> float:
     """Estimated time of energy, forces and stress, without the neighbour list; see the head of the file."""
     pairs = surroundings.neighbours(settings.pair_cutoff)
     triplets = surroundings.neighbours(settings.triplet_cutoff)
@@ -79,6 +81,7 @@ def microseconds_per_atom(settings: BasisSettings, surroundings: Surroundings, *
         + triplets * (PER_NEIGHBOUR + harmonics * (PER_HARMONIC + PER_CHANNEL * blocks))
         + harmonics * (PER_DENSITY * channels + PER_PRODUCT * channels**2)
         + (PER_QUADRUPLETS if quadruplets else 0.0)
+        + (PER_CHARGE if charges else 0.0)
     )
 
 

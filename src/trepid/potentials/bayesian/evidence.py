@@ -27,6 +27,8 @@ from trepid.potentials.bayesian.terms import Hyperparameters
 
 TOLERANCE_NATS = 1e-3
 """The search ends when another step promises less."""
+FIRST_PRIOR_WEIGHT = 10.0
+"""Weight of the hyperparameters' prior in the first optimisation, before any label has been left out."""
 FIRST_CURVATURE = 100.0
 """Second derivative along a hyperparameter of the prior before anything is known. Small sets have several maxima: on
 stanene, searches with 30 and 100 end a nat apart."""

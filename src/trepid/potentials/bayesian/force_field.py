@@ -21,7 +21,7 @@ from ase import Atoms
 
 from trepid import _native
 from trepid.acquisition.batch import most_uncertain_atoms
-from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
+from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A, Speed
 from trepid.data import LabelKeys, labels_of
 from trepid.data.atomic import write_bytes_atomic
 from trepid.data.duplicates import FINGERPRINT_SIZE, distinct, fingerprints, known_among
@@ -30,11 +30,15 @@ from trepid.errors import ConfigError, DataError
 from trepid.lammps.kspace import Electrostatics
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
-from trepid.potentials.bayesian.channel_choice import choose_channels
 from trepid.potentials.bayesian.compositions import Compositions, least_squares_energies
 from trepid.potentials.bayesian.consistency import require_consistent_tables
 from trepid.potentials.bayesian.container import decode, read_file
-from trepid.potentials.bayesian.evidence import Curvature, expected_gain, optimize_hyperparameters
+from trepid.potentials.bayesian.evidence import (
+    FIRST_PRIOR_WEIGHT,
+    Curvature,
+    expected_gain,
+    optimize_hyperparameters,
+)
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.leave_one_out import (
     ErrorBar,
@@ -42,6 +46,7 @@ from trepid.potentials.bayesian.leave_one_out import (
     error_bars,
     joined,
     leave_frame_out,
+    noise_factor,
     predict_labels,
 )
 from trepid.potentials.bayesian.live import extend_templates, live_directions, shared_environment_rows
@@ -57,6 +62,8 @@ from trepid.potentials.bayesian.model_file import (
 from trepid.potentials.bayesian.neighbors import SkinNeighbors
 from trepid.potentials.bayesian.neighbour_share import with_neighbours
 from trepid.potentials.bayesian.posterior import Bounds, Posterior
+from trepid.potentials.bayesian.size_search import choose_sizes
+from trepid.potentials.bayesian.sizes import GivenSizes, Sizes
 from trepid.potentials.bayesian.spline_potential import LiveDirections, SplineCalculator, SplinePotential, make_tables
 from trepid.potentials.bayesian.statistics import ForceSum, LabelKind, LabelRows, SufficientStatistics, merged_rows
 from trepid.potentials.bayesian.support import Support, size_of_powers
@@ -66,8 +73,6 @@ from trepid.potentials.bayesian.terms.charges import Charges
 from trepid.potentials.bayesian.terms.offset import OffsetTerm
 
 LIVE_RANK = 16
-FIRST_PRIOR_WEIGHT = 10.0
-"""Weight of the hyperparameters' prior in the first optimisation, before any label has been left out."""
 WEIGHT_CHANGE = 2.0
 """The optimisation is repeated when the left-out labels change the weight by this factor or more."""
 MOST_ROUNDS = 3
@@ -88,8 +93,9 @@ class BayesianForceField(Potential):
         Splines of a pair energy; radial splines of the three-body density.
     l_max : int
         Highest Legendre degree in the angle.
-    n_channels : int
-        Channels of the quadruplets, chosen at the first fit; 0: no quadruplets.
+    n_channels : int, optional
+        Channels of the quadruplets, chosen at the first fit; 0: no quadruplets. Default: the frames of the first fit decide
+        on quadruplets (`size_search`), which takes two to four times as long as the fit alone.
     charges : mapping of str to float, optional
         Formal charge of every element, e: a Coulomb energy whose effective charges are these times a factor that the fit finds.
     hyperparameters : Hyperparameters, optional
@@ -122,7 +128,7 @@ class BayesianForceField(Potential):
         n_pair: int = 20,
         n_radial: int = 8,
         l_max: int = 4,
-        n_channels: int = 0,
+        n_channels: int | None = None,
         charges: Mapping[str, float] | None = None,
         hyperparameters: Hyperparameters | None = None,
         live_rank: int = LIVE_RANK,
@@ -146,7 +152,7 @@ class BayesianForceField(Potential):
         self.hyperparameters = hyperparameters or Hyperparameters()
         if large_force is not None:
             self.hyperparameters = self.hyperparameters.with_noise(large_force=large_force)
-        if not 0 <= n_channels <= _native.quadruplet_channels:
+        if n_channels is not None and not 0 <= n_channels <= _native.quadruplet_channels:
             raise ConfigError(f"n_channels is {n_channels}; it must lie between 0 and {_native.quadruplet_channels}")
         self.n_channels = n_channels
         self.live_rank, self.keys, self.seed, self.n_threads = live_rank, keys, seed, n_threads
@@ -158,6 +164,8 @@ class BayesianForceField(Potential):
         """Training labels, predicted without their frame, or before it was added."""
         self.force_sum = ForceSum()
         self.support = Support.empty(len(self.species), size_of_powers(self.basis))
+        self.noise_factor = 1.0
+        """On the noises of maximum evidence, for the posterior (`leave_one_out.noise_factor`)."""
         self.curvature: Curvature | None = None
         """Of the evidence at the last optimisation."""
         self.fingerprints = np.empty((0, FINGERPRINT_SIZE))
@@ -188,17 +196,26 @@ class BayesianForceField(Potential):
             raise DataError("fit needs at least one labelled frame")
         chosen = distinct(frames, self.keys)
         reference_energies = least_squares_energies(self.features, frames, chosen, self.keys)
-        self._choose_channels([frames[k] for k in chosen])
+        self._choose_terms([frames[k] for k in chosen])
         statistics, new = self._statistics_of(frames, reference_energies, chosen), [frames[k] for k in chosen]
         self.reference_energies, self.statistics = reference_energies, statistics
         self.templates, self.force_sum = extend_templates([], new), ForceSum().with_more(new, self.keys)
         self.left_out, self.curvature, self.fingerprints = {}, None, fingerprints(new, self.keys)
         return self.optimize(frames)
 
-    def _choose_channels(self, frames: Sequence[Atoms]) -> None:
-        if self.n_channels:
-            channels = choose_channels(self.basis, frames, self.n_channels, seed=self.seed)
-            self.use_features(channels, self.basis.charges)
+    def _choose_terms(self, frames: Sequence[Atoms]) -> None:
+        """Quadruplets where they are set or these frames ask for them, and their channels."""
+        sizes = replace(Sizes.of(self.basis), n_channels=self.n_channels or 0)
+        if self.n_channels is None:
+            given = GivenSizes(**{**asdict(sizes), "n_channels": None})
+            start = self.hyperparameters
+            choice = choose_sizes(
+                frames, self.species, given=given, speed=Speed.FAST, keys=self.keys, hyperparameters=start
+            )
+            if choice.sizes != sizes:
+                sizes, self.hyperparameters = choice.sizes, choice.start
+        channels = sizes.complete(self.basis, frames, seed=self.seed).channels if sizes.n_channels else None
+        self.use_features(channels, self.basis.charges)
 
     def use_features(self, channels: Channels | None, charges: Charges | None) -> None:
         """Other channels of quadruplets and other charges; what was trained is lost, since features depend on them."""
@@ -215,7 +232,7 @@ class BayesianForceField(Potential):
         fresh, reference_energies = self.n_frames == 0, self.reference_energies
         chosen = distinct(frames, self.keys, trained=self.fingerprints)
         if fresh:
-            self._choose_channels([frames[k] for k in chosen])
+            self._choose_terms([frames[k] for k in chosen])
             reference_energies = least_squares_energies(self.features, frames, chosen, self.keys)
         statistics, new = self._statistics_of(frames, reference_energies, chosen), [frames[k] for k in chosen]
         left_out = {} if fresh else self._predicted_before(new)
@@ -230,7 +247,7 @@ class BayesianForceField(Potential):
         self.force_sum = self.force_sum.with_more(new, self.keys)
         self.templates = extend_templates(self.templates, new)
         self.fingerprints = np.concatenate([self.fingerprints, fingerprints(new, self.keys)])
-        self._set_posterior(Posterior(self.basis, self.hyperparameters, self.statistics))
+        self._set_posterior(self._weighted_posterior())
         return self
 
     def optimize(self, frames: Sequence[Atoms] | None = None, *, max_iterations: int = 60) -> BayesianForceField:
@@ -249,6 +266,8 @@ class BayesianForceField(Potential):
         self._require_data()
         frames = None if frames is None else [frames[k] for k in distinct(frames, self.keys)]
         weight = self._prior_weight if self.left_out else FIRST_PRIOR_WEIGHT
+        if frames is not None:
+            self.noise_factor = 1.0
         for _ in range(MOST_ROUNDS):
             found = optimize_hyperparameters(
                 self.basis,
@@ -266,6 +285,12 @@ class BayesianForceField(Potential):
             used, weight = weight, self._prior_weight
             if max(used / weight, weight / used) < WEIGHT_CHANGE:
                 break
+        if frames is not None:
+            self.noise_factor = noise_factor(self.basis, self.error_bars[LabelKind.FORCES].scale)
+        if self.noise_factor > 1:
+            posterior = self._weighted_posterior()
+            if frames is not None:
+                self.left_out, self._bars = self._leave_out(posterior, frames), None
         if frames is not None:
             self.support = Support.of([self.features.neighbourhoods(a) for a in frames], n_species=len(self.species))
         self._set_posterior(posterior)
@@ -285,7 +310,12 @@ class BayesianForceField(Potential):
     @property
     def _prior_weight(self) -> float:
         """tau^2 of the forces: how many labels count as one against the prior of the hyperparameters."""
-        return self.error_bars[LabelKind.FORCES].scale ** 2
+        return (self.noise_factor * self.error_bars[LabelKind.FORCES].scale) ** 2
+
+    def _weighted_posterior(self) -> Posterior:
+        """Posterior of the present statistics, the noises of maximum evidence times `noise_factor`."""
+        hyper = self.hyperparameters
+        return Posterior(self.basis, hyper.with_noise_times(self.noise_factor), self.statistics)
 
     def _leave_out(self, posterior: Posterior, frames: Sequence[Atoms]) -> dict[LabelKind, LeftOut]:
         """Labels of the training frames, each predicted without its frame; none for a single frame."""
@@ -344,7 +374,7 @@ class BayesianForceField(Potential):
         """Posterior of the coefficients; rebuilt from the statistics after loading."""
         self._require_data()
         if self._posterior is None:
-            self._posterior = Posterior(self.basis, self.hyperparameters, self.statistics)
+            self._posterior = self._weighted_posterior()
         return self._posterior
 
     @property
@@ -411,8 +441,8 @@ class BayesianForceField(Potential):
 
     @property
     def label_noise(self) -> float:
-        """Noise of the forces by maximum evidence, eV/A: what a label is worth in `information`."""
-        return self.hyperparameters.noise.forces
+        """Noise of the forces in the posterior, eV/A: what a label is worth in `information`."""
+        return self.noise_factor * self.hyperparameters.noise.forces
 
     @property
     def typical_force_error(self) -> float:
@@ -571,6 +601,7 @@ class BayesianForceField(Potential):
             "n_radial": self.basis.n_radial,
             "l_max": self.basis.l_max,
             "n_channels": self.n_channels,
+            "noise_factor": self.noise_factor,
             "live_rank": self.live_rank,
             "n_coefficients": self.basis.layout.size,
             "n_frames": self.n_frames,
@@ -618,6 +649,7 @@ class BayesianForceField(Potential):
         with naming_damage(name):
             model = cls(**arguments_in_file(content.settings), n_threads=n_threads)
             model.use_features(channels_in_file(content.settings), charges_in_file(content.settings))
+            model.noise_factor = float(content.settings.get("noise_factor", 1.0))
             training = training_in_file(content, size=model.basis.layout.size)
             if training.tables.rank != model.live_rank or training.reference_energies.shape != (len(model.species),):
                 raise ValueError("its arrays do not have the sizes that its settings name")

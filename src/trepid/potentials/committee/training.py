@@ -137,6 +137,7 @@ def _train_bayesian(job: TrainingJob, settings: BayesianSettings) -> tuple[bytes
             n_pair=settings.n_pair,
             n_radial=settings.n_radial,
             l_max=settings.l_max,
+            n_channels=0,
             live_rank=0,
             seed=job.seed,
             n_threads=1,

@@ -75,6 +75,11 @@ class Hyperparameters(
         """Return a copy with other noises: energy, forces or stress."""
         return replace(self, noise=replace(self.noise, **changes))
 
+    def with_noise_times(self, factor: float) -> Hyperparameters:
+        """Return a copy with all noises times `factor`."""
+        n = self.noise
+        return self.with_noise(energy=factor * n.energy, forces=factor * n.forces, stress=factor * n.stress)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tables(OffsetTables, PairTables, TripletTables, QuadrupletTables, CoulombTables):
