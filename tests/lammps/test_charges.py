@@ -79,7 +79,7 @@ def with_vacancy(atoms: Atoms) -> Atoms:
 @pytest.mark.parametrize("change", [lambda a: a, sheared, with_vacancy, lambda a: sheared(with_vacancy(a))])
 def test_python_and_lammps_agree(installation, cui_charges: Model, cui_frame: Atoms, change) -> None:  # type: ignore[no-untyped-def]
     atoms = change(cui_frame)
-    text = commands(cui_charges, System.of(atoms)).replace("ewald 1e-05", f"ewald {PRECISE}")
+    text = commands(cui_charges, System.of(atoms)).replace("ewald 3e-05", f"ewald {PRECISE}")
     assert PRECISE in text
     energy, forces, stress, energies, uncertainty = evaluated(installation, atoms, text)
     expected = cui_charges.field.mean.evaluate(atoms, live=True)
@@ -105,17 +105,17 @@ def test_the_accuracy_of_md(
 ) -> None:
     atoms = sheared(cui_frame.repeat(repeat))
     text = commands(cui_charges, System.of(atoms))
-    assert f"kspace_style {style} 1e-05" in text
+    assert f"kspace_style {style} 3e-05" in text
     energy, forces, *_ = evaluated(installation, atoms, text)
     expected = cui_charges.field.mean.evaluate(atoms)
-    assert np.sqrt(np.mean((forces - expected.forces) ** 2)) < 1e-4
+    assert np.sqrt(np.mean((forces - expected.forces) ** 2)) < 2e-4
     assert energy == pytest.approx(expected.energy, rel=1e-6)
 
 
 def test_under_hybrid_overlay(installation: Installation, cui_charges: Model, cui_frame: Atoms) -> None:
     electrostatics = cui_charges.field.electrostatics
     assert electrostatics is not None
-    kspace = electrostatics.commands(System.of(cui_frame)).replace("ewald 1e-05", f"ewald {PRECISE}")
+    kspace = electrostatics.commands(System.of(cui_frame)).replace("ewald 3e-05", f"ewald {PRECISE}")
     text = f"pair_style hybrid/overlay trepid zero 6.0\npair_coeff * * trepid {cui_charges.file} Cu I\n"
     energy, forces, _, _, uncertainty = evaluated(installation, cui_frame, f"{text}pair_coeff * * zero\n{kspace}")
     expected = cui_charges.field.mean.evaluate(cui_frame, live=True)
@@ -128,12 +128,12 @@ def test_under_hybrid_overlay(installation: Installation, cui_charges: Model, cu
     ("old", "new", "message"),
     [
         ("atom_style charge", "atom_style atomic", "the atom style has none"),
-        ("kspace_style ewald 1e-05\nkspace_modify gewald 0.5\n", "", "no kspace style ewald or pppm computes"),
-        ("kspace_modify gewald 0.5\n", "", "needs: .*gewald 0.5"),
-        ("kspace_modify gewald 0.5\n", "kspace_modify gewald 0.4\n", "gewald 0.4"),
+        ("kspace_style ewald 3e-05\nkspace_modify gewald GEWALD\n", "", "no kspace style ewald or pppm computes"),
+        ("kspace_modify gewald GEWALD\n", "", "needs: .*gewald 0.363"),
+        ("kspace_modify gewald GEWALD\n", "kspace_modify gewald 0.4\n", "gewald 0.4"),
         (
-            "kspace_modify gewald 0.5\n",
-            "kspace_modify gewald 0.5 compute no\n",
+            "kspace_modify gewald GEWALD\n",
+            "kspace_modify gewald GEWALD compute no\n",
             "no kspace style ewald or pppm computes",
         ),
         ("set type 1 charge 0", "set type 1 charge 0.01 # 0", "does not have the charge.*set type 1 charge 0"),
@@ -143,6 +143,9 @@ def test_under_hybrid_overlay(installation: Installation, cui_charges: Model, cu
 def test_no_run_without_the_coulomb_energy_of_the_model(
     installation: Installation, cui_charges: Model, cui_frame: Atoms, old: str, new: str, message: str
 ) -> None:
+    electrostatics = cui_charges.field.electrostatics
+    assert electrostatics is not None
+    old, new = (part.replace("GEWALD", f"{electrostatics.ewald_parameter:.17g}") for part in (old, new))
     text = CHARGED_SETUP + "\0" + commands(cui_charges, System.of(cui_frame))
     assert old in text
     setup, pair = text.replace(old, new).split("\0")
@@ -188,7 +191,7 @@ run 10
     assert code == 0, screen
     first = read_dump(tmp_path / "d.dump")[0][1]
     expected = cui_charges.field.mean.evaluate(atoms, live=True)
-    assert np.abs(system.box.from_lammps(first[:, 1:4]) - expected.forces).max() < 5e-4
+    assert np.abs(system.box.from_lammps(first[:, 1:4]) - expected.forces).max() < 2e-3
     assert first[:, 4] == pytest.approx(expected.atom_uncertainty, rel=2e-3)
 
 
@@ -222,7 +225,7 @@ def test_trepid_md_writes_the_charges_and_resumes_exactly(cui_charges: Model, tm
 
     assert go("whole").end is MDEnd.FINISHED
     text = (tmp_path / "whole" / "in.lammps").read_text()
-    assert "kspace_modify gewald 0.5" in text
+    assert "kspace_modify gewald 0.3636363636" in text
     assert "atom_style charge" in text
     go("cut")
     (tmp_path / "cut" / "checkpoint.100.restart").unlink()

@@ -21,7 +21,7 @@ from trepid.potentials.bayesian.terms.pair import PairTerm
 def complete(n_species: int) -> Basis:
     """A basis with every term."""
     formal = tuple((-1.0) ** k for k in range(n_species))
-    return replace(with_channels(small_basis(n_species)), charges=Charges(formal))
+    return replace(with_channels(small_basis(n_species)), charges=Charges(formal, 1.4))
 
 
 KINDS = pytest.mark.parametrize("kind", TERMS, ids=lambda kind: kind.__name__)

@@ -9,8 +9,8 @@
 // A model with charges has a Coulomb energy of Gaussian charges beside this: the reciprocal part of an Ewald sum, which the
 // kspace style of LAMMPS computes. Without it, or with other charges than those of the model, the style refuses to run:
 //   atom_style charge
-//   kspace_style pppm 1e-5
-//   kspace_modify gewald 0.5
+//   kspace_style pppm 3e-5
+//   kspace_modify gewald 0.3333333333333333
 //   set type 1 charge 0.4
 
 #include <algorithm>
@@ -218,7 +218,7 @@ class PairTrepid : public Pair {
   void require_charges() {
     if (!(tables_.charge_product[0] >= 0)) error->all(FLERR, "pair_style trepid: the fit of this model gives no real charges (coefficient {}): train it without charges", tables_.charge_product[0]);
     const double g = tables_.ewald_parameter();
-    std::string needed = fmt::format("atom_style charge; kspace_style pppm 1e-5; kspace_modify gewald {:.17g}", g);
+    std::string needed = fmt::format("atom_style charge; kspace_style pppm 3e-5; kspace_modify gewald {:.17g}", g);
     for (int type = 1; type <= atom->ntypes; ++type)
       if (species_of_type_[type] >= 0) needed += fmt::format("; set type {} charge {:.17g}", type, tables_.charge(species_of_type_[type]));
     if (!atom->q_flag) error->all(FLERR, "pair_style trepid: this model has charges, and the atom style has none. It needs: {}", needed);

@@ -79,7 +79,7 @@ class Basis(BasisSettings):
             int(n_radial),
             int(l_max),
             r_min,
-            charges=None if charges is None else Charges.of(charges, ordered),
+            charges=None if charges is None else Charges.of(charges, ordered, pair_cutoff=float(pair_cutoff)),
         )
 
     @property

@@ -14,7 +14,7 @@ from math import gcd
 
 from ase import Atoms
 
-from trepid.choices import ChargeChoice
+from trepid.choices import PAIR_CUTOFF_A, ChargeChoice
 from trepid.errors import ConfigError
 from trepid.potentials.bayesian.terms.charges import Charges
 
@@ -72,7 +72,7 @@ def charges_of(
     """
     if isinstance(choice, Mapping):
         given = dict(choice)
-        Charges.of(given, species)
+        Charges.of(given, species, pair_cutoff=PAIR_CUTOFF_A)  # checks them
         return FormalCharges(given)
     if choice is ChargeChoice.OFF:
         return FormalCharges(None)

@@ -6,9 +6,9 @@ Two Gaussian charge densities of standard deviation w, q_i and q_j, interact as
 
     \phi(r) = K\, q_i q_j\, \mathrm{erf}(g r) / r, \qquad g = 1 / (2 w),
 
-which is smooth at r = 0 and, beyond a few w, the interaction of point charges (erfc(g r) is 2e-5 at 6 A with w = 1 A; what
-differs at short distance is a pair energy, which pairs describe). In a periodic cell of volume V (Ewald, Ann. Phys. 369, 253
-(1921); Frenkel and Smit, Understanding Molecular Simulation, 2nd ed., section 12.1)
+which is smooth at r = 0 and, beyond a few w, the interaction of point charges: at r = 4 w, where pairs end, it is smaller by
+0.5 %. What differs at short distance is a pair energy, which pairs describe. In a periodic cell of volume V (Ewald, Ann. Phys.
+369, 253 (1921); Frenkel and Smit, Understanding Molecular Simulation, 2nd ed., section 12.1)
 
 .. math::
 
