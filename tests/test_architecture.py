@@ -18,7 +18,7 @@ FLOORS = (
     ("dynamics", "evaluation", "export", "events", "inspection"),
     ("anharmonicity",),
     ("potentials", "reference", "execution"),
-    ("lammps",),
+    ("lammps", "workers"),
     ("data", "config"),
     ("acquisition", "signals"),
     ("errors", "arrays", "choices", "quantities", "processes", "_native"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from trepid.anharmonicity.harmonic import HarmonicReference as HarmonicReference
     from trepid.anharmonicity.measure import sigma_a as sigma_a
     from trepid.api import evaluate as evaluate
+    from trepid.api import find_events as find_events
     from trepid.api import fit as fit
     from trepid.api import learn as learn
     from trepid.api import load as load
@@ -38,6 +39,7 @@ _PUBLIC = {
     "Prediction": "trepid.potentials.base",
     "Uncertainty": "trepid.potentials.base",
     "evaluate": "trepid.api",
+    "find_events": "trepid.api",
     "fit": "trepid.api",
     "learn": "trepid.api",
     "load": "trepid.api",
@@ -56,6 +58,7 @@ __all__ = [
     "Prediction",
     "Uncertainty",
     "evaluate",
+    "find_events",
     "fit",
     "learn",
     "load",

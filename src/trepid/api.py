@@ -1,4 +1,4 @@
-"""The public functions of trepid: fit, load, evaluate, md, learn. The command line has a verb for each.
+"""The public functions of trepid: fit, load, evaluate, md, find_events, learn. The command line has a verb for each.
 
 Every function takes objects or files: frames and structures as `ase.Atoms` or as paths, models as potentials or as paths.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
-from trepid.choices import DEFAULT_SPEED, ChargeChoice, Engine, GuardAction, Speed, Thermostat
+from trepid.choices import DEFAULT_SPEED, ChargeChoice, Engine, GuardAction, Speed, Thermostat, Triplets
 from trepid.data.findings import located
 from trepid.data.frames import LabelKeys, read_frames, read_structure
 from trepid.data.labelled import labelled_frames
@@ -21,11 +21,13 @@ from trepid.potentials.base import Potential, Uncertainty
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from trepid.anharmonicity.harmonic import HarmonicReference
     from trepid.campaign.result import CampaignResult
     from trepid.config import AnyCampaign
     from trepid.dynamics.progress import ProgressView
     from trepid.dynamics.settings import MDResult
     from trepid.evaluation import Evaluation
+    from trepid.events.analysis import EventAnalysis, EventSettings
     from trepid.potentials.bayesian.force_field import BayesianForceField
     from trepid.potentials.bayesian.size_search import SizeStep
 
@@ -67,6 +69,7 @@ def fit(
     n_radial: int | None = None,
     l_max: int | None = None,
     n_channels: int | None = None,
+    triplets: Triplets | str = Triplets.AUTO,
     charges: ChargeChoice | str | Mapping[str, float] = ChargeChoice.AUTO,
     keys: LabelKeys = _KEYS,
     check: bool = True,
@@ -92,6 +95,9 @@ def fit(
     n_channels : int, optional
         Fixed number of channels of the quadruplets (four-body energies), 0 to 3; default 3 where the training frames find that
         they pay, else 0.
+    triplets : Triplets or str
+        full: a triplet energy for every three species; mixed: from channels that mix the species; auto: mixed from three
+        species on.
     charges : ChargeChoice, str or mapping of str to float
         Coulomb energy of effective charges: off, auto (formal charges from the composition of the frames, kept where evidence and
         the error of left-out frames gain), or formal charges by element, e, kept whatever they gain.
@@ -128,7 +134,7 @@ def fit(
     return fit_with_sizes(
         read,
         elements if species is None else species,
-        given=GivenSizes(pair_cutoff, triplet_cutoff, n_pair, n_radial, l_max, n_channels),
+        given=GivenSizes(pair_cutoff, triplet_cutoff, n_pair, n_radial, l_max, n_channels, Triplets(triplets)),
         speed=Speed(speed),
         keys=keys,
         charges=parsed_charges(charges) if isinstance(charges, str) else charges,
@@ -265,6 +271,57 @@ def md(
         model_file=model if isinstance(model, str | Path) else None,
         ranks=mpi,
         progress=progress,
+    )
+
+
+def find_events(
+    trajectory: Frames,
+    crystal: Atoms | str | Path,
+    *,
+    interval_fs: float | None = None,
+    species: Sequence[str] = (),
+    settings: EventSettings | None = None,
+    harmonic: HarmonicReference | None = None,
+) -> EventAnalysis:
+    """Hops, Frenkel pairs, exchanges and excursions of a trajectory, by class, with rates and paths.
+
+    Parameters
+    ----------
+    trajectory : path, or sequence of Atoms
+        Extended XYZ, LAMMPS dump, XDATCAR, vasprun.xml, or any format ASE reads; read once, whatever its length. Positions wrapped
+        or not.
+    crystal : Atoms, or path
+        Relaxed: the supercell of the trajectory, or a cell that it is a multiple of; atoms in any order.
+    interval_fs : float, optional
+        Time between two frames, fs; needed where the file does not tell it.
+    species : sequence of str
+        Elements of the types 1, 2, ... of a LAMMPS dump without elements.
+    settings : EventSettings, optional
+        When motion counts as an event, equilibration, level of the intervals.
+    harmonic : HarmonicReference, optional
+        Of the supercell of the trajectory: sigma^A and its jumps are measured, where the trajectory has forces (eV/A).
+
+    Returns
+    -------
+    EventAnalysis
+        `classes` with counts, rates and paths; `events`; `sigma_a`; `remarks`.
+
+    Raises
+    ------
+    DataError
+        The trajectory cannot be read, its atoms are not those of the crystal, nothing tells its times, or it is too short.
+    ConfigError
+        A setting is out of range.
+    """
+    from trepid.events.analysis import EventSettings, analyse_events
+
+    return analyse_events(
+        trajectory,
+        read_structure(crystal) if isinstance(crystal, str | Path) else crystal,
+        interval_fs=interval_fs,
+        species=species,
+        settings=settings or EventSettings(),
+        harmonic=None if harmonic is None else lambda _: harmonic,
     )
 
 

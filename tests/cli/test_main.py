@@ -18,6 +18,7 @@ VERBS = (
     "evaluate",
     "md",
     "anharmonicity",
+    "events",
     "export",
     "status",
     "plan",

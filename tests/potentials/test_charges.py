@@ -321,9 +321,9 @@ def test_the_model_file_keeps_the_charges_and_older_programs_refuse_it(
     small_cui_model.save(tmp_path / "b.trepid")
     assert BayesianForceField.load(tmp_path / "b.trepid").electrostatics is None
     assert not any("charge" in name for name in read_model(tmp_path / "b.trepid")[0])
-    later = (tmp_path / "a.trepid").read_bytes().replace(b'version\\": 3}', b'version\\": 4}')
+    later = (tmp_path / "a.trepid").read_bytes().replace(b'version\\": 4}', b'version\\": 5}')
     (tmp_path / "later.trepid").write_bytes(later)
-    with pytest.raises(ModelFileError, match="version 4"):
+    with pytest.raises(ModelFileError, match="version 5"):
         BayesianForceField.load(tmp_path / "later.trepid")
 
 

@@ -35,6 +35,7 @@ from trepid.cli import (
     check,
     doctor,
     evaluate,
+    events,
     export,
     fit,
     init,
@@ -63,7 +64,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (init, check, learn, fit, evaluate, md, anharmonicity, export, status, plan, report, schema, doctor):
+for verb in (
+    init,
+    check,
+    learn,
+    fit,
+    evaluate,
+    md,
+    anharmonicity,
+    events,
+    export,
+    status,
+    plan,
+    report,
+    schema,
+    doctor,
+):
     # "`trepid fit`: train a ..." gives the line of the overview; the docstring of the command is its own help.
     summary = (verb.__doc__ or "").partition(": ")[2].strip()
     app.command(name=verb.__name__.rpartition(".")[2], short_help=summary[:1].upper() + summary[1:])(verb.command)

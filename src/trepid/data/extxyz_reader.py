@@ -108,7 +108,7 @@ def _chunks(file: TextIO, path: str | Path) -> Iterator[tuple[str, list[Finding]
 def _parsed(text: str, where: str) -> Atoms:
     """One frame from its text."""
     try:
-        return next(read_xyz(StringIO(text), index=0, properties_parser=_header))
+        return next(read_xyz(StringIO(text), index=0, properties_parser=parse_header))
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     except KeyError as error:
@@ -119,7 +119,7 @@ def _parsed(text: str, where: str) -> Atoms:
         raise DataError(f"{where}: not readable as extended XYZ: {name}{': ' if message else ''}{message}") from error
 
 
-def _header(line: str) -> dict[str, Any]:
+def parse_header(line: str) -> dict[str, Any]:
     """Header of a frame as `read_xyz` expects it, with its own keys in any case."""
     try:
         info = key_val_str_to_dict(line)

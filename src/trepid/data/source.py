@@ -86,7 +86,7 @@ def readable(path: str | Path) -> Iterator[None]:
 
 def head_of(path: Path) -> bytes:
     """The first bytes of a file, unpacked."""
-    with _open_bytes(path) as file:
+    with open_bytes(path) as file:
         return file.read(_HEAD)
 
 
@@ -110,13 +110,14 @@ def unpacked(path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="trepid-") as folder:
         copy = Path(folder) / plain_name(path)
-        with _open_bytes(path) as packed, copy.open("wb") as file:
+        with open_bytes(path) as packed, copy.open("wb") as file:
             shutil.copyfileobj(packed, file)
         yield copy
 
 
 @contextmanager
-def _open_bytes(path: Path) -> Iterator[BinaryIO | IO[bytes]]:
+def open_bytes(path: Path) -> Iterator[BinaryIO | IO[bytes]]:
+    """A file as bytes, unpacked while it is read."""
     container = _container(path)
     if container is None:
         with path.open("rb") as plain:

@@ -34,6 +34,8 @@ from trepid.events.sites import Sites
 
 _CHUNK = 256
 """Frames whose drift is removed at once."""
+_MOST_OUT, _FEW_OUT = 0.5, 0.25
+"""Parts of the atoms out of their cores in a frame whose atoms are in another order, and in a crystal before it."""
 
 
 class EventKind(str, Enum):
@@ -179,6 +181,7 @@ class EventDetector:
         self._entry_time = np.zeros(n)
         self._reset_excursions(np.arange(n), fresh=True)
         self._moves: list[_Move] = []
+        self._share_out = 1.0
 
     @property
     def n_frames(self) -> int:
@@ -210,23 +213,83 @@ class EventDetector:
         fractional, _ = self.sites.at_rest(np.asarray(positions, dtype=np.float64)[None], cell)
         return self._look(fractional[0], float(time_fs))
 
+    def feed_frames(self, positions: ArrayLike, cells: ArrayLike, times_fs: ArrayLike) -> list[Event]:
+        """As `feed` for many frames, with the same result; frames in which no atom is off its site cost next to nothing.
+
+        Parameters
+        ----------
+        positions : (n_frames, n_atoms, 3) array-like
+            A, wrapped or not.
+        cells : (3, 3) or (n_frames, 3, 3) array-like
+            A.
+        times_fs : (n_frames,) array-like
+        """
+        fractional, _ = self.sites.at_rest(positions, cells)
+        times = np.asarray(times_fs, dtype=np.float64)
+        distance = np.linalg.norm(self.sites.offsets(fractional, self._site), axis=2)
+        out = distance > self._core[self._site]
+        busy = out.any(axis=1)
+        self._check_order(out.mean(axis=1))
+        n, k, events = len(fractional), 0, list[Event]()
+        while k < n:
+            if not (busy[k] or self._moves or self._out.any() or self._frame < 0):
+                ahead = np.flatnonzero(busy[k:])
+                end = k + int(ahead[0]) if ahead.size else n
+                self._skip(times[k:end])
+                k = end
+                continue
+            before = self._site.copy()
+            events += self._look(fractional[k], float(times[k]), distance[k])
+            k += 1
+            moved = np.flatnonzero(self._site != before)
+            if moved.size and k < n:
+                offsets = self.sites.offsets(fractional[k:, moved], self._site[moved])
+                distance[k:, moved] = np.linalg.norm(offsets, axis=2)
+                busy[k:] = (distance[k:] > self._core[self._site]).any(axis=1)
+        return sorted(events, key=_order)
+
     def finish(self) -> list[Event]:
         """Events that were waiting for atoms on their way, and excursions still under way, when no more frames come."""
         events = self._settle(wait=False)
         events += self._excursions(np.flatnonzero(self._out))
         return sorted(events, key=_order)
 
-    def _look(self, fractional: FloatArray, time: float) -> list[Event]:
-        """One frame, fractional coordinates without drift."""
+    def _check_order(self, share_out: FloatArray) -> None:
+        """Refuse a frame in which most atoms are suddenly elsewhere; share (n_frames,) of the atoms out of their cores."""
+        sudden = np.flatnonzero((share_out > _MOST_OUT) & (np.append(self._share_out, share_out[:-1]) < _FEW_OUT))
+        if sudden.size:
+            k = int(sudden[0])
+            raise DataError(
+                f"frame {self._frame + 1 + k} (counted from 0): {100 * share_out[k]:.0f} % of the atoms have left their sites "
+                "since the frame before: the order of the atoms or the crystal is another one from there on, or it has melted"
+            )
+        self._share_out = float(share_out[-1])
+
+    def _skip(self, times: FloatArray) -> None:
+        """Frames with all atoms in the cores of their sites, like the frame before, and no event under way."""
+        forward = np.diff(times, prepend=self._time) > 0
+        if not forward.all():
+            k = int(np.flatnonzero(~forward)[0])
+            raise DataError(
+                f"time must go forward: frame {self._frame + 1 + k} is at {times[k]} fs, not after the one before"
+            )
+        self._frame += len(times)
+        self._time = float(times[-1])
+        self._core_frame[:] = self._frame
+        self._core_time[:] = self._time
+
+    def _look(self, fractional: FloatArray, time: float, distance: FloatArray | None = None) -> list[Event]:
+        """One frame, fractional coordinates without drift; `distance` (n_atoms,) from the present sites, where known."""
         if not time > self._time:
             raise DataError(
-                f"time must go forward: frame {self._frame + 1} is at {time} fs, the one before {self._time}"
+                f"time must go forward: frame {self._frame + 1} is at {time} fs, the one before at {self._time}"
             )
         self._frame += 1
         if self._frame == 0:
             self._first(fractional, time)
         self._time = time
-        distance = np.linalg.norm(self.sites.offsets(fractional, self._site), axis=1)
+        if distance is None:
+            distance = np.linalg.norm(self.sites.offsets(fractional, self._site), axis=1)
         out = distance > self._core[self._site]
         events = self._excursions(np.flatnonzero(self._out & ~out))
         self._out = out
@@ -442,9 +505,7 @@ def detect_events(
     events: list[Event] = []
     for first in range(0, n, _CHUNK):
         part = slice(first, first + _CHUNK)
-        fractional, _ = sites.at_rest(positions[part], box[part] if box.ndim == 3 else box)
-        for row, time in zip(fractional, times[part], strict=True):
-            events += detector._look(row, float(time))
+        events += detector.feed_frames(positions[part], box[part] if box.ndim == 3 else box, times[part])
     return sorted(events + detector.finish(), key=_order)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +12,7 @@ from trepid.acquisition.conformal import running_coverage
 from trepid.data.atomic import write_text_atomic
 from trepid.evaluation import Comparison, Evaluation, summarise
 from trepid.report.intervals import intervals_section
-from trepid.report.page import Headline, Picture, Section, draw
+from trepid.report.page import Headline, Picture, Section, draw, now, render_page
 from trepid.report.rounds import rounds_sections
 from trepid.runs.ledger import StopReason
 from trepid.runs.reading import RunRecord, read_run
@@ -66,14 +64,10 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
 
 def render(record: RunRecord) -> str:
     """HTML of the report as text."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((files("trepid.report") / "template.html.j2").read_text(encoding="utf-8"))
     comparison = record.comparison()
     figures = None if comparison is None else summarise(comparison)
     verdict = verdict_of_run(record)
-    return template.render(
+    return render_page(
         title=_title(record),
         subtitle=_subtitle(record),
         headlines=_headlines(record, figures),
@@ -84,8 +78,8 @@ def render(record: RunRecord) -> str:
         rewinds=record.rewinds,
         settings=record.settings_text,
         versions={name: str(value) for name, value in record.versions.items()},
-        written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        directory=record.directory.name,
+        footer=f"Run {record.directory.name}, report written {now()}. Uncertainties are one standard deviation of the model; "
+        "intervals add the residual noise. Energies in eV, lengths in Å.",
     )
 
 

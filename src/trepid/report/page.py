@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from importlib import import_module
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +14,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from matplotlib.figure import Figure
+
+    from trepid.runs.ledger import Failure, Rewind
 
 
 @dataclass(frozen=True)
@@ -67,3 +72,61 @@ def draw(*wanted: tuple[str, str, Callable[[ModuleType], Figure | None], str]) -
             if figure is not None:
                 pictures.append(Picture(to_svg(figure, name), caption))
     return tuple(pictures)
+
+
+def now() -> str:
+    """Date and time of a page."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def render_page(
+    *,
+    title: str,
+    subtitle: str,
+    headlines: Sequence[Headline],
+    sections: Sequence[Section],
+    footer: str,
+    grade: str = "",
+    sentences: Sequence[str] = (),
+    failures: Sequence[Failure] = (),
+    rewinds: Sequence[Rewind] = (),
+    settings: str = "",
+    versions: Mapping[str, str] | None = None,
+) -> str:
+    """HTML of a page as text: one self-contained file.
+
+    Parameters
+    ----------
+    title, subtitle : str
+    headlines : sequence of Headline
+        The summary on top.
+    sections : sequence of Section
+    footer : str
+    grade : str
+        Class of the box below the summary: good, fair, poor, or none.
+    sentences : sequence of str
+        In that box, the first one in bold; no box without any.
+    failures, rewinds : sequences
+        Of a learning run.
+    settings : str
+        Shown on request.
+    versions : mapping of str to str, optional
+        Likewise.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((files("trepid.report") / "template.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        title=title,
+        subtitle=subtitle,
+        headlines=headlines,
+        grade=grade,
+        sentences=sentences,
+        sections=sections,
+        failures=failures,
+        rewinds=rewinds,
+        settings=settings,
+        versions=versions or {},
+        footer=footer,
+    )

@@ -27,9 +27,11 @@ from trepid.errors import DamagedModelError, ModelFileError
 logger = logging.getLogger(__name__)
 
 FORMAT = "trepid-bayesian-force-field"
-VERSION = 2
-WITH_CHARGES = 3
-"""The version of a model with charges: programs that read version 2 alone would leave their energy out without a word."""
+VERSION = 3
+WITHOUT_MIXED_TRIPLETS = 2
+"""The version of files without mixed triplets, which programs that know only this one can read."""
+WITH_CHARGES = 4
+"""The version of a model with charges: programs that know only earlier ones would leave their energy out without a word."""
 WITHOUT_SUM = 1
 """The version before check sums."""
 METADATA = "trepid"
@@ -75,7 +77,9 @@ class _Header:
         return max((place.stop for place in self.places.values()), default=0)
 
 
-def encode(tensors: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, version: int = VERSION) -> bytes:
+def encode(
+    tensors: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, version: int = WITHOUT_MIXED_TRIPLETS
+) -> bytes:
     """A model file as bytes; the same model and version of trepid give the same bytes."""
     # One entry, keys sorted: with several entries their order, and so the bytes, would change from run to run. The plugin of
     # LAMMPS looks for the version at the end.
@@ -128,7 +132,7 @@ def decode(data: bytes, *, name: str) -> Content:
     if header.own.get("format") != FORMAT:
         raise ModelFileError(f"{name} is not a model file of trepid")
     version = header.own.get("version")
-    if version not in (WITHOUT_SUM, VERSION, WITH_CHARGES):
+    if version not in (WITHOUT_SUM, WITHOUT_MIXED_TRIPLETS, VERSION, WITH_CHARGES):
         raise ModelFileError(f"{name} has model file version {version}; this trepid reads versions 1 to {WITH_CHARGES}")
     place = _place_of_sum(header, name)
     if len(data) < header.end:

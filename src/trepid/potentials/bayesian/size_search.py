@@ -300,6 +300,7 @@ class _Search:
             microseconds_per_atom(
                 s.basis(self._species),
                 self._surroundings,
+                n_triplet_channels=s.n_triplet_channels(self._species),
                 quadruplets=s.n_channels > 0,
                 charges=s.charges is not None,
             )
