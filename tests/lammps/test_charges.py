@@ -9,11 +9,15 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
+from campaign_fakes import LoggedReference, assert_same_run, calls, campaign
+from kills import Killed, kill_at
 from lammps_inputs import Model, read_dump, run, thermal
+from trepid.campaign.learn import learn
 from trepid.choices import Engine, GuardAction, Thermostat
-from trepid.data import read_frames
+from trepid.data import Labels, read_frames
 from trepid.dynamics.driver import MDParameters
 from trepid.dynamics.engine import start_driver
+from trepid.dynamics.lammps_engine import LammpsDriver
 from trepid.dynamics.run import run_md
 from trepid.dynamics.settings import MDEnd, MDSettings
 from trepid.errors import DataError, NumericsError
@@ -21,6 +25,7 @@ from trepid.lammps.installation import Installation
 from trepid.lammps.session import CHARGED_SETUP, NEIGHBOR, Session, pair_commands
 from trepid.lammps.system import System, write_data_file
 from trepid.potentials.bayesian import BayesianForceField
+from trepid.potentials.bayesian.ewald import coulomb_sum
 
 pytestmark = pytest.mark.usefixtures("installation")
 PRECISE = "1e-11"
@@ -269,3 +274,50 @@ def test_the_engine_of_campaigns_takes_new_charges_of_an_updated_model(cui_charg
         driver.step(1)
     finally:
         driver.close()
+
+
+class IonicReference(LoggedReference):
+    """EMT, and charges of 0.6 e."""
+
+    def _compute(self, atoms: Atoms) -> Labels:
+        labels = super()._compute(atoms)
+        charges = np.where(atoms.symbols == "Cu", 0.6, -0.6)
+        coulomb = coulomb_sum(atoms, charges, width=1.0)
+        assert labels.energy is not None
+        assert labels.forces is not None
+        assert labels.stress is not None
+        return Labels(
+            labels.energy + coulomb.energy,
+            labels.forces + coulomb.forces,
+            labels.stress + coulomb.strain / atoms.get_volume(),
+        )
+
+
+def test_a_killed_campaign_with_charges_resumes_exactly(tmp_path: Path) -> None:
+    def learned(folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        structure = folder / "cuau.extxyz"
+        bulk("CuAu", "cesiumchloride", a=3.1, cubic=True).repeat((2, 2, 1)).write(structure)
+        sizes = {"pair_cutoff_A": 4.0, "triplet_cutoff_A": 3.2, "n_pair": 8, "n_radial": 4, "l_max": 2}
+        stages = [{"temperature_K": 200, "duration_ps": 0.2}]
+        settings = campaign(
+            folder,
+            structure={"file": str(structure)},
+            potential={**sizes, "charges": {"Cu": 1, "Au": -1}},
+            learning={"threshold_eV_per_A": 0.02, "max_labels": 6},
+            dynamics={"engine": "lammps", "stages": stages},
+        )
+        learn(settings, reference=IonicReference(folder / "calls.jsonl"))
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    learned(whole)
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, LammpsDriver, "step", 6, after=True)
+        with pytest.raises(Killed):
+            learned(cut)
+    learned(cut)
+    assert_same_run(whole, cut)
+    assert sorted(calls(whole)) == sorted(calls(cut))
+    charges = BayesianForceField.load(whole / "run" / "model.trepid").electrostatics
+    assert charges is not None
+    assert charges.charges["Cu"] == pytest.approx(0.6, rel=0.3)

@@ -301,6 +301,22 @@ def test_charges_without_a_square_root_are_an_error(charged: BayesianForceField)
         _ = type(charged.mean)(charged.basis, tables, n_threads=1).electrostatics
 
 
+def test_a_truth_that_asks_for_a_negative_square_gets_no_charges(
+    charged: BayesianForceField, cui_crystal: list[Atoms]
+) -> None:
+    frames = relabelled(cui_crystal[:8], charged, product=-0.1)
+    model = BayesianForceField(["Cu", "I"], charges={"Cu": 1, "I": -1}, **SMALL)
+    model.update(frames)
+    assert model.electrostatics is not None
+    assert set(model.electrostatics.charges.values()) == {0.0}
+    # The rest is the maximum for that value: the mean of the same fit without the term, for the same prior.
+    without = BayesianForceField(["Cu", "I"], **SMALL)
+    without.update(frames)
+    mean, expected = model.posterior.mean, without.posterior.mean
+    rows = np.concatenate([rows for _, rows in model.features.force_rows(frames[0])])
+    assert rows[:, :-1] @ mean[:-1] == pytest.approx(rows[:, :-1] @ expected, abs=1e-6)
+
+
 # ---- in files
 
 

@@ -44,7 +44,7 @@ class Electrostatics:
         return 1 / (2 * self.width)
 
     def commands(self, system: System, *, accuracy: float = KSPACE_ACCURACY) -> str:
-        """kspace_style, its splitting parameter and the charge of every atom type.
+        """kspace_style, its splitting parameter and the charge of every atom type; no kspace style where all are zero.
 
         Raises
         ------
@@ -56,6 +56,8 @@ class Electrostatics:
                 "a force field with charges needs a structure that is periodic in all three directions; give a slab or a "
                 "molecule a cell with vacuum and pbc T T T"
             )
+        if not any(self.charges.values()):
+            return "kspace_style none\n" + "".join(f"set type {k + 1} charge 0\n" for k in range(len(system.elements)))
         style = "ewald" if len(system.types) <= LARGEST_FOR_EWALD else "pppm"
         charges = "".join(
             f"set type {k} charge {self.charges[element]:.17g}\n" for k, element in enumerate(system.elements, start=1)

@@ -257,7 +257,7 @@ class ModelTables {
   bool has_support() const { return !support_centre.empty(); }
 
   // A Coulomb energy of Gaussian charges, which MD engines compute by a mesh and not from these tables.
-  bool has_charges() const { return !formal_charges.empty(); }
+  bool has_charges() const { return !formal_charges.empty() && charge_product[0] != 0; }
   // Effective charge of a species, e.
   double charge(int species) const { return std::sqrt(charge_product[0]) * formal_charges[species]; }
   // Splitting parameter g of an Ewald sum whose reciprocal part is the energy of the Gaussian charges, 1/A.
@@ -351,7 +351,8 @@ class ModelTables {
         (channel_radial.size() != kQuadrupletChannels * channels || channel_centre.size() != ns * kQuadrupletChannels ||
          quadruplet.size() != quadruplets || quadruplet_live.size() != quadruplets * rank))
       throw std::runtime_error("its tables of quadruplets do not have the sizes they claim");
-    if (has_charges() && (formal_charges.size() != ns || charge_width.size() != 1 || charge_product.size() != 1 ||
+    if (!(formal_charges.empty() && charge_width.empty() && charge_product.empty()) &&
+        (formal_charges.size() != ns || charge_width.size() != 1 || charge_product.size() != 1 ||
                           !(charge_width[0] > 0) || !std::isfinite(charge_product[0])))
       throw std::runtime_error("its charges do not have the size of its tables");
     const size_t powers = (l_max + 1) * channels;

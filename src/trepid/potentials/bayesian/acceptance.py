@@ -166,7 +166,7 @@ class Judge:
         if posterior.log_evidence < least_evidence:
             return Figures.of_evidence(posterior.log_evidence), hyper
         if basis.charges is not None and not posterior.mean[-1] > 0:
-            raise NumericsError("the frames ask for charges whose squares are negative")
+            raise NumericsError("the frames ask for charges whose square is negative")
         evidence, hyper = posterior.log_evidence, posterior.hyper
         left_out = joined(*(leave_frame_out(posterior, own) for own in labels))
         factor = noise_factor(basis, _scale(left_out, hyper))
