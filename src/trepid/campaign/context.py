@@ -350,6 +350,7 @@ def _force_field(settings: PotentialSettings, species: list[str], seed: int) -> 
         n_radial=settings.n_radial,
         l_max=settings.l_max,
         n_channels=settings.n_channels,
+        triplets=settings.triplets,
         seed=seed,
     )
 

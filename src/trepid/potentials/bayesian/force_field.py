@@ -21,7 +21,7 @@ from ase import Atoms
 
 from trepid import _native
 from trepid.acquisition.batch import most_uncertain_atoms
-from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A, Speed
+from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A, Speed, Triplets
 from trepid.data import LabelKeys, labels_of
 from trepid.data.atomic import write_bytes_atomic
 from trepid.data.duplicates import FINGERPRINT_SIZE, distinct, fingerprints, known_among
@@ -52,7 +52,7 @@ from trepid.potentials.bayesian.live import extend_templates, live_directions, s
 from trepid.potentials.bayesian.model_file import (
     Training,
     arguments_in_file,
-    channels_in_file,
+    basis_in_file,
     force_field_bytes,
     naming_damage,
     training_in_file,
@@ -66,7 +66,6 @@ from trepid.potentials.bayesian.spline_potential import LiveDirections, SplineCa
 from trepid.potentials.bayesian.statistics import ForceSum, LabelKind, LabelRows, SufficientStatistics, merged_rows
 from trepid.potentials.bayesian.support import Support, size_of_powers
 from trepid.potentials.bayesian.terms import Hyperparameters
-from trepid.potentials.bayesian.terms.channels import Channels
 from trepid.potentials.bayesian.terms.offset import OffsetTerm
 
 LIVE_RANK = 16
@@ -93,6 +92,8 @@ class BayesianForceField(Potential):
     n_channels : int, optional
         Channels of the quadruplets, chosen at the first fit; 0: no quadruplets. Default: the frames of the first fit decide
         on quadruplets (`size_search`), which takes two to four times as long as the fit alone.
+    triplets : Triplets or str
+        Full or mixed triplets; auto: mixed from three species on. Channels of mixed triplets are chosen at the first fit.
     hyperparameters : Hyperparameters, optional
         Where the optimisation starts.
     live_rank : int
@@ -124,6 +125,7 @@ class BayesianForceField(Potential):
         n_radial: int = 8,
         l_max: int = 4,
         n_channels: int | None = None,
+        triplets: Triplets | str = Triplets.AUTO,
         hyperparameters: Hyperparameters | None = None,
         live_rank: int = LIVE_RANK,
         large_force: float | None = None,
@@ -147,7 +149,7 @@ class BayesianForceField(Potential):
             self.hyperparameters = self.hyperparameters.with_noise(large_force=large_force)
         if n_channels is not None and not 0 <= n_channels <= _native.quadruplet_channels:
             raise ConfigError(f"n_channels is {n_channels}; it must lie between 0 and {_native.quadruplet_channels}")
-        self.n_channels = n_channels
+        self.n_channels, self.triplets = n_channels, Triplets(triplets).resolved(len(self.species))
         self.live_rank, self.keys, self.seed, self.n_threads = live_rank, keys, seed, n_threads
         self.reference_energies = np.zeros(len(self.species))
         self.statistics = SufficientStatistics(self.basis.layout.size)
@@ -197,8 +199,8 @@ class BayesianForceField(Potential):
         return self.optimize(frames)
 
     def _choose_terms(self, frames: Sequence[Atoms]) -> None:
-        """Quadruplets where they are set or these frames ask for them, and their channels."""
-        sizes = replace(Sizes.of(self.basis), n_channels=self.n_channels or 0)
+        """Quadruplets where they are set or these frames ask for them, and the channels of all terms."""
+        sizes = replace(Sizes.of(self.basis), n_channels=self.n_channels or 0, triplets=self.triplets)
         if self.n_channels is None:
             given = GivenSizes(**{**asdict(sizes), "n_channels": None})
             start = self.hyperparameters
@@ -207,13 +209,13 @@ class BayesianForceField(Potential):
             )
             if choice.sizes != sizes:
                 sizes, self.hyperparameters = choice.sizes, choice.start
-        self.use_channels(sizes.complete(self.basis, frames, seed=self.seed).channels if sizes.n_channels else None)
+        self.use_basis(sizes.complete(self.basis, frames, seed=self.seed))
 
-    def use_channels(self, channels: Channels | None) -> None:
-        """Give the quadruplets other channels; what was trained is lost, since features depend on them."""
-        if channels != self.basis.channels:
-            self.basis, self._features = replace(self.basis, channels=channels), None
-            self.statistics = SufficientStatistics(self.basis.layout.size)
+    def use_basis(self, basis: Basis) -> None:
+        """Take a basis with other channels; what was trained is lost, since features depend on them."""
+        if basis != self.basis:
+            self.basis, self._features = basis, None
+            self.statistics = SufficientStatistics(basis.layout.size)
             self._posterior = self._mean = None
 
     def update(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> BayesianForceField:
@@ -588,6 +590,7 @@ class BayesianForceField(Potential):
             "n_radial": self.basis.n_radial,
             "l_max": self.basis.l_max,
             "n_channels": self.n_channels,
+            "triplets": self.triplets.value,
             "noise_factor": self.noise_factor,
             "live_rank": self.live_rank,
             "n_coefficients": self.basis.layout.size,
@@ -635,7 +638,7 @@ class BayesianForceField(Potential):
         content = decode(data, name=name)
         with naming_damage(name):
             model = cls(**arguments_in_file(content.settings), n_threads=n_threads)
-            model.use_channels(channels_in_file(content.settings))
+            model.use_basis(basis_in_file(model.basis, content.settings))
             model.noise_factor = float(content.settings.get("noise_factor", 1.0))
             training = training_in_file(content, size=model.basis.layout.size)
             if training.tables.rank != model.live_rank or training.reference_energies.shape != (len(model.species),):

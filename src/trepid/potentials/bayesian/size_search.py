@@ -285,7 +285,12 @@ class _Search:
     def _cost(self, sizes: Sizes) -> float:
         """Time per atom and MD step in units of that of the default sizes."""
         times = [
-            microseconds_per_atom(s.basis(self._species), self._surroundings, quadruplets=s.n_channels > 0)
+            microseconds_per_atom(
+                s.basis(self._species),
+                self._surroundings,
+                n_triplet_channels=s.n_triplet_channels(self._species),
+                quadruplets=s.n_channels > 0,
+            )
             for s in (sizes, Sizes())
         ]
         return times[0] / times[1]
