@@ -18,9 +18,9 @@ import pytest
 from ase import Atoms
 from hypothesis import given
 from hypothesis import strategies as st
+from trepid.campaign.labelling import LabelTask, compute_label
 
 from other_processes import alive, wait_until
-from trepid.campaign.labelling import LabelTask, compute_label
 from trepid.config import ExecutionSettings
 from trepid.data import LabelKeys, Labels, labels_of
 from trepid.errors import ConfigError
