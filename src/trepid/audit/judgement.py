@@ -35,7 +35,7 @@ DEFAULT_FACTOR = 3.0
 Z_95 = 1.96
 """Half width of the 95 % interval of a normal distribution, in standard deviations."""
 SHRINK = 3.0
-"""Factor by which one more label at a stationary point narrows its bar: see docs/audit.md for the measurement."""
+"""Factor by which one more label at a stationary point is taken to narrow its bar: an estimate for the forecast of labels, not measured."""
 MOST_NEEDED = 20
 """More labels than this are not forecast."""
 
