@@ -35,7 +35,8 @@ DEFAULT_FACTOR = 3.0
 Z_95 = 1.96
 """Half width of the 95 % interval of a normal distribution, in standard deviations."""
 SHRINK = 3.0
-"""Factor by which one more label at a stationary point is taken to narrow its bar: an estimate for the forecast of labels, not measured."""
+"""Factor by which one more label at a stationary point is taken to narrow its bar, for the forecast of labels: an estimate, not
+measured."""
 MOST_NEEDED = 20
 """More labels than this are not forecast."""
 
