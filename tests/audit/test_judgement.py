@@ -53,6 +53,26 @@ def test_a_state_that_does_not_exist_is_a_hallucination_whatever_it_costs() -> N
     assert "end state does not exist" in found.reason
 
 
+@pytest.mark.parametrize(
+    ("difference", "std", "verdict"),
+    [
+        (0.0, 0.0, Verdict.GENUINE),
+        (0.99 * TOLERANCE, 0.0, Verdict.GENUINE),
+        (-1.01 * TOLERANCE, 0.0, Verdict.MISCAPTURED),
+        (5.1, 0.4, Verdict.MISCAPTURED),
+        (0.0, 40.0, Verdict.UNDECIDED),
+    ],
+)
+def test_a_right_barrier_to_a_held_place_counts_with_the_energy_of_the_place(
+    difference: float, std: float, verdict: Verdict
+) -> None:
+    place = Estimate(difference, std)
+    found = judge(0.3, Estimate(0.3, 0.0), CRITERIA, end=State.HELD, place=place)
+    assert found.verdict is verdict
+    assert judge_probe(0.3, Estimate(0.3, 0.0), CRITERIA, end=State.HELD, place=place).verdict is verdict
+    assert found.difference == Estimate(0.0, 0.0)
+
+
 def test_a_right_barrier_to_an_unknown_state_is_open() -> None:
     found = judge(0.3, Estimate(0.3, 0.0), CRITERIA, end=State.UNKNOWN)
     assert found.verdict is Verdict.UNDECIDED

@@ -456,6 +456,8 @@ class _ClassAudit:
 
     def _judge(self, audit: EventClassAudit, found: _Found) -> Judgement:
         assert audit.model_barrier is not None
+        assert audit.model_end is not None
+        place = Estimate(found.end_energy.value - audit.model_end, found.end_energy.std)
         least = found.end_energy if found.end in (State.EXISTS, State.HELD) else None
         if self.seen.n_seen:
             return judge(
@@ -465,10 +467,17 @@ class _ClassAudit:
                 start=found.start,
                 end=found.end,
                 least=least,
+                place=place,
                 missing=_MISSING,
             )
         return judge_probe(
-            audit.model_barrier, found.barrier, self.criteria, end=found.end, least=least, missing=_MISSING
+            audit.model_barrier,
+            found.barrier,
+            self.criteria,
+            end=found.end,
+            least=least,
+            place=place,
+            missing=_MISSING,
         )
 
     def _label(self, frames: Sequence[tuple[Role, Atoms]]) -> bool:
@@ -583,7 +592,7 @@ class _Surface:
         path = end.stays and (band.converged or band.max_force < BAD_BAND_EV_PER_A)
         return _Found(
             band=band,
-            barrier=Estimate(band.barrier, self._bar(top, first)) if path else None,
+            barrier=Estimate(band.barrier, self._bar_of_barrier(band, top, first)) if path else None,
             end_energy=Estimate(float(band.energies[-1] - band.energies[0]), self._bar(last, first)),
             start=State.HELD if start.held else State.EXISTS if start.stays else State.UNKNOWN,
             end=self._end(end, band),
@@ -652,6 +661,16 @@ class _Surface:
     def _bar(self, atoms: Atoms, other: Atoms) -> float:
         """Standard deviation of the reference's energy difference of two frames, eV."""
         return float(np.hypot(self._open(atoms), self._open(other)))
+
+    def _bar_of_barrier(self, band: Band, top: Atoms, first: Atoms) -> float:
+        """Standard deviation of the barrier, eV: of its highest image, or wider where another image may be above that one."""
+        z = self._audit.criteria.z
+        highest = float(band.energies[band.top])
+        above = max(
+            float(energy) + z * self._open(image) - highest
+            for image, energy in zip(band.images, band.energies, strict=True)
+        )
+        return max(self._bar(top, first), above / z)
 
     def _end(self, end: RelaxedState, band: Band) -> State:
         if end.held:

@@ -23,7 +23,7 @@ impossible    (of probes) beyond the horizon in the reference, and in the model 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from ase.units import kB
@@ -196,6 +196,7 @@ def judge(
     start: State = State.EXISTS,
     end: State = State.EXISTS,
     least: Estimate | None = None,
+    place: Estimate | None = None,
     missing: str = "the reference's barrier is not known",
 ) -> Judgement:
     """Judge an event that the model shows.
@@ -211,6 +212,9 @@ def judge(
         Of the two ends, in the reference.
     least : Estimate or None
         What the barrier is at least, such as the energy of the end state.
+    place : Estimate or None
+        Of an end that is held: its energy in the reference minus that in the model, eV. The way to it can be right as far as
+        its highest point and then lead to a place that the reference does not have.
     missing : str
         Why there is no estimate.
     """
@@ -236,6 +240,16 @@ def judge(
                 *numbers,
                 1,
             )
+        if end is State.HELD and place is not None:
+            wrong = _judge_place(place, criteria)
+            if wrong is not None:
+                return replace(
+                    wrong,
+                    difference=difference,
+                    rate_factor=numbers[1],
+                    rate_factor_low=numbers[2],
+                    rate_factor_high=numbers[3],
+                )
         return Judgement(
             Verdict.GENUINE,
             f"barriers of model and reference differ by {difference}; {criteria.tolerance:.3f} eV is a factor "
@@ -287,6 +301,7 @@ def judge_probe(
     *,
     end: State = State.EXISTS,
     least: Estimate | None = None,
+    place: Estimate | None = None,
     missing: str = "the reference's barrier is not known",
 ) -> Judgement:
     """Judge an event that the trajectory does not show.
@@ -295,7 +310,7 @@ def judge_probe(
     ----------
     model_eV : float or None
         Barrier of the model; None where it has no such event.
-    reference, criteria, end, least, missing
+    reference, criteria, end, least, place, missing
         As in `judge`.
     """
     out_of_reach = model_eV is None or model_eV > criteria.budget
@@ -321,7 +336,7 @@ def judge_probe(
         return Judgement(
             Verdict.OVERLOOKED, f"the reference makes it possible at {reference}, and the model has no such event"
         )
-    seen = judge(model_eV, reference, criteria, end=end)
+    seen = judge(model_eV, reference, criteria, end=end, place=place)
     if seen.verdict is Verdict.MISCAPTURED and seen.difference is not None and seen.difference.value < 0:
         return Judgement(
             Verdict.OVERLOOKED,
@@ -350,6 +365,25 @@ def labels_needed(std: float, gap: float, *, z: float = Z_95) -> int | None:
         return 1
     n = math.floor(math.log(z * std / gap) / math.log(SHRINK)) + 1
     return n if n <= MOST_NEEDED else None
+
+
+def _judge_place(place: Estimate, criteria: Criteria) -> Judgement | None:
+    """Why an event with the right barrier is not genuine: where it ends. None where the place has the right energy too."""
+    size, half = abs(place.value), criteria.z * place.std
+    if size + half < criteria.tolerance:
+        return None
+    if size - half > criteria.tolerance:
+        return Judgement(
+            Verdict.MISCAPTURED,
+            f"the barrier is right, but the place that it leads to lies {size:.3f} eV too {'low' if place.value > 0 else 'high'} "
+            "in the model",
+        )
+    return Judgement(
+        Verdict.UNDECIDED,
+        f"the barrier is right, but the energies of the place that it leads to differ by {place}, which may be below or above "
+        f"{criteria.tolerance:.3f} eV",
+        labels_needed=labels_needed(place.std, abs(size - criteria.tolerance), z=criteria.z),
+    )
 
 
 def _beyond(estimate: Estimate, model_eV: float, criteria: Criteria) -> bool:
