@@ -109,6 +109,8 @@ def kind_of(value: dict[str, Any]) -> str:
         return " or ".join(definition["enum"]) if "enum" in definition else f"keys of {name}"
     if value.get("format") == "path":
         return "path"
+    if value.get("additionalProperties") == {"type": "number"}:
+        return "numbers by name"
     kind = {"integer": "whole number", "boolean": "true or false", "string": "text", "object": "keys of the backend"}
     if value["type"] == "array":
         return f"list of {kind_of(value['items'])}s"
