@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,7 +53,21 @@ def seen_classes(analysis: EventAnalysis, *, most: int | None = None) -> list[Ca
     of it. Its frames are those of the first event.
     """
     befores = sites_before(analysis.events, analysis.sites.n_atoms)
-    return [_candidate(found, befores, analysis.sites) for found in analysis.classes[:most]]
+    everything = [_candidate(found, befores, analysis.sites) for found in analysis.classes]
+    return _on_one_way(everything)[:most]
+
+
+def _on_one_way(candidates: list[Candidate]) -> list[Candidate]:
+    """Excursions on the way of another class, by the atoms of that class: their states, and so their labels, are the same."""
+    lasting = {c.event_class.steps: c for c in candidates if c.event_class.kind is not EventKind.EXCURSION}
+    found = []
+    for candidate in candidates:
+        twin = lasting.get(candidate.event_class.steps)
+        if candidate.event_class.kind is EventKind.EXCURSION and twin is not None:
+            motion = replace(twin.seen.motion, reach=candidate.seen.motion.reach)
+            candidate = replace(candidate, seen=replace(candidate.seen, motion=motion))
+        found.append(candidate)
+    return found
 
 
 def sites_before(events: Sequence[Event], n_atoms: int) -> dict[Event, IntArray]:
