@@ -235,15 +235,6 @@ def test_a_campaign_ends_when_no_class_is_open_and_rates_are_known(tmp_path: Pat
     assert verdicts(tmp_path) == [[], ["miscaptured"], ["genuine"], []]
 
 
-def test_an_open_class_keeps_a_campaign_going(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("phonopy")
-    monkeypatch.setattr(ScaledEMT, "update", lambda self, frames, **_: self)
-    stop = {"sigma_a": 2.5, "rate_factor": 1000.0, "rare_per_100_ps": 1.0}
-    result, _ = run(tmp_path, stop=stop, max_rounds=2)
-    assert result.reason is StopReason.FINISHED
-    assert verdicts(tmp_path) == [[], ["miscaptured"], ["miscaptured"]]
-
-
 @pytest.mark.parametrize(
     ("owner", "name", "count", "after"),
     [
