@@ -15,8 +15,8 @@ from typing import Any
 
 from _common import HERE
 
-from trepid.potentials.committee.environments import WORKERS
 from trepid.potentials.committee.settings import PACKAGES, Backend, MaceSettings, NequipSettings
+from trepid.workers.environments import WORKERS
 
 FOLDER = HERE / "peers"
 ENVIRONMENTS = FOLDER / ".venvs"

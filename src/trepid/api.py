@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
-from trepid.choices import DEFAULT_SPEED, Engine, GuardAction, Speed, Thermostat
+from trepid.choices import DEFAULT_SPEED, Engine, GuardAction, Speed, Thermostat, Triplets
 from trepid.data.findings import located
 from trepid.data.frames import LabelKeys, read_frames, read_structure
 from trepid.data.labelled import labelled_frames
@@ -69,6 +69,7 @@ def fit(
     n_radial: int | None = None,
     l_max: int | None = None,
     n_channels: int | None = None,
+    triplets: Triplets | str = Triplets.AUTO,
     keys: LabelKeys = _KEYS,
     check: bool = True,
     seed: int = 0,
@@ -93,6 +94,9 @@ def fit(
     n_channels : int, optional
         Fixed number of channels of the quadruplets (four-body energies), 0 to 3; default 3 where the training frames find that
         they pay, else 0.
+    triplets : Triplets or str
+        full: a triplet energy for every three species; mixed: from channels that mix the species; auto: mixed from three
+        species on.
     keys : LabelKeys
         Names of the labels in the frames.
     check : bool
@@ -125,7 +129,7 @@ def fit(
     return fit_with_sizes(
         read,
         elements if species is None else species,
-        given=GivenSizes(pair_cutoff, triplet_cutoff, n_pair, n_radial, l_max, n_channels),
+        given=GivenSizes(pair_cutoff, triplet_cutoff, n_pair, n_radial, l_max, n_channels, Triplets(triplets)),
         speed=Speed(speed),
         keys=keys,
         seed=seed,

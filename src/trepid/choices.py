@@ -26,6 +26,23 @@ DEFAULT_SPEED = Speed.FAST
 """A search takes several times as long as the fit without it; who asks for one expects that."""
 
 
+class Triplets(str, Enum):
+    """Form of the triplet energies of the Bayesian force field."""
+
+    AUTO = "auto"
+    """Full for one and two species, mixed from three on."""
+    FULL = "full"
+    """A function of its own for every centre and every two neighbour species: grows with the cube of the species."""
+    MIXED = "mixed"
+    """From a fixed number of channels that mix the species, chosen from the training frames."""
+
+    def resolved(self, n_species: int) -> Triplets:
+        """FULL or MIXED."""
+        if self is not Triplets.AUTO:
+            return self
+        return Triplets.MIXED if n_species > 2 else Triplets.FULL
+
+
 class Engine(str, Enum):
     """MD engine."""
 

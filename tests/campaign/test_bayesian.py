@@ -10,11 +10,11 @@ from ase.io import read
 
 from campaign_fakes import LoggedReference, assert_same_run, calls, campaign
 from kills import Killed, kill_at
-from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
 from trepid.campaign.on_the_fly import OnTheFly
 from trepid.campaign.result import CampaignResult
 from trepid.dynamics.ase_engine import ASEDriver
+from trepid.labelling.case import LabelCase
 from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.runs.ledger import StopReason, Train, read_ledger
 

@@ -19,14 +19,14 @@ from ase.calculators.emt import EMT
 from comparison import frame_hash
 from kills import Killed, kill_at
 from label_fakes import Unreliable, number_of, numbered
-from trepid.campaign.label_case import LabelCase, LabelRequest, failures_in_row
-from trepid.campaign.label_check import LabelChecker, LabelHistory
-from trepid.campaign.labelling import Labeller, LabelTask, _kept, compute_label
 from trepid.config import ExecutionSettings
 from trepid.data.frames import LabelKeys, read_frames
 from trepid.dynamics.interrupt import Interrupted
 from trepid.errors import ConfigError
 from trepid.execution import InlineExecutor, LocalExecutor, make_executor
+from trepid.labelling.case import LabelCase, LabelRequest, failures_in_row
+from trepid.labelling.check import LabelChecker, LabelHistory
+from trepid.labelling.labeller import Labeller, LabelTask, _kept, compute_label
 from trepid.potentials.base import Noise, Prediction
 from trepid.reference import IsolatedReference, Reference, make_reference
 from trepid.runs.label_files import LabelledFrame, LabelStore, Origin, PriorPrediction

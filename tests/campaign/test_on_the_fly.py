@@ -22,7 +22,6 @@ from campaign_fakes import (
 )
 from comparison import frame_hash
 from kills import Killed, kill_at
-from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
 from trepid.campaign.on_the_fly import OnTheFly
 from trepid.campaign.result import CampaignResult
@@ -33,6 +32,7 @@ from trepid.dynamics.ase_engine import ASEDriver
 from trepid.dynamics.progress import PlainProgress
 from trepid.dynamics.record import Recorder
 from trepid.errors import ConfigError, DataError, NumericsError
+from trepid.labelling.case import LabelCase
 from trepid.runs.intervals import Announced
 from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger import Failure, Label, Request, Resume, Rewind, Stage, StopReason, Train, read_ledger

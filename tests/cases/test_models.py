@@ -311,7 +311,7 @@ def test_a_foundation_model_in_a_file_is_not_read(script_committee: Path, tmp_pa
 
 def test_a_worker_reads_no_foundation_model_that_only_a_member_names(tmp_path: Path, monkeypatch) -> None:
     from trepid.potentials.committee.environments import environment_of
-    from trepid.potentials.committee.workers.worker_foundation import FOUNDATION_VARIABLE, foundation_of
+    from trepid.workers.scripts.worker_foundation import FOUNDATION_VARIABLE, foundation_of
 
     theirs, mine = tmp_path / "theirs.model", tmp_path / "mine.model"
     theirs.write_bytes(b"theirs")

@@ -18,6 +18,7 @@ VERBS = (
     "evaluate",
     "md",
     "anharmonicity",
+    "audit",
     "events",
     "export",
     "status",

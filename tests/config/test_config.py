@@ -82,7 +82,10 @@ def test_supercell_may_be_a_matrix(folder: Path) -> None:
         (
             "engine: tblite",
             "engine: vasp",
-            ["reference.engine: 'vasp': give tblite, gpaw, ase or lammps", "`engine: ase` with `calculator: vasp`"],
+            [
+                "reference.engine: 'vasp': give tblite, gpaw, ase, lammps, sevennet or chgnet",
+                "`engine: ase` with `calculator: vasp`",
+            ],
         ),
         ("engine: tblite, ", "", ["reference.engine: this key is missing"]),
         ("engine: tblite, method: GFN1-xTB", "engine: ase", ["reference.calculator: this key is missing"]),

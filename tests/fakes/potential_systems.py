@@ -22,13 +22,13 @@ from trepid.data import Labels, attach_labels
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.spline_potential import SplinePotential, make_tables
-from trepid.potentials.bayesian.terms.channels import Channels
+from trepid.potentials.bayesian.terms.channels import Channels, RadialChannels
 from trepid.potentials.bayesian.terms.offset import OffsetTerm
 from trepid.potentials.bayesian.terms.pair import PairTerm
 from trepid.potentials.bayesian.terms.triplet import TripletTerm
 from trepid.potentials.bayesian.zbl import zbl_derivative, zbl_energy
 
-SPECIES = {1: ("Si",), 2: ("Cu", "I"), 3: ("Ga", "Se", "Ag")}
+SPECIES = {1: ("Si",), 2: ("Cu", "I"), 3: ("Ga", "Se", "Ag"), 5: ("S", "Cu", "Zn", "Se", "Sn")}
 """Element sets by number of species, sorted by atomic number."""
 
 
@@ -56,6 +56,12 @@ def with_channels(basis: Basis, *, n: int = 2, seed: int = 0) -> Basis:
     rng = np.random.default_rng([seed, 2])
     radial = rng.normal(size=(n, basis.n_species, basis.n_radial))
     return replace(basis, channels=Channels.of(radial, rng.normal(size=(basis.n_species, n)), 0.7))
+
+
+def with_mixed_triplets(basis: Basis, *, n: int = 3, seed: int = 0) -> Basis:
+    """The basis with mixed triplets of random channels."""
+    radial = np.random.default_rng([seed, 3]).normal(size=(n, basis.n_species, basis.n_radial))
+    return replace(basis, triplet_channels=RadialChannels.from_array(0.5 * radial))
 
 
 def random_coefficients(basis: Basis, seed: int = 0) -> FloatArray:

@@ -42,6 +42,24 @@ def cui_quadruplets(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
+def cui_mixed(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """The same with quadruplets and mixed triplets."""
+    frames = [a for a in read_frames(data_dir / "cui_gfn1_64.extxyz") if not a.info.get("displaced_cu", 0)]
+    model = BayesianForceField(
+        ["Cu", "I"],
+        pair_cutoff=5.5,
+        triplet_cutoff=4.5,
+        n_pair=14,
+        n_radial=6,
+        l_max=3,
+        n_channels=3,
+        triplets="mixed",
+        n_threads=1,
+    )
+    return saved(model.update(frames[:6]), tmp_path_factory.mktemp("cui_mixed") / "cui_mixed.trepid")
+
+
+@pytest.fixture(scope="session")
 def cui_frame(data_dir: Path) -> Atoms:
     """A frame the model was not trained on, with a displaced Cu."""
     frame = next(a for a in read_frames(data_dir / "cui_gfn1_64.extxyz") if a.info.get("displaced_cu", 0))

@@ -117,9 +117,19 @@ def test_quadruplets(installation: Installation, cui_quadruplets: Model, cui_fra
     assert np.abs(cui_quadruplets.field.mean.tables.quadruplet).max() > 0
 
 
+def test_mixed_triplets(installation: Installation, cui_mixed: Model, cui_frame: Atoms) -> None:
+    for atoms in (cui_frame, sheared(cui_frame), rattled(bulk("CuI", "zincblende", a=6.1))):
+        check(evaluate(installation, cui_mixed, atoms), cui_mixed, atoms)
+    tables = cui_mixed.field.mean.tables
+    assert np.abs(tables.mixed_triplet).max() > 0
+    assert np.abs(tables.quadruplet).max() > 0
+    assert tables.triplet.size == 0
+
+
 def test_three_species(installation: Installation, three_species: Model, data_dir) -> None:  # type: ignore[no-untyped-def]
     frame = read_frames(data_dir / "aggase2_gfn1_16.extxyz")[5]
     atoms = Atoms(frame.symbols, positions=frame.positions, cell=frame.cell, pbc=True)
+    assert three_species.field.basis.triplet_channels is not None
     check(evaluate(installation, three_species, atoms), three_species, atoms)
 
 

@@ -10,12 +10,12 @@ import pytest
 
 from campaign_fakes import LoggedReference, assert_same_run, calls, campaign
 from kills import Killed, kill_at
-from trepid.campaign.label_case import LabelCase
 from trepid.campaign.learn import learn
 from trepid.campaign.on_the_fly import OnTheFly
 from trepid.campaign.result import CampaignResult
 from trepid.dynamics.lammps_engine import LammpsDriver
 from trepid.errors import ConfigError
+from trepid.labelling.case import LabelCase
 from trepid.runs.ledger import Request, Rewind, StopReason, read_ledger
 
 pytestmark = pytest.mark.usefixtures("installation")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 
 from lammps_inputs import Model, read_dump, run, thermal, write_input
 from trepid.lammps.installation import Installation
@@ -26,9 +27,11 @@ def hot(silicon_crystal: Atoms) -> Atoms:
     return thermal(silicon_crystal, 1200.0)
 
 
+@pytest.mark.parametrize("name", ["cui", "cui_mixed"])
 def test_any_number_of_ranks_gives_the_same_trajectory(
-    installation: Installation, cui: Model, cui_frame: Atoms, tmp_path: Path
+    installation: Installation, name: str, request: pytest.FixtureRequest, cui_frame: Atoms, tmp_path: Path
 ) -> None:
+    model: Model = request.getfixturevalue(name)
     final = {}
     for ranks in (1, 2, 4):
         folder = tmp_path / str(ranks)
@@ -44,7 +47,7 @@ def test_any_number_of_ranks_gives_the_same_trajectory(
         dump_modify all format float %.17g
         run 100"""
         )
-        write_input(folder, thermal(cui_frame, 300.0), cui.file, commands)
+        write_input(folder, thermal(cui_frame, 300.0), model.file, commands)
         code, text = run(installation, folder, ranks=ranks)
         assert code == 0, text
         assert re.search(rf"on {ranks} procs for 100 steps", text), text
@@ -76,6 +79,19 @@ def test_energy_is_conserved(installation: Installation, silicon: Model, hot: At
     energies = np.array(text.split("TotEng", 1)[1].split("Loop")[0].split(), dtype=float)
     assert len(energies) == 21
     assert np.ptp(energies[1:]) < 5e-4 * len(hot)
+    assert abs(np.polyfit(np.arange(20), energies[1:], 1)[0]) < 2e-4
+
+
+def test_mixed_triplets_conserve_the_energy(installation: Installation, cui_mixed: Model, tmp_path: Path) -> None:
+    atoms = thermal(bulk("CuI", "zincblende", a=6.1, cubic=True).repeat(2), 300.0)
+    commands = (
+        DYNAMICS.format(every=10) + "thermo 50\nthermo_style custom etotal\nthermo_modify format float %.12g\nrun 1000"
+    )
+    write_input(tmp_path, atoms, cui_mixed.file, commands)
+    code, text = run(installation, tmp_path)
+    assert code == 0, text
+    energies = np.array(text.split("TotEng", 1)[1].split("Loop")[0].split(), dtype=float)
+    assert np.ptp(energies[1:]) < 5e-4 * len(atoms)
     assert abs(np.polyfit(np.arange(20), energies[1:], 1)[0]) < 2e-4
 
 

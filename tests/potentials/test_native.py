@@ -29,6 +29,7 @@ from potential_systems import (
     strained,
     triclinic,
     with_channels,
+    with_mixed_triplets,
     zincblende,
 )
 from trepid import _native
@@ -438,6 +439,13 @@ def evaluate_all() -> dict[str, list[float]]:
         assert prediction.forces_uncertainty is not None
         out[f"{name}.quadruplets.mean"] = [prediction.energy, *prediction.forces.ravel()]
         out[f"{name}.quadruplets.live"] = [*prediction.forces_uncertainty.ravel()]
+        for label, base in (("mixed", small_basis(2, **size)), ("mixed and quadruplets", channels)):
+            prediction = random_potential(with_mixed_triplets(base, n=5), rank=16).evaluate(
+                triclinic(seed=17), live=True
+            )
+            assert prediction.forces_uncertainty is not None
+            out[f"{name}.{label}.mean"] = [prediction.energy, *prediction.forces.ravel()]
+            out[f"{name}.{label}.live"] = [*prediction.forces_uncertainty.ravel()]
         out[f"{name}.powers.mean"] = [*random_potential(small_basis(2, **size)).powers(triclinic(seed=17)).ravel() ** 2]
     return out
 
@@ -494,6 +502,8 @@ def test_a_repeated_evaluation_is_the_same_to_the_last_bit() -> None:
         ({"offset": np.zeros(3)}, "offset has 3 numbers instead of 2"),
         ({"pair": np.zeros((2, 2, 7))}, "pair has 28 numbers instead of 40"),
         ({"support_centre": np.zeros(3)}, "support_centre has 3 numbers"),
+        ({"mixed_triplet": np.zeros(3)}, "triplet has"),
+        ({"triplet": np.zeros(0), "mixed_triplet": np.zeros(3)}, "mixed_triplet has 3 numbers instead of 0"),
     ],
 )
 def test_the_evaluator_checks_its_arguments(change: dict[str, object], message: str) -> None:

@@ -17,7 +17,7 @@ from trepid.potentials.bayesian.evidence import optimize_hyperparameters
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.posterior import Posterior
 from trepid.potentials.bayesian.statistics import LabelKind, SufficientStatistics
-from trepid.potentials.bayesian.terms import TERMS, Hyperparameters
+from trepid.potentials.bayesian.terms import PARAMETERS, Hyperparameters
 
 HYPER = Hyperparameters(
     pair_amplitude=1.1,
@@ -27,7 +27,7 @@ HYPER = Hyperparameters(
     angular_length=0.7,
     noise=Noise(energy=0.05, forces=0.2, stress=0.01),
 )
-NAMES = [parameter.name for term in TERMS for parameter in term.parameters]
+NAMES = [parameter.name for parameter in PARAMETERS]
 NOISES = ["noise_energy", "noise_forces", "noise_stress"]
 
 

@@ -13,7 +13,7 @@ from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.kernels import angular_eigenvalues, envelope, radial_kernel
 from trepid.potentials.bayesian.splines import spline_covariance, spline_covariance_derivative, spline_values
-from trepid.potentials.bayesian.terms import TERMS, Hyperparameters
+from trepid.potentials.bayesian.terms import PARAMETERS, Hyperparameters
 from trepid.potentials.bayesian.terms.offset import OffsetTerm
 from trepid.potentials.bayesian.terms.pair import PairTerm
 from trepid.potentials.bayesian.terms.triplet import TripletTerm
@@ -21,7 +21,7 @@ from trepid.potentials.bayesian.terms.triplet import TripletTerm
 HYPER = Hyperparameters(
     pair_amplitude=1.3, pair_length=0.6, triplet_amplitude=0.4, triplet_length=0.8, angular_length=0.6
 )
-KERNEL_NAMES = [parameter.name for term in TERMS for parameter in term.parameters]
+KERNEL_NAMES = [parameter.name for parameter in PARAMETERS]
 
 
 def covariance(basis: Basis, hyper: Hyperparameters) -> FloatArray:

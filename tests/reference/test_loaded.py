@@ -18,9 +18,9 @@ import pytest
 from ase import Atoms
 from hypothesis import given
 from hypothesis import strategies as st
+from trepid.campaign.labelling import LabelTask, compute_label
 
 from other_processes import alive, wait_until
-from trepid.campaign.labelling import LabelTask, compute_label
 from trepid.config import ExecutionSettings
 from trepid.data import LabelKeys, Labels, labels_of
 from trepid.errors import ConfigError
@@ -55,7 +55,6 @@ def loading(tmp_path: Path) -> Iterator[Make]:
             parameters=parameters,
             keep_loaded=True,
             isolated=isolated,
-            timeout_s=timeout_s,
         )
         made.append(reference)
         return reference
@@ -203,21 +202,24 @@ def test_a_calculator_that_failed_is_not_used_again(loading: Make, copper: Atoms
     ("how", "reason", "message"),
     [
         ("die", FailureReason.CRASHED, "its process was ended by SIGABRT"),
-        ("hang", FailureReason.TIMEOUT, "took longer than 5 s and was stopped"),
+        ("hang", FailureReason.TIMEOUT, "took longer than 1 s and was stopped"),
     ],
 )
 def test_a_crash_or_a_hang_in_mid_run_is_one_failed_label(
     loading: Make, copper: Atoms, tmp_path: Path, how: str, reason: FailureReason, message: str
 ) -> None:
-    reference = loading(how, at=5, once=True, timeout_s=5.0)
+    reference = loading(how, at=5, once=True, isolated=True)
+    assert isinstance(reference, IsolatedReference)
     frames = frames_of(copper, 4)
     reference.label(frames[0])
     reference.label(frames[1])
+    reference.timeout_s = 1.0  # not before: starting may take longer than that
     first = noted(tmp_path)[-1]
     with pytest.raises(LabelError, match=message) as caught:
         reference.label(frames[2])
     assert caught.value.reason is reason
     assert not alive(first)
+    reference.timeout_s = None
     assert_correct(reference.label(frames[2]))
     assert_correct(reference.label(frames[3]))
     loads = noted(tmp_path)[1:]

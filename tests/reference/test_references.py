@@ -160,7 +160,7 @@ def test_the_energy_is_the_one_of_the_forces(copper: Atoms, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"engine": "tblit"}, "known are tblite, gpaw, ase, lammps; did you mean tblite"),
+        ({"engine": "tblit"}, "known are tblite, gpaw, ase, lammps, sevennet, chgnet; did you mean tblite"),
         ({"engine": "vasp"}, "engine ase, calculator NAME"),
         ({"engine": "tblite", "acuracy": 1.0}, "no parameter 'acuracy'; .*did you mean accuracy"),
         ({"engine": "tblite", "accuracy": -1.0}, "accuracy is -1.0; a positive number"),

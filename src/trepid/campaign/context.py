@@ -15,7 +15,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from trepid.campaign.labelling import Labeller
 from trepid.campaign.repair import retrain_without
 from trepid.campaign.start import build_crystal
 from trepid.campaign.training import PotentialFactory, Trainer
@@ -26,6 +25,7 @@ from trepid.dynamics.interrupt import Interrupted, Interruptible
 from trepid.dynamics.progress import ProgressView, SilentProgress
 from trepid.errors import ConfigError, DataError
 from trepid.execution import InlineExecutor
+from trepid.labelling.labeller import Labeller
 from trepid.reference import ENGINES, make_reference
 from trepid.reference.base import Reference
 from trepid.runs.checksums import text_sha256
@@ -350,6 +350,7 @@ def _force_field(settings: PotentialSettings, species: list[str], seed: int) -> 
         n_radial=settings.n_radial,
         l_max=settings.l_max,
         n_channels=settings.n_channels,
+        triplets=settings.triplets,
         seed=seed,
     )
 

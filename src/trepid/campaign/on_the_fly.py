@@ -32,8 +32,6 @@ import numpy as np
 
 from trepid.acquisition.conformal import ScoredFrame
 from trepid.campaign.context import CampaignContext, CampaignEnded, End
-from trepid.campaign.label_case import LabelCase, LabelRequest
-from trepid.campaign.label_check import LabelChecker, LabelHistory
 from trepid.campaign.repair import load_or_create, usable_checkpoint
 from trepid.campaign.result import CampaignResult
 from trepid.campaign.start import initial_frames
@@ -44,6 +42,8 @@ from trepid.dynamics.loop import Check, MDLoop, Policy, Schedule
 from trepid.dynamics.record import Recorder
 from trepid.dynamics.sanity import SanityLimits
 from trepid.errors import TrepidError
+from trepid.labelling.case import LabelCase, LabelRequest
+from trepid.labelling.check import LabelChecker, LabelHistory
 from trepid.potentials.base import Potential, Prediction, Uncertainty
 from trepid.quantities import duration, force, share
 from trepid.runs.checkpoint import Pending, WalkerState, load_checkpoint, save_checkpoint

@@ -24,7 +24,7 @@ from ase.constraints import FixAtoms
 from trepid.acquisition.viability import Horizon
 from trepid.campaign.events import find_sites
 from trepid.campaign.selection import EventFrame
-from trepid.events.paths import neighbouring_sites, quench, site_path
+from trepid.events.paths import empty_site_ways, quench, site_path
 from trepid.events.sites import Sites
 from trepid.potentials.base import Potential, Uncertainty
 from trepid.runs.ledger import Reason
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 N_IMAGES = 9
 """Images of a path, the crystal included."""
-FARTHEST = 1.6
-"""Empty sites up to this times the distance of the nearest are probed."""
 RELAX_FORCE_EV_PER_A, RELAX_STEPS = 0.05, 60
 """Loose convergence: an image is to be labelled, it need not be on the minimum-energy path."""
 NO_WALKER = -1
@@ -99,7 +97,7 @@ def probe_frames(
         return []
     probes = [
         probe
-        for path in _paths(crystal, find_sites(crystal))
+        for path in _paths(find_sites(crystal))
         for probe in _images(potential, crystal, *path, max_force_eV_per_A=max_force_eV_per_A)
         if probe.uncertainty > floor_eV_per_A and (horizon is None or probe.cost_eV <= horizon.budget)
     ]
@@ -119,26 +117,12 @@ def probe_frames(
     ]
 
 
-def _paths(crystal: Atoms, sites: Sites) -> list[tuple[str, int, np.ndarray]]:
-    """Name, atom and target of every path: one atom for each species and kind of site, each kind of empty site around it."""
-    paths = []
-    done = set()
-    for atom in range(sites.n_atoms):
-        kind = (str(crystal.symbols[atom]), sites.kinds[atom])
-        if kind in done:
-            continue
-        done.add(kind)
-        nearest = neighbouring_sites(sites, atom)
-        if not nearest:
-            continue
-        around = neighbouring_sites(sites, atom, within_A=FARTHEST * sites.distance(atom, nearest[0]))
-        targets: dict[str, int] = {}
-        for site in around:
-            if site >= sites.n_atoms:
-                targets.setdefault(sites.kinds[site], site)
-        for empty, site in targets.items():
-            paths.append((f"{kind[0]} from {kind[1]} to {empty}", atom, sites.positions[site]))
-    return paths
+def _paths(sites: Sites) -> list[tuple[str, int, np.ndarray]]:
+    """Name, atom and target of every path."""
+    return [
+        (f"{sites.species[atom]} from {sites.kinds[atom]} to {sites.kinds[site]}", atom, sites.positions[site])
+        for atom, site in empty_site_ways(sites)
+    ]
 
 
 def _images(

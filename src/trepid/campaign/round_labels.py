@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from trepid.campaign.context import CampaignEnded
-from trepid.campaign.label_case import LabelRequest
-from trepid.campaign.label_check import LabelChecker, LabelHistory
 from trepid.campaign.round_context import RoundContext
 from trepid.campaign.start import (
     StoredReference,
@@ -19,6 +17,8 @@ from trepid.campaign.start import (
 )
 from trepid.config import HarmonicStart
 from trepid.data.frames import read_frames, write_frames
+from trepid.labelling.case import LabelRequest
+from trepid.labelling.check import LabelChecker, LabelHistory
 from trepid.potentials.base import Potential, Uncertainty
 from trepid.runs.intervals import Announced, event_classes, scored_labels
 from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction

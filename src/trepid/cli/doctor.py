@@ -7,18 +7,15 @@ import platform
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from trepid.cli import options
 from trepid.cli.output import emit, emit_json
-from trepid.errors import BackendError, ExitCode
-
-if TYPE_CHECKING:
-    from trepid.potentials.committee.settings import Backend
+from trepid.errors import ExitCode
 
 _VECTOR_FLAGS = ("avx512f", "avx2", "fma", "asimd", "sve")
 
@@ -123,22 +120,19 @@ def _references() -> list[Part]:
 
 def _backends() -> list[Part]:
     """Packages of committee members, each in an environment of its own; found there, not imported."""
-    from trepid.potentials.committee.environments import find_python, install_commands, variable
-    from trepid.potentials.committee.environments import installed_version as version_under
     from trepid.potentials.committee.settings import PACKAGES
+    from trepid.workers.environments import how_to_install, where_installed
 
-    parts = []
-    for backend, package in PACKAGES.items():
-
-        def probe(backend: Backend = backend) -> str:
-            python = find_python(backend)
-            if python is None:
-                raise BackendError("no environment found")
-            return f"{version_under(backend, python)} under {python}"
-
-        remedy = f"{' && '.join(install_commands(backend))} (or set {variable(backend)} to the Python that has it)"
-        parts.append(_try(package.distribution, "members of committees", probe, False, remedy))
-    return parts
+    return [
+        _try(
+            package.distribution,
+            "members of committees",
+            partial(where_installed, package),
+            False,
+            how_to_install(package),
+        )
+        for package in PACKAGES.values()
+    ]
 
 
 def _try(name: str, role: str, probe: Callable[[], str], needed: bool, remedy: str) -> Part:

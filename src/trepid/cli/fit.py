@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trepid.choices import DEFAULT_SPEED, Speed
+from trepid.choices import DEFAULT_SPEED, Speed, Triplets
 from trepid.cli import options
 from trepid.cli.figures import EV_PER_A3_IN_GPA, emit_figures, emit_steps, say_step, warn_of_compositions
 from trepid.cli.labels import LabelFiles, label_keys
@@ -61,6 +61,13 @@ def command(
             show_default=False,
         ),
     ] = None,
+    triplets: Annotated[
+        Triplets,
+        typer.Option(
+            help="full: a triplet energy for every three species; mixed: from channels that mix the species; auto: mixed "
+            "from three species on."
+        ),
+    ] = Triplets.AUTO,
     settings: Annotated[
         Path | None,
         typer.Option(
@@ -150,7 +157,7 @@ def command(
         start = model.hyperparameters
         model.fit(frames)
     else:
-        given = GivenSizes(pair_cutoff, triplet_cutoff, n_pair, n_radial, l_max, channels)
+        given = GivenSizes(pair_cutoff, triplet_cutoff, n_pair, n_radial, l_max, channels, triplets)
         fitted = fit_with_sizes(frames, species, given=given, speed=speed, keys=keys, seed=seed, progress=say_step)
         model, start, steps = fitted.model, fitted.choice.start, fitted.choice.steps
         if fitted.choice.reason:

@@ -32,6 +32,7 @@ import typer
 
 from trepid.cli import (
     anharmonicity,
+    audit,
     check,
     doctor,
     evaluate,
@@ -72,6 +73,7 @@ for verb in (
     evaluate,
     md,
     anharmonicity,
+    audit,
     events,
     export,
     status,

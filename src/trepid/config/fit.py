@@ -6,11 +6,13 @@ file searches nothing. Hyperparameters and priors are named as in the potential,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from trepid.choices import Triplets
 from trepid.config.base import Count, Natural, Number, Positive, Settings, resolve
 from trepid.config.loading import load_settings
 from trepid.config.potential import PotentialSettings
@@ -69,6 +71,12 @@ class FitSettings(Settings):
         description="Noises from which it starts, and the force above which labels lose weight (large_force)."
     )
     priors: dict[str, PriorSettings] = Field(description="Ranges and priors of the hyperparameters; checked.")
+
+    @field_validator("potential", mode="before")
+    @classmethod
+    def _earlier_triplets(cls, value: Any) -> Any:
+        """Files of versions without mixed triplets name no form."""
+        return {"triplets": Triplets.FULL, **value} if isinstance(value, Mapping) else value
 
     @classmethod
     def read(cls, path: str | Path) -> FitSettings:

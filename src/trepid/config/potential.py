@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias, Union
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
+from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A, Triplets
 from trepid.config.base import Count, Number, Positive, Settings, is_missing, resolve
 
 
@@ -28,9 +28,15 @@ class PotentialSettings(Settings):
     l_max: Annotated[int, Number, Field(ge=0, le=8)] = Field(
         default=4, description="Highest Legendre degree of the triplet angle."
     )
-    n_channels: Annotated[int, Number, Field(ge=0, le=3)] = Field(
+    n_channels: Annotated[int, Number, Field(ge=0, le=3)] | None = Field(
         default=0,
-        description="Channels of the quadruplets (four-body energies), chosen at the first training; 0: no quadruplets.",
+        description="Channels of the quadruplets (four-body energies); 0: none; null: the labels decide, at optimisations of "
+        "the hyperparameters with 6 labels or more, and again with twice as many.",
+    )
+    triplets: Triplets = Field(
+        default=Triplets.AUTO,
+        description="full: a triplet energy for every three species; mixed: from channels that mix the species, whose number "
+        "does not grow with the cube of the species; auto: mixed from three species on.",
     )
 
     @model_validator(mode="after")

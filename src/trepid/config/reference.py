@@ -121,8 +121,38 @@ class LAMMPSSettings(_ReferenceSettings):
         return paths
 
 
+class _FoundationSettings(_ReferenceSettings):
+    device: str = Field(default="cpu", min_length=1, description="As torch names it: cpu, cuda.")
+    stress: bool = Field(default=True, description="Compute the stress too.")
+    python: str | None = Field(
+        default=None, description="Python of the environment with the package; if absent, as `trepid doctor` shows."
+    )
+
+
+class SevenNetSettings(_FoundationSettings):
+    """The foundation potential SevenNet-0 in an environment of its own (`trepid doctor` prints the commands)."""
+
+    example: ClassVar[tuple[str, str] | None] = (
+        "A foundation potential instead, close to PBE and in seconds (trepid doctor tells how to install it):",
+        "engine: sevennet",
+    )
+    engine: Literal["sevennet"]
+    model: Literal["7net-0", "7net-0_22May2024", "7net-l3i5"] = Field(
+        default="7net-0", description="Model; its weights are in the package."
+    )
+
+
+class CHGNetSettings(_FoundationSettings):
+    """The foundation potential CHGNet in an environment of its own (`trepid doctor` prints the commands)."""
+
+    engine: Literal["chgnet"]
+    model: Literal["0.3.0", "0.2.0", "r2scan"] = Field(
+        default="0.3.0", description="Model; its weights are in the package."
+    )
+
+
 ReferenceSettings: TypeAlias = Annotated[
-    Union[TBLiteSettings, GPAWSettings, ASECalculatorSettings, LAMMPSSettings],  # noqa: UP007 pydantic discriminates typing.Union
+    Union[TBLiteSettings, GPAWSettings, ASECalculatorSettings, LAMMPSSettings, SevenNetSettings, CHGNetSettings],  # noqa: UP007 pydantic discriminates typing.Union
     Field(discriminator="engine"),
 ]
 REFERENCE_SETTINGS: tuple[type[_ReferenceSettings], ...] = get_args(get_args(ReferenceSettings)[0])

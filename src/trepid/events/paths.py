@@ -89,6 +89,34 @@ def neighbouring_sites(sites: Sites, site: int, *, kind: str | None = None, with
     return sorted((k for k in wanted if distances[k] <= limit), key=lambda k: (round(distances[k], 6), k))
 
 
+FARTHEST = 1.6
+"""Empty sites up to this times the distance of the nearest are neighbours of an atom."""
+
+
+def empty_site_ways(sites: Sites) -> list[tuple[int, int]]:
+    """Atom and empty site of each way out of the perfect crystal.
+
+    One atom for each species and kind of site, the nearest empty site of each kind around it, up to `FARTHEST` times the
+    distance of the nearest.
+    """
+    ways = []
+    done = set()
+    for atom in range(sites.n_atoms):
+        kind = (sites.species[atom], sites.kinds[atom])
+        if kind in done:
+            continue
+        done.add(kind)
+        nearest = neighbouring_sites(sites, atom)
+        if not nearest:
+            continue
+        targets: dict[str, int] = {}
+        for site in neighbouring_sites(sites, atom, within_A=FARTHEST * sites.distance(atom, nearest[0])):
+            if site >= sites.n_atoms:
+                targets.setdefault(sites.kinds[site], site)
+        ways += [(atom, site) for site in targets.values()]
+    return ways
+
+
 def event_path(crystal: Atoms, sites: Sites, event: Event, n_images: int) -> list[Atoms]:
     """The crystal with the atoms of an event moved together, straight from their sites to those they went to.
 

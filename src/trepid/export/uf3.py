@@ -267,9 +267,12 @@ def _radial(basis: Basis, r: FloatArray) -> FloatArray:
 
 def _block(potential: SplinePotential, centre: int, degree: int, a: int, b: int) -> FloatArray:
     """C_l between the radial functions of neighbours of species a and b, (n_radial, n_radial), eV."""
-    table, n = potential.tables.triplet, potential.basis.n_radial
-    padded = table.shape[-1] // len(potential.species)
-    return table[centre, degree, a * padded : a * padded + n, b * padded : b * padded + n]
+    tables, n = potential.tables, potential.basis.n_radial
+    of_a, of_b = (slice(s * potential.basis.padded_radial, s * potential.basis.padded_radial + n) for s in (a, b))
+    if potential.basis.triplet_channels is None:
+        return tables.triplet[centre, degree, of_a, of_b]
+    v = tables.triplet_channel_radial
+    return np.asarray(v[:, of_a].T @ tables.mixed_triplet[centre, degree] @ v[:, of_b])
 
 
 def _touches_triangles(leg: Grid, side: Grid) -> np.ndarray:

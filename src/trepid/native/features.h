@@ -6,12 +6,14 @@
 //   triplets  for each centre, for neighbour species a <= b: [l_max + 1][p], where p counts (n, n') with n <= n' if a
 //   == b,
 //             and all (n, n') if a < b. A coefficient stands for both C_(an)(bn') and C_(bn')(an).
+//             With mixed triplets instead, for each centre: the products of mixed_triplet_rows.h
 //   quadruplets  for each centre: the invariants of quadruplet_rows.h
 #pragma once
 
 #include <vector>
 
 #include "basis.h"
+#include "mixed_triplet_rows.h"
 #include "quadruplet_rows.h"
 
 namespace trepid {
@@ -19,8 +21,8 @@ namespace trepid {
 class FeatureRows {
  public:
   FeatureRows(int n_species, int n_pair, int n_radial, int l_max, double r_min, double pair_cutoff,
-              double triplet_cutoff, int n_channels, std::vector<double> channel_radial,
-              std::vector<double> channel_centre)
+              double triplet_cutoff, int n_triplet_channels, std::vector<double> triplet_channel_radial, int n_channels,
+              std::vector<double> channel_radial, std::vector<double> channel_centre)
       : ns_(n_species),
         n2_(n_pair),
         k_(n_radial),
@@ -28,7 +30,8 @@ class FeatureRows {
         r_min_(r_min),
         rc2_(pair_cutoff),
         rc3_(triplet_cutoff),
-        quadruplets_(n_channels, n_species, n_radial, l_max, std::move(channel_radial), std::move(channel_centre)) {
+        mixed_(n_triplet_channels, n_species, n_radial, l_max, std::move(triplet_channel_radial)),
+        quadruplets_(n_channels, n_species, n_radial, l_max, std::move(channel_radial), channel_centre) {
     weight_.resize(n_harmonics(l_max));
     harmonic_weights(l_max, weight_.data());
     pair_offset_.resize(ns_ * ns_);
@@ -39,12 +42,14 @@ class FeatureRows {
         pair_offset_[a * ns_ + b] = pair_offset_[b * ns_ + a] = next;
         next += n2_;
       }
-    for (int c = 0; c < ns_; ++c)
+    mixed_offset_ = next;
+    for (int c = 0; c < ns_ && !is_mixed(); ++c)
       for (int a = 0; a < ns_; ++a)
         for (int b = a; b < ns_; ++b) {
           triplet_offset_[(c * ns_ + a) * ns_ + b] = triplet_offset_[(c * ns_ + b) * ns_ + a] = next;
           next += (l_max_ + 1) * n_products(a, b);
         }
+    if (is_mixed()) next += ns_ * mixed_.size();
     quadruplet_offset_ = next;
     size_ = next + ns_ * quadruplets_.size();
     const int q = n_harmonics(l_max_);
@@ -66,6 +71,7 @@ class FeatureRows {
     double d[3], n[3], r, value[4], slope[4];
   };
 
+  bool is_mixed() const { return mixed_.n_channels() > 0; }
   int n_products(int a, int b) const { return a == b ? k_ * (k_ + 1) / 2 : k_ * k_; }
 
   // Index of the coefficient of channels (a, n), (b, m) at l = 0 and the stride between successive l.
@@ -100,6 +106,29 @@ class FeatureRows {
     }
   }
 
+  // The same for n coefficients from `column` on, with gradients g [x][n].
+  void scatter(int column, int n, const double* g, const double d[3], int row_i, int row_j, double* forces,
+               double* strain) const {
+    for (int x = 0; forces && x < 3; ++x) {
+      const double* gx = g + static_cast<size_t>(x) * n;
+      if (row_i >= 0) {
+        double* to = forces + (static_cast<size_t>(row_i) * 3 + x) * size_ + column;
+        for (int f = 0; f < n; ++f) to[f] += gx[f];
+      }
+      if (row_j >= 0) {
+        double* to = forces + (static_cast<size_t>(row_j) * 3 + x) * size_ + column;
+        for (int f = 0; f < n; ++f) to[f] -= gx[f];
+      }
+    }
+    static constexpr int first[6] = {0, 1, 2, 1, 0, 0}, second[6] = {0, 1, 2, 2, 2, 1};
+    for (int v = 0; strain && v < 6; ++v) {
+      const double *ga = g + static_cast<size_t>(first[v]) * n, *gb = g + static_cast<size_t>(second[v]) * n;
+      const double da = 0.5 * d[first[v]], db = 0.5 * d[second[v]];
+      double* to = strain + static_cast<size_t>(v) * size_ + column;
+      for (int f = 0; f < n; ++f) to[f] += ga[f] * db + gb[f] * da;
+    }
+  }
+
   static bool reaches_a_row(const System& system, int i) {
     if (system.target[i] >= 0) return true;
     for (int k = 0; k < system.n_neighbours[i]; ++k)
@@ -131,8 +160,12 @@ class FeatureRows {
       if (nb.r < rc3_) add_density(nb, q_size);
     }
     if (neighbours_.empty()) return;
-    if (energy) add_products(si, q_size, energy);
     if (quadruplets_.n_channels() > 0) add_quadruplets(si, row_i, system, q_size, energy, forces, strain);
+    if (is_mixed()) {
+      add_mixed(si, row_i, system, q_size, energy, forces, strain);
+      return;
+    }
+    if (energy) add_products(si, q_size, energy);
     if (forces || strain)
       for (size_t k = 0; k < neighbours_.size(); ++k)
         add_product_gradients(k, si, row_i, system.target[neighbours_[k].index], q_size, forces, strain);
@@ -176,6 +209,26 @@ class FeatureRows {
           energy[column + l * stride] += (a == b ? 1 : 2) * sum;
         }
       }
+  }
+
+  void add_mixed(int si, int row_i, const System& system, int q_size, double* energy, double* forces, double* strain) {
+    const int offset = mixed_offset_ + si * mixed_.size();
+    mixed_.start();
+    for (size_t k = 0; k < neighbours_.size(); ++k) {
+      const Neighbour& nb = neighbours_[k];
+      mixed_.add(nb.species, nb.first, nb.value, harmonic_.data() + k * q_size);
+    }
+    mixed_.close();
+    if (energy) mixed_.add_values(energy + offset);
+    if (!forces && !strain) return;
+    for (size_t k = 0; k < neighbours_.size(); ++k) {
+      const Neighbour& nb = neighbours_[k];
+      const int row_j = system.target[nb.index];
+      if (!strain && row_i < 0 && row_j < 0) continue;
+      const double* g = mixed_.gradients(nb.species, nb.first, nb.value, nb.slope, nb.n, nb.r,
+                                         harmonic_.data() + k * q_size, harmonic_gradient_.data() + 3 * k * q_size);
+      scatter(offset, mixed_.size(), g, nb.d, row_i, row_j, forces, strain);
+    }
   }
 
   void add_quadruplets(int si, int row_i, const System& system, int q_size, double* energy, double* forces,
@@ -229,12 +282,13 @@ class FeatureRows {
     }
   }
 
-  int ns_, n2_, k_, l_max_, size_, quadruplet_offset_;
+  int ns_, n2_, k_, l_max_, size_, mixed_offset_, quadruplet_offset_;
   double r_min_, rc2_, rc3_;
   std::vector<double> weight_;
   std::vector<int> pair_offset_, triplet_offset_;
   std::vector<double> density_, gradient_, harmonic_, harmonic_gradient_;
   std::vector<Neighbour> neighbours_;
+  MixedTripletRows mixed_;
   QuadrupletRows quadruplets_;
 };
 

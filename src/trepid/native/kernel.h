@@ -9,6 +9,7 @@
 //   angular    Y_lm of every neighbour                                     lanes = neighbours
 //   density    A_lm,a = sum_j B_a(r_j) Y_lm(j)                             lanes = radial channels
 //   contract   Z_lm,a = dE_i/dA_lm,a = 2 w_lm sum_b C_l,ab A_lm,b          lanes = radial channels
+//   mix        a_k = sum_b V_kb A_b, products of two of them, and back     lanes = mixed channels, radial channels
 //   backward   g_j = dE_i/dd_ij = sum_lm,n Z_lm,n grad(B_n Y_lm)           lanes = neighbours
 //   live       the same contraction and gradient for `rank` other C        lanes = directions, in floats
 //   quadruplets  products of three channel densities of kLanes centres     lanes = centres
@@ -122,7 +123,8 @@ class Kernel final : public KernelBase {
     int row, n_triplet, lane = 0;
     double energy, force[3], strain[6];
     int capacity = -1, n_pairs = 0;  // -1: no arrays yet, which a centre without neighbours needs too
-    Buffer<double> pair_dx, pair_dy, pair_dz, pair_r, pair_inverse, segment_vectors, radial, density, response;
+    Buffer<double> pair_dx, pair_dy, pair_dz, pair_r, pair_inverse, segment_vectors, radial, density, response, channel_density,
+        channel_response;
     Buffer<int> pair_species, segment_index;
     Buffer<Segment> segments;
     Buffer<Block> blocks;
@@ -155,6 +157,13 @@ class Kernel final : public KernelBase {
       w_->response.reserve(static_cast<size_t>(Q) * channels_);
       w_->segments.reserve(ns_);
     }
+    if (has_channels()) {
+      prepare_channels();
+      for (Work& w : work_) {
+        w.channel_density.reserve(static_cast<size_t>(Q) * channel_stride_);
+        w.channel_response.reserve(static_cast<size_t>(Q) * channel_stride_);
+      }
+    }
     w_ = work_;
     if (m_.quadruplet) prepare_quadruplets();
     powers_.reserve(n_powers(m_));
@@ -182,6 +191,7 @@ class Kernel final : public KernelBase {
     for (int k = begin; k < end; ++k) {
       const int i = system.centres ? system.centres[k] : k, si = species_of(system, i);
       forward(system, i, si, out);
+      if (m_.mixed_triplet && w_->n_triplet > 0) unmix();
       backward(system, si, out);
     }
   }
@@ -242,7 +252,11 @@ class Kernel final : public KernelBase {
     if (w.n_triplet == 0) return;
     for (int s = 0; s < ns_; ++s) angular(w.segments[s]);
     for (int s = 0; s < ns_; ++s) densities(s);
-    w.energy += contract(si);
+    if (!m_.mixed_triplet) w.energy += contract(si);
+    if (has_channels()) {
+      mix();
+      w.energy += mixed_triplets(si);
+    }
   }
 
   // Forces from the derivatives, and all sums.
@@ -483,6 +497,7 @@ class Kernel final : public KernelBase {
       }
   }
 
+#include "kernel_channels.h"
 #include "kernel_quadruplets.h"
 #include "kernel_live.h"
 #include "support.h"
@@ -492,13 +507,15 @@ class Kernel final : public KernelBase {
   double pair_step_, radial_step_;
   double far2_;  // squared distance from which on only the last four radial splines are not zero, A^2
   double weight_[Q];
-  double root_weight_[kHarmonicsOfQuadruplets];
+  double root_weight_[kHarmonicsOfChannels];
+  int n_mixing_ = 0, channel_stride_ = 0, first_quadruplet_channel_ = 0;  // of kernel_channels.h
   Work* w_;  // of the centre at hand
-  Buffer<double> pair_table_, spline_centre_, powers_, gradient_, zbl_reach2_, alone_;
+  Buffer<double> pair_table_, spline_centre_, powers_, gradient_, zbl_reach2_, alone_, mixing_, unmixing_, mixed_table_;
   Buffer<Vd> dense_radial_, quadruplet_density_, quadruplet_response_;
   Buffer<int> of_species_;
   Work work_[kLanes];  // with quadruplets as many centres as there are lanes; else the first alone
-  Buffer<float> live_density_, live_response_;
+  Buffer<float> live_density_, live_response_, live_unmixing_, live_channel_density_;
+  Buffer<Vf> live_channel_response_;
   Buffer<Vh> live_harmonic_;
 };
 

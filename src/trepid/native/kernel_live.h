@@ -5,7 +5,7 @@
 void live(const System& system, int si, int row, int n_triplet, float* out) {
   if (n_triplet > 0) {
     for (int s = 0; s < ns_; ++s) live_harmonics(w_->segments[s]);
-    for (int q = 0; q < Q; ++q)
+    for (int q = 0; q < Q && !m_.mixed_triplet; ++q)
       for (int a = 0; a < channels_; ++a)
         live_density_[static_cast<size_t>(q) * channels_ + a] =
             static_cast<float>(2 * weight_[q] * w_->density[static_cast<size_t>(q) * channels_ + a]);
@@ -14,9 +14,10 @@ void live(const System& system, int si, int row, int n_triplet, float* out) {
     Vf force[3][kRankVectors] = {};
     live_pairs(si, block, force);
     if (n_triplet > 0) {
-      live_contract<0>(m_.triplet_live + static_cast<size_t>(si) * (L + 1) * channels_ * channels_ * m_.rank +
-                       block * kRankBlock);
-      if (m_.quadruplet_live) live_quadruplets(si, block);
+      if (!m_.mixed_triplet)
+        live_contract<0>(m_.triplet_live + static_cast<size_t>(si) * (L + 1) * channels_ * channels_ * m_.rank +
+                         block * kRankBlock);
+      if (has_channels()) live_channels(si, block);
       for (int s = 0; s < ns_; ++s) live_backward(system, s, block, out, force);
     }
     float* f = out + static_cast<size_t>(row) * 3 * m_.rank + block * kRankBlock;

@@ -6,7 +6,6 @@ static constexpr int kDegree = L < kQuadrupletDegree ? L : kQuadrupletDegree;
 void prepare_quadruplets() {
   quadruplet_density_.reserve(kDensitiesOfQuadruplets);
   quadruplet_response_.reserve(kDensitiesOfQuadruplets);
-  for (int q = 0; q < kHarmonicsOfQuadruplets; ++q) root_weight_[q] = q < Q ? __builtin_sqrt(weight_[q]) : 0;
   alone_.reserve(ns_);
   for (int s = 0; s < ns_; ++s) {
     start_densities(s);
@@ -48,47 +47,39 @@ void batch(const System& system, const int* centres, int n, int si, Output& out)
   for (int c = 0; c < n; ++c) {
     w_ = work_ + c;
     w_->lane = c;
-    if (w_->n_triplet > 0) project(c);
+    if (w_->n_triplet > 0) put_densities(c);
   }
   const Vd energy = energy_of_batch(si) - alone_[si];
   for (int c = 0; c < n; ++c) {
     w_ = work_ + c;
     if (w_->n_triplet > 0) {
       w_->energy += energy[c];
-      respond(c);
+      take_responses(c);
+      unmix();
     }
     backward(system, si, out);
   }
 }
 
-// Channel densities of the centre at hand into lane c.
-void project(int c) {
+// Channel densities of the centre at hand, from `mix`, into lane c.
+void put_densities(int c) {
   for (int q = 0; q < (kDegree + 1) * (kDegree + 1); ++q) {
-    const Vd* density = reinterpret_cast<const Vd*>(w_->density.data() + static_cast<size_t>(q) * channels_);
+    const double* from = w_->channel_density.data() + static_cast<size_t>(q) * channel_stride_ + first_quadruplet_channel_;
     double* to = reinterpret_cast<double*>(quadruplet_density_.data() + q * kQuadrupletChannels) + c;
-    for (int k = 0; k < kQuadrupletChannels; ++k) {
-      const Vd* v = reinterpret_cast<const Vd*>(m_.channel_radial + static_cast<size_t>(k) * channels_);
-      Vd products = v[0] * density[0];
-      for (int a = 1; a < channels_ / kLanes; ++a) products += v[a] * density[a];
-      to[k * kLanes] += root_weight_[q] * sum(products);
-    }
+    for (int k = 0; k < kQuadrupletChannels; ++k) to[k * kLanes] += from[k];
   }
 }
 
-// dE/d(density) of lane c to the derivatives with respect to the densities of the centre at hand.
-void respond(int c) {
+// dE/d(density) of lane c to the channel responses of the centre at hand, for `unmix`.
+void take_responses(int c) {
   for (int q = 0; q < (kDegree + 1) * (kDegree + 1); ++q) {
-    Vd* response = reinterpret_cast<Vd*>(w_->response.data() + static_cast<size_t>(q) * channels_);
     const double* from = reinterpret_cast<const double*>(quadruplet_response_.data() + q * kQuadrupletChannels) + c;
-    for (int k = 0; k < kQuadrupletChannels; ++k) {
-      const Vd* v = reinterpret_cast<const Vd*>(m_.channel_radial + static_cast<size_t>(k) * channels_);
-      const double z = root_weight_[q] * from[k * kLanes];
-      for (int a = 0; a < channels_ / kLanes; ++a) response[a] += z * v[a];
-    }
+    double* to = w_->channel_response.data() + static_cast<size_t>(q) * channel_stride_ + first_quadruplet_channel_;
+    for (int k = 0; k < kQuadrupletChannels; ++k) to[k] = from[k * kLanes];
   }
 }
 
-// The same for one block of live directions: adds to live_response_. Products of densities are shared by the directions.
+// The same for one block of live directions, into live_channel_response_. Products of densities are shared by the directions.
 void live_quadruplets(int si, int block) {
   constexpr int K = kQuadrupletChannels, V = kRankVectors;
   const int lane = w_->lane;
@@ -134,12 +125,7 @@ void live_quadruplets(int si, int block) {
     c += static_cast<size_t>(K * K * K) * m_.rank;
   }
   for (int q = 0; q < (kDegree + 1) * (kDegree + 1); ++q)
-    for (int s = 0; s < ns_; ++s)
-      for (int n = s * kp_; n < s * kp_ + k_; ++n) {
-        float* to = live_response_.data() + (static_cast<size_t>(q) * (channels_ + 4) + n) * kRankBlock;
-        for (int k = 0; k < K; ++k) {
-          const float v_k = static_cast<float>(root_weight_[q] * m_.channel_radial[static_cast<size_t>(k) * channels_ + n]);
-          for (int v = 0; v < V; ++v) *at(to, v) += v_k * z[q * K + k][v];
-        }
-      }
+    for (int k = 0; k < K; ++k)
+      for (int v = 0; v < V; ++v)
+        live_channel_response_[(static_cast<size_t>(q) * n_mixing_ + first_quadruplet_channel_ + k) * V + v] = z[q * K + k][v];
 }

@@ -6,8 +6,9 @@
 //   f2(r)   = sum_n c_n B_n(r)                          cubic B-splines on a uniform grid, one set per species pair
 //   A_lm,sn = sum_(j of species s) B_n(r_ij) Y_lm(r_ij)   atomic density, channel (s, n)
 //   C_l     = symmetric matrix over channels, one per centre species and l
+//             with mixed triplets sum_lm w_lm A_lm^T C_l A_lm is sum_lm sum_kk' D_l,kk' a_k,lm a_k',lm, of channels without mean
 //   q_i     = sum_(l1 l2 l3, k1 k2 k3) D_k1k2k3 sum_(m1 m2 m3) W a_k1,l1m1 a_k2,l2m2 a_k3,l3m3, less that of a single atom
-//   a_k,lm  = sqrt(w_lm) sum_sn V_k,sn A_lm,sn - (l == 0) mean_k    quadruplet channel k; W and l1 l2 l3 in couplings.h
+//   a_k,lm  = sqrt(w_lm) sum_sn V_k,sn A_lm,sn - (l == 0) mean_k    channel k; W and l1 l2 l3 in couplings.h
 //
 // Y_lm are the unnormalised real harmonics (d^m P_l / dz^m)(z) * {Re, Im}(x + i y)^m of the unit vector; with
 // w_lm = (2 - delta_m0) (l - m)! / (l + m)! the addition theorem reads P_l(n . n') = sum_m w_lm Y_lm(n) Y_lm(n').
@@ -15,6 +16,8 @@
 // B_n is centred at r_min + h (n - 1), h = (cutoff - r_min) / n_splines. The three splines that would reach beyond the
 // cutoff are left out, so value, slope and curvature vanish there. Below r_min every B_n continues as a straight line.
 #pragma once
+
+#include <stddef.h>
 
 #include "couplings.h"
 
@@ -54,6 +57,11 @@ struct Model {
   const double* channel_centre = nullptr;     // [species][kQuadrupletChannels]
   const double* quadruplet = nullptr;         // [species][degree triple][k1][k2][k3]
   const float* quadruplet_live = nullptr;     // [species][degree triple][k1][k2][k3][rank]
+  // Mixed triplets instead of `triplet` and `triplet_live`, or none: their channels V, D and the live directions of D.
+  int n_triplet_channels = 0;
+  const double* triplet_channel_radial = nullptr;  // [k][channel]
+  const double* mixed_triplet = nullptr;           // [species][l_max + 1][k][k'], symmetric
+  const float* mixed_triplet_live = nullptr;       // [species][l_max + 1][k][k'][rank]
 };
 
 inline constexpr int padded_radial(int n_radial) {
@@ -68,6 +76,10 @@ inline int quadruplet_size(int l_max) {
   for (const DegreeTriple& t : kDegreeTriple)
     if (t.l3 <= l_max) n += kQuadrupletChannels * kQuadrupletChannels * kQuadrupletChannels;
   return n;
+}
+// Numbers of a table of mixed triplets.
+inline size_t mixed_size(int n_species, int l_max, int n_channels) {
+  return static_cast<size_t>(n_species) * (l_max + 1) * n_channels * n_channels;
 }
 // Norms of the densities of an atom, padded channels included.
 inline int n_powers(const Model& m) {

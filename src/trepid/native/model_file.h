@@ -143,8 +143,8 @@ class ModelTables {
     if (description.find("\"format\": \"trepid-bayesian-force-field\"") == std::string::npos)
       throw std::runtime_error("it is not a model file of trepid");
     const bool first_version = ends_with(description, "\"version\": 1}");
-    if (!first_version && !ends_with(description, "\"version\": 2}"))
-      throw std::runtime_error("its version is neither 1 nor 2, which this plugin reads");
+    if (!first_version && !ends_with(description, "\"version\": 2}") && !ends_with(description, "\"version\": 3}"))
+      throw std::runtime_error("its version is none of 1, 2 and 3, which this plugin reads");
     const uint64_t start = 8 + length, available = total - start;
     for (const auto& t : parsed.tensors)
       if (t.second.end > available) throw std::runtime_error("it is cut off");
@@ -165,10 +165,16 @@ class ModelTables {
     out.r_min = grid[0], out.pair_cutoff = grid[1], out.triplet_cutoff = grid[2];
     load(content, parsed, start, "table.offset", "F64", out.offset);
     load(content, parsed, start, "table.pair", "F64", out.pair);
-    load(content, parsed, start, "table.triplet", "F64", out.triplet);
     load(content, parsed, start, "table.zbl", "F64", out.zbl);
     load(content, parsed, start, "table.pair_live", "F32", out.pair_live);
-    load(content, parsed, start, "table.triplet_live", "F32", out.triplet_live);
+    if (parsed.tensors.count("table.mixed_triplet")) {
+      load(content, parsed, start, "table.triplet_channel_radial", "F64", out.triplet_channel_radial);
+      load(content, parsed, start, "table.mixed_triplet", "F64", out.mixed_triplet);
+      load(content, parsed, start, "table.mixed_triplet_live", "F32", out.mixed_triplet_live);
+    } else {
+      load(content, parsed, start, "table.triplet", "F64", out.triplet);
+      load(content, parsed, start, "table.triplet_live", "F32", out.triplet_live);
+    }
     if (parsed.tensors.count("support.centre")) {  // earlier versions wrote none
       load(content, parsed, start, "support.centre", "F64", out.support_centre);
       load(content, parsed, start, "support.whitening", "F64", out.support_whitening);
@@ -191,9 +197,11 @@ class ModelTables {
     const float scale = rank > 0 ? std::sqrt(static_cast<float>(this->rank) / rank) : 1;
     for (float& c : pair_live) c *= scale;
     for (float& c : triplet_live) c *= scale;
+    for (float& c : mixed_triplet_live) c *= scale;
     for (float& c : quadruplet_live) c *= scale;
     pair_live = leading(pair_live, this->rank, rank);
     triplet_live = leading(triplet_live, this->rank, rank);
+    mixed_triplet_live = leading(mixed_triplet_live, this->rank, rank);
     quadruplet_live = leading(quadruplet_live, this->rank, rank);
     this->rank = rank;
   }
@@ -206,7 +214,7 @@ class ModelTables {
     if (has_support()) support_whitening_ = align(support_whitening);
     if (has_quadruplets())
       channel_radial_ = align(channel_radial), quadruplet_ = align(quadruplet), quadruplet_live_ = align(quadruplet_live);
-    return Model{n_species,
+    Model m{n_species,
                  n_pair,
                  n_radial,
                  l_max,
@@ -227,8 +235,17 @@ class ModelTables {
                  has_quadruplets() ? channel_centre.data() : nullptr,
                  has_quadruplets() ? quadruplet_.get() : nullptr,
                  has_quadruplets() && rank > 0 ? quadruplet_live_.get() : nullptr};
+    if (has_mixed_triplets()) {
+      triplet_channel_radial_ = align(triplet_channel_radial), mixed_triplet_ = align(mixed_triplet);
+      mixed_triplet_live_ = align(mixed_triplet_live);
+      m.n_triplet_channels = n_triplet_channels();
+      m.triplet_channel_radial = triplet_channel_radial_.get(), m.mixed_triplet = mixed_triplet_.get();
+      m.mixed_triplet_live = mixed_triplet_live_.get();
+    }
+    return m;
   }
 
+  bool has_mixed_triplets() const { return !mixed_triplet.empty(); }
   bool has_quadruplets() const { return !quadruplet.empty(); }
   bool verified = false;  // it has a check sum; files of the first version have none
   bool has_support() const { return !support_centre.empty(); }
@@ -237,8 +254,8 @@ class ModelTables {
   double r_min = 0, pair_cutoff = 0, triplet_cutoff = 0;
   std::vector<int64_t> numbers;  // atomic numbers
   std::vector<double> offset, pair, triplet, zbl, support_centre, support_whitening, support_offset,
-      support_around, channel_radial, channel_centre, quadruplet;
-  std::vector<float> pair_live, triplet_live, quadruplet_live;
+      support_around, triplet_channel_radial, mixed_triplet, channel_radial, channel_centre, quadruplet;
+  std::vector<float> pair_live, triplet_live, mixed_triplet_live, quadruplet_live;
 
  private:
   struct Free {
@@ -299,15 +316,22 @@ class ModelTables {
     if (std::memcmp(digest.data(), content.data() + at, 32) != 0)
       throw std::runtime_error("damaged: its content does not have its check sum (SHA-256); take another copy of it");
   }
+  int n_triplet_channels() const {
+    return static_cast<int>(triplet_channel_radial.size() / (static_cast<size_t>(n_species) * padded_radial(n_radial)));
+  }
   void check() const {
     if (n_pair < 1 || n_radial < 1 || l_max < 0 || l_max > kMaxDegree || rank < 0 || rank % kRankBlock ||
         !(pair_cutoff > r_min) || !(triplet_cutoff > r_min))
       throw std::runtime_error("its sizes are out of range");
     const size_t ns = n_species, channels = ns * padded_radial(n_radial),
-                 products = ns * (l_max + 1) * channels * channels, splines = ns * ns * (n_pair + 3);
+                 products = has_mixed_triplets() ? 0 : ns * (l_max + 1) * channels * channels, splines = ns * ns * (n_pair + 3);
     if (offset.size() != ns || pair.size() != splines || triplet.size() != products || zbl.size() != 4 * ns * ns ||
         pair_live.size() != splines * rank || triplet_live.size() != products * rank)
       throw std::runtime_error("its tables do not have the sizes they claim");
+    const size_t k = n_triplet_channels(), mixed = mixed_size(n_species, l_max, n_triplet_channels());
+    if (has_mixed_triplets() && (triplet_channel_radial.size() != k * channels || mixed_triplet.size() != mixed ||
+                                 mixed_triplet_live.size() != mixed * rank))
+      throw std::runtime_error("its tables of mixed triplets do not have the sizes they claim");
     const size_t quadruplets = ns * quadruplet_size(l_max);
     if (has_quadruplets() &&
         (channel_radial.size() != kQuadrupletChannels * channels || channel_centre.size() != ns * kQuadrupletChannels ||
@@ -320,8 +344,8 @@ class ModelTables {
   }
 
   std::vector<Zbl> zbl_;
-  std::unique_ptr<double, Free> triplet_, support_whitening_, channel_radial_, quadruplet_;
-  std::unique_ptr<float, Free> pair_live_, triplet_live_, quadruplet_live_;
+  std::unique_ptr<double, Free> triplet_, support_whitening_, triplet_channel_radial_, mixed_triplet_, channel_radial_, quadruplet_;
+  std::unique_ptr<float, Free> pair_live_, triplet_live_, mixed_triplet_live_, quadruplet_live_;
 };
 
 }  // namespace trepid

@@ -93,6 +93,7 @@ class Evaluator {
             double triplet_cutoff, Values<double> offset, Values<double> pair, Values<double> triplet,
             Values<double> zbl, Values<float> pair_live, Values<float> triplet_live, Values<double> support_centre,
             Values<double> support_whitening, Values<double> support_offset,
+            Values<double> triplet_channel_radial, Values<double> mixed_triplet, Values<float> mixed_triplet_live,
             Values<double> channel_radial, Values<double> channel_centre, Values<double> quadruplet,
             Values<float> quadruplet_live) {
     if (l_max < 0 || l_max > kMaxDegree)
@@ -104,15 +105,25 @@ class Evaluator {
     const size_t ns = n_species, channels = n_channels(model_), block = (l_max + 1) * channels * channels;
     offset_.copy(offset, ns, "offset");
     pair_.copy(pair, ns * ns * (n_pair + 3), "pair");
-    triplet_.copy(triplet, ns * block, "triplet");
+    const bool mixed = mixed_triplet.size > 0;
+    triplet_.copy(triplet, mixed ? 0 : ns * block, "triplet");
     pair_live_.copy(pair_live, ns * ns * (n_pair + 3) * rank, "pair_live");
-    triplet_live_.copy(triplet_live, ns * block * rank, "triplet_live");
+    triplet_live_.copy(triplet_live, mixed ? 0 : ns * block * rank, "triplet_live");
     zbl.require(4 * ns * ns, "zbl");
     for (size_t k = 0; k < 4 * ns * ns; k += 4)
       zbl_.push_back(Zbl{zbl.data[k], zbl.data[k + 1], zbl.data[k + 2], zbl.data[k + 3]});
     model_.offset = offset_.data(), model_.pair = pair_.data(), model_.triplet = triplet_.data(),
     model_.zbl = zbl_.data();
     model_.pair_live = pair_live_.data(), model_.triplet_live = triplet_live_.data();
+    if (mixed) {
+      const size_t k = triplet_channel_radial.size / channels, products = mixed_size(n_species, l_max, k);
+      triplet_channel_radial_.copy(triplet_channel_radial, k * channels, "triplet_channel_radial");
+      mixed_triplet_.copy(mixed_triplet, products, "mixed_triplet");
+      mixed_triplet_live_.copy(mixed_triplet_live, products * rank, "mixed_triplet_live");
+      model_.n_triplet_channels = static_cast<int>(k);
+      model_.triplet_channel_radial = triplet_channel_radial_.data(), model_.mixed_triplet = mixed_triplet_.data();
+      model_.mixed_triplet_live = mixed_triplet_live_.data();
+    }
     if (quadruplet.size > 0) {
       const size_t products = ns * quadruplet_size(l_max);
       channel_radial_.copy(channel_radial, kQuadrupletChannels * channels, "channel_radial");
@@ -145,8 +156,9 @@ class Evaluator {
                           offset_.bytes(), pair_.bytes(), triplet_.bytes(),
                           raw(reinterpret_cast<const double*>(zbl_.data()), 4 * zbl_.size()), pair_live_.bytes(),
                           triplet_live_.bytes(), support_centre_.bytes(), support_whitening_.bytes(),
-                          support_offset_.bytes(), channel_radial_.bytes(), channel_centre_.bytes(), quadruplet_.bytes(),
-                          quadruplet_live_.bytes());
+                          support_offset_.bytes(), triplet_channel_radial_.bytes(), mixed_triplet_.bytes(),
+                          mixed_triplet_live_.bytes(), channel_radial_.bytes(), channel_centre_.bytes(),
+                          quadruplet_.bytes(), quadruplet_live_.bytes());
   }
 
   nb::tuple compute(const Neighbours& neighbours, bool with_live, bool with_support, int n_threads) {
@@ -229,9 +241,9 @@ class Evaluator {
     }
   };
   Model model_;
-  Aligned<double> offset_, pair_, triplet_, support_centre_, support_whitening_, support_offset_, channel_radial_,
-      channel_centre_, quadruplet_;
-  Aligned<float> pair_live_, triplet_live_, quadruplet_live_;
+  Aligned<double> offset_, pair_, triplet_, support_centre_, support_whitening_, support_offset_,
+      triplet_channel_radial_, mixed_triplet_, channel_radial_, channel_centre_, quadruplet_;
+  Aligned<float> pair_live_, triplet_live_, mixed_triplet_live_, quadruplet_live_;
   std::vector<Zbl> zbl_;
   std::mutex scratch_;  // kernels_ and parts_ serve one Python thread at a time
   std::vector<void*> kernels_;
@@ -246,25 +258,38 @@ static std::vector<double> checked(const Values<double>& from, size_t size, cons
 // Feature rows with their scratch memory kept to one Python thread at a time.
 class SharedFeatureRows : public FeatureRows {
  public:
-  using Arguments = std::tuple<int, int, int, int, double, double, double, int, nb::bytes, nb::bytes>;
+  using Numbers = std::tuple<int, int, int, int, double, double, double>;
+  using Arguments =
+      std::tuple<int, int, int, int, double, double, double, int, nb::bytes, int, nb::bytes, nb::bytes>;
   SharedFeatureRows(int n_species, int n_pair, int n_radial, int l_max, double r_min, double pair_cutoff,
-                    double triplet_cutoff, int n_channels, Values<double> channel_radial, Values<double> channel_centre)
-      : FeatureRows(n_species, n_pair, n_radial, l_max, r_min, pair_cutoff, triplet_cutoff, n_channels,
+                    double triplet_cutoff, int n_triplet_channels, Values<double> triplet_channel_radial, int n_channels,
+                    Values<double> channel_radial, Values<double> channel_centre)
+      : FeatureRows(n_species, n_pair, n_radial, l_max, r_min, pair_cutoff, triplet_cutoff, n_triplet_channels,
+                    checked(triplet_channel_radial, static_cast<size_t>(n_triplet_channels) * n_species * n_radial,
+                            "triplet_channel_radial"),
+                    n_channels,
                     checked(channel_radial, static_cast<size_t>(n_channels) * n_species * n_radial, "channel_radial"),
                     checked(channel_centre, static_cast<size_t>(n_species) * n_channels, "channel_centre")),
-        numbers_(n_species, n_pair, n_radial, l_max, r_min, pair_cutoff, triplet_cutoff, n_channels),
-        channel_radial_(channel_radial.data, channel_radial.data + channel_radial.size),
-        channel_centre_(channel_centre.data, channel_centre.data + channel_centre.size) {}
+        numbers_(n_species, n_pair, n_radial, l_max, r_min, pair_cutoff, triplet_cutoff),
+        n_triplet_channels_(n_triplet_channels),
+        n_channels_(n_channels),
+        triplet_channel_radial_(copied(triplet_channel_radial)),
+        channel_radial_(copied(channel_radial)),
+        channel_centre_(copied(channel_centre)) {}
   // What the constructor got, for a pickle.
   Arguments arguments() const {
-    return std::tuple_cat(numbers_, std::make_tuple(raw(channel_radial_.data(), channel_radial_.size()),
-                                                    raw(channel_centre_.data(), channel_centre_.size())));
+    return std::tuple_cat(numbers_, std::make_tuple(n_triplet_channels_, bytes(triplet_channel_radial_), n_channels_,
+                                                    bytes(channel_radial_), bytes(channel_centre_)));
   }
   std::mutex scratch;
 
  private:
-  std::tuple<int, int, int, int, double, double, double, int> numbers_;
-  std::vector<double> channel_radial_, channel_centre_;
+  static std::vector<double> copied(const Values<double>& from) { return {from.data, from.data + from.size}; }
+  static nb::bytes bytes(const std::vector<double>& values) { return raw(values.data(), values.size()); }
+
+  Numbers numbers_;
+  int n_triplet_channels_, n_channels_;
+  std::vector<double> triplet_channel_radial_, channel_radial_, channel_centre_;
 };
 
 // Neighbours as a pickle: positions at which the list was built and those of now, so that a copy continues with the same
@@ -381,16 +406,19 @@ NB_MODULE(_native, m) {
           [](Evaluator* self, int n_species, int n_pair, int n_radial, int l_max, int rank, double r_min,
              double pair_cutoff, double triplet_cutoff, Flat<double> offset, Flat<double> pair, Flat<double> triplet,
              Flat<double> zbl, Flat<float> pair_live, Flat<float> triplet_live, Flat<double> support_centre,
-             Flat<double> support_whitening, Flat<double> support_offset, Flat<double> channel_radial,
+             Flat<double> support_whitening, Flat<double> support_offset, Flat<double> triplet_channel_radial,
+             Flat<double> mixed_triplet, Flat<float> mixed_triplet_live, Flat<double> channel_radial,
              Flat<double> channel_centre, Flat<double> quadruplet, Flat<float> quadruplet_live) {
             new (self) Evaluator(n_species, n_pair, n_radial, l_max, rank, r_min, pair_cutoff, triplet_cutoff, offset,
                                  pair, triplet, zbl, pair_live, triplet_live, support_centre, support_whitening,
-                                 support_offset, channel_radial, channel_centre, quadruplet, quadruplet_live);
+                                 support_offset, triplet_channel_radial, mixed_triplet, mixed_triplet_live,
+                                 channel_radial, channel_centre, quadruplet, quadruplet_live);
           },
            nb::kw_only(), nb::arg("n_species"), nb::arg("n_pair"), nb::arg("n_radial"), nb::arg("l_max"),
            nb::arg("rank"), nb::arg("r_min"), nb::arg("pair_cutoff"), nb::arg("triplet_cutoff"), nb::arg("offset"),
            nb::arg("pair"), nb::arg("triplet"), nb::arg("zbl"), nb::arg("pair_live"), nb::arg("triplet_live"),
            nb::arg("support_centre"), nb::arg("support_whitening"), nb::arg("support_offset"),
+           nb::arg("triplet_channel_radial"), nb::arg("mixed_triplet"), nb::arg("mixed_triplet_live"),
            nb::arg("channel_radial"), nb::arg("channel_centre"), nb::arg("quadruplet"), nb::arg("quadruplet_live"))
       .def("__getstate__", &Evaluator::state)
       .def("__setstate__",
@@ -400,7 +428,8 @@ NB_MODULE(_native, m) {
              const auto bytes = [&](int k) { return nb::cast<nb::bytes>(s[k]); };
              new (&self) Evaluator(integer(0), integer(1), integer(2), integer(3), integer(4), number(5), number(6),
                                    number(7), bytes(8), bytes(9), bytes(10), bytes(11), bytes(12), bytes(13),
-                                   bytes(14), bytes(15), bytes(16), bytes(17), bytes(18), bytes(19), bytes(20));
+                                   bytes(14), bytes(15), bytes(16), bytes(17), bytes(18), bytes(19), bytes(20),
+                                   bytes(21), bytes(22), bytes(23));
            })
       .def("compute", &Evaluator::compute, nb::arg("neighbours"), nb::arg("with_live"), nb::arg("with_support"),
            nb::arg("n_threads"),
@@ -410,9 +439,10 @@ NB_MODULE(_native, m) {
            "Norms of the densities (n, (l_max + 1) * channels), padded channels included.");
 
   nb::class_<SharedFeatureRows>(m, "FeatureRows", "Derivatives of labels with respect to the raw coefficients.")
-      .def(nb::init<int, int, int, int, double, double, double, int, Flat<double>, Flat<double>>(), nb::kw_only(),
-           nb::arg("n_species"), nb::arg("n_pair"), nb::arg("n_radial"), nb::arg("l_max"), nb::arg("r_min"),
-           nb::arg("pair_cutoff"), nb::arg("triplet_cutoff"), nb::arg("n_channels"), nb::arg("channel_radial"),
+      .def(nb::init<int, int, int, int, double, double, double, int, Flat<double>, int, Flat<double>, Flat<double>>(),
+           nb::kw_only(), nb::arg("n_species"), nb::arg("n_pair"), nb::arg("n_radial"), nb::arg("l_max"),
+           nb::arg("r_min"), nb::arg("pair_cutoff"), nb::arg("triplet_cutoff"), nb::arg("n_triplet_channels"),
+           nb::arg("triplet_channel_radial"), nb::arg("n_channels"), nb::arg("channel_radial"),
            nb::arg("channel_centre"))
       .def("__getstate__", &SharedFeatureRows::arguments)
       .def("__setstate__",

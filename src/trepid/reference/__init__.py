@@ -1,4 +1,4 @@
-"""Reference methods that label frames: tblite, GPAW, any ASE calculator, LAMMPS, behind one contract."""
+"""Reference methods that label frames: tblite, GPAW, any ASE calculator, LAMMPS, foundation potentials, behind one contract."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from trepid.errors import ConfigError
-from trepid.reference import ase_calculator, gpaw, lammps, tblite
+from trepid.reference import ase_calculator, foundation, gpaw, lammps, tblite
 from trepid.reference.ase_calculator import ASECalculatorReference
 from trepid.reference.base import FailureReason, LabelError, Reference
 from trepid.reference.contract import ContractError, ContractReport, Tolerances, validate_reference
 from trepid.reference.engine import Availability, Engine
+from trepid.reference.foundation import CHGNetReference, FoundationReference, SevenNetReference
 from trepid.reference.gpaw import GPAWReference
 from trepid.reference.isolation import IsolatedReference
 from trepid.reference.lammps import LAMMPSReference
@@ -23,22 +24,35 @@ __all__ = [
     "ENGINES",
     "ASECalculatorReference",
     "Availability",
+    "CHGNetReference",
     "ContractError",
     "ContractReport",
     "Engine",
     "FailureReason",
+    "FoundationReference",
     "GPAWReference",
     "IsolatedReference",
     "LAMMPSReference",
     "LabelError",
     "Reference",
+    "SevenNetReference",
     "TBLiteReference",
     "Tolerances",
     "make_reference",
     "validate_reference",
 ]
 
-ENGINES: Mapping[str, Engine] = {module.ENGINE.name: module.ENGINE for module in (tblite, gpaw, ase_calculator, lammps)}
+ENGINES: Mapping[str, Engine] = {
+    engine.name: engine
+    for engine in (
+        tblite.ENGINE,
+        gpaw.ENGINE,
+        ase_calculator.ENGINE,
+        lammps.ENGINE,
+        foundation.SEVENNET,
+        foundation.CHGNET,
+    )
+}
 """Engines by their names in campaign files."""
 
 
@@ -55,7 +69,7 @@ def make_reference(
     Parameters
     ----------
     engine : str
-        One of `ENGINES`: "tblite", "gpaw", "ase", "lammps".
+        One of `ENGINES`: "tblite", "gpaw", "ase", "lammps", "sevennet", "chgnet".
     directory : path, optional
         Folder for the files and logs of engines that write some; see the engine.
     timeout_s : float, optional
@@ -65,7 +79,8 @@ def make_reference(
         Run the engine in a process of its own also without `timeout_s`, with the time limit that `IsolatedReference` finds.
         Campaigns do.
     **parameters
-        Arguments of `TBLiteReference`, `GPAWReference`, `ASECalculatorReference` or `LAMMPSReference`.
+        Arguments of `TBLiteReference`, `GPAWReference`, `ASECalculatorReference`, `LAMMPSReference` or
+        `FoundationReference`.
 
     Raises
     ------

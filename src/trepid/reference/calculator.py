@@ -89,7 +89,7 @@ class CalculatorReference(Reference):
         return Labels(
             energy=energy,
             forces=forces,
-            stress=_voigt(stress) if wants_stress and stress is not None else None,
+            stress=voigt(stress) if wants_stress and stress is not None else None,
         )
 
     def _log_hint(self) -> str:
@@ -128,7 +128,7 @@ def _real(value: Any, name: str, engine: str) -> FloatArray | None:
     return np.array(array, dtype=np.float64)
 
 
-def _voigt(array: FloatArray) -> FloatArray:
+def voigt(array: FloatArray) -> FloatArray:
     """Stress in Voigt order, whether it came as 6 components or as a tensor."""
     if array.shape == (3, 3):
         array = array.ravel()[[0, 4, 8, 5, 2, 1]]

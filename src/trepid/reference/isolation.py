@@ -12,10 +12,12 @@ import contextlib
 import os
 import pickle
 import select
+import shutil
 import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import weakref
 from typing import Any
@@ -111,7 +113,10 @@ class IsolatedReference(Reference):
 
     def _start(self) -> None:
         read, write = os.pipe()
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+        # Temporary files of its own: a process that is killed cannot remove them.
+        folder = tempfile.mkdtemp(prefix="trepid-reference-")
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": folder}
         try:
             self._process = Dependent(
                 [sys.executable, "-c", _SERVE, str(write)],
@@ -122,11 +127,12 @@ class IsolatedReference(Reference):
             )
         except BaseException:
             os.close(read)
+            shutil.rmtree(folder, ignore_errors=True)
             raise
         finally:
             os.close(write)
         self._answers = read
-        self._finalizer = weakref.finalize(self, _end, self._process, read)
+        self._finalizer = weakref.finalize(self, _end, self._process, read, folder)
 
     def _stop(self) -> None:
         if self._process is not None:
@@ -218,7 +224,8 @@ def _answer(reference: Reference, atoms: Atoms) -> Labels | TrepidError:
         return LabelError(FailureReason.CRASHED, f"{reference.name}: the calculator raised KeyboardInterrupt")
 
 
-def _end(process: Dependent, answers: int) -> None:
-    """Kill the process with all that it started."""
+def _end(process: Dependent, answers: int, folder: str) -> None:
+    """Kill the process with all that it started, and remove its temporary files."""
     process.end()
     os.close(answers)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -37,9 +37,11 @@ class RunPaths:
     path : Path
     """
 
+    settings_name: ClassVar[str] = "campaign.yaml"
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.settings, self.versions = path / "campaign.yaml", path / "versions.json"
+        self.settings, self.versions = path / self.settings_name, path / "versions.json"
         self.ledger, self.labels, self.rounds = path / "ledger.jsonl", path / "labels", path / "rounds"
         self.model, self.state = path / "model.trepid", path / "state.npz"
         self.trace, self.trajectory = path / "trace.csv", path / "trajectory.extxyz"
@@ -139,7 +141,7 @@ class RunDirectory(RunPaths):
     def write(self, settings_text: str) -> None:
         """Write settings and versions."""
         write_text_atomic(self.settings, settings_text)
-        write_text_atomic(self.versions, json.dumps(_versions(), indent=2) + "\n")
+        write_text_atomic(self.versions, json.dumps(versions_now(), indent=2) + "\n")
 
     def _compare(self, found: Any, campaign: AnyCampaign, n_stages_entered: int) -> list[str]:
         old, new = _flat(found), _flat(yaml.safe_load(campaign.to_yaml()))
@@ -201,7 +203,7 @@ def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _versions() -> dict[str, str]:
+def versions_now() -> dict[str, str]:
     """Versions of Python, the packages that compute, and the machine type."""
     found = {"python": sys.version.split()[0], "platform": platform.platform(), "cpus": str(os.cpu_count())}
     for package in dict.fromkeys((*_PACKAGES, *(engine.package for engine in ENGINES.values()))):

@@ -60,6 +60,8 @@ class Reason(Named):
     """Rounds: one of the equidistant frames of the hottest walks, the other control."""
     HARMONIC = "harmonic"
     """Rounds: a finite displacement for the force constants of the start."""
+    AUDIT = "audit"
+    """Audit: a state or an image of an event, or a frame with one."""
 
 
 class StopReason(Named):
@@ -84,7 +86,7 @@ class StopReason(Named):
 
 
 class Doubt(Named):
-    """Why a label is computed a second time; see `trepid.campaign.label_check`."""
+    """Why a label is computed a second time; see `trepid.labelling.check`."""
 
     NET_FORCE = "net_force"
     """The forces do not add up to zero."""
@@ -313,6 +315,19 @@ class Stop(Event):
     message: str = ""
 
 
+@dataclass(frozen=True)
+class Judged(Event):
+    """Audit: an event class is judged, after so many labels of it. `number` counts classes from 1, `probe` those not seen."""
+
+    event: ClassVar[str] = "judged"
+    number: int
+    name: str
+    probe: bool
+    verdict: str
+    message: str
+    n_labels: int
+
+
 EVENTS: Mapping[str, type[Event]] = {
     kind.event: kind
     for kind in (
@@ -331,6 +346,7 @@ EVENTS: Mapping[str, type[Event]] = {
         Walks,
         Selected,
         RoundEnd,
+        Judged,
         Stop,
     )
 }

@@ -11,8 +11,9 @@ import pytest
 from ase import Atoms
 
 from trepid.potentials.committee import Backend, Committee, CommitteeSettings
-from trepid.potentials.committee.environments import NETWORKS, variable
-from trepid.potentials.committee.settings import MODEL_SETTINGS
+from trepid.potentials.committee.environments import NETWORKS
+from trepid.potentials.committee.settings import MODEL_SETTINGS, PACKAGES
+from trepid.workers.environments import variable
 
 SMALL = {
     Backend.NEQUIP: {"n_features": 4, "radial_width": 8},
@@ -23,8 +24,8 @@ pytestmark = pytest.mark.slow
 
 
 def small(backend: Backend, *, epochs: int = 30, compile: bool = False, **other: object) -> CommitteeSettings:
-    if not os.environ.get(variable(backend)):
-        pytest.skip(f"{variable(backend)} is not set: no environment with {backend.value}")
+    if not os.environ.get(variable(PACKAGES[backend])):
+        pytest.skip(f"{variable(PACKAGES[backend])} is not set: no environment with {backend.value}")
     values = {
         "r_max_A": 4.0,
         "max_epochs": epochs,

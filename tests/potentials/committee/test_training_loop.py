@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trepid.potentials.committee.environments import WORKERS
+from trepid.workers.environments import WORKERS
 
 pytest.importorskip("torch")
 

@@ -20,8 +20,9 @@ from hypothesis.extra import numpy as arrays
 from trepid.config import CommitteeSettings as CampaignCommittee
 from trepid.errors import BackendError, ConfigError
 from trepid.potentials.committee import Backend, Committee, CommitteeSettings, NequipSettings
-from trepid.potentials.committee.environments import (
-    NETWORKS,
+from trepid.potentials.committee.environments import NETWORKS
+from trepid.potentials.committee.settings import KINDS, PACKAGES
+from trepid.workers.environments import (
     WORKERS,
     Environment,
     find_python,
@@ -30,9 +31,8 @@ from trepid.potentials.committee.environments import (
     installed_version,
     variable,
 )
-from trepid.potentials.committee.process import SILENCE_S, WorkerDied, WorkerProcess, default_silence_s
-from trepid.potentials.committee.settings import KINDS, PACKAGES
-from trepid.potentials.committee.workers.worker_channel import (
+from trepid.workers.process import SILENCE_S, WorkerDied, WorkerProcess, default_silence_s
+from trepid.workers.scripts.worker_channel import (
     PREFIX,
     ChannelClosed,
     ChannelError,
@@ -228,8 +228,8 @@ def test_a_worker_ends_with_its_owner(tmp_path: Path) -> None:
     owner = tmp_path / "owner.py"
     owner.write_text(
         "import sys\n"
-        "from trepid.potentials.committee.environments import Environment\n"
-        "from trepid.potentials.committee.process import WorkerProcess\n"
+        "from trepid.workers.environments import Environment\n"
+        "from trepid.workers.process import WorkerProcess\n"
         f"w = WorkerProcess(Environment('sleeper', sys.executable, {str(worker)!r}))\n"
         "w.request('train', train='', validation='', settings={}, strong_force_eV_per_A=0.0, seed=0, initial=None, output='x')\n"
     )
@@ -250,28 +250,29 @@ def test_a_worker_ends_with_its_owner(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("backend", NETWORKS)
 def test_search_order_of_environments(backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = PACKAGES[backend]
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    monkeypatch.delenv(variable(backend), raising=False)
-    monkeypatch.setattr("trepid.potentials.committee.environments.find_spec", lambda _: None)
-    assert find_python(backend) is None
+    monkeypatch.delenv(variable(package), raising=False)
+    monkeypatch.setattr("trepid.workers.environments.find_spec", lambda _: None)
+    assert find_python(package) is None
     with pytest.raises(BackendError, match=f"TREPID_{backend.value.upper()}_PYTHON"):
         Committee(["Cu"], settings=CommitteeSettings(backend=backend)).fit(
             [_labelled(Atoms("Cu", cell=[3, 3, 3], pbc=True))]
         )
-    python = home(backend) / "bin" / "python"
-    assert str(home(backend)) in " ".join(install_commands(backend))
+    python = home(package) / "bin" / "python"
+    assert str(home(package)) in " ".join(install_commands(package))
     python.parent.mkdir(parents=True)
     python.touch()
-    assert find_python(backend) == str(python)
-    monkeypatch.setenv(variable(backend), "/elsewhere/python")
-    assert find_python(backend) == "/elsewhere/python"
+    assert find_python(package) == str(python)
+    monkeypatch.setenv(variable(package), "/elsewhere/python")
+    assert find_python(package) == "/elsewhere/python"
     with pytest.raises(BackendError, match="cannot be run"):
-        installed_version(backend, "/elsewhere/python")
+        installed_version(package, "/elsewhere/python")
     monkeypatch.undo()
-    monkeypatch.setattr("trepid.potentials.committee.environments.find_spec", lambda _: True)
+    monkeypatch.setattr("trepid.workers.environments.find_spec", lambda _: True)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "empty"))
-    monkeypatch.delenv(variable(backend), raising=False)
-    assert find_python(backend) == sys.executable
+    monkeypatch.delenv(variable(package), raising=False)
+    assert find_python(package) == sys.executable
 
 
 def _labelled(atoms: Atoms) -> Atoms:

@@ -1,4 +1,4 @@
-r"""Choice of the channels of the quadruplets from training frames.
+r"""Choice of the channels of mixed triplets and of quadruplets from training frames.
 
 A channel is one radial function per neighbour species. The prior of a radial function, cut to K of them, is kept where
 neighbours are: with M the prior covariance of the spline coefficients, R = 1_S (x) M^{1/2}, and H the covariance of what
@@ -29,31 +29,61 @@ from trepid.potentials.bayesian.couplings import racah_harmonics
 from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.live import perturbed
 from trepid.potentials.bayesian.splines import spline_covariance, spline_values
-from trepid.potentials.bayesian.terms.channels import Channels
+from trepid.potentials.bayesian.terms.channels import Channels, RadialChannels
 from trepid.potentials.bayesian.terms.quadruplet import QuadrupletTerm
 
 CHANNEL_LENGTH = 0.7
-"""Length scale of the prior of a channel, A."""
+"""Length scale of the prior of a channel of the quadruplets, A."""
+TRIPLET_CHANNELS, TRIPLET_CHANNEL_LENGTH = 12, 0.7
+"""Channels of mixed triplets, and the length scale of their prior, A."""
 FRAMES, PERTURBED = 8, 12
 """Training frames, and perturbed ones, that the choice looks at."""
 
 
+def with_chosen_channels(
+    basis: Basis, frames: Sequence[Atoms], *, mixed_triplets: bool, n_quadruplet: int, seed: int = 0
+) -> Basis:
+    """The basis with the channels that these training frames choose, whatever channels it had."""
+    triplets = choose_triplet_channels(basis, frames, seed=seed) if mixed_triplets else None
+    basis = replace(basis, triplet_channels=triplets)
+    channels = choose_channels(basis, frames, n_quadruplet, seed=seed) if n_quadruplet else None
+    return replace(basis, channels=channels)
+
+
+def choose_triplet_channels(
+    basis: Basis,
+    frames: Sequence[Atoms],
+    n: int = TRIPLET_CHANNELS,
+    *,
+    length: float = TRIPLET_CHANNEL_LENGTH,
+    seed: int = 0,
+) -> RadialChannels:
+    """The n channels of mixed triplets, or as many as there are radial functions of all species, if they are fewer."""
+    around = _around(basis, frames, seed)
+    return RadialChannels.from_array(_radial(basis, around, min(n, basis.n_species * basis.n_radial), length))
+
+
 def choose_channels(basis: Basis, frames: Sequence[Atoms], n: int, *, seed: int = 0) -> Channels:
-    """The n channels for these training frames; `basis` may have others or none."""
-    bare = replace(basis, channels=None)
-    rng = np.random.default_rng(seed)
-    chosen = [frames[k] for k in np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).astype(int)]
-    around = [perturbed(bare, chosen[k % len(chosen)], rng)[0] for k in range(PERTURBED)]
-    radial = _radial(bare, [*chosen, *around], n)
-    centre = _means(bare, chosen, radial)
-    unscaled = replace(bare, channels=Channels.of(radial, centre, 1.0))
+    """The n channels of the quadruplets; `basis` may have others or none."""
+    chosen = _chosen(frames)
+    radial = _radial(basis, _around(basis, frames, seed), n, CHANNEL_LENGTH)
+    centre = _means(basis, chosen, radial)
+    unscaled = replace(basis, channels=Channels.of(radial, centre, 1.0))
     return Channels.of(radial, centre, _scale(unscaled, chosen))
 
 
-def _radial(basis: Basis, frames: Sequence[Atoms], n: int) -> FloatArray:
-    covariance = spline_covariance(
-        r_min=basis.r_min, cutoff=basis.triplet_cutoff, n=basis.n_radial, length=CHANNEL_LENGTH
-    )
+def _chosen(frames: Sequence[Atoms]) -> list[Atoms]:
+    return [frames[k] for k in np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).astype(int)]
+
+
+def _around(basis: Basis, frames: Sequence[Atoms], seed: int) -> list[Atoms]:
+    """The frames that the choice looks at."""
+    rng, chosen = np.random.default_rng(seed), _chosen(frames)
+    return [*chosen, *(perturbed(basis, chosen[k % len(chosen)], rng)[0] for k in range(PERTURBED))]
+
+
+def _radial(basis: Basis, frames: Sequence[Atoms], n: int, length: float) -> FloatArray:
+    covariance = spline_covariance(r_min=basis.r_min, cutoff=basis.triplet_cutoff, n=basis.n_radial, length=length)
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
     size = basis.n_species * basis.n_radial

@@ -29,6 +29,8 @@ def table_differences(basis: Basis, training: Training) -> dict[str, float]:
         "table.pair": (made.pair, stored.pair),
         "table.triplet": (made.triplet, stored.triplet),
         "table.zbl": (made.zbl, stored.zbl),
+        "table.triplet_channel_radial": (made.triplet_channel_radial, stored.triplet_channel_radial),
+        "table.mixed_triplet": (made.mixed_triplet, stored.mixed_triplet),
         "table.channel_radial": (made.channel_radial, stored.channel_radial),
         "table.channel_centre": (made.channel_centre, stored.channel_centre),
         "table.quadruplet": (made.quadruplet, stored.quadruplet),

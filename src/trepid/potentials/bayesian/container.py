@@ -27,7 +27,9 @@ from trepid.errors import DamagedModelError, ModelFileError
 logger = logging.getLogger(__name__)
 
 FORMAT = "trepid-bayesian-force-field"
-VERSION = 2
+VERSION = 3
+WITHOUT_MIXED_TRIPLETS = 2
+"""The version of files without mixed triplets, which programs that know only this one can read."""
 WITHOUT_SUM = 1
 """The version before check sums."""
 METADATA = "trepid"
@@ -73,11 +75,13 @@ class _Header:
         return max((place.stop for place in self.places.values()), default=0)
 
 
-def encode(tensors: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> bytes:
+def encode(
+    tensors: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, version: int = WITHOUT_MIXED_TRIPLETS
+) -> bytes:
     """A model file as bytes; the same model and version of trepid give the same bytes."""
     # One entry, keys sorted: with several entries their order, and so the bytes, would change from run to run. The plugin of
     # LAMMPS looks for the version at the end.
-    entry = {"format": FORMAT, "version": VERSION, "settings": settings, "trepid": trepid.__version__}
+    entry = {"format": FORMAT, "version": version, "settings": settings, "trepid": trepid.__version__}
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     arrays[SUM] = np.zeros(_SUM_BYTES, dtype=np.uint8)
     data = bytearray(save(arrays, metadata={METADATA: json.dumps(entry, sort_keys=True)}))
@@ -126,8 +130,8 @@ def decode(data: bytes, *, name: str) -> Content:
     if header.own.get("format") != FORMAT:
         raise ModelFileError(f"{name} is not a model file of trepid")
     version = header.own.get("version")
-    if version not in (WITHOUT_SUM, VERSION):
-        raise ModelFileError(f"{name} has model file version {version}; this trepid reads versions 1 and {VERSION}")
+    if version not in (WITHOUT_SUM, WITHOUT_MIXED_TRIPLETS, VERSION):
+        raise ModelFileError(f"{name} has model file version {version}; this trepid reads versions 1 to {VERSION}")
     place = _place_of_sum(header, name)
     if len(data) < header.end:
         raise DamagedModelError(f"{name}: damaged: it is cut off after {len(data)} of {header.end} bytes")

@@ -64,18 +64,24 @@ class Surroundings:
         return float(np.searchsorted(self.distances, cutoff)) / self.n_atoms
 
 
-def microseconds_per_atom(settings: BasisSettings, surroundings: Surroundings, *, quadruplets: bool = False) -> float:
+def microseconds_per_atom(
+    settings: BasisSettings, surroundings: Surroundings, *, n_triplet_channels: int = 0, quadruplets: bool = False
+) -> float:
     """Estimated time of energy, forces and stress, without the neighbour list; see the head of the file."""
     pairs = surroundings.neighbours(settings.pair_cutoff)
     triplets = surroundings.neighbours(settings.triplet_cutoff)
     harmonics = (settings.l_max + 1) ** 2
     blocks = -(-settings.n_radial // _native.channel_block)
     channels = settings.n_species * blocks
+    products = float(channels**2)
+    if n_triplet_channels:  # to the mixed channels, their products, and back
+        mixed = -(-n_triplet_channels // _native.channel_block)
+        products = 2 * channels * mixed + mixed**2
     return (
         PER_ATOM
         + PER_PAIR * pairs
         + triplets * (PER_NEIGHBOUR + harmonics * (PER_HARMONIC + PER_CHANNEL * blocks))
-        + harmonics * (PER_DENSITY * channels + PER_PRODUCT * channels**2)
+        + harmonics * (PER_DENSITY * channels + PER_PRODUCT * products)
         + (PER_QUADRUPLETS if quadruplets else 0.0)
     )
 

@@ -9,26 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
+from trepid.choices import Triplets
 from trepid.data import LabelKeys
 from trepid.data.duplicates import FINGERPRINT_SIZE
 from trepid.errors import ConfigError, DamagedModelError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
-from trepid.potentials.bayesian.container import Content, Tensors, encode
+from trepid.potentials.bayesian.container import VERSION, WITHOUT_MIXED_TRIPLETS, Content, Tensors, encode
 from trepid.potentials.bayesian.evidence import Curvature
 from trepid.potentials.bayesian.leave_one_out import LeftOut
 from trepid.potentials.bayesian.statistics import ForceSum, KindStatistics, LabelKind, SufficientStatistics
 from trepid.potentials.bayesian.support import Support, SupportTables
 from trepid.potentials.bayesian.terms import Hyperparameters, Tables
-from trepid.potentials.bayesian.terms.channels import Channels
+from trepid.potentials.bayesian.terms.channels import Channels, RadialChannels
+from trepid.potentials.bayesian.terms.mixed_triplet import MixedTripletTables
 from trepid.potentials.bayesian.terms.quadruplet import QuadrupletTables
+from trepid.potentials.bayesian.terms.triplet import TripletTables
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def force_field_bytes(basis: Basis, training: Training, settings: Mapping[str, A
     tensors: Tensors = {
         f"table.{name}": array
         for name, array in tables.arrays.items()
-        if basis.channels is not None or name not in _OF_QUADRUPLETS
+        if name not in _absent(mixed=basis.triplet_channels is not None, quadruplets=basis.channels is not None)
     }
     tensors["table.numbers"] = np.array([atomic_numbers[s] for s in basis.species], dtype=np.int64)
     tensors["table.sizes"] = np.array([basis.n_pair, basis.n_radial, basis.l_max, tables.rank], dtype=np.int64)
@@ -115,28 +118,42 @@ def force_field_bytes(basis: Basis, training: Training, settings: Mapping[str, A
     more: dict[str, Any] = {"statistics": scalars, "force_sum": force_sum, "curvature": names}
     if basis.channels is not None:
         more["channels"] = asdict(basis.channels)
-    return encode(tensors, {**settings, **more})
+    if basis.triplet_channels is not None:
+        more["triplet_channels"] = asdict(basis.triplet_channels)
+    version = WITHOUT_MIXED_TRIPLETS if basis.triplet_channels is None else VERSION
+    return encode(tensors, {**settings, **more}, version=version)
 
 
-_OF_QUADRUPLETS = frozenset(f.name for f in fields(QuadrupletTables))
+def _absent(*, mixed: bool, quadruplets: bool) -> set[str]:
+    """Tables that a model does not have."""
+    parts = [TripletTables if mixed else MixedTripletTables, *([] if quadruplets else [QuadrupletTables])]
+    return {f.name for part in parts for f in fields(part)}
 
 
-def channels_in_file(settings: Mapping[str, Any]) -> Channels | None:
-    """The channels of the quadruplets; None without them."""
-    entry = settings.get("channels")
-    if entry is None:
-        return None
-    k, s, n = (int(size) for size in entry["shape"])
-    radial, centre = np.array(entry["radial"], dtype=np.float64), np.array(entry["centre"], dtype=np.float64)
-    return Channels.of(radial.reshape(k, s, n), centre.reshape(s, k), float(entry["scale"]))
+def basis_in_file(basis: Basis, settings: Mapping[str, Any]) -> Basis:
+    """The basis with the channels of mixed triplets and of quadruplets that the file has."""
+    quadruplets, triplets = settings.get("channels"), settings.get("triplet_channels")
+    channels = triplet_channels = None
+    if quadruplets is not None:
+        radial = _radial(quadruplets)
+        centre = np.array(quadruplets["centre"], dtype=np.float64).reshape(radial.shape[1], radial.shape[0])
+        channels = Channels.of(radial, centre, float(quadruplets["scale"]))
+    if triplets is not None:
+        triplet_channels = RadialChannels.from_array(_radial(triplets))
+    return replace(basis, channels=channels, triplet_channels=triplet_channels)
+
+
+def _radial(entry: Mapping[str, Any]) -> FloatArray:
+    return np.array(entry["radial"], dtype=np.float64).reshape([int(size) for size in entry["shape"]])
 
 
 def _tables(tensors: Tensors) -> Tables:
-    if "table.quadruplet" in tensors:
-        return Tables(**{f.name: tensors[f"table.{f.name}"] for f in fields(Tables)})
-    arrays = {f.name: tensors[f"table.{f.name}"] for f in fields(Tables) if f.name not in _OF_QUADRUPLETS}
-    empty = QuadrupletTables.empty(rank=arrays["pair_live"].shape[-1])
-    return Tables(**arrays, **{name: getattr(empty, name) for name in _OF_QUADRUPLETS})
+    absent = _absent(mixed="table.mixed_triplet" in tensors, quadruplets="table.quadruplet" in tensors)
+    arrays = {f.name: tensors[f"table.{f.name}"] for f in fields(Tables) if f.name not in absent}
+    rank = arrays["pair_live"].shape[-1]
+    for name in absent:
+        arrays[name] = np.zeros((0, rank), np.float32) if name.endswith("_live") else np.zeros(0)
+    return Tables(**arrays)
 
 
 def arguments_in_file(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,6 +167,7 @@ def arguments_in_file(settings: Mapping[str, Any]) -> dict[str, Any]:
         "n_radial": settings["n_radial"],
         "l_max": settings["l_max"],
         "n_channels": settings.get("n_channels", 0),
+        "triplets": settings.get("triplets", Triplets.FULL.value),
         "hyperparameters": Hyperparameters(noise=Noise(**hyper.pop("noise")), **hyper),
         "live_rank": settings["live_rank"],
         "keys": LabelKeys(**settings["label_keys"]),

@@ -29,7 +29,7 @@ from trepid.errors import ConfigError, NumericsError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.statistics import LabelKind, SeenStatistics, SufficientStatistics
-from trepid.potentials.bayesian.terms import TERMS, Hyperparameters
+from trepid.potentials.bayesian.terms import PARAMETERS, Hyperparameters
 from trepid.potentials.bayesian.terms.base import Factor, Parameter
 from trepid.potentials.bayesian.whitening import (
     from_whitened,
@@ -66,7 +66,7 @@ class Bounds:
     """
 
     def __init__(self, **ranges: tuple[float, float]) -> None:
-        parameters = [*(parameter for term in TERMS for parameter in term.parameters), *NOISES]
+        parameters = [*PARAMETERS, *NOISES]
         self._ranges = {parameter.name: (parameter.low, parameter.high) for parameter in parameters}
         for name in ranges:
             if name not in self._ranges:
@@ -76,7 +76,7 @@ class Bounds:
 
     def hit(self, hyper: Hyperparameters, *, kinds: Iterable[LabelKind]) -> list[str]:
         """Hyperparameters `on_bound`, as 'name = value (range low to high)'."""
-        names = [parameter.name for term in TERMS for parameter in term.parameters]
+        names = [parameter.name for parameter in PARAMETERS]
         names += [f"noise_{kind.value}" for kind in kinds]
         found = []
         for name in names:
@@ -228,16 +228,9 @@ class Posterior:
         """Slopes d log p(y) / d log(theta); noises are named noise_energy, noise_forces, noise_stress."""
         mean = from_whitened(self._whitened_mean, self._seen_factors, len(self._gram))
         residual = self._projection - self._gram @ mean
-        rotated = solve_triangular(self._cholesky, self._half.T, lower=True, check_finite=False)  # L^-1 T^T G
-        blocks = []
-        for columns in self.basis.layout.gradient_blocks():
-            own, rows = seen_within(self._seen.indices, columns)
-            v, r = residual[own], rotated[:, own]
-            block = np.zeros(2 * [columns.stop - columns.start])  # zero where no label depends on the coefficients
-            block[np.ix_(rows, rows)] = 0.5 * (np.outer(v, v) - self._gram[own, own] + r.T @ r)
-            blocks.append(block)
-        gradient = self.basis.layout.evidence_slopes(self.hyper, blocks)
-        covariance = self._seen_covariance()
+        inverse = self._inverse()
+        gradient = self.basis.layout.evidence_slopes(self.hyper, self._gradient_blocks(residual, inverse))
+        covariance = self._seen_covariance(inverse)
         for kind, s in self._seen.kinds.items():
             precision = kind.noise(self.hyper.noise) ** -2
             misfit = s.squared - 2 * s.projection @ mean + mean @ s.gram @ mean
@@ -245,11 +238,50 @@ class Posterior:
             gradient[f"noise_{kind.value}"] = float(-s.count + precision * (misfit + trace))
         return gradient
 
-    def _seen_covariance(self) -> FloatArray:
-        """Sigma between the seen coefficients."""
+    def _gradient_blocks(self, residual: FloatArray, inverse: FloatArray) -> list[FloatArray]:
+        r"""X = (v v^T - G + G Sigma G) / 2 of the seen coefficients on every block of the layout, v the residual.
+
+        With a diagonal factor T of a block, G - G Sigma G = T^-1 (1 - A^-1) T^-1 there: of such blocks, with which mixed
+        triplets and quadruplets are all made, only the diagonal counts. The others take L^-1 T^T G.
+        """
+        diagonal: dict[int, tuple[FloatArray, FloatArray]] = {}
+        start = 0
+        for whole, factor in zip(self.factors, self._seen_factors, strict=True):
+            stop = start + factor.u.shape[1]
+            if factor.is_diagonal:
+                diagonal[whole.columns.start] = np.diagonal(inverse)[start:stop], factor.diagonal
+            start = stop
+        places = [
+            (columns, *seen_within(self._seen.indices, columns)) for columns in self.basis.layout.gradient_blocks()
+        ]
+        dense = np.zeros(len(self._gram), dtype=bool)
+        for columns, own, _ in places:
+            dense[own] = columns.start not in diagonal
+        where = np.cumsum(dense) - 1
+        half = self._half.T if dense.all() else self._half.T[:, dense]
+        rotated = solve_triangular(self._cholesky, half, lower=True, check_finite=False)  # L^-1 T^T G
+        blocks = []
+        for columns, own, rows in places:
+            v = residual[own]
+            block = np.zeros(2 * [columns.stop - columns.start])  # zero where no label depends on the coefficients
+            if columns.start in diagonal:
+                variance, u = diagonal[columns.start]
+                block[rows, rows] = 0.5 * (v**2 - (1 - variance) / u**2)
+            elif len(rows):
+                r = rotated[:, where[own.start] : where[own.stop - 1] + 1]
+                block[np.ix_(rows, rows)] = 0.5 * (np.outer(v, v) - self._gram[own, own] + r.T @ r)
+            blocks.append(block)
+        return blocks
+
+    def _inverse(self) -> FloatArray:
+        """A^-1, its lower triangle."""
         inverse, info = lapack.dpotri(self._cholesky, lower=1)
         if info != 0:
             raise NumericsError(f"the inverse of the posterior precision failed (LAPACK dpotri returned {info})")
+        return np.asarray(inverse)
+
+    def _seen_covariance(self, inverse: FloatArray) -> FloatArray:
+        """Sigma between the seen coefficients, from the lower triangle of A^-1, which it completes."""
         upper = np.triu_indices(len(inverse), 1)
         inverse[upper] = inverse.T[upper]  # dpotri fills the lower triangle only
         half = from_whitened(inverse, self._seen_factors, len(self._gram))

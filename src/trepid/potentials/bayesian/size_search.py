@@ -1,7 +1,7 @@
 """Terms, cutoffs and numbers of splines chosen by the training frames, within a ceiling of the cost.
 
 The search starts from the default sizes, or from those that are given, tries every step from there, takes the one after
-which the error of left-out frames is smallest (each cost of 100 % counts as 10 % of error), and goes on until no step is
+which the error of a typical left-out frame is smallest (each cost of 100 % counts as 10 % of error), and goes on until no step is
 good enough. A step is judged with the hyperparameters found so far, which mean the same for all sizes; those of a new term are
 optimised a few steps first. `acceptance` has the rule; besides, the estimated time per MD step (`cost`) and that of the fit
 stay under the ceiling. With `Speed.FAST` the terms of `TERMS_ON_OFFER` are the only steps.
@@ -48,8 +48,8 @@ DEGREES = (6,)
 CHANNELS = 3
 """Sizes that are tried. Radial splines come in blocks of eight in the kernel: 9 cost as much as 16 in MD, not in the fit."""
 
-QUADRUPLET_FALL = 0.15
-"""Share of the error of left-out frames that quadruplets must take away."""
+QUADRUPLET_FALL = 0.12
+"""Share of the error of a typical left-out frame that quadruplets must take away."""
 FEWEST_FRAMES = 6
 """Fewer frames with forces choose no sizes."""
 LARGEST_SAMPLE = 3000
@@ -101,7 +101,7 @@ class Proposal:
     start : callable or None
         Of a new term, whose hyperparameters are optimised before it is judged; None: those so far are used.
     least_fall : float
-        Share by which the error of left-out frames must fall.
+        Share by which the error of a typical left-out frame must fall.
     """
 
     target: str
@@ -141,7 +141,7 @@ class SizeStep:
         In units of the default sizes.
     evidence_gain : float or None
         Against the sizes accepted before, nats; None where the step was not computed.
-    left_out_rmse, hot_rmse : float or None
+    left_out_rmse, left_out_typical, hot_rmse : float or None
         See `Figures`.
     accepted : bool
     reason : str
@@ -153,6 +153,7 @@ class SizeStep:
     cost: float
     evidence_gain: float | None
     left_out_rmse: float | None
+    left_out_typical: float | None
     hot_rmse: float | None
     accepted: bool
     reason: str = ""
@@ -285,14 +286,19 @@ class _Search:
     def _cost(self, sizes: Sizes) -> float:
         """Time per atom and MD step in units of that of the default sizes."""
         times = [
-            microseconds_per_atom(s.basis(self._species), self._surroundings, quadruplets=s.n_channels > 0)
+            microseconds_per_atom(
+                s.basis(self._species),
+                self._surroundings,
+                n_triplet_channels=s.n_triplet_channels(self._species),
+                quadruplets=s.n_channels > 0,
+            )
             for s in (sizes, Sizes())
         ]
         return times[0] / times[1]
 
     def _price(self, step: SizeStep) -> float:
         """Error of left-out frames, dearer by what the step adds to the cost."""
-        error = np.inf if step.left_out_rmse is None else step.left_out_rmse
+        error = np.inf if step.left_out_typical is None else step.left_out_typical
         return error * (1 + FALL_PER_COST * (step.cost / self._cost(self._sizes) - 1))
 
     def _good_steps(self) -> list[SizeStep]:
@@ -395,6 +401,7 @@ class _Search:
             cost=self._cost(sizes),
             evidence_gain=None if figures is None else figures.log_evidence - self._figures.log_evidence,
             left_out_rmse=None if figures is None else figures.left_out_rmse,
+            left_out_typical=None if figures is None else figures.left_out_typical,
             hot_rmse=None if figures is None else figures.hot_rmse,
             accepted=accepted,
             reason=reason,

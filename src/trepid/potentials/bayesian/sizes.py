@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, replace
 
 from ase import Atoms
 
-from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
+from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A, Triplets
 from trepid.potentials.bayesian.basis import Basis
-from trepid.potentials.bayesian.channel_choice import choose_channels
+from trepid.potentials.bayesian.channel_choice import TRIPLET_CHANNELS, with_chosen_channels
 from trepid.potentials.bayesian.terms.base import BasisSettings
 from trepid.potentials.bayesian.terms.quadruplet import n_products
+from trepid.potentials.bayesian.terms.triplet import TripletTerm
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Sizes:
         Highest Legendre degree in the angle.
     n_channels : int
         Channels of the quadruplets; 0: none.
+    triplets : Triplets
+        Full or mixed; auto: mixed from three species on.
     """
 
     pair_cutoff: float = PAIR_CUTOFF_A
@@ -36,34 +39,49 @@ class Sizes:
     n_radial: int = 8
     l_max: int = 4
     n_channels: int = 0
+    triplets: Triplets = Triplets.AUTO
 
     @classmethod
     def of(cls, settings: BasisSettings) -> Sizes:
         """The sizes of a basis."""
         n = 0 if settings.channels is None else settings.channels.n
-        return cls(settings.pair_cutoff, settings.triplet_cutoff, settings.n_pair, settings.n_radial, settings.l_max, n)
+        form = Triplets.FULL if settings.triplet_channels is None else Triplets.MIXED
+        return cls(
+            settings.pair_cutoff, settings.triplet_cutoff, settings.n_pair, settings.n_radial, settings.l_max, n, form
+        )
 
     def basis(self, species: Sequence[str]) -> Basis:
         """The basis of these sizes, without the channels, which frames choose; ConfigError where one is out of range."""
-        return Basis.create(species, **{name: value for name, value in asdict(self).items() if name != "n_channels"})
+        return Basis.create(species, **{name: value for name, value in asdict(self).items() if name not in _LATER})
+
+    def n_triplet_channels(self, species: Sequence[str]) -> int:
+        """Channels of mixed triplets; 0: full triplets."""
+        mixed = self.triplets.resolved(len(species)) is Triplets.MIXED
+        return min(TRIPLET_CHANNELS, len(species) * self.n_radial) if mixed else 0
 
     def complete(self, basis: Basis, frames: Sequence[Atoms], *, seed: int = 0) -> Basis:
         """`basis` with what its terms keep fixed, chosen from training frames: the channels."""
-        if not self.n_channels:
-            return basis
-        return replace(basis, channels=choose_channels(basis, frames, self.n_channels, seed=seed))
+        mixed = self.n_triplet_channels(basis.species) > 0
+        return with_chosen_channels(basis, frames, mixed_triplets=mixed, n_quadruplet=self.n_channels, seed=seed)
 
     def n_coefficients(self, species: Sequence[str]) -> int:
         """Number of raw coefficients."""
-        products = n_products(self.l_max, self.n_channels)
-        return self.basis(species).layout.size + len(species) * products
+        n, products = self.n_triplet_channels(species), n_products(self.l_max, self.n_channels)
+        layout = self.basis(species).layout
+        triplets = len(species) * (self.l_max + 1) * n * (n + 1) // 2 if n else layout.term(TripletTerm).size
+        return layout.size - layout.term(TripletTerm).size + triplets + len(species) * products
 
     def __str__(self) -> str:
+        mixed = "mixed " if self.triplets is Triplets.MIXED else ""
         quadruplets = f", quadruplets of {self.n_channels} channels" if self.n_channels else ""
         return (
-            f"pairs to {self.pair_cutoff:g} A in {self.n_pair} splines, triplets to {self.triplet_cutoff:g} A in "
+            f"pairs to {self.pair_cutoff:g} A in {self.n_pair} splines, {mixed}triplets to {self.triplet_cutoff:g} A in "
             f"{self.n_radial}, degree {self.l_max}{quadruplets}"
         )
+
+
+_LATER = ("n_channels", "triplets")
+"""Sizes that the frames turn into channels, after the basis is made."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,7 @@ class GivenSizes:
     n_radial: int | None = None
     l_max: int | None = None
     n_channels: int | None = None
+    triplets: Triplets | None = None
 
     def sizes(self) -> Sizes:
         """The defaults with what is given. A shorter pair cutoff alone shortens the triplets, which may not reach beyond."""
@@ -88,5 +107,5 @@ class GivenSizes:
 
     @property
     def complete(self) -> bool:
-        """Whether every size is given."""
-        return all(value is not None for value in asdict(self).values())
+        """Whether every size that a search could choose is given."""
+        return all(value is not None for name, value in asdict(self).items() if name != "triplets")

@@ -107,7 +107,10 @@ class KindStatistics:
         scale = np.broadcast_to(np.asarray(multipliers, dtype=np.float64), labels.shape)
         reached = np.flatnonzero(rows.any(axis=0))  # the other features are zero: half of them and more in a crystal
         weighted, target = rows[:, reached] / scale[:, None], labels / scale
-        self.gram[np.ix_(reached, reached)] += weighted.T @ weighted
+        if len(reached) == len(self.gram):
+            self.gram += weighted.T @ weighted
+        else:
+            self.gram[np.ix_(reached, reached)] += weighted.T @ weighted
         self.projection[reached] += weighted.T @ target
         self.squared += float(target @ target)
         self.count += len(labels)

@@ -31,7 +31,7 @@ from trepid.potentials.bayesian.terms.base import Factor
 
 def to_whitened(rows: FloatArray, factors: Sequence[Factor]) -> FloatArray:
     """Rows @ U for rows (m, raw); U is block-diagonal."""
-    return np.hstack([rows[:, f.columns] @ f.u for f in factors])
+    return np.hstack([rows[:, f.columns] * f.diagonal if f.is_diagonal else rows[:, f.columns] @ f.u for f in factors])
 
 
 def from_whitened(columns: FloatArray, factors: Sequence[Factor], size: int) -> FloatArray:
@@ -40,7 +40,8 @@ def from_whitened(columns: FloatArray, factors: Sequence[Factor], size: int) -> 
     start = 0
     for f in factors:
         stop = start + f.u.shape[1]
-        out[f.columns] = f.u @ columns[start:stop]
+        own = columns[start:stop]
+        out[f.columns] = (own.T * f.diagonal).T if f.is_diagonal else f.u @ own
         start = stop
     return out
 
@@ -71,6 +72,9 @@ def seen_factors(factors: Sequence[Factor], seen: NDArray[np.intp]) -> list[Fact
     out = []
     for f in factors:
         own, rows = seen_within(seen, f.columns)
+        if f.is_diagonal:
+            out.append(Factor(own, np.diag(f.diagonal[rows]), is_diagonal=True))
+            continue
         u, n = f.u[rows], len(rows)
         if n < u.shape[1]:
             u = qr(u.T, mode="r", check_finite=False)[0][:n].T
@@ -84,10 +88,13 @@ def turned_factors(factors: Sequence[Factor], seen: NDArray[np.intp]) -> tuple[l
     for f in factors:
         rows = seen_within(seen, f.columns)[1]
         u, n = f.u, len(rows)
-        if n < u.shape[1]:
+        if f.is_diagonal:
+            seen_first = np.concatenate([rows, np.delete(np.arange(len(u)), rows)])
+            u = u[:, seen_first]
+        elif n < u.shape[1]:
             q, r = qr(u[rows].T, check_finite=False)
             u = u @ q
             u[rows, :n], u[rows, n:] = r[:n].T, 0.0  # what they are without rounding
-        reached.append(Factor(f.columns, u[:, :n]))
+        reached.append(Factor(f.columns, u[:, :n], is_diagonal=f.is_diagonal and n == len(u)))
         rest.append(Factor(f.columns, u[:, n:]))
     return reached, rest

@@ -29,7 +29,7 @@ from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Unc
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.calculator import PotentialCalculator
 from trepid.potentials.committee.committee_file import CommitteeContents, read_committee, write_committee
-from trepid.potentials.committee.environments import Environment, environment_of
+from trepid.potentials.committee.environments import environment_of
 from trepid.potentials.committee.members import BayesianEvaluator, Evaluator, MemberPredictions, WorkerEvaluator
 from trepid.potentials.committee.residuals import typical_rms
 from trepid.potentials.committee.settings import Backend, BayesianSettings, CommitteeSettings, Programs
@@ -43,6 +43,7 @@ from trepid.potentials.committee.training import (
     train_member,
 )
 from trepid.potentials.committee.trust import allowed_settings
+from trepid.workers.environments import Environment
 
 _DEFAULT_SETTINGS = CommitteeSettings()
 

@@ -16,9 +16,9 @@ from trepid.errors import BackendError, NumericsError
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.neighbors import SKIN, SkinNeighbors
 from trepid.potentials.bayesian.spline_potential import SplinePotential
-from trepid.potentials.committee.environments import Environment
-from trepid.potentials.committee.process import WorkerDied, WorkerProcess, as_arrays
 from trepid.potentials.committee.training import load_bayesian
+from trepid.workers.environments import Environment
+from trepid.workers.process import WorkerDied, WorkerProcess, as_arrays
 
 
 @dataclass(frozen=True)

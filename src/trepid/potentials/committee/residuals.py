@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from trepid.data import Labels
 from trepid.errors import BackendError
 from trepid.potentials.base import FloatArray
-from trepid.potentials.committee.workers.worker_weights import trust_in
+from trepid.workers.scripts.worker_weights import trust_in
 
 OUTLIER = 2.0
 """A frame counts in the noise at most as if its residuals were this many times the typical ones."""

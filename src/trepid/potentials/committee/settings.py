@@ -22,6 +22,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
 from trepid.errors import ConfigError
+from trepid.workers.environments import Package
 
 
 class Backend(str, Enum):
@@ -36,26 +37,8 @@ class Backend(str, Enum):
     """Any other potential, through a worker script of the user."""
 
 
-@dataclass(frozen=True)
-class Package:
-    """The package of a backend, in an environment of its own, and the script that works with it there.
-
-    Attributes
-    ----------
-    module : str
-        Import name.
-    distribution : str
-        Name for pip.
-    version : str
-        Version that the script was written for.
-    script : str
-        Worker script, a file in `workers/`.
-    """
-
-    module: str
-    distribution: str
-    version: str
-    script: str
+_BESIDE = ("vesin", "pandas")
+"""What the worker scripts and so3krates-torch need beside the package of a network."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +142,9 @@ class NequipSettings(NetworkSettings):
     """
 
     backend: ClassVar[Backend] = Backend.NEQUIP
-    package: ClassVar[Package | None] = Package("nequip", "nequip", "0.19.0", "nequip_worker.py")
+    package: ClassVar[Package | None] = Package(
+        Backend.NEQUIP.value, "nequip", "nequip", "0.19.0", "nequip_worker.py", _BESIDE
+    )
 
     l_max: int = 1
     n_layers: int = 2
@@ -182,7 +167,9 @@ class So3kratesSettings(NetworkSettings):
     """
 
     backend: ClassVar[Backend] = Backend.SO3KRATES
-    package: ClassVar[Package | None] = Package("so3krates_torch", "so3krates-torch", "0.2.1", "so3krates_worker.py")
+    package: ClassVar[Package | None] = Package(
+        Backend.SO3KRATES.value, "so3krates_torch", "so3krates-torch", "0.2.1", "so3krates_worker.py", _BESIDE
+    )
 
     n_layers: int = 2
     n_features: int = 32
@@ -207,7 +194,9 @@ class MaceSettings(NetworkSettings):
     """
 
     backend: ClassVar[Backend] = Backend.MACE
-    package: ClassVar[Package | None] = Package("mace", "mace-torch", "0.3.16", "mace_worker.py")
+    package: ClassVar[Package | None] = Package(
+        Backend.MACE.value, "mace", "mace-torch", "0.3.16", "mace_worker.py", _BESIDE
+    )
 
     n_layers: int = 2
     learning_rate: float = 0.03

@@ -23,10 +23,10 @@ from trepid.data.extxyz import format_frame
 from trepid.errors import BackendError, DataError, TrepidError
 from trepid.potentials.base import Uncertainty
 from trepid.potentials.bayesian.force_field import BayesianForceField
-from trepid.potentials.committee.environments import Environment
-from trepid.potentials.committee.process import WorkerProcess, as_arrays
 from trepid.potentials.committee.residuals import Residuals
 from trepid.potentials.committee.settings import BayesianSettings, ModelSettings, NetworkSettings
+from trepid.workers.environments import Environment
+from trepid.workers.process import WorkerProcess, as_arrays
 
 KEYS = LabelKeys()
 

@@ -6,8 +6,8 @@ import logging
 from dataclasses import replace
 
 from trepid.errors import UntrustedFileError
-from trepid.potentials.committee.environments import find_python, variable
-from trepid.potentials.committee.settings import CommitteeSettings, Programs
+from trepid.potentials.committee.settings import PACKAGES, CommitteeSettings, Programs
+from trepid.workers.environments import find_python, variable
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +28,13 @@ def allowed_settings(
             )
         programs = Programs()
         if named.python is not None:
-            own = find_python(settings.backend)
+            package = PACKAGES[settings.backend]
+            own = find_python(package)
             if own != named.python:
                 logger.warning(
                     "%s names the interpreter %s, which is not used without --trust; %s",
                     name,
                     named.python,
-                    f"{own} is" if own is not None else f"{variable(settings.backend)} can name yours",
+                    f"{own} is" if own is not None else f"{variable(package)} can name yours",
                 )
     return replace(settings, model=programs.in_settings(settings.model))

@@ -14,13 +14,17 @@ import numpy as np
 from trepid.errors import ConfigError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.terms.base import BasisSettings, Factor, Parameter, Term
+from trepid.potentials.bayesian.terms.mixed_triplet import MixedTripletTables, MixedTripletTerm
 from trepid.potentials.bayesian.terms.offset import OffsetHyperparameters, OffsetTables, OffsetTerm
 from trepid.potentials.bayesian.terms.pair import PairHyperparameters, PairTables, PairTerm
 from trepid.potentials.bayesian.terms.quadruplet import QuadrupletHyperparameters, QuadrupletTables, QuadrupletTerm
 from trepid.potentials.bayesian.terms.triplet import TripletHyperparameters, TripletTables, TripletTerm
 
-TERMS: tuple[type[Term[Any, Any]], ...] = (OffsetTerm, PairTerm, TripletTerm, QuadrupletTerm)
+TERMS: tuple[type[Term[Any, Any]], ...] = (OffsetTerm, PairTerm, TripletTerm, MixedTripletTerm, QuadrupletTerm)
 """In the order of the raw coefficients, which native/features.h shares."""
+
+PARAMETERS: tuple[Parameter, ...] = tuple({p.name: p for term in TERMS for p in term.parameters}.values())
+"""Hyperparameters of all terms, each once: full and mixed triplets share theirs."""
 
 TermT = TypeVar("TermT", bound=Term[Any, Any])
 
@@ -73,7 +77,7 @@ class Hyperparameters(QuadrupletHyperparameters, OffsetHyperparameters, TripletH
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tables(OffsetTables, PairTables, TripletTables, QuadrupletTables):
+class Tables(OffsetTables, PairTables, TripletTables, MixedTripletTables, QuadrupletTables):
     """Coefficients as native/model.h lays them out: the tables of all terms, each documented with its term.
 
     Attributes
@@ -151,8 +155,9 @@ class Layout:
         first = 0
         for term in self.terms:
             last = first + len(term.gradient_blocks())
-            names = [parameter.name for parameter in term.parameters]
-            slopes |= zip(names, term.evidence_slopes(hyper, blocks[first:last]), strict=True)
+            # Full and mixed triplets share hyperparameters; only one of them has coefficients.
+            for parameter, slope in zip(term.parameters, term.evidence_slopes(hyper, blocks[first:last]), strict=True):
+                slopes[parameter.name] = slopes.get(parameter.name, 0.0) + slope
             first = last
         return slopes
 

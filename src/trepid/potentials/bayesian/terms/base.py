@@ -27,7 +27,8 @@ How to add a term
 
 State that a term fixes at the first fit and keeps from then on, such as channels chosen from the training frames, belongs
 into `BasisSettings` too, and so into the model file: the statistics are sums over feature rows, so that changed features
-need another basis and new statistics. The channels of the quadruplets are such state: `BayesianForceField.fit` replaces the basis.
+need another basis and new statistics. The channels of mixed triplets and of quadruplets are such state:
+`BayesianForceField.fit` replaces the basis.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ import numpy as np
 
 from trepid import _native
 from trepid.potentials.base import FloatArray
-from trepid.potentials.bayesian.terms.channels import Channels
+from trepid.potentials.bayesian.terms.channels import Channels, RadialChannels
 
 RELATIVE_VARIANCE = 1e-13
 """Prior directions with less than this share of the largest variance of their block are dropped. With 1e-10 the evidence
@@ -70,6 +71,8 @@ class BasisSettings:
         Start of the spline grids, A.
     channels : Channels or None
         Of the quadruplets; None: no quadruplets.
+    triplet_channels : RadialChannels or None
+        Of mixed triplets; None: full triplets.
     """
 
     species: tuple[str, ...]
@@ -80,6 +83,7 @@ class BasisSettings:
     l_max: int
     r_min: float
     channels: Channels | None = None
+    triplet_channels: RadialChannels | None = None
 
     @property
     def n_species(self) -> int:
@@ -94,18 +98,21 @@ class BasisSettings:
     @property
     def native(self) -> dict[str, Any]:
         """The settings as keyword arguments of the classes of the C++ core."""
-        numbers = {
-            f.name: getattr(self, f.name) for f in fields(BasisSettings) if f.name not in ("species", "channels")
-        }
+        others = ("species", "channels", "triplet_channels")
+        numbers = {f.name: getattr(self, f.name) for f in fields(BasisSettings) if f.name not in others}
         return {"n_species": self.n_species, **numbers}
 
     @property
     def native_channels(self) -> dict[str, Any]:
         """The channels as keyword arguments of the feature rows."""
-        if self.channels is None:
-            return {"n_channels": 0, "channel_radial": np.zeros(0), "channel_centre": np.zeros(0)}
-        c = self.channels
-        return {"n_channels": c.n, "channel_radial": np.array(c.radial), "channel_centre": np.array(c.centre)}
+        c, t = self.channels, self.triplet_channels
+        return {
+            "n_triplet_channels": 0 if t is None else t.n,
+            "triplet_channel_radial": np.zeros(0) if t is None else np.array(t.radial),
+            "n_channels": 0 if c is None else c.n,
+            "channel_radial": np.zeros(0) if c is None else np.array(c.radial),
+            "channel_centre": np.zeros(0) if c is None else np.array(c.centre),
+        }
 
 
 @dataclass(frozen=True)
@@ -141,10 +148,19 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Factor:
-    """Prior factor U (raw, whitened) of the raw coefficients `columns`; covariance U U^T."""
+    """Prior factor U (raw, whitened) of the raw coefficients `columns`; covariance U U^T.
+
+    `is_diagonal` says that U is a diagonal matrix, so that products with it are cheap.
+    """
 
     columns: slice
     u: FloatArray
+    is_diagonal: bool = False
+
+    @property
+    def diagonal(self) -> FloatArray:
+        """Diagonal of U."""
+        return np.diagonal(self.u)
 
 
 class Term(ABC, Generic[HyperparametersT, TablesT]):

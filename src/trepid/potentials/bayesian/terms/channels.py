@@ -1,4 +1,4 @@
-"""Channels of the quadruplets: fixed combinations of the radial functions of all species."""
+"""Channels: fixed combinations of the radial functions of all species, of mixed triplets and of quadruplets."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from trepid.potentials.base import FloatArray
 
 
 @dataclass(frozen=True)
-class Channels:
-    """Channels, chosen at the first fit (`choose_channels`) and fixed from then on, since features depend on them.
+class RadialChannels:
+    """Channels, chosen at the first fit (`channel_choice`) and fixed from then on, since features depend on them.
 
     Attributes
     ----------
@@ -19,22 +19,16 @@ class Channels:
         Channels, species, radial splines.
     radial : tuple of float
         V_k,sn in the order of `shape`, dimensionless.
-    centre : tuple of float
-        Mean of a_k,00 over the training atoms of every species, [species][channel].
-    scale : float
-        Unit of a coefficient, (eV/A)^-1: the inverse root of the mean square force that all coefficients at 1 exert.
     """
 
     shape: tuple[int, int, int]
     radial: tuple[float, ...]
-    centre: tuple[float, ...]
-    scale: float
 
     @classmethod
-    def of(cls, radial: FloatArray, centre: FloatArray, scale: float) -> Channels:
-        """From V (channels, species, n_radial) and the means (species, channels)."""
+    def from_array(cls, radial: FloatArray) -> RadialChannels:
+        """From V (channels, species, n_radial)."""
         k, s, n = radial.shape
-        return cls((k, s, n), tuple(radial.ravel().tolist()), tuple(centre.ravel().tolist()), float(scale))
+        return RadialChannels((k, s, n), tuple(radial.ravel().tolist()))
 
     @property
     def n(self) -> int:
@@ -45,6 +39,35 @@ class Channels:
     def radial_array(self) -> FloatArray:
         """V (channels, species, n_radial)."""
         return np.array(self.radial).reshape(self.shape)
+
+    def padded(self, padded_radial: int, *, rows: int) -> FloatArray:
+        """V as the table of the C++ core, (rows, species * padded_radial), filled up with zeros."""
+        k, s, n = self.shape
+        table = np.zeros((rows, s, padded_radial))
+        table[:k, :, :n] = self.radial_array
+        return table.reshape(rows, -1)
+
+
+@dataclass(frozen=True)
+class Channels(RadialChannels):
+    """Channels of the quadruplets.
+
+    Attributes
+    ----------
+    centre : tuple of float
+        Mean of a_k,00 over the training atoms of every species, [species][channel].
+    scale : float
+        Unit of a coefficient, (eV/A)^-1: the inverse root of the mean square force that all coefficients at 1 exert.
+    """
+
+    centre: tuple[float, ...]
+    scale: float
+
+    @classmethod
+    def of(cls, radial: FloatArray, centre: FloatArray, scale: float) -> Channels:
+        """From V (channels, species, n_radial) and the means (species, channels)."""
+        k, s, n = radial.shape
+        return cls((k, s, n), tuple(radial.ravel().tolist()), tuple(centre.ravel().tolist()), float(scale))
 
     @property
     def centre_array(self) -> FloatArray:

@@ -122,7 +122,7 @@ class QuadrupletTerm(Term[QuadrupletHyperparameters, QuadrupletTables]):
     def prior_factors(self, hyper: QuadrupletHyperparameters) -> list[Factor]:
         """Independent coefficients: one diagonal factor for every species."""
         deviation = np.sqrt(self._variance(hyper.quadruplet_amplitude, hyper.quadruplet_angular_length))
-        return [Factor(columns, np.diag(deviation)) for columns in self._of_species()]
+        return [Factor(columns, np.diag(deviation), is_diagonal=True) for columns in self._of_species()]
 
     def gradient_blocks(self) -> list[slice]:
         """One per species."""
@@ -141,12 +141,10 @@ class QuadrupletTerm(Term[QuadrupletHyperparameters, QuadrupletTables]):
         if s.channels is None:
             return QuadrupletTables.empty(rank=live.shape[1])
         most = _native.quadruplet_channels
-        radial = np.zeros((most, s.n_species, s.padded_radial))
-        radial[: s.channels.n, :, : s.n_radial] = s.channels.radial_array
         centre = np.zeros((s.n_species, most))
         centre[:, : s.channels.n] = s.channels.centre_array
         return QuadrupletTables(
-            channel_radial=radial.reshape(most, -1),
+            channel_radial=s.channels.padded(s.padded_radial, rows=most),
             channel_centre=centre,
             quadruplet=self._expand(coefficients),
             quadruplet_live=self._expand(live).astype(np.float32),

@@ -7,7 +7,8 @@ r"""Triplet energies: a function f_3(r_1, r_2, theta) for every centre species a
 symmetrised in the two neighbours when they are of one species. The basis is B_n(r_1) B_n'(r_2) P_l(cos theta). The prior
 covariance of the coefficients of one Legendre degree is s_3^2 lambda_l M_3 (x) M_3, symmetrised in n and n' when both
 neighbours are of one species (`splines`, `kernels`). The core evaluates the sum through atomic densities
-(native/model.h), at a cost that is linear in the number of neighbours.
+(native/model.h), at a cost that is linear in the number of neighbours. The number of coefficients grows with the cube of the
+species: from three species on `mixed_triplet` takes the place of this term, which then has no coefficients.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class TripletTables:
         C_l of every centre species, eV; symmetric over channels (species, n), n padded with zeros.
     triplet_live : (n_species, l_max + 1, n_channels, n_channels, rank) float32 array
         The same for the live directions.
+    Both are empty with mixed triplets.
     """
 
     triplet: FloatArray
@@ -109,7 +111,7 @@ class TripletTerm(Term[TripletHyperparameters, TripletTables]):
         super().__init__(settings, start)
         k = settings.n_radial
         self.blocks: list[TripletBlock] = []
-        for centre in range(settings.n_species):
+        for centre in range(settings.n_species if settings.triplet_channels is None else 0):
             for a, b in combinations_with_replacement(range(settings.n_species), 2):
                 n_products = k * (k + 1) // 2 if a == b else k * k
                 self.blocks.append(TripletBlock(centre, a, b, start, n_products, settings.l_max + 1))
@@ -118,7 +120,7 @@ class TripletTerm(Term[TripletHyperparameters, TripletTables]):
     @property
     def size(self) -> int:
         """(l_max + 1) n_radial (n_radial + 1) / 2 for a block with equal neighbours, (l_max + 1) n_radial^2 for others."""
-        return self.blocks[-1].columns.stop - self.start
+        return self.blocks[-1].columns.stop - self.start if self.blocks else 0
 
     def prior_factors(self, hyper: TripletHyperparameters) -> list[Factor]:
         """One factor of s_3^2 lambda_l M_3 (x) M_3 per block and degree."""
@@ -170,6 +172,8 @@ class TripletTerm(Term[TripletHyperparameters, TripletTables]):
 
     def tables(self, coefficients: FloatArray, live: FloatArray) -> TripletTables:
         """Full symmetric matrices over channels."""
+        if not self.blocks:
+            return TripletTables(triplet=np.zeros(0), triplet_live=np.zeros((0, live.shape[1]), np.float32))
         return TripletTables(triplet=self._expand(coefficients), triplet_live=self._expand(live).astype(np.float32))
 
     def direction(self, tables: TripletTables, r: int) -> TripletTables:

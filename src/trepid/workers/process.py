@@ -1,6 +1,6 @@
 """A worker process: start, requests, end; its death is an error of one line with the end of its log.
 
-The worker's standard input and output carry messages (`workers.worker_channel`), its standard error is a log file. Closing its
+The worker's standard input and output carry messages (`scripts.worker_channel`), its standard error is a log file. Closing its
 standard input ends it, so it cannot outlive this process. A worker that sends nothing for longer than any evaluation takes
 hangs: it is ended too. Trainings have no time limit.
 """
@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trepid.errors import BackendError, ConfigError
-from trepid.potentials.committee.environments import WORKERS, Environment
-from trepid.potentials.committee.workers.worker_channel import Arrays, ChannelError, receive, send
-from trepid.potentials.committee.workers.worker_foundation import FOUNDATION_VARIABLE
+from trepid.workers.environments import WORKERS, Environment
+from trepid.workers.scripts.worker_channel import Arrays, ChannelError, receive, send
+from trepid.workers.scripts.worker_foundation import FOUNDATION_VARIABLE
 
 SILENCE_S = 1800.0
 """How long a worker may be silent by default, s: several times the slowest measured evaluation, the first one of a network that is

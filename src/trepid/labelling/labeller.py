@@ -1,6 +1,6 @@
 """Labelling frames through an executor: on the fly a batch of one, in rounds many at a time.
 
-The workers only compute. This process alone writes files and ledger, result by result (`label_case`), so that the record
+The workers only compute. This process alone writes files and ledger, result by result (`case`), so that the record
 is the same as for one label after the other, but for the order of its entries. A worker keeps its reference between tasks.
 """
 
@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.campaign.label_case import LabelCase, LabelRequest, failures_in_row
-from trepid.campaign.label_check import LabelChecker
 from trepid.data.frames import LabelKeys
 from trepid.dynamics.interrupt import Interrupted
 from trepid.errors import ConfigError
 from trepid.execution import InlineExecutor, TaskCrashed
+from trepid.labelling.case import LabelCase, LabelRequest, failures_in_row
+from trepid.labelling.check import LabelChecker
 from trepid.quantities import duration
 from trepid.reference.base import FailureReason, LabelError, Reference
 from trepid.runs.label_files import LabelledFrame, LabelStore

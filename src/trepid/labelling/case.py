@@ -21,8 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from trepid.campaign.label_check import LabelChecker, Suspicion, agree
 from trepid.data.frames import bare_copy
+from trepid.labelling.check import LabelChecker, Suspicion, agree
 from trepid.reference.base import FailureReason, LabelError
 from trepid.runs.checksums import file_sha256
 from trepid.runs.intervals import Announced

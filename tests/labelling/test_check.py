@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_fakes import corrupted
-from trepid.campaign.label_check import (
+from trepid.campaign.start import initial_frames
+from trepid.data.frames import LabelKeys, Labels, attach_labels, labels_of, read_frames, write_frames
+from trepid.labelling.check import (
     LabelChecker,
     LabelHistory,
     Limits,
@@ -22,8 +24,6 @@ from trepid.campaign.label_check import (
     check_start,
     net_force,
 )
-from trepid.campaign.start import initial_frames
-from trepid.data.frames import LabelKeys, Labels, attach_labels, labels_of, read_frames, write_frames
 from trepid.potentials.base import Noise, Prediction
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction

@@ -29,8 +29,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 from ase import Atoms
 from ase.io import read
-from numpy.typing import NDArray
-from worker_channel import ChannelError, FloatArray, receive, send
+from worker_channel import Arrays, ChannelError, FloatArray, receive, send
 
 
 @dataclass(frozen=True)
@@ -95,28 +94,44 @@ def serve(
     load : callable
         Reads a weights file.
     """
-    requests, answers = _take_channel()
     models: dict[int, Model] = {}
+    serve_requests(lambda header, arrays: _answer(header, arrays, backend, version, train, load, models))
+
+
+def serve_requests(answer: Callable[[dict[str, Any], Arrays], tuple[dict[str, Any], Arrays]]) -> None:
+    """Answer requests until standard input closes, with "error" for those that raise one.
+
+    Parameters
+    ----------
+    answer : callable
+        Header and arrays of a request -> those of the response.
+    """
+    requests, answers = _take_channel()
     while True:
         header, arrays = requests.get()
         try:
-            answer, out = _answer(header, arrays, backend, version, train, load, models)
+            told, out = answer(header, arrays)
         except Exception as error:
             traceback.print_exc()
             message = " ".join(f"{type(error).__name__}: {error}".split())
-            answer, out = {"error": message[:400]}, {}
-        send(answers, answer, out)
+            told, out = {"error": message[:400]}, {}
+        send(answers, told, out)
+
+
+def frame_of(arrays: Arrays) -> Atoms:
+    """The frame of a request."""
+    return Atoms(arrays["numbers"], arrays["positions"], cell=arrays["cell"], pbc=arrays["pbc"])
 
 
 def _answer(
     header: dict[str, Any],
-    arrays: dict[str, NDArray[Any]],
+    arrays: Arrays,
     backend: str,
     version: str,
     train: Callable[[TrainRequest], dict[str, Any]],
     load: Callable[[Path], Model],
     models: dict[int, Model],
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+) -> tuple[dict[str, Any], Arrays]:
     verb = header["verb"]
     if verb == "hello":
         return {"backend": backend, "version": version}, {}
@@ -136,9 +151,9 @@ def _answer(
         models[int(header["member"])] = load(Path(header["path"]))
         return {"ok": True}, {}
     if verb == "evaluate":
-        atoms = Atoms(arrays["numbers"], arrays["positions"], cell=arrays["cell"], pbc=arrays["pbc"])
+        atoms = frame_of(arrays)
         results = [models[int(k)].evaluate(atoms, stress=bool(header["stress"])) for k in header["members"]]
-        out: dict[str, NDArray[Any]] = {
+        out: Arrays = {
             "energy": np.array([r.energy for r in results], dtype=np.float64),
             "forces": np.array([r.forces for r in results], dtype=np.float64),
         }
@@ -158,7 +173,7 @@ def _frames(text: str) -> list[Atoms]:
     return frames
 
 
-def _take_channel() -> tuple[queue.Queue[tuple[dict[str, Any], dict[str, NDArray[Any]]]], IO[bytes]]:
+def _take_channel() -> tuple[queue.Queue[tuple[dict[str, Any], Arrays]], IO[bytes]]:
     """Requests and the stream for responses; whatever is printed from now on goes to standard error.
 
     Requests are read in a thread: when standard input closes, because trepid ended or was killed, the worker ends at once,
@@ -168,7 +183,7 @@ def _take_channel() -> tuple[queue.Queue[tuple[dict[str, Any], dict[str, NDArray
     outgoing = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    requests: queue.Queue[tuple[dict[str, Any], dict[str, NDArray[Any]]]] = queue.Queue()
+    requests: queue.Queue[tuple[dict[str, Any], Arrays]] = queue.Queue()
 
     def read_requests() -> None:
         while True:

@@ -1,0 +1,105 @@
+"""The labels of an audit: through the executor, on disk before anything relies on them, none computed twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.geometry import find_mic
+
+from trepid.audit.classes import Answer, Wanted
+from trepid.data.frames import read_frames
+from trepid.labelling.case import LabelRequest
+from trepid.labelling.labeller import Labeller
+from trepid.runs.label_files import LABEL_PATTERN, LabelledFrame, Origin, PriorPrediction
+from trepid.runs.ledger import Failure, Reason, Request
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+SAME_FRAME_A = 1e-4
+"""Frames whose atoms all agree to this are one: their energies differ by less than a label is good for."""
+
+
+@dataclass(eq=False)
+class AuditLabels:
+    """Labels frames of one event class; the source that `audit_class` asks.
+
+    Attributes
+    ----------
+    labeller : Labeller
+    number : int
+        Of the class, for the label files.
+    temperature_K : float
+    """
+
+    labeller: Labeller
+    number: int
+    temperature_K: float
+
+    def __call__(self, wanted: Sequence[Wanted]) -> list[Answer]:
+        """Label what is not labelled yet."""
+        numbers = [self._number_of(want.atoms) for want in wanted]
+        taken = {number for number in numbers if number is not None}
+        requests = []
+        for k, want in enumerate(wanted):
+            twin = next((j for j in range(k) if same_frame(wanted[j].atoms, want.atoms)), None)
+            number = numbers[k] if twin is None else numbers[twin]
+            if number is None:
+                number = self._free(taken)
+                taken.add(number)
+            numbers[k] = number
+            if twin is None:
+                requests.append(self._request(number, want))
+        found = dict(zip([r.number for r in requests], self.labeller.label(requests), strict=True))
+        return [self._answer(number, found[number]) for number in numbers if number is not None]
+
+    def _request(self, number: int, want: Wanted) -> LabelRequest:
+        uncertainty = want.prediction.forces_uncertainty
+        return LabelRequest(
+            number,
+            want.atoms,
+            Origin(Reason.AUDIT, 0, 0.0, self.temperature_K, round=self.number),
+            lambda: PriorPrediction(want.prediction),
+            forces_uncertainty=None if uncertainty is None else want.prediction.frame_uncertainty,
+        )
+
+    def _answer(self, number: int, frame: LabelledFrame | None) -> Answer:
+        if frame is not None:
+            return Answer(number, frame.labels)
+        failures = [event for event in self.labeller.ledger.all(Failure) if event.label == number]
+        return Answer(number, None, failures[-1].message if failures else "no label came")
+
+    def _number_of(self, atoms: Atoms) -> int | None:
+        """Of the label, computed or failed, that a frame has already."""
+        store = self.labeller.store
+        for event in self.labeller.ledger.all(Request):
+            for path in (store.path(event.label), store.failed_path(event.label)):
+                if path.exists() and same_frame(read_frames(path, require=())[0], atoms):
+                    return event.label
+        return None
+
+    def _free(self, taken: set[int]) -> int:
+        """The lowest number without a label and without a failure: after a kill, one that was asked for and never came."""
+        store = self.labeller.store
+        number = 1
+        while number in taken or store.path(number).exists() or store.failed_path(number).exists():
+            number += 1
+        return number
+
+
+def same_frame(first: Atoms, second: Atoms) -> bool:
+    """Whether two frames are of the same atoms in the same cell, up to `SAME_FRAME_A`."""
+    if len(first) != len(second) or not np.array_equal(first.numbers, second.numbers):
+        return False
+    if not np.allclose(first.cell.array, second.cell.array, atol=1e-8):
+        return False
+    way = find_mic(second.positions - first.positions, first.cell, first.pbc)[0]
+    return bool(np.linalg.norm(way, axis=1).max() <= SAME_FRAME_A)
+
+
+def label_file(number: int) -> str:
+    """Name of the file of a label, from the run directory."""
+    return f"labels/{LABEL_PATTERN.format(number)}"

@@ -1,0 +1,129 @@
+"""The model that is audited: a potential of trepid, or any method that gives energies and forces, behind one interface."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ase.calculators.calculator import Calculator, all_changes
+
+from trepid.data.frames import LabelKeys, labels_of
+from trepid.potentials.base import Potential, Prediction, Uncertainty
+from trepid.reference.base import Reference
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+_KEYS = LabelKeys()
+
+
+class AuditedModel(ABC):
+    """What an audit needs of a model."""
+
+    @abstractmethod
+    def calculator(self) -> Calculator:
+        """ASE calculator of energy and forces, without uncertainty."""
+
+    @abstractmethod
+    def predict(self, atoms: Atoms) -> Prediction:
+        """Energy and forces of a frame, with uncertainty where the model has one."""
+
+    @abstractmethod
+    def describe(self) -> Mapping[str, str | float | int]:
+        """What it is, for the certificate."""
+
+    def difference_std(self, atoms: Atoms, other: Atoms) -> float | None:
+        """One standard deviation of E(atoms) - E(other), eV; None where the model announces none."""
+        return None
+
+    def close(self) -> None:  # noqa: B027 most hold nothing
+        """End the processes that the model has started."""
+
+
+class PotentialModel(AuditedModel):
+    """A potential of trepid: a Bayesian force field or a committee.
+
+    Parameters
+    ----------
+    potential : Potential
+    """
+
+    def __init__(self, potential: Potential) -> None:
+        self.potential = potential
+
+    def calculator(self) -> Calculator:
+        """ASE calculator of the mean."""
+        return self.potential.calculator(uncertainty=Uncertainty.NONE)
+
+    def predict(self, atoms: Atoms) -> Prediction:
+        """The exact prediction."""
+        return self.potential.predict(atoms, uncertainty=Uncertainty.EXACT)
+
+    def describe(self) -> Mapping[str, str | float | int]:
+        """Kind, species and number of training frames."""
+        return {
+            "kind": type(self.potential).__name__,
+            "species": " ".join(self.potential.species),
+            "n_frames": self.potential.n_frames,
+        }
+
+    def difference_std(self, atoms: Atoms, other: Atoms) -> float | None:
+        """Of the posterior, or the spread of the members."""
+        return self.potential.energy_difference_uncertainty(atoms, other)
+
+    def close(self) -> None:
+        """End the processes of the members."""
+        self.potential.close()
+
+
+class EngineModel(AuditedModel):
+    """Any method that labels frames: an ASE calculator by name and parameters, a potential of LAMMPS, tight binding.
+
+    Parameters
+    ----------
+    engine : Reference
+    """
+
+    def __init__(self, engine: Reference) -> None:
+        self.engine = engine
+
+    def calculator(self) -> Calculator:
+        """ASE calculator that asks the engine."""
+        return EngineCalculator(self.engine)
+
+    def predict(self, atoms: Atoms) -> Prediction:
+        """Energy and forces, without uncertainty."""
+        labels = labels_of(self.engine.label(atoms, keys=_KEYS), _KEYS, where="the frame")
+        assert labels.energy is not None
+        assert labels.forces is not None
+        return Prediction(energy=labels.energy, forces=labels.forces, stress=labels.stress)
+
+    def describe(self) -> Mapping[str, str | float | int]:
+        """Engine, version and parameters."""
+        return self.engine.describe()
+
+    def close(self) -> None:
+        """End the process of the engine."""
+        self.engine.close()
+
+
+class EngineCalculator(Calculator):
+    """A reference method as ASE calculator.
+
+    Parameters
+    ----------
+    engine : Reference
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
+
+    def __init__(self, engine: Reference) -> None:
+        super().__init__()
+        self._engine = engine
+
+    def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes) -> None:
+        """Fill `results`."""
+        super().calculate(atoms, properties, system_changes)
+        labels = labels_of(self._engine.label(self.atoms, keys=_KEYS), _KEYS, where="the frame")
+        self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces}

@@ -1,0 +1,59 @@
+"""Figures of the page of an audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trepid.report.style import INK, MUTED, SERIES, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_STATES = {"start": 0.0, "end": 1.0}
+
+
+def path_picture(entry: Mapping[str, Any]) -> Figure:
+    """Energies along the path: the model with its bar, the reference as estimated and as labelled."""
+    figure = new_figure(5.4, 3.2)
+    axes = figure.add_subplot()
+    path, corrected = entry["path"], entry["corrected_path"]
+    x = np.array(path["lengths_A"])
+    y = np.array(path["energies_eV"])
+    axes.plot(x, y, "-o", color=SERIES[0], markersize=3.5, label="model")
+    top = int(np.argmax(y))
+    if entry["model_bar_eV"]:
+        axes.errorbar([x[top]], [y[top]], yerr=[entry["model_bar_eV"]], color=SERIES[0], capsize=3, linewidth=1.0)
+    if corrected is not None:
+        length = np.array(corrected["lengths_A"])
+        place = length * x[-1] / max(length[-1], 1e-12)
+        energies = np.array(corrected["energies_eV"])
+        axes.plot(place, energies, "-", color=SERIES[1], label="reference, estimated")
+        if entry["reference_barrier_bar_eV"]:
+            k = int(np.argmax(energies))
+            bar = [entry["reference_barrier_bar_eV"]]
+            axes.errorbar([place[k]], [energies[k]], yerr=bar, color=SERIES[1], capsize=3, linewidth=1.0)
+    labels = [label for label in entry["labels"] if label["role"] not in ("before", "during", "after")]
+    points = [(_place(label, x, y), label["reference_eV"]) for label in labels]
+    if points:
+        axes.plot(
+            *zip(*points, strict=True), "D", color=INK, markersize=4.5, linestyle="none", label="reference, labels"
+        )
+    highest = max(float(y.max()), *(energy for _, energy in points), 0.05) if points else float(y.max())
+    if entry["horizon_eV"] < 1.6 * highest:
+        axes.axhline(entry["horizon_eV"], color=MUTED, linestyle="--", linewidth=1.0)
+    axes.set_xlabel("length of the path (Å)")
+    axes.set_ylabel("energy (eV)")
+    axes.legend(loc="best")
+    return figure
+
+
+def _place(label: Mapping[str, Any], x: np.ndarray, y: np.ndarray) -> float:
+    """Where a label is drawn: states at the ends, others where the model has that energy on its way."""
+    if label["role"] in _STATES:
+        return float(x[-1] * _STATES[label["role"]])
+    if label["role"] == "saddle":
+        return float(x[int(np.argmax(y))])
+    return float(x[int(np.argmin(np.abs(y - label["model_eV"])))])

@@ -1,0 +1,131 @@
+"""The audit of one class where the truth is known: EMT and EMT with known changes, a vacancy hop in copper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from audit_fakes import EMT_BARRIER_EV, CalculatorModel, ChangedEMT, Oracle, copper, hop
+from trepid.audit import AuditSettings, Criteria, EventClassAudit, Role, State, Verdict, audit_class
+from trepid.audit.band import BandSettings
+from trepid.audit.classes import ClassFiles
+from trepid.audit.states import Relaxation
+
+QUICK = AuditSettings(relaxation=Relaxation(0.02), band=BandSettings(n_images=3, fmax_eV_per_A=0.05))
+CRITERIA = Criteria(temperature_K=900.0, time_ns=10.0, ways=12)
+
+
+def audited(model: ChangedEMT, oracle: Oracle | None = None, *, files: ClassFiles | None = None) -> EventClassAudit:
+    crystal, sites = copper()
+    return audit_class(
+        hop(),
+        CalculatorModel(model),
+        oracle or Oracle(),
+        crystal=crystal,
+        sites=sites,
+        criteria=CRITERIA,
+        settings=QUICK,
+        files=files,
+    )
+
+
+def test_a_right_model_is_genuine_with_three_labels() -> None:
+    audit = audited(ChangedEMT())
+    assert audit.verdict is Verdict.GENUINE
+    assert len(audit.points) == 3
+    assert audit.reference_barrier is not None
+    assert audit.reference_barrier.value == pytest.approx(EMT_BARRIER_EV, abs=0.005)
+    assert [point.wanted.role for point in audit.points] == [Role.START, Role.END, Role.SADDLE]
+    assert audit.end is State.EXISTS
+
+
+@pytest.mark.parametrize(("factor", "sign"), [(0.75, "too often"), (1.3, "too rarely")])
+def test_a_barrier_off_by_a_factor_is_miscaptured_and_the_reference_is_found(factor: float, sign: str) -> None:
+    audit = audited(ChangedEMT(factor))
+    assert audit.verdict is Verdict.MISCAPTURED
+    assert sign in audit.judgement.reason
+    assert audit.reference_barrier is not None
+    assert audit.model_barrier == pytest.approx(factor * EMT_BARRIER_EV, abs=0.01)
+    assert audit.reference_barrier.value == pytest.approx(EMT_BARRIER_EV, abs=0.02)
+
+
+def test_a_state_of_the_model_alone_is_hallucinated() -> None:
+    """A well half the way to the hole: the model has a state there that EMT does not have."""
+    crystal, sites = copper()
+    middle = 0.5 * (sites.positions[0] + sites.positions[31])
+    model = ChangedEMT(well_eV=1.4, place=middle, width_A=0.4)
+    crystal_sites = type(sites).of(crystal, empty=[middle])
+    oracle = Oracle()
+    audit = audit_class(
+        hop(), CalculatorModel(model), oracle, crystal=crystal, sites=crystal_sites, criteria=CRITERIA, settings=QUICK
+    )
+    assert audit.verdict is Verdict.HALLUCINATED
+    assert audit.end is State.ABSENT
+    assert len(oracle.asked) <= 8
+
+
+def test_what_the_model_does_not_show_is_overlooked() -> None:
+    crystal, sites = copper()
+    audit = audit_class(
+        hop(n_seen=0),
+        CalculatorModel(ChangedEMT(1.6)),
+        Oracle(),
+        crystal=crystal,
+        sites=sites,
+        criteria=CRITERIA,
+        settings=QUICK,
+    )
+    assert audit.verdict is Verdict.OVERLOOKED
+
+
+@pytest.mark.parametrize(("failing", "verdict"), [((3,), None), ((1, 2, 3), Verdict.UNDECIDED)])
+def test_a_label_that_fails_is_noted_and_the_others_are_used(failing: tuple[int, ...], verdict: Verdict | None) -> None:
+    audit = audited(ChangedEMT(), Oracle(failing=failing))
+    assert len(audit.problems) >= len(failing)
+    assert "took longer than 1 s" in audit.problems[0]
+    if verdict is None:
+        assert len(audit.points) >= 2
+    else:
+        assert audit.verdict is verdict
+        assert "start could not be labelled" in audit.judgement.reason
+
+
+def test_a_band_that_does_not_converge_costs_no_label() -> None:
+    crystal, sites = copper()
+    oracle = Oracle()
+    short = BandSettings(n_images=3, max_steps=1, fmax_eV_per_A=1e-4)
+    audit = audit_class(
+        hop(),
+        CalculatorModel(ChangedEMT()),
+        oracle,
+        crystal=crystal,
+        sites=sites,
+        criteria=CRITERIA,
+        settings=AuditSettings(band=short),
+    )
+    assert audit.verdict is Verdict.UNDECIDED
+    assert "NOT converged" in audit.judgement.reason
+    assert not oracle.asked
+
+
+def test_the_band_on_disk_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = ClassFiles(tmp_path / "01")
+    first = audited(ChangedEMT(0.75), files=files)
+    assert files.path.exists()
+    assert not files.restart.exists()
+    calls: list[Atoms] = []
+    original = ChangedEMT.calculate
+
+    def counted(self, atoms=None, *args, **kwargs):  # type: ignore[no-untyped-def]
+        calls.append(atoms)
+        return original(self, atoms, *args, **kwargs)
+
+    monkeypatch.setattr(ChangedEMT, "calculate", counted)
+    again = audited(ChangedEMT(0.75), files=files)
+    assert again.model_barrier == first.model_barrier
+    assert again.band is not None
+    assert first.band is not None
+    np.testing.assert_array_equal(again.band.energies, first.band.energies)

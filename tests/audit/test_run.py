@@ -1,0 +1,176 @@
+"""An audit as a run: killed anywhere it continues with the same labels and verdicts; damage and other inputs are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.emt import EMT
+
+from audit_fakes import CalculatorModel, ChangedEMT, CountingEMT, copper
+from kills import Killed, kill_at
+from trepid.audit import AuditSettings
+from trepid.audit.band import BandSettings
+from trepid.audit.certificate import Inputs, summary
+from trepid.audit.labels import same_frame
+from trepid.audit.run import AuditResult, AuditTask, plan_audit, run_audit
+from trepid.audit.states import Relaxation
+from trepid.errors import ConfigError, DataError
+from trepid.events.analysis import EventAnalysis, analyse_events
+from trepid.runs.label_files import LabelStore
+from trepid.runs.ledger import Judged, Label, Ledger, Start, Stop, read_ledger
+
+SETTINGS = AuditSettings(
+    labels_per_class=5,
+    frames_per_class=1,
+    relaxation=Relaxation(0.03),
+    band=BandSettings(n_images=3, fmax_eV_per_A=0.06),
+)
+TASK = AuditTask(temperature_K=900.0, most_classes=1, probes=False, settings=SETTINGS)
+INPUTS = Inputs({"file": "t.extxyz", "n_frames": 61, "duration_ps": 1.2}, {"kind": "EMT"}, {}, {"formula": "Cu31"})
+
+
+def trajectory() -> list[Atoms]:
+    """A neighbour of the vacancy goes there within 200 fs and stays; everything else vibrates a little."""
+    crystal, sites = copper()
+    rng = np.random.default_rng(0)
+    way = sites.positions[31] - crystal.positions[0]
+    way -= crystal.cell.array.T @ np.rint(np.linalg.solve(crystal.cell.array.T, way))
+    frames = []
+    for k in range(61):
+        frame = crystal.copy()
+        frame.positions[0] += np.clip((k - 25) / 10, 0.0, 1.0) * way
+        frame.positions += 0.03 * rng.normal(size=(31, 3))
+        frame.info["time_fs"] = 20.0 * k
+        frames.append(frame)
+    return frames
+
+
+@pytest.fixture(scope="module")
+def analysis() -> EventAnalysis:
+    return analyse_events(trajectory(), copper()[0])
+
+
+def audited(
+    analysis: EventAnalysis, folder: Path, *, factor: float = 0.75, task: AuditTask = TASK, **changes: Any
+) -> tuple[AuditResult, CountingEMT]:
+    reference = CountingEMT()
+    arguments: dict[str, Any] = {"inputs": INPUTS} | changes
+    model = CalculatorModel(ChangedEMT(factor))
+    return run_audit(analysis, model, reference, task, folder, **arguments), reference
+
+
+def without_times(facts: dict[str, Any]) -> dict[str, Any]:
+    """A certificate without what differs between two runs: label files hold the time that they took."""
+    copy = json.loads(json.dumps(facts))
+    for entry in copy["classes"]:
+        for label in entry["labels"]:
+            del label["sha256"]
+    return copy
+
+
+@pytest.fixture(scope="module")
+def whole(analysis: EventAnalysis, tmp_path_factory: pytest.TempPathFactory) -> tuple[AuditResult, CountingEMT, Path]:
+    folder = tmp_path_factory.mktemp("audit") / "run"
+    result, reference = audited(analysis, folder)
+    return result, reference, folder
+
+
+def test_the_certificate_says_what_was_found(whole: tuple[AuditResult, CountingEMT, Path]) -> None:
+    result, reference, folder = whole
+    facts = json.loads((folder / "certificate.json").read_text())
+    assert facts == json.loads(json.dumps(result.facts))
+    (entry,) = facts["classes"]
+    assert entry["verdict"] == "miscaptured"
+    assert facts["verdicts"] == {"miscaptured": 1}
+    assert facts["n_labels"] == len(reference.frames) == len(entry["labels"])
+    for label in entry["labels"]:
+        assert label["error_eV"] == pytest.approx(label["model_eV"] - label["reference_eV"])
+        frame = LabelStore(folder / "labels").read(label["number"])
+        again = frame.atoms.copy()
+        again.calc = EMT()
+        np.testing.assert_allclose(frame.forces, again.get_forces(), atol=1e-10)
+        assert frame.prediction is not None
+        assert frame.prediction.energy == pytest.approx(0.75 * frame.labels.energy)
+    assert "miscaptured" in dict(summary(facts))
+    kinds = [type(entry.event) for entry in read_ledger(folder / "ledger.jsonl")]
+    assert kinds[0] is Start
+    assert kinds[-1] is Stop
+    assert Judged in kinds
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "count", "after"),
+    [
+        (CountingEMT, "_compute", 1, False),
+        (CountingEMT, "_compute", 2, True),
+        (Ledger, "append", 2, False),
+        (Ledger, "append", 3, True),
+        (LabelStore, "write", 2, True),
+        (LabelStore, "write", 4, False),
+    ],
+)
+def test_a_killed_audit_resumes_and_computes_no_label_twice(
+    whole: tuple[AuditResult, CountingEMT, Path],
+    analysis: EventAnalysis,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+    name: str,
+    count: int,
+    after: bool,
+) -> None:
+    undo = kill_at(monkeypatch, owner, name, count, after=after)
+    with pytest.raises(Killed):
+        audited(analysis, tmp_path / "run")
+    undo()
+    done = LabelStore(tmp_path / "run" / "labels").numbers()
+    result, reference = audited(analysis, tmp_path / "run")
+    assert without_times(result.facts) == without_times(whole[0].facts)
+    assert len(reference.frames) == len(whole[1].frames) - len(done)
+    labels = [e.event.label for e in read_ledger(tmp_path / "run" / "ledger.jsonl") if isinstance(e.event, Label)]
+    assert sorted(labels) == sorted(set(labels))
+    assert not any(same_frame(a, b) for k, a in enumerate(reference.frames) for b in reference.frames[:k])
+
+
+def test_a_finished_audit_computes_nothing_again(
+    whole: tuple[AuditResult, CountingEMT, Path], analysis: EventAnalysis
+) -> None:
+    result, reference = audited(analysis, whole[2])
+    assert not reference.frames
+    assert without_times(result.facts) == without_times(whole[0].facts)
+
+
+def test_another_model_or_temperature_in_the_same_directory_is_refused(
+    whole: tuple[AuditResult, CountingEMT, Path], analysis: EventAnalysis
+) -> None:
+    other = Inputs(INPUTS.trajectory, {"kind": "another"}, {}, INPUTS.crystal)
+    with pytest.raises(ConfigError, match="another inputs|another model"):
+        audited(analysis, whole[2], inputs=other)
+    with pytest.raises(ConfigError, match="another temperature_K: 900.0, not 300.0"):
+        audited(analysis, whole[2], task=AuditTask(temperature_K=300.0, settings=SETTINGS))
+
+
+def test_a_changed_label_is_refused(analysis: EventAnalysis, tmp_path: Path) -> None:
+    audited(analysis, tmp_path / "run")
+    path = tmp_path / "run" / "labels" / "label-0002.extxyz"
+    path.write_text(path.read_text().replace("REF_energy=", "REF_energy=1"))
+    with pytest.raises(DataError, match=r"label-0002.extxyz: was changed"):
+        audited(analysis, tmp_path / "run")
+
+
+def test_a_directory_of_something_else_is_refused(analysis: EventAnalysis, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds files"):
+        audited(analysis, tmp_path)
+
+
+def test_the_plan_is_the_most_it_costs(analysis: EventAnalysis) -> None:
+    plan = plan_audit(analysis, AuditTask(temperature_K=900.0, settings=SETTINGS))
+    assert plan.most_labels == 5 * (len(plan.classes) + len(plan.probes))
+    assert plan.classes[0].seen.n_seen == 1
+    assert plan.classes[0].ways >= 1
