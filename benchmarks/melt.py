@@ -61,10 +61,9 @@ def main() -> None:
     parser.add_argument("--ps", type=float, default=100.0, help="length of the melts, ps (default 100)")
     options = parser.parse_args()
     report = Report("melt")
-    silicon = read_frames(options.data / "si_sw_64.extxyz")
+    silicon = read_frames(options.data / "si_sw_64.extxyz")[:20]
     sets = {
-        "Si, 20 frames at 300 K": (["Si"], silicon[:20]),
-        "Si, 20 frames at 300 K and 20 at 1000 K": (["Si"], [*silicon[:20], *silicon[40:60]]),
+        "Si, 20 frames": (["Si"], silicon),
         "CuI, 20 crystal frames": (["Cu", "I"], CuI.read(options.data).crystal[:20]),
     }
     rows = []

@@ -109,6 +109,8 @@ def kind_of(value: dict[str, Any]) -> str:
         return " or ".join(definition["enum"]) if "enum" in definition else f"keys of {name}"
     if value.get("format") == "path":
         return "path"
+    if value.get("additionalProperties") == {"type": "number"}:
+        return "numbers by name"
     kind = {"integer": "whole number", "boolean": "true or false", "string": "text", "object": "keys of the backend"}
     if value["type"] == "array":
         return f"list of {kind_of(value['items'])}s"
@@ -131,7 +133,10 @@ def table_of(model: str) -> str:
 SCHEMA = RoundsCampaign.model_json_schema()
 
 
-@pytest.mark.parametrize("model", [model for models in SECTIONS.values() for model in models] + ["BiasSettings"])
+@pytest.mark.parametrize(
+    "model",
+    [model for models in SECTIONS.values() for model in models] + ["BiasSettings", "PropertyStop", "RoundAudit"],
+)
 def test_the_keys_of_a_campaign_in_rounds_stand_with_type_and_default(model: str) -> None:
     text = (ROOT / "docs" / "rounds.md").read_text(encoding="utf-8")
     assert table_of(model) in text, f"docs/rounds.md lacks this table of {model}:\n{table_of(model)}"

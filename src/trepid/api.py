@@ -6,11 +6,11 @@ Every function takes objects or files: frames and structures as `ase.Atoms` or a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
-from trepid.choices import DEFAULT_SPEED, Engine, GuardAction, Speed, Thermostat, Triplets
+from trepid.choices import DEFAULT_SPEED, ChargeChoice, Engine, GuardAction, Speed, Thermostat, Triplets
 from trepid.data.findings import located
 from trepid.data.frames import LabelKeys, read_frames, read_structure
 from trepid.data.labelled import labelled_frames
@@ -70,6 +70,7 @@ def fit(
     l_max: int | None = None,
     n_channels: int | None = None,
     triplets: Triplets | str = Triplets.AUTO,
+    charges: ChargeChoice | str | Mapping[str, float] = ChargeChoice.AUTO,
     keys: LabelKeys = _KEYS,
     check: bool = True,
     seed: int = 0,
@@ -97,6 +98,9 @@ def fit(
     triplets : Triplets or str
         full: a triplet energy for every three species; mixed: from channels that mix the species; auto: mixed from three
         species on.
+    charges : ChargeChoice, str or mapping of str to float
+        Coulomb energy of effective charges: off, auto (formal charges from the composition of the frames, kept where evidence and
+        the error of left-out frames gain), or formal charges by element, e, kept whatever they gain.
     keys : LabelKeys
         Names of the labels in the frames.
     check : bool
@@ -114,6 +118,7 @@ def fit(
         No frames, a frame without labels, labels that are not finite, an element that is not in `species`.
     """
     from trepid.inspection import inspect_labels
+    from trepid.potentials.bayesian.charge_choice import parsed_charges
     from trepid.potentials.bayesian.sized_fit import fit_with_sizes
     from trepid.potentials.bayesian.sizes import GivenSizes
 
@@ -132,6 +137,7 @@ def fit(
         given=GivenSizes(pair_cutoff, triplet_cutoff, n_pair, n_radial, l_max, n_channels, Triplets(triplets)),
         speed=Speed(speed),
         keys=keys,
+        charges=parsed_charges(charges) if isinstance(charges, str) else charges,
         seed=seed,
         progress=progress,
     ).model

@@ -26,6 +26,15 @@ DEFAULT_SPEED = Speed.FAST
 """A search takes several times as long as the fit without it; who asks for one expects that."""
 
 
+class ChargeChoice(str, Enum):
+    """Whether `fit` gives the Bayesian force field charges."""
+
+    OFF = "off"
+    """No charges."""
+    AUTO = "auto"
+    """Formal charges from the composition, kept where evidence and the error of left-out frames gain."""
+
+
 class Triplets(str, Enum):
     """Form of the triplet energies of the Bayesian force field."""
 

@@ -25,8 +25,9 @@ SMALL: dict[str, dict[str, object]] = {
 }
 
 
-def run(folder: Path) -> CampaignResult:
+def run(folder: Path, *, n_channels: int | None = 0) -> CampaignResult:
     sections = {name: dict(values) for name, values in SMALL.items()}
+    sections["potential"]["n_channels"] = n_channels
     sections["structure"]["file"] = str(folder / "cu.extxyz")
     return learn(campaign(folder, **sections), reference=LoggedReference(folder / "calls.jsonl"))
 
@@ -70,3 +71,25 @@ def test_resume_is_exact_with_the_bayesian_force_field(
     assert run(tmp_path).reason is StopReason.FINISHED
     assert_same_run(tmp_path, finished)
     assert sorted(calls(tmp_path)) == sorted(calls(finished))
+
+
+@pytest.mark.parametrize("n_channels", [2, None])
+def test_resume_is_exact_with_quadruplets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_channels: int | None
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+    assert run(whole, n_channels=n_channels).reason is StopReason.FINISHED
+    model = BayesianForceField.load(whole / "run" / "model.trepid")
+    if n_channels is None:  # the labels were asked
+        assert model.terms_tried_with >= 6
+    else:
+        assert model.basis.channels is not None
+    with monkeypatch.context() as patch:
+        kill_at(patch, BayesianForceField, "save", 3, after=True)
+        with pytest.raises(Killed):
+            run(cut, n_channels=n_channels)
+    assert run(cut, n_channels=n_channels).reason is StopReason.FINISHED
+    assert_same_run(cut, whole)
+    assert sorted(calls(cut)) == sorted(calls(whole))

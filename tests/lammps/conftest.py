@@ -92,3 +92,21 @@ def saved(field: BayesianForceField, path: Path) -> Model:
 @pytest.fixture(scope="session")
 def silicon_crystal() -> Atoms:
     return bulk("Si", "diamond", a=5.431, cubic=True).repeat(2)
+
+
+@pytest.fixture(scope="session")
+def cui_charges(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """As cui, with charges."""
+    frames = [a for a in read_frames(data_dir / "cui_gfn1_64.extxyz") if not a.info.get("displaced_cu", 0)]
+    model = BayesianForceField(
+        ["Cu", "I"],
+        pair_cutoff=5.5,
+        triplet_cutoff=4.5,
+        n_pair=14,
+        n_radial=6,
+        l_max=3,
+        n_channels=0,
+        charges={"Cu": 1, "I": -1},
+        n_threads=1,
+    )
+    return saved(model.update(frames[:6]), tmp_path_factory.mktemp("cuiq") / "cuiq.trepid")

@@ -173,7 +173,7 @@ def test_the_rewriting_used_here_is_faithful(path: Path, tmp_path: Path) -> None
 
 def test_another_version_and_another_format(path: Path, tmp_path: Path) -> None:
     newer = rewritten(path, tmp_path / "newer.trepid", header={"version": 99})
-    assert "has model file version 99; this trepid reads versions 1 to 3" in refused(newer)
+    assert "has model file version 99; this trepid reads versions 1 to 4" in refused(newer)
     foreign = rewritten(path, tmp_path / "foreign.trepid", header={"format": "weights"})
     assert "is not a model file of trepid" in refused(foreign)
     bare = tmp_path / "bare.trepid"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from trepid.potentials.bayesian.posterior import NOISES, Bounds
 from trepid.potentials.bayesian.spline_potential import SplinePotential
 from trepid.potentials.bayesian.terms import TERMS, Hyperparameters, Tables
 from trepid.potentials.bayesian.terms.base import Term
+from trepid.potentials.bayesian.terms.charges import Charges
 from trepid.potentials.bayesian.terms.mixed_triplet import MixedTripletTerm
 from trepid.potentials.bayesian.terms.pair import PairTerm
 from trepid.potentials.bayesian.terms.triplet import TripletTerm
@@ -21,7 +22,8 @@ from trepid.potentials.bayesian.terms.triplet import TripletTerm
 
 def basis_of(kind: type[Term], n_species: int) -> Basis:
     """A basis in which a term has coefficients: full and mixed triplets exclude each other."""
-    basis = with_channels(small_basis(n_species))
+    formal = tuple((-1.0) ** k for k in range(n_species))
+    basis = replace(with_channels(small_basis(n_species)), charges=Charges(formal, 1.4))
     return with_mixed_triplets(basis) if kind is MixedTripletTerm else basis
 
 

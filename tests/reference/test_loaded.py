@@ -18,13 +18,13 @@ import pytest
 from ase import Atoms
 from hypothesis import given
 from hypothesis import strategies as st
-from trepid.campaign.labelling import LabelTask, compute_label
 
 from other_processes import alive, wait_until
 from trepid.config import ExecutionSettings
 from trepid.data import LabelKeys, Labels, labels_of
 from trepid.errors import ConfigError
 from trepid.execution import make_executor
+from trepid.labelling.labeller import LabelTask, compute_label
 from trepid.reference import (
     ASECalculatorReference,
     FailureReason,

@@ -50,7 +50,7 @@ class BandSettings:
 
     n_images: int = 5
     fmax_eV_per_A: float = 0.03
-    max_steps: int = 600
+    max_steps: int = 300
     spring_eV_per_A2: float = 1.0
 
 

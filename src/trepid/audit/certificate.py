@@ -147,23 +147,15 @@ def _band(band: Band) -> dict[str, Any]:
 
 
 def _labels(audit: EventClassAudit, directory: Path) -> list[dict[str, Any]]:
-    """Labels side by side with what the model announced.
-
-    Energies of states and images are above the start; of frames of the trajectory, above that of the first of them.
-    """
+    """Labels side by side with what the model announced, energies above the start of the event."""
     starts = [point for point in audit.points if point.wanted.role is Role.START]
-    thermal = [point for point in audit.points if point.wanted.role in (Role.BEFORE, Role.DURING, Role.AFTER)]
-    facts = []
-    for point in audit.points:
-        zero = thermal[0] if point in thermal else starts[0]
-        facts.append(_label(point, zero, audit.criteria, directory))
-    return facts
+    return [_label(point, starts[0], audit, directory) for point in audit.points] if starts else []
 
 
-def _label(point: LabelledPoint, zero: LabelledPoint, criteria: Criteria, directory: Path) -> dict[str, Any]:
+def _label(point: LabelledPoint, zero: LabelledPoint, audit: EventClassAudit, directory: Path) -> dict[str, Any]:
     model = point.wanted.prediction.energy - zero.wanted.prediction.energy
     reference = point.energy - zero.energy
-    bar = None if point.wanted.bar_eV is None or point is zero else criteria.z * point.wanted.bar_eV
+    bar = None if point.wanted.bar_eV is None or point is zero else audit.criteria.z * point.wanted.bar_eV
     uncertainty = point.wanted.prediction.forces_uncertainty
     path = directory / label_file(point.number)
     return {
@@ -171,6 +163,7 @@ def _label(point: LabelledPoint, zero: LabelledPoint, criteria: Criteria, direct
         "file": label_file(point.number),
         "sha256": file_sha256(path) if path.exists() else None,
         "role": str(point.wanted.role),
+        "path_A": None if audit.band is None else _place(point, audit.band),
         "model_eV": model,
         "announced_bar_eV": bar,
         "reference_eV": reference,
@@ -179,6 +172,20 @@ def _label(point: LabelledPoint, zero: LabelledPoint, criteria: Criteria, direct
         "force_uncertainty_eV_per_A": None if uncertainty is None else float(np.sqrt(np.mean(uncertainty**2))),
         "largest_force_eV_per_A": float(np.linalg.norm(point.forces, axis=1).max()),
     }
+
+
+def _place(point: LabelledPoint, band: Band) -> float:
+    """Length of the model's path where it is nearest to a label, A."""
+    lengths = band.lengths
+    places = np.array([image.positions.ravel() for image in band.images])
+    best, found = np.inf, 0.0
+    for k in range(len(places) - 1):
+        way = places[k + 1] - places[k]
+        part = float(np.clip((point.wanted.atoms.positions.ravel() - places[k]) @ way / (way @ way), 0.0, 1.0))
+        distance = float(np.linalg.norm(point.wanted.atoms.positions.ravel() - places[k] - part * way))
+        if distance < best:
+            best, found = distance, float(lengths[k] + part * (lengths[k + 1] - lengths[k]))
+    return found
 
 
 def summary(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -108,7 +108,7 @@ class Wanted:
     prediction : Prediction
         Of the model.
     energy_eV : float
-        Of the model, above the relaxed start of the event; of frames of the trajectory above the first frame given.
+        Of the model, above the relaxed start of the event.
     bar_eV : float or None
         Its standard deviation; None where the model announces none.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,12 +52,26 @@ def seen_classes(analysis: EventAnalysis, *, most: int | None = None) -> list[Ca
     Of every class the event with the fewest other atoms off their sites is taken: what else happens in the crystal is no part
     of it. Its frames are those of the first event.
     """
-    befores = _before_each(analysis.events, analysis.sites.n_atoms)
-    return [_candidate(found, befores, analysis.sites) for found in analysis.classes[:most]]
+    befores = sites_before(analysis.events, analysis.sites.n_atoms)
+    everything = [_candidate(found, befores, analysis.sites) for found in analysis.classes]
+    return _on_one_way(everything)[:most]
 
 
-def _before_each(events: Sequence[Event], n_atoms: int) -> dict[Event, IntArray]:
-    """The site of every atom when each event began, from the events before it."""
+def _on_one_way(candidates: list[Candidate]) -> list[Candidate]:
+    """Excursions on the way of another class, by the atoms of that class: their states, and so their labels, are the same."""
+    lasting = {c.event_class.steps: c for c in candidates if c.event_class.kind is not EventKind.EXCURSION}
+    found = []
+    for candidate in candidates:
+        twin = lasting.get(candidate.event_class.steps)
+        if candidate.event_class.kind is EventKind.EXCURSION and twin is not None:
+            motion = replace(twin.seen.motion, reach=candidate.seen.motion.reach)
+            candidate = replace(candidate, seen=replace(candidate.seen, motion=motion))
+        found.append(candidate)
+    return found
+
+
+def sites_before(events: Sequence[Event], n_atoms: int) -> dict[Event, IntArray]:
+    """The site of every atom, (n_atoms,), when each of these events of one trajectory began, from the events before it."""
     moves = sorted((e for e in events if e.kind is not EventKind.EXCURSION), key=lambda e: e.end_fs)
     site, done, found = np.arange(n_atoms), 0, {}
     for event in sorted(events, key=lambda e: e.start_fs):

@@ -27,6 +27,8 @@ from trepid.events.sites import Sites
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
+SHAKE_A = 0.02
+"""Displacement of a coordinate around held atoms, one standard deviation."""
 FUSED_FACTOR = 0.4
 """Atoms nearer than this times the sum of their covalent radii have no place in a relaxed state."""
 
@@ -196,7 +198,8 @@ def start_state(
     free = settle(frame, calculator, sites, motion.before, motion.atoms, relaxation=relaxation)
     if free.stays or np.array_equal(motion.before, np.arange(len(crystal))):
         return free
-    return settle(frame, calculator, sites, motion.before, motion.atoms, held=motion.atoms, relaxation=relaxation)
+    shaken = _shaken(frame, motion)
+    return settle(shaken, calculator, sites, motion.before, motion.atoms, held=motion.atoms, relaxation=relaxation)
 
 
 def end_state(
@@ -231,8 +234,16 @@ def held_end(
     start: RelaxedState, motion: Motion, sites: Sites, calculator: Calculator, relaxation: Relaxation = Relaxation()
 ) -> RelaxedState:
     """The end with the moving atoms held where they went, on the straight way to their sites."""
-    frame = end_frame(start.bare(), motion, sites)
+    frame = _shaken(end_frame(start.bare(), motion, sites), motion)
     return settle(frame, calculator, sites, motion.after, motion.atoms, held=motion.atoms, relaxation=relaxation)
+
+
+def _shaken(frame: Atoms, motion: Motion) -> Atoms:
+    """A frame whose other atoms are displaced a little: around an atom held on a symmetric place they may rest on a saddle."""
+    moved = frame.copy()
+    others = np.setdiff1d(np.arange(len(frame)), motion.atoms)
+    moved.positions[others] += SHAKE_A * np.random.default_rng(0).normal(size=(len(others), 3))
+    return moved
 
 
 def _beside(state: RelaxedState, start: RelaxedState, motion: Motion) -> RelaxedState:

@@ -351,6 +351,7 @@ def _force_field(settings: PotentialSettings, species: list[str], seed: int) -> 
         l_max=settings.l_max,
         n_channels=settings.n_channels,
         triplets=settings.triplets,
+        charges=settings.charges,
         seed=seed,
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trepid.choices import DEFAULT_SPEED, Speed, Triplets
+from trepid.choices import DEFAULT_SPEED, ChargeChoice, Speed, Triplets
 from trepid.cli import options
 from trepid.cli.figures import EV_PER_A3_IN_GPA, emit_figures, emit_steps, say_step, warn_of_compositions
 from trepid.cli.labels import LabelFiles, label_keys
@@ -68,6 +68,14 @@ def command(
             "from three species on."
         ),
     ] = Triplets.AUTO,
+    charges: Annotated[
+        str,
+        typer.Option(
+            metavar="off|auto|El=Q,...",
+            help="Coulomb energy of effective charges: off; auto: charges in the ratio of the neutral formula of two elements, "
+            "kept if evidence and left-out error gain; or formal charges such as Cu=1,I=-1, kept in any case.",
+        ),
+    ] = ChargeChoice.AUTO.value,
     settings: Annotated[
         Path | None,
         typer.Option(
@@ -112,6 +120,9 @@ def command(
         raise ConfigError(f"--triplet-cutoff {triplet_cutoff:g} is above --pair-cutoff {pair_cutoff:g}; it must not be")
     if settings is None and not train:
         raise ConfigError("name one or more files of labelled frames, or a settings file with --settings")
+    from trepid.potentials.bayesian.charge_choice import parsed_charges
+
+    chosen_charges = parsed_charges(charges)
     repeated = None
     if settings is not None:
         _only_repeats(context)
@@ -158,7 +169,16 @@ def command(
         model.fit(frames)
     else:
         given = GivenSizes(pair_cutoff, triplet_cutoff, n_pair, n_radial, l_max, channels, triplets)
-        fitted = fit_with_sizes(frames, species, given=given, speed=speed, keys=keys, seed=seed, progress=say_step)
+        fitted = fit_with_sizes(
+            frames,
+            species,
+            given=given,
+            speed=speed,
+            keys=keys,
+            charges=chosen_charges,
+            seed=seed,
+            progress=say_step,
+        )
         model, start, steps = fitted.model, fitted.choice.start, fitted.choice.steps
         if fitted.choice.reason:
             say(fitted.choice.reason)

@@ -38,6 +38,11 @@ class PotentialSettings(Settings):
         description="full: a triplet energy for every three species; mixed: from channels that mix the species, whose number "
         "does not grow with the cube of the species; auto: mixed from three species on.",
     )
+    charges: dict[str, Annotated[float, Number]] | None = Field(
+        default=None,
+        description="Formal charge of every element, e, such as {Cu: 1, I: -1}: a Coulomb energy whose effective charges are "
+        "these times a factor that training finds; null: no charges.",
+    )
 
     @model_validator(mode="after")
     def _triplets_inside_pairs(self) -> PotentialSettings:

@@ -22,7 +22,7 @@ import numpy as np
 from trepid.choices import Thermostat
 from trepid.dynamics.driver import MDDriver, MDParameters, thermal_momenta
 from trepid.errors import DataError, NumericsError
-from trepid.lammps.session import NEIGHBOR, SETUP, Session, pair_commands
+from trepid.lammps.session import CHARGED_SETUP, NEIGHBOR, SETUP, Session, pair_commands
 from trepid.lammps.system import System
 from trepid.potentials.base import Potential
 
@@ -94,6 +94,7 @@ class LammpsDriver(MDDriver):
         self._ready = False
         """The next run continues the last one, without setting forces and lists up again."""
         potential.save(self._path(MODEL_FILE))
+        self._electrostatics = potential.electrostatics
         self._load()
 
     def close(self) -> None:
@@ -104,8 +105,9 @@ class LammpsDriver(MDDriver):
     def set_potential(self, potential: Potential) -> None:
         """Give LAMMPS another potential; nothing else changes."""
         potential.save(self._path(MODEL_FILE))
+        self._electrostatics = potential.electrostatics
         if self._session is not None:
-            self._session.commands(pair_commands(self._path(MODEL_FILE), self._system, rank=0))
+            self._session.commands(self._pair())
             self._ready = False
 
     # ---- contract of MDDriver
@@ -165,6 +167,10 @@ class LammpsDriver(MDDriver):
     def _path(self, name: str) -> Path:
         return Path(self._folder.name) / name
 
+    def _pair(self) -> str:
+        """Commands of the present potential, without live directions."""
+        return pair_commands(self._path(MODEL_FILE), self._system, rank=0, electrostatics=self._electrostatics)
+
     def _end(self) -> None:
         if self._session is not None:
             self._session.close()
@@ -185,7 +191,7 @@ class LammpsDriver(MDDriver):
         self._end()
         session = Session()
         self._session = session
-        session.commands(SETUP)
+        session.commands(SETUP if self._electrostatics is None else CHARGED_SETUP)
         if restart is None:
             session.create_atoms(self.atoms, self._system)
             session.commands(f"reset_timestep {self.n_steps}")
@@ -200,8 +206,7 @@ class LammpsDriver(MDDriver):
             relaxation_time_fs=self.parameters.relaxation_time_fs,
             seed=int(self._rng.integers(1, 900_000_000)),
         )
-        pair = pair_commands(self._path(MODEL_FILE), self._system, rank=0)
-        session.commands(f"""{pair}{NEIGHBOR}
+        session.commands(f"""{self._pair()}{NEIGHBOR}
             timestep {self.timestep_fs / 1000:.17g}
             variable {TARGET} internal {self._temperature_K:.17g}
             {motion}""")

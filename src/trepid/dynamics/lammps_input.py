@@ -17,6 +17,7 @@ from trepid.dynamics.guard import MD_LIMITS
 from trepid.dynamics.lammps_engine import MODEL_FILE, motion_commands
 from trepid.dynamics.record import TraceRow
 from trepid.dynamics.settings import MDSettings
+from trepid.lammps.kspace import Electrostatics
 from trepid.lammps.session import NEIGHBOR, pair_commands
 from trepid.lammps.system import System
 
@@ -38,6 +39,7 @@ def write_input(
     threshold: float,
     n_labels: int,
     rng: np.random.Generator,
+    electrostatics: Electrostatics | None = None,
 ) -> None:
     """Write in.lammps.
 
@@ -55,13 +57,21 @@ def write_input(
         Frames the model was trained on; a column of the trace.
     rng : numpy.random.Generator
         Draws the seed of the noise.
+    electrostatics : Electrostatics, optional
+        Of a model with charges.
+
+    Raises
+    ------
+    DataError
+        Charges in a box that is not periodic in all directions.
     """
     seed = int(rng.integers(1, 800_000_000))
     text = _INPUT.format(
         boundary=system.box.boundary,
         sort=settings.checkpoint_every,
         data=DATA_FILE,
-        pair=pair_commands(MODEL_FILE, system),
+        style="atomic" if electrostatics is None else "charge",
+        pair=pair_commands(MODEL_FILE, system, electrostatics=electrostatics),
         neighbor=NEIGHBOR,
         timestep=repr(settings.timestep_fs / 1000),
         motion=_motion(settings),
@@ -117,7 +127,7 @@ variable seed index {seed}
 variable resuming equal is_file(${{resume}})
 
 units metal
-atom_style atomic
+atom_style {style}
 # Sorting at every checkpoint makes what follows it independent of earlier steps.
 atom_modify map yes sort {sort} 0.0
 newton on

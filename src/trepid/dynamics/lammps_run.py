@@ -162,7 +162,9 @@ def _write_files(
             potential.save(directory / MODEL_FILE)
         else:
             write_bytes_atomic(directory / MODEL_FILE, Path(model_file).read_bytes())
-        write_data_file(directory / DATA_FILE, walker, system)
+        electrostatics = potential.electrostatics
+        charges = None if electrostatics is None else electrostatics.charges
+        write_data_file(directory / DATA_FILE, walker, system, charges=charges)
     write_input(
         directory,
         system,
@@ -170,6 +172,7 @@ def _write_files(
         threshold=settings.threshold(potential),
         n_labels=potential.n_frames,
         rng=np.random.default_rng([settings.seed, 1]),
+        electrostatics=potential.electrostatics,
     )
 
 

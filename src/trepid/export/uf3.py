@@ -138,6 +138,11 @@ def resample(potential: SplinePotential, *, knots: int = DEFAULT_KNOTS) -> UF3Po
     if not KNOTS_RANGE[0] <= knots <= KNOTS_RANGE[1]:
         raise ConfigError(f"knots is {knots}; it must lie between {KNOTS_RANGE[0]} and {KNOTS_RANGE[1]}")
     basis, tables = potential.basis, potential.tables
+    if basis.charges is not None:
+        raise ConfigError(
+            "the model has charges, whose Coulomb energy no uf3 file holds: run it with pair_style trepid and a kspace style, or "
+            "train a model with --charges off"
+        )
     if basis.channels is not None:
         raise ConfigError(
             "this model has quadruplets (four-body energies), which pair_style uf3 lacks; use pair_style trepid, or train a "

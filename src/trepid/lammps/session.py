@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from trepid.arrays import FloatArray
 from trepid.errors import NumericsError
 from trepid.lammps.installation import Installation, find_installation, find_library, load_mpi
+from trepid.lammps.kspace import Electrostatics
 from trepid.lammps.system import VELOCITY, System
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ atom_modify map yes
 newton on
 """
 """What every input starts with."""
+CHARGED_SETUP = SETUP.replace("atom_style atomic", "atom_style charge")
+"""The same for a potential with charges."""
 NEIGHBOR = """\
 neighbor 1.0 bin
 neigh_modify every 1 delay 0 check yes one 5000 page 100000
@@ -161,7 +164,25 @@ def error_line(message: str) -> str:
     return re.sub(r"\s*\([^()]*\.(cpp|h):\d+\)$", "", re.sub(r"^.*?ERROR(?: on proc \d+)?:\s*", "", first))
 
 
-def pair_commands(model: str | Path, system: System, *, rank: int | None = None) -> str:
-    """pair_style and pair_coeff; `rank` live directions, all of the default where None."""
+def pair_commands(
+    model: str | Path, system: System, *, rank: int | None = None, electrostatics: Electrostatics | None = None
+) -> str:
+    """pair_style and pair_coeff, with charges also kspace_style and the charges; for a box with atoms in it.
+
+    Parameters
+    ----------
+    model : path
+    system : System
+    rank : int, optional
+        Live directions; all of the default where None.
+    electrostatics : Electrostatics, optional
+        Of a model with charges; atoms then have the atom style charge (`CHARGED_SETUP`).
+
+    Raises
+    ------
+    DataError
+        Charges in a box that is not periodic in all directions.
+    """
     style = "pair_style trepid" if rank is None else f"pair_style trepid rank {rank}"
-    return f"{style}\npair_coeff * * {model} {' '.join(system.elements)}\n"
+    charges = "" if electrostatics is None else electrostatics.commands(system)
+    return f"{style}\npair_coeff * * {model} {' '.join(system.elements)}\n{charges}"

@@ -7,6 +7,7 @@ the crystal: x = x_lammps R.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -197,7 +198,7 @@ class System:
         return f"region box {shape} units box\ncreate_box {len(self.elements)} box\n{masses}\n"
 
 
-def write_data_file(path: Path, atoms: Atoms, system: System) -> None:
+def write_data_file(path: Path, atoms: Atoms, system: System, *, charges: Mapping[str, float] | None = None) -> None:
     """Write a LAMMPS data file with velocities, every number to the last bit.
 
     Parameters
@@ -207,6 +208,8 @@ def write_data_file(path: Path, atoms: Atoms, system: System) -> None:
     atoms : ase.Atoms
     system : System
         Description of the same atoms.
+    charges : mapping of str to float, optional
+        By element, e: the file is then one of atom style charge.
 
     Raises
     ------
@@ -228,7 +231,12 @@ def write_data_file(path: Path, atoms: Atoms, system: System) -> None:
     positions = box.to_lammps(atoms.get_positions())
     velocities = box.to_lammps(atoms.get_velocities()) * VELOCITY
     with atomic_write(path) as file:
-        file.write("\n".join([*header, "", "Atoms  # atomic", "", ""]))
-        np.savetxt(file, np.column_stack([numbers, system.types, positions]), fmt="%d %d %.17g %.17g %.17g")
+        style = "atomic" if charges is None else "charge"
+        file.write("\n".join([*header, "", f"Atoms  # {style}", "", ""]))
+        fmt = "%d %d %.17g %.17g %.17g"
+        own = np.zeros((len(atoms), 0))
+        if charges is not None:
+            own, fmt = np.array([[charges[symbol]] for symbol in atoms.symbols]), f"{fmt} %.17g"
+        np.savetxt(file, np.column_stack([numbers, system.types, own, positions]), fmt=fmt)
         file.write("\nVelocities\n\n")
         np.savetxt(file, np.column_stack([numbers, velocities]), fmt="%d %.17g %.17g %.17g")

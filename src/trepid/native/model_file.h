@@ -143,8 +143,9 @@ class ModelTables {
     if (description.find("\"format\": \"trepid-bayesian-force-field\"") == std::string::npos)
       throw std::runtime_error("it is not a model file of trepid");
     const bool first_version = ends_with(description, "\"version\": 1}");
-    if (!first_version && !ends_with(description, "\"version\": 2}") && !ends_with(description, "\"version\": 3}"))
-      throw std::runtime_error("its version is none of 1, 2 and 3, which this plugin reads");
+    bool known = first_version;
+    for (const char* version : {"2", "3", "4"}) known |= ends_with(description, std::string("\"version\": ") + version + "}");
+    if (!known) throw std::runtime_error("its version is none of 1 to 4, which this plugin reads");
     const uint64_t start = 8 + length, available = total - start;
     for (const auto& t : parsed.tensors)
       if (t.second.end > available) throw std::runtime_error("it is cut off");
@@ -186,6 +187,11 @@ class ModelTables {
       load(content, parsed, start, "table.channel_centre", "F64", out.channel_centre);
       load(content, parsed, start, "table.quadruplet", "F64", out.quadruplet);
       load(content, parsed, start, "table.quadruplet_live", "F32", out.quadruplet_live);
+    }
+    if (parsed.tensors.count("table.formal_charges")) {
+      load(content, parsed, start, "table.formal_charges", "F64", out.formal_charges);
+      load(content, parsed, start, "table.charge_width", "F64", out.charge_width);
+      load(content, parsed, start, "table.charge_product", "F64", out.charge_product);
     }
     out.check();
     return out;
@@ -250,11 +256,19 @@ class ModelTables {
   bool verified = false;  // it has a check sum; files of the first version have none
   bool has_support() const { return !support_centre.empty(); }
 
+  // A Coulomb energy of Gaussian charges, which MD engines compute by a mesh and not from these tables.
+  bool has_charges() const { return !formal_charges.empty() && charge_product[0] != 0; }
+  // Effective charge of a species, e.
+  double charge(int species) const { return std::sqrt(charge_product[0]) * formal_charges[species]; }
+  // Splitting parameter g of an Ewald sum whose reciprocal part is the energy of the Gaussian charges, 1/A.
+  double ewald_parameter() const { return 0.5 / charge_width[0]; }
+
   int n_species = 0, n_pair = 0, n_radial = 0, l_max = 0, rank = 0;
   double r_min = 0, pair_cutoff = 0, triplet_cutoff = 0;
   std::vector<int64_t> numbers;  // atomic numbers
   std::vector<double> offset, pair, triplet, zbl, support_centre, support_whitening, support_offset,
-      support_around, triplet_channel_radial, mixed_triplet, channel_radial, channel_centre, quadruplet;
+      support_around, triplet_channel_radial, mixed_triplet, channel_radial, channel_centre, quadruplet,
+      formal_charges, charge_width, charge_product;
   std::vector<float> pair_live, triplet_live, mixed_triplet_live, quadruplet_live;
 
  private:
@@ -337,6 +351,10 @@ class ModelTables {
         (channel_radial.size() != kQuadrupletChannels * channels || channel_centre.size() != ns * kQuadrupletChannels ||
          quadruplet.size() != quadruplets || quadruplet_live.size() != quadruplets * rank))
       throw std::runtime_error("its tables of quadruplets do not have the sizes they claim");
+    if (!(formal_charges.empty() && charge_width.empty() && charge_product.empty()) &&
+        (formal_charges.size() != ns || charge_width.size() != 1 || charge_product.size() != 1 ||
+                          !(charge_width[0] > 0) || !std::isfinite(charge_product[0])))
+      throw std::runtime_error("its charges do not have the size of its tables");
     const size_t powers = (l_max + 1) * channels;
     if (has_support() && (support_centre.size() != ns * powers || support_whitening.size() != ns * powers * powers ||
                           support_offset.size() != ns || support_around.size() != 1 || !(support_around[0] > 0)))

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
+    from trepid.lammps.kspace import Electrostatics
+
 FloatArray = NDArray[np.float64]
 
 logger = logging.getLogger(__name__)
@@ -280,6 +282,11 @@ class Potential(ABC):
         committee, whatever n; by default none.
         """
         return [self.member(k) for k in range(self.n_members or 0)]
+
+    @property
+    def electrostatics(self) -> Electrostatics | None:
+        """Effective charges, whose Coulomb energy is part of its energy; None for a potential without charges."""
+        return None
 
     @property
     def label_noise(self) -> float:

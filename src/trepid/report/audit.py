@@ -150,8 +150,7 @@ def _sections(facts: Mapping[str, Any], kind: str, title: str) -> list[Section]:
         sections.append(
             Section(
                 f"Labels: {title.lower()}",
-                "Energies in eV above the start of the event (of frames of the trajectory: above the first of them), forces as "
-                "root mean squares in meV/Å.",
+                "Energies in eV above the relaxed start of the event, forces as root mean squares in meV/Å.",
                 (),
                 table=Table(
                     ("class", "label", "frame", "model", "announced ±", "reference", "error", "force error"), labels

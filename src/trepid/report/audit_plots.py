@@ -12,8 +12,6 @@ from trepid.report.style import INK, MUTED, SERIES, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_STATES = {"start": 0.0, "end": 1.0}
-
 
 def path_picture(entry: Mapping[str, Any]) -> Figure:
     """Energies along the path: the model with its bar, the reference as estimated and as labelled."""
@@ -36,7 +34,7 @@ def path_picture(entry: Mapping[str, Any]) -> Figure:
             bar = [entry["reference_barrier_bar_eV"]]
             axes.errorbar([place[k]], [energies[k]], yerr=bar, color=SERIES[1], capsize=3, linewidth=1.0)
     labels = [label for label in entry["labels"] if label["role"] not in ("before", "during", "after")]
-    points = [(_place(label, x, y), label["reference_eV"]) for label in labels]
+    points = [(label["path_A"], label["reference_eV"]) for label in labels]
     if points:
         axes.plot(
             *zip(*points, strict=True), "D", color=INK, markersize=4.5, linestyle="none", label="reference, labels"
@@ -48,12 +46,3 @@ def path_picture(entry: Mapping[str, Any]) -> Figure:
     axes.set_ylabel("energy (eV)")
     axes.legend(loc="best")
     return figure
-
-
-def _place(label: Mapping[str, Any], x: np.ndarray, y: np.ndarray) -> float:
-    """Where a label is drawn: states at the ends, others where the model has that energy on its way."""
-    if label["role"] in _STATES:
-        return float(x[-1] * _STATES[label["role"]])
-    if label["role"] == "saddle":
-        return float(x[int(np.argmax(y))])
-    return float(x[int(np.argmin(np.abs(y - label["model_eV"])))])

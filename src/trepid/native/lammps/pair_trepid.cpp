@@ -5,6 +5,13 @@
 // and the support distance (above 1: outside the training data):
 //   fix u all pair 10 trepid uncertainty 1 support 1
 // The kernel is the one of the Python module; here LAMMPS brings the neighbours and ghosts.
+//
+// A model with charges has a Coulomb energy of Gaussian charges beside this: the reciprocal part of an Ewald sum, which the
+// kspace style of LAMMPS computes. Without it, or with other charges than those of the model, the style refuses to run:
+//   atom_style charge
+//   kspace_style pppm 3e-5
+//   kspace_modify gewald 0.3333333333333333
+//   set type 1 charge 0.4
 
 #include <algorithm>
 #include <cmath>
@@ -20,8 +27,10 @@
 #include "../nearby.h"
 #include "atom.h"
 #include "comm.h"
+#include "domain.h"
 #include "error.h"
 #include "force.h"
+#include "kspace.h"
 #include "lammpsplugin.h"
 #include "memory.h"
 #include "neigh_list.h"
@@ -39,6 +48,8 @@ using namespace LAMMPS_NS;
 namespace {
 
 constexpr int kDefaultRank = trepid::kRankBlock;
+constexpr double kPi = 3.14159265358979323846;
+constexpr double kChargeTolerance = 1e-9;  // e: charges of a data file or a restart file have every digit
 
 // Two floats travel in one double of LAMMPS' communication buffers.
 constexpr int reverse_size(int rank) { return 3 * rank / 2; }
@@ -53,6 +64,8 @@ class PairTrepid : public Pair {
     centroidstressflag = CENTROID_NOTAVAIL;
     no_virial_fdotr_compute = 1;  // the pair part is summed from both sides, so f.r over ghosts would count it twice
     unit_convert_flag = 0;
+    // Read before pair_coeff names a model; without charges `extract` refuses a kspace style.
+    ewaldflag = pppmflag = 1;
     // pair_style hybrid reads this before pair_coeff names a model.
     comm_reverse = reverse_size(rank_);
     comm_forward = 1;
@@ -121,6 +134,7 @@ class PairTrepid : public Pair {
   void init_style() override {
     if (!force->newton_pair) error->all(FLERR, "pair_style trepid needs newton on");
     if (std::strcmp(update->unit_style, "metal") != 0) error->all(FLERR, "pair_style trepid needs units metal");
+    if (tables_.has_charges()) require_charges();
     neighbor->add_request(this, NeighConst::REQ_FULL);
     told_ = false;
   }
@@ -146,6 +160,12 @@ class PairTrepid : public Pair {
     static constexpr int order[6] = {0, 1, 2, 5, 4, 3};
     if (vflag_global)
       for (int v = 0; v < 6; ++v) virial[v] -= strain[order[v]];
+    if (vflag_global && tables_.has_charges() && comm->me == 0) {
+      // The kspace styles count the energy of the neutralising background of a charged cell, not its pressure.
+      const double g = tables_.ewald_parameter(), volume = domain->xprd * domain->yprd * domain->zprd;
+      const double background = -0.5 * kPi * force->qqrd2e * total_charge_ * total_charge_ / (g * g * volume);
+      for (int v = 0; v < 3; ++v) virial[v] += background;
+    }
     if (vflag_atom)
       for (int i = 0; i < atom->nlocal; ++i)
         for (int v = 0; v < 6; ++v) vatom[i][v] -= atom_strain_[6 * static_cast<size_t>(i) + order[v]];
@@ -156,6 +176,8 @@ class PairTrepid : public Pair {
 
   void* extract(const char* name, int& dimension) override {
     dimension = 0;
+    // The kspace styles ask for it, to estimate the error of a real part, which is not there.
+    if (std::strcmp(name, "cut_coul") == 0) return tables_.has_charges() ? &tables_.pair_cutoff : nullptr;
     if (std::strcmp(name, "uncertainty_flag") == 0) return &wanted_;
     return std::strcmp(name, "support_flag") == 0 ? &support_wanted_ : nullptr;
   }
@@ -192,6 +214,32 @@ class PairTrepid : public Pair {
   double memory_usage() override { return Pair::memory_usage() + static_cast<double>(live_capacity_) * sizeof(float) + static_cast<double>(uncertainty_capacity_ + support_capacity_) * sizeof(double); }
 
  private:
+  // The Coulomb energy of the model must be there, and be that of the model.
+  void require_charges() {
+    if (!(tables_.charge_product[0] >= 0)) error->all(FLERR, "pair_style trepid: the fit of this model gives no real charges (coefficient {}): train it without charges", tables_.charge_product[0]);
+    const double g = tables_.ewald_parameter();
+    std::string needed = fmt::format("atom_style charge; kspace_style pppm 3e-5; kspace_modify gewald {:.17g}", g);
+    for (int type = 1; type <= atom->ntypes; ++type)
+      if (species_of_type_[type] >= 0) needed += fmt::format("; set type {} charge {:.17g}", type, tables_.charge(species_of_type_[type]));
+    if (!atom->q_flag) error->all(FLERR, "pair_style trepid: this model has charges, and the atom style has none. It needs: {}", needed);
+    if (!force->kspace || !(utils::strmatch(force->kspace_style, "^ewald") || utils::strmatch(force->kspace_style, "^pppm")) || !force->kspace->compute_flag)
+      error->all(FLERR, "pair_style trepid: this model has charges, and no kspace style ewald or pppm computes their energy. It needs: {}", needed);
+    if (force->kspace->slabflag || force->kspace->wireflag || !domain->xperiodic || !domain->yperiodic || !domain->zperiodic)
+      error->all(FLERR, "pair_style trepid: this model has charges, which need a box that is periodic in all three directions: give a slab vacuum and boundary p p p");
+    if (!(std::fabs(force->kspace->g_ewald - g) < 1e-9 * g) || force->dielectric != 1.0)
+      error->all(FLERR, "pair_style trepid: this model has Gaussian charges; the kspace style has gewald {}, dielectric is {}. It needs: {}, and dielectric 1", force->kspace->g_ewald, force->dielectric, needed);
+    int wrong = 0, any = 0;
+    double own = 0;
+    for (int i = 0; i < atom->nlocal; ++i) {
+      own += atom->q[i];
+      const int species = species_of_type_[atom->type[i]];
+      if (species >= 0 && !(std::fabs(atom->q[i] - tables_.charge(species)) < kChargeTolerance)) wrong = 1;
+    }
+    MPI_Allreduce(&wrong, &any, 1, MPI_INT, MPI_MAX, world);
+    if (any) error->all(FLERR, "pair_style trepid: an atom does not have the charge of this model. It needs: {}", needed);
+    MPI_Allreduce(&own, &total_charge_, 1, MPI_DOUBLE, MPI_SUM, world);
+  }
+
   void clear_live(int n_all) {
     const size_t needed = 3 * static_cast<size_t>(n_all) * tables_.rank;
     if (needed > live_capacity_) {
@@ -289,6 +337,7 @@ class PairTrepid : public Pair {
   bigint taken_step_ = -1;
   double taken_energy_ = 0;
   bool told_ = false;
+  double total_charge_ = 0;  // e, for the pressure of the background
 };
 
 }  // namespace

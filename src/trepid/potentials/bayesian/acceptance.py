@@ -27,6 +27,7 @@ import numpy as np
 from ase import Atoms
 
 from trepid.data import LabelKeys, labels_of
+from trepid.errors import NumericsError
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.evidence import FIRST_PRIOR_WEIGHT, optimize_hyperparameters
@@ -150,7 +151,7 @@ class Judge:
         Raises
         ------
         NumericsError
-            The posterior is not positive definite in double precision.
+            The posterior is not positive definite in double precision, or the mean of the squared charges is negative.
         """
         features = FeatureBuilder(basis)
         labels = [self._rows(features, atoms, hyper) for atoms in self.frames]
@@ -168,6 +169,8 @@ class Judge:
             posterior = Posterior(basis, hyper, total)
         if posterior.log_evidence < least_evidence:
             return Figures.of_evidence(posterior.log_evidence), hyper
+        if basis.charges is not None and not posterior.mean[-1] > 0:
+            raise NumericsError("the frames ask for charges whose square is negative")
         evidence, hyper = posterior.log_evidence, posterior.hyper
         each = [leave_frame_out(posterior, own) for own in labels]
         factor = noise_factor(basis, _scale(each, hyper))

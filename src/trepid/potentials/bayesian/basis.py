@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +14,7 @@ from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A
 from trepid.errors import ConfigError
 from trepid.potentials.bayesian.terms import Layout
 from trepid.potentials.bayesian.terms.base import BasisSettings
+from trepid.potentials.bayesian.terms.charges import Charges
 
 GRID_START = 0.6
 """Where the spline grids start, as a fraction of the smallest sum of two covalent radii: closer than any thermal approach,
@@ -37,13 +38,16 @@ class Basis(BasisSettings):
         n_radial: int = 8,
         l_max: int = 4,
         r_min: float | None = None,
+        charges: Mapping[str, float] | None = None,
     ) -> Basis:
         """Check the settings and fill in the start of the grids from the covalent radii.
+
+        `charges`: formal charges of all species, e; None: no charges.
 
         Raises
         ------
         ConfigError
-            An unknown element, no or repeated species, a cutoff or size out of range.
+            An unknown element, no or repeated species, a cutoff or size out of range, or as `Charges.of`.
         """
         if not species:
             raise ConfigError("species is empty: name at least one element, for example ['Cu', 'I']")
@@ -67,7 +71,16 @@ class Basis(BasisSettings):
         ):
             if not low <= value <= high:
                 raise ConfigError(f"{name} is {value}; it must lie between {low} and {high}")
-        return cls(ordered, float(pair_cutoff), float(triplet_cutoff), int(n_pair), int(n_radial), int(l_max), r_min)
+        return cls(
+            ordered,
+            float(pair_cutoff),
+            float(triplet_cutoff),
+            int(n_pair),
+            int(n_radial),
+            int(l_max),
+            r_min,
+            charges=None if charges is None else Charges.of(charges, ordered, pair_cutoff=float(pair_cutoff)),
+        )
 
     @property
     def cutoff(self) -> float:

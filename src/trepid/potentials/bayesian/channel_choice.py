@@ -34,7 +34,7 @@ from trepid.potentials.bayesian.terms.quadruplet import QuadrupletTerm
 
 CHANNEL_LENGTH = 0.7
 """Length scale of the prior of a channel of the quadruplets, A."""
-TRIPLET_CHANNELS, TRIPLET_CHANNEL_LENGTH = 12, 0.7
+TRIPLET_CHANNELS, TRIPLET_CHANNEL_LENGTH = 12, 1.0
 """Channels of mixed triplets, and the length scale of their prior, A."""
 FRAMES, PERTURBED = 8, 12
 """Training frames, and perturbed ones, that the choice looks at."""

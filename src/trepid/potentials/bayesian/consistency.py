@@ -34,6 +34,9 @@ def table_differences(basis: Basis, training: Training) -> dict[str, float]:
         "table.channel_radial": (made.channel_radial, stored.channel_radial),
         "table.channel_centre": (made.channel_centre, stored.channel_centre),
         "table.quadruplet": (made.quadruplet, stored.quadruplet),
+        "table.formal_charges": (made.formal_charges, stored.formal_charges),
+        "table.charge_width": (made.charge_width, stored.charge_width),
+        "table.charge_product": (made.charge_product, stored.charge_product),
     }
     return {name: relative_difference(*both) for name, both in pairs.items()}
 

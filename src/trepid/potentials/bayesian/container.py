@@ -30,6 +30,8 @@ FORMAT = "trepid-bayesian-force-field"
 VERSION = 3
 WITHOUT_MIXED_TRIPLETS = 2
 """The version of files without mixed triplets, which programs that know only this one can read."""
+WITH_CHARGES = 4
+"""The version of a model with charges: programs that know only earlier ones would leave their energy out without a word."""
 WITHOUT_SUM = 1
 """The version before check sums."""
 METADATA = "trepid"
@@ -130,8 +132,8 @@ def decode(data: bytes, *, name: str) -> Content:
     if header.own.get("format") != FORMAT:
         raise ModelFileError(f"{name} is not a model file of trepid")
     version = header.own.get("version")
-    if version not in (WITHOUT_SUM, WITHOUT_MIXED_TRIPLETS, VERSION):
-        raise ModelFileError(f"{name} has model file version {version}; this trepid reads versions 1 to {VERSION}")
+    if version not in (WITHOUT_SUM, WITHOUT_MIXED_TRIPLETS, VERSION, WITH_CHARGES):
+        raise ModelFileError(f"{name} has model file version {version}; this trepid reads versions 1 to {WITH_CHARGES}")
     place = _place_of_sum(header, name)
     if len(data) < header.end:
         raise DamagedModelError(f"{name}: damaged: it is cut off after {len(data)} of {header.end} bytes")

@@ -32,6 +32,8 @@ PER_PRODUCT = 4.77e-3
 one block of channels; of a density component in one block; of a product of two of them."""
 PER_QUADRUPLETS = 1.2
 """Microseconds of the quadruplets of an atom, whatever its neighbours: 1.4 to 1.6 times the default sizes on silicon and CuI."""
+PER_CHARGE = 1.5
+"""Microseconds of the mesh Ewald sum of an atom with a charge."""
 LARGEST_SAMPLE = 3
 """Frames in which neighbours are counted."""
 
@@ -65,7 +67,12 @@ class Surroundings:
 
 
 def microseconds_per_atom(
-    settings: BasisSettings, surroundings: Surroundings, *, n_triplet_channels: int = 0, quadruplets: bool = False
+    settings: BasisSettings,
+    surroundings: Surroundings,
+    *,
+    n_triplet_channels: int = 0,
+    quadruplets: bool = False,
+    charges: bool = False,
 ) -> float:
     """Estimated time of energy, forces and stress, without the neighbour list; see the head of the file."""
     pairs = surroundings.neighbours(settings.pair_cutoff)
@@ -83,6 +90,7 @@ def microseconds_per_atom(
         + triplets * (PER_NEIGHBOUR + harmonics * (PER_HARMONIC + PER_CHANNEL * blocks))
         + harmonics * (PER_DENSITY * channels + PER_PRODUCT * products)
         + (PER_QUADRUPLETS if quadruplets else 0.0)
+        + (PER_CHARGE if charges else 0.0)
     )
 
 

@@ -18,10 +18,12 @@ from trepid.data.placeholders import held_components
 from trepid.errors import DataError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.ewald import CoulombSum, coulomb_sum
 from trepid.potentials.bayesian.neighbors import SkinNeighbors
 from trepid.potentials.bayesian.spline_potential import SpeciesIndex, SplinePotential, make_tables
 from trepid.potentials.bayesian.statistics import LabelKind, LabelRows, SufficientStatistics
 from trepid.potentials.bayesian.support import Neighbourhoods
+from trepid.potentials.bayesian.terms.coulomb import CoulombTerm
 
 CHUNK_BYTES = 256 * 2**20
 """Force rows held in memory at once."""
@@ -49,7 +51,7 @@ class FeatureBuilder:
         self.basis = basis
         self.index = SpeciesIndex(basis.species)
         self._rows = _native.FeatureRows(**basis.native, **basis.native_channels)
-        if self._rows.size != basis.layout.size:
+        if self._rows.size != basis.layout.term(CoulombTerm).start:
             raise AssertionError("the coefficient layouts of Python and C++ differ")
         empty = make_tables(basis, np.zeros(basis.layout.size), reference_energies=np.zeros(len(basis.species)))
         self._repulsion = SplinePotential(basis, empty, n_threads=1)
@@ -60,26 +62,41 @@ class FeatureBuilder:
         pairs = SkinNeighbors(self.basis.cutoff, skin=0).update(atoms, self.index(atoms))
         energy, _, strain = self._rows.compute(pairs, np.full(len(atoms), -1, np.int32), True, False, has_volume)
         assert energy is not None
+        coulomb = self._coulomb(atoms)
+        if coulomb is not None:
+            energy = np.append(energy, coulomb.energy)
+            strain = None if strain is None else np.column_stack([strain, coulomb.strain])
         return Rows(energy[None, :], None if strain is None else strain / atoms.get_volume())
 
     def force_rows(self, atoms: Atoms) -> Iterator[tuple[slice, FloatArray]]:
         """Rows (3 atoms, raw) of the forces, in chunks of atoms that fit `CHUNK_BYTES`."""
         pairs = SkinNeighbors(self.basis.cutoff, skin=0).update(atoms, self.index(atoms))
+        coulomb = self._coulomb(atoms)
         step = max(1, CHUNK_BYTES // (24 * self.basis.layout.size))
         for first in range(0, len(atoms), step):
             chunk = slice(first, min(first + step, len(atoms)))
-            yield chunk, self._force_rows(pairs, np.arange(first, chunk.stop))
+            yield chunk, self._force_rows(pairs, np.arange(first, chunk.stop), coulomb)
 
     def force_rows_of(self, atoms: Atoms, chosen: NDArray[np.intp]) -> FloatArray:
         """Rows (3 len(chosen), raw) of the forces on a few atoms, in the order given."""
-        return self._force_rows(SkinNeighbors(self.basis.cutoff, skin=0).update(atoms, self.index(atoms)), chosen)
+        pairs = SkinNeighbors(self.basis.cutoff, skin=0).update(atoms, self.index(atoms))
+        return self._force_rows(pairs, chosen, self._coulomb(atoms))
 
-    def _force_rows(self, pairs: _native.Neighbours, chosen: NDArray[np.intp]) -> FloatArray:
+    def _coulomb(self, atoms: Atoms) -> CoulombSum | None:
+        """Coulomb energy of the formal charges; None without charges."""
+        charges = self.basis.charges
+        if charges is None:
+            return None
+        return coulomb_sum(atoms, np.array(charges.formal)[self.index(atoms)], width=charges.width)
+
+    def _force_rows(
+        self, pairs: _native.Neighbours, chosen: NDArray[np.intp], coulomb: CoulombSum | None
+    ) -> FloatArray:
         rows = np.full(pairs.n_atoms, -1, dtype=np.int32)
         rows[chosen] = np.arange(len(chosen))
         forces = self._rows.compute(pairs, rows, False, True, False)[1]
         assert forces is not None
-        return forces
+        return forces if coulomb is None else np.column_stack([forces, coulomb.forces[chosen].ravel()])
 
     def neighbourhoods(self, atoms: Atoms) -> Neighbourhoods:
         """Powers and species of all atoms, for the support of the training data."""

@@ -26,6 +26,7 @@ from trepid.data import LabelKeys
 from trepid.data.atomic import write_bytes_atomic
 from trepid.data.duplicates import FINGERPRINT_SIZE, distinct, fingerprints, known_among
 from trepid.errors import ConfigError, DataError
+from trepid.lammps.kspace import Electrostatics
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.compositions import Compositions, least_squares_energies
@@ -86,6 +87,8 @@ class BayesianForceField(Potential):
         there are twice as many.
     triplets : Triplets or str
         Full or mixed triplets; auto: mixed from three species on. Channels of mixed triplets are chosen at the first fit.
+    charges : mapping of str to float, optional
+        Formal charge of every element, e: a Coulomb energy whose effective charges are these times a factor that the fit finds.
     hyperparameters : Hyperparameters, optional
         Where the optimisation starts.
     live_rank : int
@@ -118,6 +121,7 @@ class BayesianForceField(Potential):
         l_max: int = 4,
         n_channels: int | None = None,
         triplets: Triplets | str = Triplets.AUTO,
+        charges: Mapping[str, float] | None = None,
         hyperparameters: Hyperparameters | None = None,
         live_rank: int = LIVE_RANK,
         large_force: float | None = None,
@@ -134,6 +138,7 @@ class BayesianForceField(Potential):
             n_pair=n_pair,
             n_radial=n_radial,
             l_max=l_max,
+            charges=charges,
         )
         self.species = self.basis.species
         self.hyperparameters = hyperparameters or Hyperparameters()
@@ -385,6 +390,11 @@ class BayesianForceField(Potential):
     def on_bounds(self) -> list[str]:
         """Hyperparameters that the optimisation left on a bound of their range, each with value and range."""
         return Bounds().hit(self.hyperparameters, kinds=[k for k, s in self.statistics.kinds.items() if s.count])
+
+    @property
+    def electrostatics(self) -> Electrostatics | None:
+        """See `Potential.electrostatics`."""
+        return self.mean.electrostatics
 
     @property
     def label_noise(self) -> float:

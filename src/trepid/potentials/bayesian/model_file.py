@@ -22,13 +22,22 @@ from trepid.data.duplicates import FINGERPRINT_SIZE
 from trepid.errors import ConfigError, DamagedModelError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
-from trepid.potentials.bayesian.container import VERSION, WITHOUT_MIXED_TRIPLETS, Content, Tensors, encode
+from trepid.potentials.bayesian.container import (
+    VERSION,
+    WITH_CHARGES,
+    WITHOUT_MIXED_TRIPLETS,
+    Content,
+    Tensors,
+    encode,
+)
 from trepid.potentials.bayesian.evidence import Curvature
 from trepid.potentials.bayesian.leave_one_out import LeftOut
 from trepid.potentials.bayesian.statistics import ForceSum, KindStatistics, LabelKind, SufficientStatistics
 from trepid.potentials.bayesian.support import Support, SupportTables
 from trepid.potentials.bayesian.terms import Hyperparameters, Tables
 from trepid.potentials.bayesian.terms.channels import Channels, RadialChannels
+from trepid.potentials.bayesian.terms.charges import Charges
+from trepid.potentials.bayesian.terms.coulomb import CoulombTables
 from trepid.potentials.bayesian.terms.mixed_triplet import MixedTripletTables
 from trepid.potentials.bayesian.terms.quadruplet import QuadrupletTables
 from trepid.potentials.bayesian.terms.triplet import TripletTables
@@ -82,7 +91,12 @@ def force_field_bytes(basis: Basis, training: Training, settings: Mapping[str, A
     tensors: Tensors = {
         f"table.{name}": array
         for name, array in tables.arrays.items()
-        if name not in _absent(mixed=basis.triplet_channels is not None, quadruplets=basis.channels is not None)
+        if name
+        not in _absent(
+            mixed=basis.triplet_channels is not None,
+            quadruplets=basis.channels is not None,
+            charges=basis.charges is not None,
+        )
     }
     tensors["table.numbers"] = np.array([atomic_numbers[s] for s in basis.species], dtype=np.int64)
     tensors["table.sizes"] = np.array([basis.n_pair, basis.n_radial, basis.l_max, tables.rank], dtype=np.int64)
@@ -120,18 +134,24 @@ def force_field_bytes(basis: Basis, training: Training, settings: Mapping[str, A
         more["channels"] = asdict(basis.channels)
     if basis.triplet_channels is not None:
         more["triplet_channels"] = asdict(basis.triplet_channels)
+    if basis.charges is not None:
+        more["charges"] = asdict(basis.charges)
     version = WITHOUT_MIXED_TRIPLETS if basis.triplet_channels is None else VERSION
+    if basis.charges is not None:
+        version = WITH_CHARGES
     return encode(tensors, {**settings, **more}, version=version)
 
 
-def _absent(*, mixed: bool, quadruplets: bool) -> set[str]:
+def _absent(*, mixed: bool, quadruplets: bool, charges: bool) -> set[str]:
     """Tables that a model does not have."""
-    parts = [TripletTables if mixed else MixedTripletTables, *([] if quadruplets else [QuadrupletTables])]
+    parts: list[type] = [TripletTables if mixed else MixedTripletTables]
+    parts += [] if quadruplets else [QuadrupletTables]
+    parts += [] if charges else [CoulombTables]
     return {f.name for part in parts for f in fields(part)}
 
 
 def basis_in_file(basis: Basis, settings: Mapping[str, Any]) -> Basis:
-    """The basis with the channels of mixed triplets and of quadruplets that the file has."""
+    """The basis with the channels of mixed triplets and of quadruplets, and the charges, that the file has."""
     quadruplets, triplets = settings.get("channels"), settings.get("triplet_channels")
     channels = triplet_channels = None
     if quadruplets is not None:
@@ -140,15 +160,27 @@ def basis_in_file(basis: Basis, settings: Mapping[str, Any]) -> Basis:
         channels = Channels.of(radial, centre, float(quadruplets["scale"]))
     if triplets is not None:
         triplet_channels = RadialChannels.from_array(_radial(triplets))
-    return replace(basis, channels=channels, triplet_channels=triplet_channels)
+    return replace(basis, channels=channels, triplet_channels=triplet_channels, charges=_charges(settings))
 
 
 def _radial(entry: Mapping[str, Any]) -> FloatArray:
     return np.array(entry["radial"], dtype=np.float64).reshape([int(size) for size in entry["shape"]])
 
 
+def _charges(settings: Mapping[str, Any]) -> Charges | None:
+    """The formal charges; None without them."""
+    entry = settings.get("charges")
+    if entry is None:
+        return None
+    return Charges(tuple(float(q) for q in entry["formal"]), float(entry["width"]))
+
+
 def _tables(tensors: Tensors) -> Tables:
-    absent = _absent(mixed="table.mixed_triplet" in tensors, quadruplets="table.quadruplet" in tensors)
+    absent = _absent(
+        mixed="table.mixed_triplet" in tensors,
+        quadruplets="table.quadruplet" in tensors,
+        charges="table.formal_charges" in tensors,
+    )
     arrays = {f.name: tensors[f"table.{f.name}"] for f in fields(Tables) if f.name not in absent}
     rank = arrays["pair_live"].shape[-1]
     for name in absent:

@@ -31,6 +31,7 @@ from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.statistics import LabelKind, SeenStatistics, SufficientStatistics
 from trepid.potentials.bayesian.terms import PARAMETERS, Hyperparameters
 from trepid.potentials.bayesian.terms.base import Factor, Parameter
+from trepid.potentials.bayesian.terms.coulomb import CoulombTerm
 from trepid.potentials.bayesian.whitening import (
     from_whitened,
     seen_factors,
@@ -190,8 +191,21 @@ class Posterior:
 
     @cached_property
     def mean(self) -> FloatArray:
-        """Posterior mean (raw,) of the coefficients."""
-        return from_whitened(self._whitened_mean, self._turned[0], self.basis.layout.size)
+        """Posterior mean (raw,) of the coefficients.
+
+        Where it has a negative coefficient of the charges, whose square that is, the maximum of the posterior without negative
+        ones: the mean for a coefficient of zero.
+        """
+        mean = from_whitened(self._whitened_mean, self._turned[0], self.basis.layout.size)
+        column = self.basis.layout.term(CoulombTerm).columns
+        if (mean[column] < 0).any():
+            unit = np.zeros((1, len(mean)))
+            unit[0, column] = 1.0
+            direction = self.rotated(unit)
+            along = self.spread(direction)[:, 0]  # covariance of all coefficients with this one
+            mean = mean - along * (mean[column] / along[column])
+            mean[column] = 0.0  # but for rounding
+        return mean
 
     def standard_deviation(self, rows: FloatArray) -> FloatArray:
         """One standard deviation (m,) of the labels with feature rows (m, raw): sqrt(phi A^-1 phi^T)."""

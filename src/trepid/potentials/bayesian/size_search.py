@@ -36,7 +36,7 @@ from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.compositions import least_squares_energies
 from trepid.potentials.bayesian.cost import Surroundings, microseconds_per_atom, shortest_height
 from trepid.potentials.bayesian.features import FeatureBuilder
-from trepid.potentials.bayesian.sizes import GivenSizes, Sizes
+from trepid.potentials.bayesian.sizes import GivenSizes, Sizes, charges_text
 from trepid.potentials.bayesian.terms import Hyperparameters
 
 logger = logging.getLogger(__name__)
@@ -124,7 +124,19 @@ def quadruplets(now: Sizes, given: GivenSizes) -> Proposal | None:
     )
 
 
-TERMS_ON_OFFER: tuple[Callable[[Sizes, GivenSizes], Proposal | None], ...] = (quadruplets,)
+def charges(now: Sizes, given: GivenSizes) -> Proposal | None:
+    """The formal charges on offer, where there are none."""
+    if given.offered_charges is None or now.charges is not None:
+        return None
+    return Proposal(
+        "charges",
+        f"charges {charges_text(given.offered_charges)}",
+        replace(now, charges=given.offered_charges),
+        start=lambda hyper, _error: hyper,
+    )
+
+
+TERMS_ON_OFFER: tuple[Callable[[Sizes, GivenSizes], Proposal | None], ...] = (charges, quadruplets)
 """Terms that every fit tries: each gives its proposal, or None where the term is there already or the user decided."""
 
 
@@ -291,6 +303,7 @@ class _Search:
                 self._surroundings,
                 n_triplet_channels=s.n_triplet_channels(self._species),
                 quadruplets=s.n_channels > 0,
+                charges=s.charges is not None,
             )
             for s in (sizes, Sizes())
         ]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from ase import Atoms
 
-from trepid.choices import Speed
+from trepid.choices import ChargeChoice, Speed
 from trepid.data import LabelKeys
 from trepid.errors import NumericsError
+from trepid.potentials.bayesian.charge_choice import charges_of
 from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.potentials.bayesian.size_search import Progress, SizeChoice, choose_sizes
-from trepid.potentials.bayesian.sizes import GivenSizes
+from trepid.potentials.bayesian.sizes import GivenSizes, Sizes
 from trepid.potentials.bayesian.terms import Hyperparameters
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def fit_with_sizes(
     given: GivenSizes,
     speed: Speed,
     keys: LabelKeys,
+    charges: ChargeChoice | Mapping[str, float] = ChargeChoice.OFF,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> SizedFit:
@@ -45,6 +47,8 @@ def fit_with_sizes(
         See `choose_sizes`.
     given : GivenSizes
     speed : Speed
+    charges : ChargeChoice, or mapping of str to float
+        Formal charges by element, e, kept whatever they gain; auto: those of a neutral formula, tried as a term.
     seed : int
         Of the random environments of the live uncertainty.
 
@@ -53,6 +57,13 @@ def fit_with_sizes(
     ConfigError, DataError, NumericsError
         As `BayesianForceField` and its `fit`.
     """
+    found = charges_of(charges, frames, Sizes().basis(species).species)
+    if found.reason:
+        logger.info(found.reason)
+    if charges is ChargeChoice.AUTO:
+        given = replace(given, offered_charges=found.formal)
+    else:
+        given = replace(given, charges=found.formal)
     choice = choose_sizes(frames, species, given=given, speed=speed, keys=keys, progress=progress)
 
     def trained(start: Hyperparameters) -> BayesianForceField:

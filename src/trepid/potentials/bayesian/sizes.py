@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from ase import Atoms
@@ -31,6 +31,8 @@ class Sizes:
         Channels of the quadruplets; 0: none.
     triplets : Triplets
         Full or mixed; auto: mixed from three species on.
+    charges : mapping of str to float or None
+        Formal charges by element, e; None: no charges.
     """
 
     pair_cutoff: float = PAIR_CUTOFF_A
@@ -40,14 +42,20 @@ class Sizes:
     l_max: int = 4
     n_channels: int = 0
     triplets: Triplets = Triplets.AUTO
+    charges: Mapping[str, float] | None = None
 
     @classmethod
     def of(cls, settings: BasisSettings) -> Sizes:
         """The sizes of a basis."""
-        n = 0 if settings.channels is None else settings.channels.n
-        form = Triplets.FULL if settings.triplet_channels is None else Triplets.MIXED
         return cls(
-            settings.pair_cutoff, settings.triplet_cutoff, settings.n_pair, settings.n_radial, settings.l_max, n, form
+            settings.pair_cutoff,
+            settings.triplet_cutoff,
+            settings.n_pair,
+            settings.n_radial,
+            settings.l_max,
+            0 if settings.channels is None else settings.channels.n,
+            Triplets.FULL if settings.triplet_channels is None else Triplets.MIXED,
+            None if settings.charges is None else settings.charges.by_species(settings.species),
         )
 
     def basis(self, species: Sequence[str]) -> Basis:
@@ -74,9 +82,10 @@ class Sizes:
     def __str__(self) -> str:
         mixed = "mixed " if self.triplets is Triplets.MIXED else ""
         quadruplets = f", quadruplets of {self.n_channels} channels" if self.n_channels else ""
+        charges = f", charges {charges_text(self.charges)}" if self.charges else ""
         return (
             f"pairs to {self.pair_cutoff:g} A in {self.n_pair} splines, {mixed}triplets to {self.triplet_cutoff:g} A in "
-            f"{self.n_radial}, degree {self.l_max}{quadruplets}"
+            f"{self.n_radial}, degree {self.l_max}{quadruplets}{charges}"
         )
 
 
@@ -84,9 +93,18 @@ _LATER = ("n_channels", "triplets")
 """Sizes that the frames turn into channels, after the basis is made."""
 
 
+_NOT_SEARCHED = ("triplets", "charges", "offered_charges")
+
+
 @dataclass(frozen=True)
 class GivenSizes:
-    """Sizes that the user fixes; None: the default, or what the search finds. Attributes as `Sizes`."""
+    """Sizes that the user fixes; None: the default, or what the search finds. Attributes as `Sizes`, and those below.
+
+    Attributes
+    ----------
+    offered_charges : mapping of str to float or None
+        Formal charges that the search tries, where none are fixed.
+    """
 
     pair_cutoff: float | None = None
     triplet_cutoff: float | None = None
@@ -95,10 +113,13 @@ class GivenSizes:
     l_max: int | None = None
     n_channels: int | None = None
     triplets: Triplets | None = None
+    charges: Mapping[str, float] | None = None
+    offered_charges: Mapping[str, float] | None = None
 
     def sizes(self) -> Sizes:
         """The defaults with what is given. A shorter pair cutoff alone shortens the triplets, which may not reach beyond."""
-        found = replace(Sizes(), **{name: value for name, value in asdict(self).items() if value is not None})
+        own = {name: value for name, value in asdict(self).items() if name != "offered_charges" and value is not None}
+        found = replace(Sizes(), **own)
         if self.triplet_cutoff is None and found.triplet_cutoff > found.pair_cutoff:
             return replace(found, triplet_cutoff=found.pair_cutoff)
         if self.pair_cutoff is None and found.triplet_cutoff > found.pair_cutoff:
@@ -107,5 +128,11 @@ class GivenSizes:
 
     @property
     def complete(self) -> bool:
-        """Whether every size that a search could choose is given."""
-        return all(value is not None for name, value in asdict(self).items() if name != "triplets")
+        """Whether every size that a search could choose is given, and no charges are to be tried."""
+        open_sizes = [name for name, value in asdict(self).items() if value is None and name not in _NOT_SEARCHED]
+        return not open_sizes and self.offered_charges is None
+
+
+def charges_text(charges: Mapping[str, float]) -> str:
+    """Formal charges as text, such as Cu +1, I -1."""
+    return ", ".join(f"{symbol} {charge:+g}" for symbol, charge in charges.items())

@@ -17,9 +17,11 @@ from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from trepid import _native
-from trepid.errors import ConfigError, DataError
+from trepid.errors import ConfigError, DataError, NumericsError
+from trepid.lammps.kspace import Electrostatics
 from trepid.potentials.base import Directions, FloatArray, Prediction, Uncertainty, warn_of_composition
 from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.ewald import CoulombSum, coulomb_sum
 from trepid.potentials.bayesian.neighbors import SKIN, SkinNeighbors
 from trepid.potentials.bayesian.neighbour_share import with_neighbours
 from trepid.potentials.bayesian.support import SupportTables, padded_places
@@ -98,7 +100,7 @@ class SplinePotential:
         self.index = SpeciesIndex(basis.species)
         self.n_threads = n_threads or _native.max_threads()
         self.support = support or SupportTables.empty()
-        self._evaluator = _native.Evaluator(**basis.native, rank=tables.rank, **tables.arrays, **self.support.arrays)
+        self._evaluator = _native.Evaluator(**basis.native, rank=tables.rank, **tables.native, **self.support.arrays)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle: the evaluator is made again from the tables, which it would only repeat."""
@@ -110,6 +112,27 @@ class SplinePotential:
             f"<SplinePotential of {', '.join(self.species)}: cutoffs {b.pair_cutoff:g} A (pairs), "
             f"{b.triplet_cutoff:g} A (triplets), {self.tables.rank} live directions>"
         )
+
+    @property
+    def electrostatics(self) -> Electrostatics | None:
+        """Effective charges; None without charges.
+
+        Raises
+        ------
+        NumericsError
+            The coefficient of the Coulomb energy is negative: no real charges have it.
+        """
+        tables = self.tables
+        if not tables.formal_charges.size:
+            return None
+        product = float(tables.charge_product[0])
+        if product < 0:
+            raise NumericsError(
+                f"the coefficient of the Coulomb energy is {product:.3g}, and charges would need one above zero: LAMMPS cannot "
+                "compute it; train the model without charges"
+            )
+        charges = np.sqrt(product) * tables.formal_charges
+        return Electrostatics(dict(zip(self.species, charges.tolist(), strict=True)), float(tables.charge_width[0]))
 
     def neighbors(self, *, skin: float = 0.0) -> SkinNeighbors:
         """A neighbour list with the cutoff of this potential."""
@@ -128,6 +151,10 @@ class SplinePotential:
         energy, forces, strain, energies, variance, distance = self._evaluator.compute(
             pairs, live, support and bool(self.support), self.n_threads
         )
+        coulomb = self._coulomb(atoms)
+        if coulomb is not None:
+            energy, forces, strain = energy + coulomb.energy, forces + coulomb.forces, strain + coulomb.strain
+            energies = energies + coulomb.atom_energies
         return Prediction(
             energy=energy,
             forces=forces,
@@ -138,6 +165,16 @@ class SplinePotential:
             support_distance=None if distance is None else self._with_around(distance, pairs),
             atom_energies=energies,
         )
+
+    def _coulomb(self, atoms: Atoms) -> CoulombSum | None:
+        """Coulomb energy of the effective charges; None where there are none."""
+        product = float(self.tables.charge_product.sum())
+        if product == 0.0:
+            return None
+        unit = coulomb_sum(
+            atoms, self.tables.formal_charges[self.index(atoms)], width=float(self.tables.charge_width[0])
+        )
+        return unit.scaled(product)
 
     def _with_around(self, own: FloatArray, pairs: _native.Neighbours) -> FloatArray:
         around = pairs.nearby_mean(own, self.basis.triplet_cutoff)

@@ -176,8 +176,10 @@ class SeenStatistics:
         for s in statistics.kinds.values():
             seen |= np.diagonal(s.gram) != 0.0  # NaN counts as seen: the posterior refuses it
         indices = np.flatnonzero(seen)
+        rows = slice(None) if seen.all() else np.ix_(indices, indices)
+        # Copies: the statistics grow in place, while a posterior keeps those it was made from.
         kinds = {
-            kind: replace(s, gram=s.gram[np.ix_(indices, indices)], projection=s.projection[indices])
+            kind: replace(s, gram=s.gram[rows].copy(), projection=s.projection[indices])
             for kind, s in statistics.kinds.items()
         }
         return cls(indices, kinds)

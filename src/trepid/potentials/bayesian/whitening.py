@@ -31,7 +31,16 @@ from trepid.potentials.bayesian.terms.base import Factor
 
 def to_whitened(rows: FloatArray, factors: Sequence[Factor]) -> FloatArray:
     """Rows @ U for rows (m, raw); U is block-diagonal."""
-    return np.hstack([rows[:, f.columns] * f.diagonal if f.is_diagonal else rows[:, f.columns] @ f.u for f in factors])
+    out = np.empty((len(rows), sum(f.u.shape[1] for f in factors)))
+    start = 0
+    for f in factors:
+        own = out[:, start : start + f.u.shape[1]]
+        if f.is_diagonal:
+            np.multiply(rows[:, f.columns], f.diagonal, out=own)
+        else:
+            own[:] = rows[:, f.columns] @ f.u
+        start += f.u.shape[1]
+    return out
 
 
 def from_whitened(columns: FloatArray, factors: Sequence[Factor], size: int) -> FloatArray:

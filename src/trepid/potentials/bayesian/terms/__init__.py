@@ -14,14 +14,22 @@ import numpy as np
 from trepid.errors import ConfigError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.terms.base import BasisSettings, Factor, Parameter, Term
+from trepid.potentials.bayesian.terms.coulomb import CoulombHyperparameters, CoulombTables, CoulombTerm
 from trepid.potentials.bayesian.terms.mixed_triplet import MixedTripletTables, MixedTripletTerm
 from trepid.potentials.bayesian.terms.offset import OffsetHyperparameters, OffsetTables, OffsetTerm
 from trepid.potentials.bayesian.terms.pair import PairHyperparameters, PairTables, PairTerm
 from trepid.potentials.bayesian.terms.quadruplet import QuadrupletHyperparameters, QuadrupletTables, QuadrupletTerm
 from trepid.potentials.bayesian.terms.triplet import TripletHyperparameters, TripletTables, TripletTerm
 
-TERMS: tuple[type[Term[Any, Any]], ...] = (OffsetTerm, PairTerm, TripletTerm, MixedTripletTerm, QuadrupletTerm)
-"""In the order of the raw coefficients, which native/features.h shares."""
+TERMS: tuple[type[Term[Any, Any]], ...] = (
+    OffsetTerm,
+    PairTerm,
+    TripletTerm,
+    MixedTripletTerm,
+    QuadrupletTerm,
+    CoulombTerm,
+)
+"""In the order of the raw coefficients, which native/features.h shares up to the last: the Coulomb feature is `ewald`."""
 
 PARAMETERS: tuple[Parameter, ...] = tuple({p.name: p for term in TERMS for p in term.parameters}.values())
 """Hyperparameters of all terms, each once: full and mixed triplets share theirs."""
@@ -36,9 +44,15 @@ START_NOISE = Noise(energy=2e-3, forces=0.02, stress=3e-4, large_force=LARGE_FOR
 """Start of the optimisation of the noises."""
 
 
-# Fields are inherited from the last base to the first: pairs, triplets, offsets, quadruplets.
+# Fields are inherited from the last base to the first: pairs, triplets, offsets, quadruplets, charges.
 @dataclass(frozen=True)
-class Hyperparameters(QuadrupletHyperparameters, OffsetHyperparameters, TripletHyperparameters, PairHyperparameters):
+class Hyperparameters(
+    CoulombHyperparameters,
+    QuadrupletHyperparameters,
+    OffsetHyperparameters,
+    TripletHyperparameters,
+    PairHyperparameters,
+):
     """Amplitudes and length scales of the prior, and the noise of each label kind.
 
     Attributes
@@ -47,6 +61,8 @@ class Hyperparameters(QuadrupletHyperparameters, OffsetHyperparameters, TripletH
         Of the prior: amplitudes in eV, lengths in A, the angular length in radians; documented with their terms.
     quadruplet_amplitude, quadruplet_angular_length : float
         In eV/A and radians.
+    coulomb_amplitude : float
+        Of the square of the common factor of the charges, dimensionless.
     noise : Noise
         Noise of energy (eV per sqrt atom), forces (eV/A) and stress (eV/A^3) labels; its `large_force` is a setting,
         which is not optimised, because the statistics are weighted with it.
@@ -77,7 +93,7 @@ class Hyperparameters(QuadrupletHyperparameters, OffsetHyperparameters, TripletH
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tables(OffsetTables, PairTables, TripletTables, MixedTripletTables, QuadrupletTables):
+class Tables(OffsetTables, PairTables, TripletTables, MixedTripletTables, QuadrupletTables, CoulombTables):
     """Coefficients as native/model.h lays them out: the tables of all terms, each documented with its term.
 
     Attributes
@@ -99,8 +115,14 @@ class Tables(OffsetTables, PairTables, TripletTables, MixedTripletTables, Quadru
 
     @property
     def arrays(self) -> dict[str, Any]:
-        """The arrays by their names, which are those of the C++ core and of the model file."""
+        """The arrays by their names, which are those of the model file."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @property
+    def native(self) -> dict[str, Any]:
+        """Those of the C++ core: all but the charges."""
+        charges = {f.name for f in fields(CoulombTables)}
+        return {name: array for name, array in self.arrays.items() if name not in charges}
 
 
 class Layout:

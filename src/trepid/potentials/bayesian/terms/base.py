@@ -44,6 +44,7 @@ import numpy as np
 from trepid import _native
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.terms.channels import Channels, RadialChannels
+from trepid.potentials.bayesian.terms.charges import Charges
 
 RELATIVE_VARIANCE = 1e-13
 """Prior directions with less than this share of the largest variance of their block are dropped. With 1e-10 the evidence
@@ -73,6 +74,8 @@ class BasisSettings:
         Of the quadruplets; None: no quadruplets.
     triplet_channels : RadialChannels or None
         Of mixed triplets; None: full triplets.
+    charges : Charges or None
+        Of the Coulomb energy; None: no charges.
     """
 
     species: tuple[str, ...]
@@ -84,6 +87,7 @@ class BasisSettings:
     r_min: float
     channels: Channels | None = None
     triplet_channels: RadialChannels | None = None
+    charges: Charges | None = None
 
     @property
     def n_species(self) -> int:
@@ -98,7 +102,7 @@ class BasisSettings:
     @property
     def native(self) -> dict[str, Any]:
         """The settings as keyword arguments of the classes of the C++ core."""
-        others = ("species", "channels", "triplet_channels")
+        others = ("species", "channels", "triplet_channels", "charges")
         numbers = {f.name: getattr(self, f.name) for f in fields(BasisSettings) if f.name not in others}
         return {"n_species": self.n_species, **numbers}
 

@@ -1,0 +1,124 @@
+"""`trepid audit`: from files to verdicts, and wrong inputs in one line with nothing lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audit_fakes import copper
+from command_line import Trepid
+from trepid.data.frames import write_frames
+
+EMT = "reference: {engine: ase, calculator: emt}\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A vacancy hop in copper, its crystal, and EMT as reference."""
+    crystal, sites = copper()
+    rng = np.random.default_rng(0)
+    cell = crystal.cell.array
+    way = sites.positions[31] - crystal.positions[0]
+    way -= cell.T @ np.rint(np.linalg.solve(cell.T, way))
+    frames = []
+    for k in range(61):
+        frame = crystal.copy()
+        frame.positions[0] += np.clip((k - 25) / 10, 0.0, 1.0) * way
+        frame.positions += 0.03 * rng.normal(size=(31, 3))
+        frame.info["time_fs"] = 20.0 * k
+        frames.append(frame)
+    write_frames(tmp_path / "trajectory.extxyz", frames)
+    write_frames(tmp_path / "crystal.extxyz", crystal)
+    (tmp_path / "emt.yaml").write_text(EMT)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+ARGUMENTS = (
+    "audit",
+    "trajectory.extxyz",
+    "--structure",
+    "crystal.extxyz",
+    "--reference",
+    "emt.yaml",
+    "--temperature",
+    "900",
+)
+CALCULATOR = ("--calculator", "emt")
+
+
+def test_from_files_to_a_verdict_and_a_page(trepid: Trepid, folder: Path) -> None:
+    few = ("--labels", "3", "--no-probes", "--classes", "1", "--images", "3")
+    outcome = trepid(*ARGUMENTS, *CALCULATOR, *few, "--json")
+    assert outcome.code == 0, outcome
+    (entry,) = outcome.json["classes"]
+    assert entry["verdict"] == "genuine"
+    assert entry["reference_barrier_eV"] == pytest.approx(0.761, abs=0.01)
+    assert outcome.json["inputs"]["trajectory"]["n_frames"] == 61
+    facts = json.loads((folder / "audit" / "certificate.json").read_text())
+    assert facts["verdicts"] == {"genuine": 1}
+    page = (folder / "audit" / "audit.html").read_text()
+    assert "Genuine: " in page
+    assert "<svg" in page
+    assert f"{entry['reference_barrier_eV']:.3f}" in page
+
+
+def test_the_plan_computes_nothing(trepid: Trepid, folder: Path) -> None:
+    outcome = trepid(*ARGUMENTS, *CALCULATOR, "--plan", "--json")
+    assert outcome.code == 0
+    assert len(outcome.json["classes"]) == 1
+    assert outcome.json["most_labels"] == 8 * (1 + len(outcome.json["probes"]))
+    assert not (folder / "audit").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "give the model with --model FILE, or an ASE calculator"),
+        (("--model", "emt.yaml", "--calculator", "emt"), "one of them"),
+        (("--calculator", "emt", "--parameters", "{"), "is not JSON"),
+        (("--calculator", "emt", "--parameters", "[1]"), "is no JSON object"),
+        (("--calculator", "emmt"), "did you mean emt"),
+        (("--model", "emt.yaml", "--learn", "out.trepid"), "has no training"),
+        (("--calculator", "emt", "--interval", "5000"), "too far for a dwell time"),
+        (("--calculator", "emt", "--factor", "1"), "must be above 1"),
+    ],
+)
+def test_a_wrong_command_is_one_line(trepid: Trepid, folder: Path, arguments: tuple[str, ...], said: str) -> None:
+    outcome = trepid(*ARGUMENTS, *arguments)
+    assert outcome.code == 2
+    assert said in outcome.last_line
+    assert outcome.last_line.startswith("error: ")
+    assert not (folder / "audit" / "certificate.json").exists()
+
+
+def test_a_trajectory_of_another_crystal_or_too_short_is_one_line(trepid: Trepid, folder: Path) -> None:
+    from ase.build import bulk
+
+    write_frames(folder / "crystal.extxyz", bulk("Ni", cubic=True).repeat((2, 2, 2)))
+    assert "give the relaxed crystal of this trajectory" in trepid(*ARGUMENTS, *CALCULATOR).error
+    crystal, _ = copper()
+    write_frames(folder / "crystal.extxyz", crystal)
+    crystal.info["time_fs"] = 0.0
+    write_frames(folder / "trajectory.extxyz", [crystal])
+    assert "events need 2 or more" in trepid(*ARGUMENTS, *CALCULATOR).error
+
+
+def test_a_model_file_that_names_code_needs_trust(
+    trepid: Trepid, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "mine_of_the_audit.py").write_text("open('ran', 'w').close()\nclass Thing: ...\n")
+    (folder / "model.yaml").write_text("reference: {engine: ase, calculator: 'mine_of_the_audit:Thing'}\n")
+    monkeypatch.syspath_prepend(str(folder))
+    outcome = trepid(*ARGUMENTS, "--model", "model.yaml")
+    assert outcome.code == 2
+    assert "--trust" in outcome.last_line
+    assert not (folder / "ran").exists()
+
+
+def test_an_engine_without_its_section_is_explained(trepid: Trepid, folder: Path) -> None:
+    (folder / "emt.yaml").write_text("engine: ase\ncalculator: emt\n")
+    assert "belong into a section: reference" in trepid(*ARGUMENTS, *CALCULATOR).error
