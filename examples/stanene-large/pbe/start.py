@@ -1,6 +1,6 @@
 """Frames that the PBE campaign starts from: sheets of 8 atoms, from flat to dense, made from a seed.
 
-    python start.py          # writes sheet.extxyz and frames.extxyz, without labels
+    python start.py          # writes sheet.extxyz and start.extxyz, without labels; frames.extxyz begins with them, labelled
 
 All have 8 atoms and a height of 12 A, so that one k-point grid and one number of bands serve all. The contraction of a
 sheet leads from three neighbours over a dumbbell and a denser sheet to two close-packed layers.
@@ -89,4 +89,4 @@ def start_frames(seed: int = 1) -> list[Atoms]:
 
 if __name__ == "__main__":
     write(HERE / "sheet.extxyz", sheet())
-    write(HERE / "frames.extxyz", start_frames())
+    write(HERE / "start.extxyz", start_frames())
