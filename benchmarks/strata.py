@@ -5,6 +5,7 @@
     strata.py check [NAME ...]            labels against finite differences of the energy
     strata.py judge [NAME ...] [SETTING=VALUE ...]
                                           train, then errors and coverage on every stratum
+    strata.py terms [NAME ...]            the same without and with the terms that a default fit takes, side by side
 
 Settings are chosen on the truths of the group `choose`; those of the group `check` are only for checking the choice.
 """
@@ -38,6 +39,7 @@ from trepid.errors import ConfigError, TrepidError
 from trepid.evaluation import Comparison, Corrected, compare, corrected, interval_factors, summarise
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.potentials.bayesian.posterior import Bounds, hyperparameter
+from trepid.potentials.bayesian.sizes import Sizes
 from trepid.reference import Reference
 
 FRAMES = 20
@@ -120,6 +122,8 @@ class Fit:
         By the name that `Bounds` uses.
     on_bound : list of str
         Those on an end of their range.
+    n_channels : int
+        Of the quadruplets; 0: none.
     strata : list of Judgement
     """
 
@@ -131,6 +135,7 @@ class Fit:
     log_evidence: float
     hyperparameters: dict[str, float]
     on_bound: list[str]
+    n_channels: int
     strata: list[Judgement]
 
 
@@ -192,8 +197,30 @@ def judge(truth: Truth, n_train: int, settings: dict[str, Any]) -> Fit:
         log_evidence=model.log_evidence,
         hyperparameters=values,
         on_bound=[name for name, value in values.items() if bounds.on_bound(name, value)],
+        n_channels=Sizes.of(model.basis).n_channels,
         strata=[judge_stratum(model, s, frames[s]) for s in (Stratum.FRESH, *HELD_OUT)],
     )
+
+
+def _terms(options: argparse.Namespace) -> None:
+    strata = (Stratum.FRESH, *HELD_OUT)
+    print("| truth | taken, fit CPU s | " + " | ".join(s.value for s in strata) + " |")
+    print("|---|---|" + "---|" * len(strata))
+    for truth in chosen_truths(options.words, options.group):
+        before, after = (judge(truth, options.frames, settings) for settings in ({"n_channels": 0}, {}))
+        taken = "quadruplets" if after.n_channels else "none"
+        seconds = f"{before.fit_cpu_s:.1f} -> {after.fit_cpu_s:.1f}"
+        cells = [
+            _figures(old) if not after.n_channels else f"{_figures(old)} -> {_figures(new)}"
+            for old, new in zip(before.strata, after.strata, strict=True)
+        ]
+        print(f"| {truth.name} ({truth.group.value}) | {taken}, {seconds} | {' | '.join(cells)} |", flush=True)
+    print("force error in per cent of the rms force / coverage of the 95 % interval in per cent")
+
+
+def _figures(judgement: Judgement) -> str:
+    error = judgement.rmse_percent
+    return f"{error:.3g} / {100 * judgement.coverage_95:.0f}"
 
 
 def settings_of(words: Sequence[str]) -> dict[str, Any]:
@@ -408,8 +435,10 @@ def main() -> None:
     command("check", _check, "NAME")
     judging = command("judge", _judge, "NAME or SETTING=VALUE")
     judging.add_argument("--json", type=Path, help="also write the figures to this file")
-    judging.add_argument("--group", type=Group, choices=list(Group), help="the truths of one group")
-    judging.add_argument("--frames", type=int, default=FRAMES, help=f"training frames (default {FRAMES})")
+    comparing = command("terms", _terms, "NAME")
+    for each in (judging, comparing):
+        each.add_argument("--group", type=Group, choices=list(Group), help="the truths of one group")
+        each.add_argument("--frames", type=int, default=FRAMES, help=f"training frames (default {FRAMES})")
     options = parser.parse_args()
     try:
         options.function(options)

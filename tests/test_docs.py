@@ -133,7 +133,10 @@ def table_of(model: str) -> str:
 SCHEMA = RoundsCampaign.model_json_schema()
 
 
-@pytest.mark.parametrize("model", [model for models in SECTIONS.values() for model in models] + ["BiasSettings"])
+@pytest.mark.parametrize(
+    "model",
+    [model for models in SECTIONS.values() for model in models] + ["BiasSettings", "PropertyStop", "RoundAudit"],
+)
 def test_the_keys_of_a_campaign_in_rounds_stand_with_type_and_default(model: str) -> None:
     text = (ROOT / "docs" / "rounds.md").read_text(encoding="utf-8")
     assert table_of(model) in text, f"docs/rounds.md lacks this table of {model}:\n{table_of(model)}"

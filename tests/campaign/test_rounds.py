@@ -376,3 +376,25 @@ def test_test_frames_are_never_trained_on(tmp_path: Path) -> None:
         assert record.test is not None
         assert record.test.n_frames == 3
     assert len(calls(tmp_path)) == 6
+
+
+def test_it_ends_on_properties_whatever_the_force_error(tmp_path: Path) -> None:
+    pytest.importorskip("phonopy")
+    walkers = {"temperatures_K": [200], "duration_ps": 0.8}
+    acquisition = {"least_probability": 0.0, "labels_per_round": 2}
+    sections = {"walkers": walkers, "acquisition": acquisition}
+    for name in ("loose", "tight"):
+        (tmp_path / name).mkdir()
+    # Absent events are known to be rarer than this after two walks of 0.8 ps.
+    loose = {"stop": {"sigma_a": 0.5, "rare_per_100_ps": 400.0}, "max_rounds": 4}
+    result = run(tmp_path / "loose", **sections, rounds=loose)
+    assert result.reason is StopReason.CONVERGED
+    assert "the properties are known: sigma^A" in result.message
+    records = complete_rounds(tmp_path / "loose" / "run")
+    assert len(records) == 3
+    for record in records[1:]:
+        assert record.sigma_a[0].model_error is not None
+        assert 0.0 < record.sigma_a[0].model_error < 0.3
+        assert record.labels
+    tight = {"stop": {"sigma_a": 1e-6, "rare_per_100_ps": 400.0}, "max_rounds": 2}
+    assert run(tmp_path / "tight", **sections, rounds=tight).reason is StopReason.FINISHED

@@ -40,8 +40,8 @@ def test_pairs_reach_as_far_as_the_truth_and_no_farther() -> None:
     assert far.sizes == replace(SMALL.sizes(), pair_cutoff=far.sizes.pair_cutoff, n_pair=far.sizes.n_pair)
     assert taken[0].evidence_gain is not None
     assert taken[0].evidence_gain > LEAST_GAIN
-    assert taken[0].left_out_rmse < (1 - LEAST_FALL) * start.left_out_rmse
-    assert taken[0].left_out_rmse < (1 - FALL_PER_COST * (taken[0].cost - start.cost)) * start.left_out_rmse
+    assert taken[0].left_out_typical < (1 - LEAST_FALL) * start.left_out_typical
+    assert taken[0].left_out_typical < (1 - FALL_PER_COST * (taken[0].cost - start.cost)) * start.left_out_typical
     # The splines keep their spacing.
     r_min = far.sizes.basis(["Cu"]).r_min
     spacing = [(s.pair_cutoff - r_min) / s.n_pair for s in (start.sizes, far.sizes)]

@@ -234,6 +234,14 @@ class TestGPAW:
             assert caught.value.reason is FailureReason.NOT_CONVERGED
             assert "PBE" in (tmp_path / "logs" / f"gpaw-000{n}.txt").read_text()
 
+    def test_without_stress(self) -> None:
+        silicon = bulk("Si")
+        silicon.rattle(0.02, seed=0)
+        settings = {"mode_cutoff_eV": 150.0, "kpts": [1, 1, 1]}
+        labelled = make_reference("gpaw", stress=False, **settings).label(silicon)
+        assert "REF_forces" in labelled.arrays
+        assert "REF_stress" not in labelled.info
+
     def test_k_points_by_density(self) -> None:
         described = make_reference("gpaw", kpts={"density": 2.0, "gamma": True}).describe()
         assert described["kpts"] == '{"density": 2.0, "gamma": true}'

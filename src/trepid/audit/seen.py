@@ -52,12 +52,12 @@ def seen_classes(analysis: EventAnalysis, *, most: int | None = None) -> list[Ca
     Of every class the event with the fewest other atoms off their sites is taken: what else happens in the crystal is no part
     of it. Its frames are those of the first event.
     """
-    befores = _before_each(analysis.events, analysis.sites.n_atoms)
+    befores = sites_before(analysis.events, analysis.sites.n_atoms)
     return [_candidate(found, befores, analysis.sites) for found in analysis.classes[:most]]
 
 
-def _before_each(events: Sequence[Event], n_atoms: int) -> dict[Event, IntArray]:
-    """The site of every atom when each event began, from the events before it."""
+def sites_before(events: Sequence[Event], n_atoms: int) -> dict[Event, IntArray]:
+    """The site of every atom, (n_atoms,), when each of these events of one trajectory began, from the events before it."""
     moves = sorted((e for e in events if e.kind is not EventKind.EXCURSION), key=lambda e: e.end_fs)
     site, done, found = np.arange(n_atoms), 0, {}
     for event in sorted(events, key=lambda e: e.start_fs):

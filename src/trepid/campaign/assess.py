@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trepid.acquisition.calibration import calibration
 from trepid.acquisition.conformal import Basis, Factor, ScoredFrame, factor_of
+from trepid.anharmonicity.ensemble import ensemble_of, ensemble_sigma_a
 from trepid.arrays import FloatArray
 from trepid.campaign.round_context import RoundContext
 from trepid.campaign.start import has_phonopy, read_harmonic
@@ -18,16 +20,38 @@ from trepid.reference.base import FailureReason
 from trepid.runs.intervals import event_classes, scored_labels
 from trepid.runs.label_files import LabelledFrame, compare_before_training
 from trepid.runs.ledger import Failure, StopReason
-from trepid.runs.round_files import ALL, Calibrated, Pick, RoundFiles, RoundRecord, Selection, SigmaA
+from trepid.runs.properties import property_status
+from trepid.runs.round_files import ALL, Calibrated, ClassVerdict, Pick, RoundFiles, RoundRecord, Selection, SigmaA
 from trepid.runs.walk_files import Walk
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from trepid.anharmonicity.force_source import ForceSource
     from trepid.anharmonicity.harmonic import HarmonicReference
 
 MIN_CHECKS = 10
 """Checks below which a walk gives no sigma^A."""
+SAMPLES, SAMPLED_FRAMES = 8, 8
+"""Posterior samples, and frames, that give the error of sigma^A that comes from the model."""
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """What the audits of a round came to.
+
+    Attributes
+    ----------
+    verdicts : tuple of ClassVerdict
+    labelled : tuple of LabelledFrame
+        The new labels.
+    next_label : int
+        Number of the first label of the next round.
+    """
+
+    verdicts: tuple[ClassVerdict, ...] = ()
+    labelled: tuple[LabelledFrame, ...] = ()
+    next_label: int = 1
 
 
 def finish_round(
@@ -38,6 +62,7 @@ def finish_round(
     *,
     walks: Sequence[Walk] = (),
     selection: Selection | None = None,
+    judged: Judgements | None = None,
     test_frames: Sequence[Atoms] = (),
 ) -> RoundRecord:
     """Train on the labels of a round, and make its record.
@@ -52,6 +77,9 @@ def finish_round(
         Those that have a label.
     walks, selection
         Of the round; none in round 0.
+    judged : Judgements, optional
+        Of event classes; their labels are trained on too, and do not count for calibration and errors: they were not chosen by
+        uncertainty.
     test_frames : sequence of Atoms
         Labelled frames of the user.
 
@@ -60,15 +88,17 @@ def finish_round(
     Interrupted
         A signal came before the training.
     """
+    judged = judged or Judgements()
     comparison = compare_before_training(labelled)
     # On the model of the walks, which training replaces.
     sigma_a = _sigma_a(context, files, walks)
-    if labelled and not files.model.exists():
+    new = [*labelled, *judged.labelled]
+    if new and not files.model.exists():
         context.stop_if_interrupted()
         fresh = files.number == 0
         model = context.potentials.create() if fresh else context.loaded(context.model_before(files.number))
         trained = context.trainer.train(
-            model, labelled, files.model, fresh=fresh, optimize=True, known=context.labels_before(context.next_label)
+            model, new, files.model, fresh=fresh, optimize=True, known=context.labels_before(context.next_label)
         )
         context.keep(files.model, trained)
     potential = context.loaded(files.model if files.model.exists() else context.model_before(files.number))
@@ -77,11 +107,11 @@ def finish_round(
     rejected = _count_corrupted(context, picks)
     return RoundRecord(
         round=files.number,
-        labels=tuple(label.number for label in labelled),
+        labels=tuple(label.number for label in new),
         n_failed=sum(not context.store.path(pick.label).exists() for pick in picks),
         n_corrupted=rejected,
-        n_labels=context.n_labels + len(labelled),
-        next_label=max([context.next_label, *(pick.label + 1 for pick in picks)]),
+        n_labels=context.n_labels + len(new),
+        next_label=max([context.next_label, judged.next_label, *(pick.label + 1 for pick in picks)]),
         walks=tuple(walk.summary for walk in walks),
         new=None if comparison is None else summarise(comparison),
         test=evaluate(potential, test_frames, keys=context.keys) if test_frames else None,
@@ -90,6 +120,7 @@ def finish_round(
         n_worthy=0 if selection is None else selection.n_worthy,
         new_classes=() if selection is None else selection.new_classes,
         noise_forces=noise if np.isfinite(noise) else 0.0,
+        verdicts=judged.verdicts,
     )
 
 
@@ -115,7 +146,41 @@ def _sigma_a(context: RoundContext, files: RoundFiles, walks: Sequence[Walk]) ->
         return ()
     potential = context.loaded(context.model_before(files.number))
     harmonic = read_harmonic(context.harmonic_file(files, potential), context.crystal)
-    return sigma_a_of_walks(walks, harmonic, equilibrate_ps=context.campaign.walkers.equilibrate_ps)
+    equilibrate_ps = context.campaign.walkers.equilibrate_ps
+    found = sigma_a_of_walks(walks, harmonic, equilibrate_ps=equilibrate_ps)
+    if context.campaign.rounds.stop is None:
+        return found
+    ensemble = ensemble_of(potential, SAMPLES, context.campaign.seed)
+    own = not context.files(0).harmonic.exists()
+    return tuple(
+        replace(
+            value, model_error=_model_error(value.temperature_K, walks, harmonic, ensemble, equilibrate_ps, own=own)
+        )
+        for value in found
+    )
+
+
+def _model_error(
+    temperature_K: float,
+    walks: Sequence[Walk],
+    harmonic: HarmonicReference,
+    ensemble: Sequence[ForceSource],
+    equilibrate_ps: float,
+    *,
+    own: bool,
+) -> float | None:
+    """Standard deviation of sigma^A over an ensemble, on a few frames of the walks at a temperature; None without an ensemble."""
+    if len(ensemble) < 2:
+        return None
+    frames = []
+    for walk in walks:
+        if walk.summary.temperature_K == temperature_K and not walk.summary.biased:
+            for k in np.flatnonzero(walk.equilibrium(equilibrate_ps)):
+                frame = harmonic.supercell.copy()
+                frame.set_positions(walk.positions[k].astype(np.float64))
+                frames.append(frame)
+    chosen = [frames[k] for k in np.unique(np.linspace(0, len(frames) - 1, SAMPLED_FRAMES).round().astype(int))]
+    return float(ensemble_sigma_a(ensemble, harmonic, chosen, own_harmonic=own).std(ddof=1))
 
 
 def calibrate(frames: Sequence[ScoredFrame], earlier: Sequence[ScoredFrame]) -> dict[str, Calibrated]:
@@ -190,7 +255,9 @@ def sigma_a_of_walks(
 # ---------------------------------------------------------------------- whether another round follows
 
 
-def verdict(records: Sequence[RoundRecord], settings: RoundSettings, *, hours: float) -> tuple[StopReason, str] | None:
+def verdict(
+    records: Sequence[RoundRecord], settings: RoundSettings, *, hours: float, selections: Sequence[Selection] = ()
+) -> tuple[StopReason, str] | None:
     """Why the campaign ends, and a detail; None where another round follows.
 
     Parameters
@@ -200,14 +267,21 @@ def verdict(records: Sequence[RoundRecord], settings: RoundSettings, *, hours: f
     settings : RoundSettings
     hours : float
         Wall time of all starts of the campaign.
+    selections : sequence of Selection
+        Of these rounds, with the events of their walks; for `settings.stop`.
     """
     if not records:
         return None
     n_labels = records[-1].n_labels
     if settings.max_labels is not None and n_labels >= settings.max_labels:
         return StopReason.LABELS, f"{n_labels} of {settings.max_labels} labels"
+    if settings.stop is not None:
+        status = property_status(records, selections, settings.stop, audited=settings.audit is not None)
+        if status.met:
+            return StopReason.CONVERGED, f"the properties are known: {status.line()}"
     quiet = [record.n_worthy == 0 and not record.labels for record in records[1:]]
-    if len(quiet) >= settings.patience and all(quiet[-settings.patience :]):
+    # With properties to be known, walks without a candidate still add to what is known of them.
+    if settings.stop is None and len(quiet) >= settings.patience and all(quiet[-settings.patience :]):
         return StopReason.CONVERGED, f"no candidate was selected in {settings.patience} rounds in a row"
     if tolerances_met(records, settings):
         return StopReason.CONVERGED, "the tolerances are met"

@@ -90,19 +90,22 @@ def events_seen(
     found = {count.event_class for selection in earlier for count in selection.events}
     labelled = {pick.event_class for selection in earlier for pick in selection.picks if pick.reason is Reason.EVENT}
     counts: Counter[tuple[str, str, float]] = Counter()
+    onsets: dict[tuple[str, str, float], list[float]] = {}
+    time_ps: Counter[float] = Counter()
     firsts: dict[str, tuple[Walk, Event]] = {}
     for walk in walks:
         known_until = math.inf
         for event in sorted(events_of(walk, sites), key=lambda event: event.start_frame):
             name = str(event_class(event, sites))
-            counts[name, event.kind.value, walk.summary.temperature_K] += 0 if walk.summary.biased else 1
+            key = name, event.kind.value, walk.summary.temperature_K
+            counts[key] += 0 if walk.summary.biased else 1
+            if not walk.summary.biased:
+                onsets.setdefault(key, []).append(time_ps[walk.summary.temperature_K] + event.start_fs / 1000)
             if event.start_frame >= known_until:
                 continue
             firsts.setdefault(name, (walk, event))
             if name not in labelled and event.kind is not EventKind.EXCURSION:
                 known_until = min(known_until, event.end_frame)
-    time_ps: Counter[float] = Counter()
-    for walk in walks:
         if not walk.summary.biased:
             time_ps[walk.summary.temperature_K] += walk.summary.time_ps  # type: ignore[assignment] # a sum of times
     # Excursions last: an atom that returned to its site carries less information than one that stayed.
@@ -120,7 +123,14 @@ def events_seen(
             )
         ),
         counts=tuple(
-            EventCount(name, kind, temperature, n, float(time_ps[temperature]))
+            EventCount(
+                name,
+                kind,
+                temperature,
+                n,
+                float(time_ps[temperature]),
+                tuple(onsets.get((name, kind, temperature), ())),
+            )
             for (name, kind, temperature), n in sorted(counts.items())
         ),
         new_classes=tuple(sorted({name for name, _, _ in counts} - found)),

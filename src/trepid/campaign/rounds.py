@@ -7,10 +7,12 @@ Round 0 labels the initial frames and trains the first model. Each further round
 1. walks: molecular dynamics on the model of the round before, at all temperatures (`walks`);
 2. selects: candidates by uncertainty and viability, and the frames of new classes of events (`selection`, `events`);
 3. labels them; those that fail are left out;
-4. calibrates: predictions made before training against the new labels (`assess`);
-5. trains, tests on the user's test frames, and writes the record of the round.
+4. judges event classes, where `rounds.audit` is set, with labels on their paths (`audits`);
+5. calibrates: predictions made before training against the new labels (`assess`);
+6. trains, tests on the user's test frames, and writes the record of the round.
 
-The campaign ends when no candidate was selected for some rounds, when the tolerances are met, or when a budget is used up.
+The campaign ends when no candidate was selected for some rounds, when the tolerances are met, when
+sigma^A and event rates are known (`trepid.runs.properties`), or when a budget is used up.
 
 Exact resume
 ------------
@@ -34,6 +36,7 @@ import numpy as np
 from trepid.acquisition.choices import Strategy, Viability
 from trepid.acquisition.viability import Horizon
 from trepid.campaign.assess import finish_round, verdict
+from trepid.campaign.audits import judge_classes
 from trepid.campaign.context import End
 from trepid.campaign.events import events_seen
 from trepid.campaign.probes import probe_frames
@@ -49,6 +52,7 @@ from trepid.data.frames import bare_copy, read_frames, write_frames
 from trepid.execution import make_executor
 from trepid.potentials.base import Potential, Uncertainty
 from trepid.runs.ledger import Label, Reason, Request, Resume, Round, RoundEnd, Selected, Stop, StopReason
+from trepid.runs.properties import property_status
 from trepid.runs.round_files import RoundFiles, RoundRecord, Selection
 from trepid.runs.walk_files import Walk
 
@@ -138,9 +142,15 @@ class Rounds:
         context = self.context
         self._settle()
         while True:
-            stop = verdict(context.records, self.campaign.rounds, hours=self.ledger.wall_time_s / 3600)
+            selections = context.selections_before(len(context.records))
+            settings = self.campaign.rounds
+            stop = verdict(context.records, settings, hours=self.ledger.wall_time_s / 3600, selections=selections)
             if stop is not None:
                 return stop
+            if settings.stop is not None and len(context.records) > 1:
+                audited = settings.audit is not None
+                status = property_status(context.records, selections, settings.stop, audited=audited)
+                context.view.message(f"round {len(context.records) - 1}: {status.line()}")
             context.stop_if_interrupted()
             files = context.files(len(context.records)).open()
             context.note_once(Round(round=files.number, n_labels=context.n_labels))
@@ -191,6 +201,8 @@ class Rounds:
         walks = make_walks(context, files, potential)
         selection, frames = self._select(files, potential, walks)
         labelled = label_frames(context, files.number, selection.picks, frames, potential)
+        first_label = max([context.next_label, *(pick.label + 1 for pick in selection.picks)])
+        judged = judge_classes(context, files, potential, walks, first_label=first_label)
         return finish_round(
             context,
             files,
@@ -198,6 +210,7 @@ class Rounds:
             labelled,
             walks=walks,
             selection=selection,
+            judged=judged,
             test_frames=self.test_frames,
         )
 
@@ -219,7 +232,9 @@ class Rounds:
                 equilibrate_ps=self.campaign.walkers.equilibrate_ps,
             )
             earlier = context.selections_before(files.number)
-            label = acquisition.events and acquisition.kind is Strategy.UNCERTAINTY
+            # Classes that are judged are labelled there.
+            audited = self.campaign.rounds.audit is not None
+            label = acquisition.events and acquisition.kind is Strategy.UNCERTAINTY and not audited
             quench = label and acquisition.event_quench
             events = events_seen(
                 walks,

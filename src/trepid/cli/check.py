@@ -18,7 +18,7 @@ from trepid.quantities import duration
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from trepid.config import Campaign, RoundsCampaign
+    from trepid.config import Campaign, RoundsCampaign, RoundSettings
     from trepid.data.frames import LabelKeys
 
 
@@ -190,10 +190,17 @@ def _rounds(campaign: RoundsCampaign) -> dict[str, object]:
         "potential": model,
         "start": campaign.start.kind,
         "walkers": f"{w.n_walkers} a round, {w.n_steps} steps of {w.timestep_fs:g} fs each, at {temperatures} K",
-        "acquisition": f"{acquisition.kind}, {acquisition.labels_per_round} labels a round",
+        "acquisition": f"{acquisition.kind}, {acquisition.labels_per_round} labels a round{_audits(rounds)}",
         "rounds": f"{rounds.max_rounds} at most{budget}{hours}",
         "execution": f"{execution.workers} on this machine" if execution.parsl is None else f"Parsl: {execution.parsl}",
     }
+
+
+def _audits(rounds: RoundSettings) -> str:
+    audit = rounds.audit
+    if audit is None:
+        return ""
+    return f", and up to {audit.classes_per_round} event classes judged with {audit.labels_per_class} labels each"
 
 
 def _look_over_rounds(campaign: RoundsCampaign, crystal: Atoms, verdict: Verdict) -> None:
@@ -207,6 +214,8 @@ def _look_over_rounds(campaign: RoundsCampaign, crystal: Atoms, verdict: Verdict
         potentials_of(campaign, crystal).create()
         if campaign.start.kind == "harmonic":
             require_phonopy("start.kind harmonic")
+        if campaign.rounds.stop is not None:
+            require_phonopy("rounds.stop")
         if campaign.rounds.test_frames is not None:
             test = read_labelled(campaign.rounds.test_frames)
             verdict.facts["test frames"] = (

@@ -87,19 +87,19 @@ def emit_steps(steps: Sequence[SizeStep]) -> None:
     """Write all steps of the search for sizes to stdout, as a table."""
     if not steps:
         return
-    head = ("step", "cost", "evidence", "left out", "hottest", "")
+    head = ("step", "cost", "evidence", "left out", "typical", "hottest", "")
     rows = [head, *((step.change, *_step_cells(step)) for step in steps)]
     widths = [max(len(row[k]) for row in rows) for k in range(len(head) - 1)]
     for row in rows:
         emit("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip())
     emit(
-        "cost: time per MD step over that of the default sizes; errors in meV/A: frames left out, and the third of the"
+        "cost: time per MD step over that of the default sizes; errors in meV/A: all left-out frames, a typical one, and the"
     )
-    emit("frames with the largest forces, predicted from the others")
+    emit("third of the frames with the largest forces, predicted from the others")
     emit("")
 
 
-def _step_cells(step: SizeStep) -> tuple[str, str, str, str, str]:
+def _step_cells(step: SizeStep) -> tuple[str, str, str, str, str, str]:
     def error(value: float | None) -> str:
         return "-" if value is None else f"{1000 * value:.2f}"
 
@@ -109,6 +109,7 @@ def _step_cells(step: SizeStep) -> tuple[str, str, str, str, str]:
         f"x{step.cost:.2f}",
         gain,
         error(step.left_out_rmse),
+        error(step.left_out_typical),
         error(step.hot_rmse),
         f"{verdict}: {step.reason}" if step.reason else verdict,
     )

@@ -95,6 +95,13 @@ class RoundsCampaign(_Campaign):
     )
     seed: Natural = Field(default=0, description="Seed of every random number of the campaign.")
 
+    @property
+    def labels_per_round(self) -> int:
+        """Labels of a round at most: of selected frames, and of judged event classes."""
+        audit = self.rounds.audit
+        judged = 0 if audit is None else audit.labels_per_class * audit.classes_per_round
+        return self.acquisition.labels_per_round + judged
+
     @model_validator(mode="before")
     @classmethod
     def _default_kinds(cls, value: Any) -> Any:

@@ -28,9 +28,10 @@ class PotentialSettings(Settings):
     l_max: Annotated[int, Number, Field(ge=0, le=8)] = Field(
         default=4, description="Highest Legendre degree of the triplet angle."
     )
-    n_channels: Annotated[int, Number, Field(ge=0, le=3)] = Field(
+    n_channels: Annotated[int, Number, Field(ge=0, le=3)] | None = Field(
         default=0,
-        description="Channels of the quadruplets (four-body energies), chosen at the first training; 0: no quadruplets.",
+        description="Channels of the quadruplets (four-body energies); 0: none; null: the labels decide, at optimisations of "
+        "the hyperparameters with 6 labels or more, and again with twice as many.",
     )
     triplets: Triplets = Field(
         default=Triplets.AUTO,

@@ -59,6 +59,10 @@ class GPAWSettings(_ReferenceSettings):
         default=None,
         description="Further arguments of GPAW, such as {occupations: {name: fermi-dirac, width: 0.05}}.",
     )
+    stress: bool = Field(
+        default=True,
+        description="Compute the stress too. At a low cutoff it contradicts the energies (Pulay stress); false: not computed.",
+    )
 
 
 class ASECalculatorSettings(_ReferenceSettings):

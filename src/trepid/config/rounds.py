@@ -268,6 +268,36 @@ class AcquisitionSettings(Settings):
         return {"kind": value} if isinstance(value, str) else value
 
 
+class PropertyStop(Settings):
+    """What has to be known for a campaign to end, each with its 95 % interval."""
+
+    sigma_a: Positive = Field(
+        default=0.05,
+        description="Half width of the interval of sigma^A at every temperature, from the frames and the model together; and the "
+        "largest change from round to round.",
+    )
+    rate_factor: Annotated[float, Number, Field(gt=1)] = Field(
+        default=3.0, description="The interval of every event rate lies within this factor of the rate, up and down."
+    )
+    rare_per_100_ps: Positive = Field(
+        default=10.0, description="An event whose rate is known to be below this need not be known better, per 100 ps."
+    )
+
+
+class RoundAudit(Settings):
+    """Judgement of event classes by labels on their paths."""
+
+    labels_per_class: Annotated[int, Number, Field(ge=3)] = Field(
+        default=8, description="Maximum number of labels for one judgement of a class."
+    )
+    classes_per_round: Count = Field(
+        default=4, description="Classes judged in a round, the most frequent first; the others wait for the next one."
+    )
+    factor: Annotated[float, Number, Field(gt=1)] = Field(
+        default=3.0, description="A rate within this factor of that of the reference is right."
+    )
+
+
 class RoundSettings(Settings):
     """When the campaign ends, test frames, and handling of failed labels."""
 
@@ -292,6 +322,16 @@ class RoundSettings(Settings):
     sigma_a_tolerance: Positive = Field(
         default=0.02, description="sigma^A is converged when it changes by less than this from round to round."
     )
+    stop: PropertyStop | None = Field(
+        default=None,
+        description="Stop when sigma^A and event rates are known within these tolerances, and no event class is undecided; force "
+        "errors do not count. true: the defaults below. Not used if absent.",
+    )
+    audit: RoundAudit | None = Field(
+        default=None,
+        description="Judge every new event class, with labels on its path instead of those of acquisition.events; classes that are "
+        "not genuine are judged again after training. true: the defaults below. Not used if absent.",
+    )
     patience: Count = Field(
         default=2,
         description="Stop as converged after this many consecutive rounds without a candidate above least_probability.",
@@ -309,6 +349,11 @@ class RoundSettings(Settings):
     @classmethod
     def _resolve(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         return None if value is None else _existing(value, info, "labelled test frames")
+
+    @field_validator("stop", "audit", mode="before")
+    @classmethod
+    def _true_is_the_defaults(cls, value: Any) -> Any:
+        return {} if value is True else None if value is False else value
 
 
 class ExecutionSettings(Settings):

@@ -194,6 +194,36 @@ def overlapped_atoms(
     return overlapped
 
 
+def column_spans(positions: ArrayLike, cell: ArrayLike, *, lateral_A: float = 2.7, reach_A: float = 8.0) -> FloatArray:
+    """Vertical span of the atoms in a column around every atom: highest minus lowest, A.
+
+    The buckling of a flat sheet of stanene is the span of its columns; two layers span the distance between them, and
+    dense matter 2 `reach_A` at most.
+
+    Parameters
+    ----------
+    positions : (n_atoms, 3) array-like
+        A.
+    cell : (3, 3) or (3,) array-like
+        As in `height_field`.
+    lateral_A : float
+        Radius of the column.
+    reach_A : float
+        Atoms farther above or below do not count.
+
+    Returns
+    -------
+    (n_atoms,) array
+    """
+    r, plane = _sheet(positions, cell)
+    first, vectors = _neighbours(r, plane, float(np.hypot(lateral_A, reach_A)), "iD")
+    inside = (np.hypot(vectors[:, 0], vectors[:, 1]) <= lateral_A) & (np.abs(vectors[:, 2]) <= reach_A)
+    highest, lowest = np.zeros(len(r)), np.zeros(len(r))
+    np.maximum.at(highest, first[inside], vectors[inside, 2])
+    np.minimum.at(lowest, first[inside], vectors[inside, 2])
+    return highest - lowest
+
+
 def mean_square_displacement(trajectory: ArrayLike, lags: ArrayLike) -> FloatArray:
     """Mean square displacement over atoms and time origins, without the drift of the whole.
 

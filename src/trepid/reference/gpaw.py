@@ -43,6 +43,9 @@ class GPAWReference(CalculatorReference):
         As GPAW takes it, such as {"energy": 1e-6} (eV per valence electron); None: its defaults.
     parameters : mapping, optional
         Further arguments of GPAW, such as {"occupations": {"name": "fermi-dirac", "width": 0.05}}.
+    stress : bool
+        Compute the stress of frames that have a volume. It is that of a fixed number of plane waves, the energies are those
+        of a fixed cutoff: at a low cutoff they contradict each other (Pulay stress).
     directory : path, optional
         Folder for the logs, `gpaw-0001.txt` and so on, one for every label; None: no log.
 
@@ -62,6 +65,7 @@ class GPAWReference(CalculatorReference):
         kpts: Sequence[int] | Mapping[str, Any] = (1, 1, 1),
         convergence: Mapping[str, Any] | None = None,
         parameters: Mapping[str, Any] | None = None,
+        stress: bool = True,
         directory: str | os.PathLike[str] | None = None,
     ) -> None:
         try:
@@ -75,6 +79,7 @@ class GPAWReference(CalculatorReference):
         self.kpts = _k_points(kpts)
         self.convergence = dict(convergence or {})
         self.parameters = dict(parameters or {})
+        self.stress = stress
         for key in self.parameters:
             if key in _OWN:
                 own = "mode_cutoff_eV" if key == "mode" else "directory" if key == "txt" else key

@@ -191,7 +191,7 @@ def _before(campaign: AnyCampaign, target: float | None, time: LabelTime | None,
     kind = campaign.mode if isinstance(campaign, Campaign) else f"{campaign.mode}, {campaign.potential.kind}"
     expected, budget = EXPECTED[kind], _budget(campaign)
     if isinstance(campaign, RoundsCampaign):
-        most = campaign.rounds.max_rounds * campaign.acquisition.labels_per_round + (campaign.start.n or 0)
+        most = campaign.rounds.max_rounds * campaign.labels_per_round + (campaign.start.n or 0)
         expected = expected.capped(most)
     labels = expected if budget is None else expected.capped(budget)
     notes = [
@@ -319,7 +319,7 @@ def _rounds_ahead(campaign: RoundsCampaign, run: RunRecord, notes: list[str]) ->
     progress = f"{max(complete, 0)} of {campaign.rounds.max_rounds} rounds"
     left = max(campaign.rounds.max_rounds - max(complete, 0), 0)
     taken = _per_round(done)
-    most = float(left * campaign.acquisition.labels_per_round)
+    most = float(left * campaign.labels_per_round)
     if not taken.size:
         return CannotTell("no round after the start is complete"), progress
     notes.append(f"{taken.mean():.3g} labels per round so far; the campaign ends earlier when it converges")

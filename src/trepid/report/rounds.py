@@ -9,9 +9,11 @@ from trepid.config import RoundsCampaign
 from trepid.events.classes import event_rate
 from trepid.report.page import Section, Table, draw
 from trepid.runs.ledger import Reason
+from trepid.runs.properties import property_status
 
 if TYPE_CHECKING:
     from trepid.runs.reading import RunRecord
+    from trepid.runs.round_files import ClassVerdict
 
 
 def rounds_sections(record: RunRecord) -> list[Section]:
@@ -19,7 +21,7 @@ def rounds_sections(record: RunRecord) -> list[Section]:
     sections = [_learned(record)]
     if record.selections:
         sections.append(_chose(record))
-    sections += _calibrated(record) + _anharmonic(record) + _events(record)
+    sections += _calibrated(record) + _anharmonic(record) + _events(record) + _verdicts(record) + _properties(record)
     return [*sections, _time(record)]
 
 
@@ -164,6 +166,58 @@ def _events(record: RunRecord) -> list[Section]:
         "Poisson process; the first event of a class is labelled along its path."
     )
     return [Section("Events", text, (), table=Table(head, tuple(rows)))]
+
+
+def _verdicts(record: RunRecord) -> list[Section]:
+    """The verdict of every event class over the rounds."""
+    judged = [each for each in record.rounds if each.verdicts]
+    if not judged:
+        return []
+    names = sorted({verdict.event_class for each in judged for verdict in each.verdicts})
+    by_round = [{verdict.event_class: verdict for verdict in each.verdicts} for each in judged]
+    rows = []
+    for name in names:
+        cells = [_verdict_cell(verdicts[name]) if name in verdicts else "" for verdicts in by_round]
+        last = next(verdicts[name] for verdicts in reversed(by_round) if name in verdicts)
+        n_labels = len({number for verdicts in by_round if name in verdicts for number in verdicts[name].labels})
+        rows.append((name, *cells, str(n_labels), last.reason))
+    head = ("event class", *(f"round {each.round}" for each in judged), "labels", "last reason")
+    text = (
+        "Every class judged on the model of the walks that showed it, before training: barriers of model and reference in eV "
+        "with 95 % bars. Genuine: its rate is right within the factor asked for; miscaptured: it exists, at another rate; "
+        "hallucinated: the reference has no such event within reach; undecided: the bars are too wide."
+    )
+    return [Section("Verdicts", text, (), table=Table(head, tuple(rows)))]
+
+
+def _verdict_cell(verdict: ClassVerdict) -> str:
+    barriers = []
+    for name, value, bar in (
+        ("model", verdict.model_barrier_eV, verdict.model_bar_eV),
+        ("reference", verdict.reference_barrier_eV, verdict.reference_bar_eV),
+    ):
+        if value is not None:
+            barriers.append(f"{name} {value:.2f}" + ("" if bar is None else f" ± {bar:.2f}"))
+    return verdict.verdict + (f": {', '.join(barriers)}" if barriers else "")
+
+
+def _properties(record: RunRecord) -> list[Section]:
+    """What is known of the properties that the campaign ends on, and what is missing."""
+    assert isinstance(record.campaign, RoundsCampaign)
+    settings = record.campaign.rounds
+    if settings.stop is None or not record.selections:
+        return []
+    audited = settings.audit is not None
+    status = property_status(record.rounds, record.selections, settings.stop, audited=audited)
+    rows = [(line, "known") for line in status.known] + [(line, "missing") for line in status.missing]
+    text = (
+        f"The campaign ends when σA is known within ± {settings.stop.sigma_a:g} at 95 %, event rates within a factor "
+        f"{settings.stop.rate_factor:g} (or to be rarer than {settings.stop.rare_per_100_ps:g} per 100 ps)"
+        + (", and no class is undecided" if audited else "")
+        + ". Rates are those of the last rounds whose events were all "
+        + ("genuine." if audited else "known before.")
+    )
+    return [Section("Properties", text, (), table=Table(("", ""), tuple(rows)))]
 
 
 def _time(record: RunRecord) -> Section:

@@ -7,6 +7,7 @@ rounds/00/   selected.extxyz   the initial frames, with the numbers of their lab
 rounds/01/   walk-00.npz, walk-00.extxyz, ...   one walk each (`trepid.runs.walk_files`)
              selected.extxyz   the frames selected for labelling
              selection.json    their P_U, P_E and gains (`Selection`); written after them
+             audit/01/         an event class that is judged: paths of the model, verdict.json (`ClassVerdict`)
              model.trepid, round.json
 labels/      one file per label (`trepid.runs.label_files`), numbered through all rounds
 model.trepid the model of the last complete round
@@ -46,6 +47,7 @@ class RoundFiles:
         self.selected, self.selection = self.path / "selected.extxyz", self.path / "selection.json"
         self.model, self.record = self.path / "model.trepid", self.path / "round.json"
         self.harmonic = self.path / "phonopy.yaml"
+        self.audits = self.path / "audit"
 
     def open(self) -> RoundFiles:
         """Make the folder, and remove the temporary files of a killed process from it."""
@@ -147,6 +149,8 @@ class EventCount:
         In the walks without bias; 0 for a class that only biased ones show.
     time_ps : float
         Simulated time in which they were counted: of the walks without bias.
+    onsets_ps : tuple of float
+        When they began, in the time of these walks one after the other.
     """
 
     event_class: str
@@ -154,6 +158,12 @@ class EventCount:
     temperature_K: float
     count: int
     time_ps: float
+    onsets_ps: tuple[float, ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> EventCount:
+        """Read an entry of selection.json; older ones have no onsets."""
+        return cls(**{**values, "onsets_ps": tuple(values.get("onsets_ps", ()))})
 
 
 @dataclass(frozen=True)
@@ -200,7 +210,7 @@ class Selection:
             statistics = data["statistics"]
             data["statistics"] = None if statistics is None else UncertaintyStatistics(**statistics)
             data["picks"] = tuple(Pick.from_dict(pick) for pick in data["picks"])
-            data["events"] = tuple(EventCount(**event) for event in data["events"])
+            data["events"] = tuple(EventCount.from_dict(event) for event in data["events"])
             for name in ("uncertainty", "p_uncertainty", "p_viability", "temperature_K", "new_classes"):
                 data[name] = tuple(data[name])
             return cls(**data)
@@ -237,12 +247,82 @@ class SigmaA:
     temperature_K : float
     value : float
     error : float or None
-        One standard deviation, by blocking.
+        One standard deviation from the finite number of frames, by blocking.
+    model_error : float or None
+        One standard deviation over posterior samples or members, at fixed frames; None where it was not wanted, or the model
+        has none.
     """
 
     temperature_K: float
     value: float
     error: float | None
+    model_error: float | None = None
+
+
+@dataclass(frozen=True)
+class ClassVerdict:
+    """The judgement of an event class in a round (`trepid.audit`), on the model of its walks.
+
+    Attributes
+    ----------
+    event_class : str
+    verdict, reason : str
+    model_barrier_eV, model_bar_eV : float or None
+        Of the model, with its 95 % bar as announced before the labels.
+    reference_barrier_eV, reference_bar_eV : float or None
+        Of the reference.
+    rate_factor, rate_factor_low, rate_factor_high : float or None
+        Rate of the model over that of the reference, with its 95 % bar.
+    temperature_K : float
+        Of the rates.
+    ways : int
+        Equivalent events that the crystal allows.
+    labels : tuple of int
+        Numbers of the labels it rests on, those of earlier rounds among them.
+    displaced : tuple of (int, int)
+        Atoms that were not on their own site before the event, and their sites.
+    atoms, targets : tuple of int
+        Atoms of the event, and the sites they go to.
+    reach : float
+        Part of the way that they go, 1 but for an excursion.
+    """
+
+    event_class: str
+    verdict: str
+    reason: str
+    model_barrier_eV: float | None
+    model_bar_eV: float | None
+    reference_barrier_eV: float | None
+    reference_bar_eV: float | None
+    rate_factor: float | None
+    rate_factor_low: float | None
+    rate_factor_high: float | None
+    temperature_K: float
+    ways: int
+    labels: tuple[int, ...]
+    displaced: tuple[tuple[int, int], ...]
+    atoms: tuple[int, ...]
+    targets: tuple[int, ...]
+    reach: float = 1.0
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ClassVerdict:
+        """Read an entry of round.json, or a verdict.json."""
+        lists = {name: tuple(values[name]) for name in ("labels", "atoms", "targets")}
+        return cls(**{**values, **lists, "displaced": tuple((int(a), int(s)) for a, s in values["displaced"])})
+
+    def write(self, path: Path) -> None:
+        """Write a verdict.json atomically."""
+        _write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> ClassVerdict:
+        """Read a verdict.json; DataError if it is damaged."""
+        data = _read_json(path)
+        try:
+            return cls.from_dict(data)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: not the verdict of an event class ({error})") from error
 
 
 @dataclass(frozen=True)
@@ -276,6 +356,8 @@ class RoundRecord:
         Event classes found for the first time.
     noise_forces : float
         Of the model after the round, eV/A.
+    verdicts : tuple of ClassVerdict
+        Of the event classes judged in it.
     """
 
     round: int
@@ -292,6 +374,7 @@ class RoundRecord:
     n_worthy: int
     new_classes: tuple[str, ...]
     noise_forces: float
+    verdicts: tuple[ClassVerdict, ...] = ()
 
     @property
     def time_ps(self) -> float:
@@ -310,6 +393,7 @@ class RoundRecord:
             data["walks"] = tuple(WalkSummary.from_dict(walk) for walk in data["walks"])
             for name in ("new", "test"):
                 data[name] = None if data[name] is None else Evaluation(**data[name])
+            data["verdicts"] = tuple(ClassVerdict.from_dict(value) for value in data.get("verdicts", ()))
             data["sigma_a"] = tuple(SigmaA(**value) for value in data["sigma_a"])
             data["calibration"] = {
                 name: Calibrated(

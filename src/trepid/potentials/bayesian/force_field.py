@@ -22,10 +22,9 @@ from ase import Atoms
 from trepid import _native
 from trepid.acquisition.batch import most_uncertain_atoms
 from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A, Speed, Triplets
-from trepid.data import LabelKeys, labels_of
+from trepid.data import LabelKeys
 from trepid.data.atomic import write_bytes_atomic
 from trepid.data.duplicates import FINGERPRINT_SIZE, distinct, fingerprints, known_among
-from trepid.data.placeholders import held_components
 from trepid.errors import ConfigError, DataError
 from trepid.lammps.kspace import Electrostatics
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
@@ -45,9 +44,6 @@ from trepid.potentials.bayesian.leave_one_out import (
     LeftOut,
     error_bars,
     joined,
-    leave_frame_out,
-    noise_factor,
-    predict_labels,
 )
 from trepid.potentials.bayesian.live import extend_templates, live_directions, shared_environment_rows
 from trepid.potentials.bayesian.model_file import (
@@ -58,22 +54,17 @@ from trepid.potentials.bayesian.model_file import (
     naming_damage,
     training_in_file,
 )
-from trepid.potentials.bayesian.neighbors import SkinNeighbors
-from trepid.potentials.bayesian.neighbour_share import with_neighbours
 from trepid.potentials.bayesian.posterior import Bounds, Posterior
-from trepid.potentials.bayesian.size_search import choose_sizes
+from trepid.potentials.bayesian.size_search import FEWEST_FRAMES, choose_sizes
 from trepid.potentials.bayesian.sizes import GivenSizes, Sizes
 from trepid.potentials.bayesian.spline_potential import LiveDirections, SplineCalculator, SplinePotential, make_tables
-from trepid.potentials.bayesian.statistics import ForceSum, LabelKind, LabelRows, SufficientStatistics, merged_rows
+from trepid.potentials.bayesian.statistics import ForceSum, LabelKind, SufficientStatistics
 from trepid.potentials.bayesian.support import Support, size_of_powers
 from trepid.potentials.bayesian.terms import Hyperparameters
 from trepid.potentials.bayesian.terms.offset import OffsetTerm
+from trepid.potentials.bayesian.training import FrameErrors, train
 
 LIVE_RANK = 16
-WEIGHT_CHANGE = 2.0
-"""The optimisation is repeated when the left-out labels change the weight by this factor or more."""
-MOST_ROUNDS = 3
-"""Optimisations of one call at most."""
 DEFAULT_KEYS = LabelKeys()
 
 
@@ -91,8 +82,9 @@ class BayesianForceField(Potential):
     l_max : int
         Highest Legendre degree in the angle.
     n_channels : int, optional
-        Channels of the quadruplets, chosen at the first fit; 0: no quadruplets. Default: the frames of the first fit decide
-        on quadruplets (`size_search`), which takes two to four times as long as the fit alone.
+        Channels of the quadruplets, chosen at the first fit; 0: no quadruplets. Default: the frames of a fit decide on
+        quadruplets (`size_search`), which takes two to four times as long as the fit alone, and those of `optimize` do where
+        there are twice as many.
     triplets : Triplets or str
         Full or mixed triplets; auto: mixed from three species on. Channels of mixed triplets are chosen at the first fit.
     charges : mapping of str to float, optional
@@ -166,6 +158,8 @@ class BayesianForceField(Potential):
         self.support = Support.empty(len(self.species), size_of_powers(self.basis))
         self.noise_factor = 1.0
         """On the noises of maximum evidence, for the posterior (`leave_one_out.noise_factor`)."""
+        self.terms_tried_with = 0
+        """Frames of the last fit that decided on quadruplets."""
         self.curvature: Curvature | None = None
         """Of the evidence at the last optimisation."""
         self.fingerprints = np.empty((0, FINGERPRINT_SIZE))
@@ -205,6 +199,8 @@ class BayesianForceField(Potential):
 
     def _choose_terms(self, frames: Sequence[Atoms]) -> None:
         """Quadruplets where they are set or these frames ask for them, and the channels of all terms."""
+        if not frames:
+            return
         sizes = replace(Sizes.of(self.basis), n_channels=self.n_channels or 0, triplets=self.triplets)
         if self.n_channels is None:
             given = GivenSizes(**{**asdict(sizes), "n_channels": None})
@@ -212,6 +208,7 @@ class BayesianForceField(Potential):
             choice = choose_sizes(
                 frames, self.species, given=given, speed=Speed.FAST, keys=self.keys, hyperparameters=start
             )
+            self.terms_tried_with = len(frames) if len(frames) >= FEWEST_FRAMES else 0
             if choice.sizes != sizes:
                 sizes, self.hyperparameters = choice.sizes, choice.start
         self.use_basis(sizes.complete(self.basis, frames, seed=self.seed))
@@ -234,7 +231,7 @@ class BayesianForceField(Potential):
             self._choose_terms([frames[k] for k in chosen])
             reference_energies = least_squares_energies(self.features, frames, chosen, self.keys)
         statistics, new = self._statistics_of(frames, reference_energies, chosen), [frames[k] for k in chosen]
-        left_out = {} if fresh else self._predicted_before(new)
+        left_out = {} if fresh else self._errors.predicted(self.posterior, new)
         # A model of an earlier version has none of its former frames: rather none than those of the new frames alone.
         known = fresh or bool(self.support.counts.any())
         support = self.support.updated([self.features.neighbourhoods(a) for a in new]) if known else self.support
@@ -252,8 +249,8 @@ class BayesianForceField(Potential):
     def optimize(self, frames: Sequence[Atoms] | None = None, *, max_iterations: int = 60) -> BayesianForceField:
         """Maximise evidence times prior over the hyperparameters, starting from the present ones; the statistics do not change.
 
-        The prior is weighted by the square of the uncertainty scale of the left-out labels (`optimize_hyperparameters`), and
-        the optimisation repeated where leaving frames out with the new hyperparameters changes that scale much.
+        `training` says how the search, leaving frames out and the weight of the labels follow from each other. With twice the
+        frames that refused quadruplets, or enough for the first decision, this is `fit`, which asks again.
 
         Parameters
         ----------
@@ -263,36 +260,27 @@ class BayesianForceField(Potential):
         max_iterations : int
         """
         self._require_data()
-        frames = None if frames is None else [frames[k] for k in distinct(frames, self.keys)]
+        if frames is not None and self.n_channels is None and self.basis.channels is None:
+            n = len(distinct(frames, self.keys))
+            if n > self.terms_tried_with and n >= max(FEWEST_FRAMES, 2 * self.terms_tried_with):
+                return self.fit(frames)
         weight = self._prior_weight if self.left_out else FIRST_PRIOR_WEIGHT
-        if frames is not None:
-            self.noise_factor = 1.0
-        for _ in range(MOST_ROUNDS):
+        given, start = (self.basis, self.hyperparameters, self.statistics), self.curvature
+        if frames is None:
             found = optimize_hyperparameters(
-                self.basis,
-                self.hyperparameters,
-                self.statistics,
-                prior_weight=weight,
-                curvature=self.curvature,
-                max_iterations=max_iterations,
+                *given, prior_weight=weight, curvature=start, max_iterations=max_iterations
             )
-            posterior, self.curvature = found.posterior, found.curvature
-            self.hyperparameters, self._bars = posterior.hyper, None
-            if frames is None:
-                break
-            self.left_out = self._leave_out(posterior, frames)
-            used, weight = weight, self._prior_weight
-            if max(used / weight, weight / used) < WEIGHT_CHANGE:
-                break
-        if frames is not None:
-            self.noise_factor = noise_factor(self.basis, self.error_bars[LabelKind.FORCES].scale)
-        if self.noise_factor > 1:
-            posterior = self._weighted_posterior()
-            if frames is not None:
-                self.left_out, self._bars = self._leave_out(posterior, frames), None
-        if frames is not None:
-            self.support = Support.of([self.features.neighbourhoods(a) for a in frames], n_species=len(self.species))
-        self._set_posterior(posterior)
+            self.hyperparameters, self.curvature = found.posterior.hyper, found.curvature
+            self._set_posterior(self._weighted_posterior() if self.noise_factor > 1 else found.posterior)
+            return self
+        known = [frames[k] for k in distinct(frames, self.keys)]
+        trained = train(
+            *given, known, self._errors, prior_weight=weight, curvature=start, max_iterations=max_iterations
+        )
+        self.hyperparameters, self.noise_factor, self.curvature = trained.hyper, trained.noise_factor, trained.curvature
+        self.left_out = trained.left_out
+        self.support = Support.of([self.features.neighbourhoods(a) for a in known], n_species=len(self.species))
+        self._set_posterior(trained.posterior)
         return self
 
     def expected_gain(self) -> float:
@@ -316,39 +304,9 @@ class BayesianForceField(Potential):
         hyper = self.hyperparameters
         return Posterior(self.basis, hyper.with_noise_times(self.noise_factor), self.statistics)
 
-    def _leave_out(self, posterior: Posterior, frames: Sequence[Atoms]) -> dict[LabelKind, LeftOut]:
-        """Labels of the training frames, each predicted without its frame; none for a single frame."""
-        if len(frames) < 2:
-            return {}
-        left_out = (leave_frame_out(posterior, self._label_rows(atoms)) for atoms in frames)
-        return joined(*(self._shared(labels, atoms) for labels, atoms in zip(left_out, frames, strict=True)))
-
-    def _predicted_before(self, frames: Sequence[Atoms]) -> dict[LabelKind, LeftOut]:
-        """Labels of new frames, predicted by the present posterior."""
-        predicted = (predict_labels(self.posterior, self._label_rows(atoms)) for atoms in frames)
-        return joined(*(self._shared(labels, atoms) for labels, atoms in zip(predicted, frames, strict=True)))
-
-    def _shared(self, labels: dict[LabelKind, LeftOut], atoms: Atoms) -> dict[LabelKind, LeftOut]:
-        """The labels of one frame, the variances of its forces with the share of the atoms around."""
-        forces = labels.get(LabelKind.FORCES)
-        if forces is None:
-            return labels
-        free = ~held_components(atoms, np.asarray(labels_of(atoms, self.keys).forces))
-        variance = np.full(free.shape, forces.variance.mean())  # what is held has none of its own
-        variance[free] = forces.variance
-        return {**labels, LabelKind.FORCES: replace(forces, variance=self._with_neighbours(variance, atoms)[free])}
-
-    def _with_neighbours(self, variance: FloatArray, atoms: Atoms) -> FloatArray:
-        reach = self.basis.triplet_cutoff
-        neighbours = SkinNeighbors(reach, skin=0.0).update(atoms, self.features.index(atoms))
-        return with_neighbours(variance, neighbours, reach=reach)
-
-    def _label_rows(self, atoms: Atoms) -> list[LabelRows]:
-        return merged_rows(
-            self.features.label_rows(
-                atoms, keys=self.keys, reference_energies=self.reference_energies, noise=self.hyperparameters.noise
-            )
-        )
+    @property
+    def _errors(self) -> FrameErrors:
+        return FrameErrors(self.features, self.keys, self.reference_energies, self.hyperparameters.noise)
 
     def _statistics_of(
         self, frames: Sequence[Atoms], reference_energies: FloatArray, chosen: Sequence[int]
@@ -498,7 +456,7 @@ class BayesianForceField(Potential):
         variance = np.empty((len(atoms), 3))
         for chunk, force_rows in self.features.force_rows(atoms):
             variance[chunk] = self.posterior.standard_deviation(force_rows).reshape(-1, 3) ** 2
-        forces = np.sqrt(self._with_neighbours(variance, atoms))
+        forces = np.sqrt(self._errors.with_neighbours(variance, atoms))
         scale = {kind: bar.scale for kind, bar in self.error_bars.items()}
         energy = math.hypot(
             scale[LabelKind.ENERGY] * self.posterior.standard_deviation(rows.energy)[0],
@@ -602,6 +560,7 @@ class BayesianForceField(Potential):
             "n_channels": self.n_channels,
             "triplets": self.triplets.value,
             "noise_factor": self.noise_factor,
+            "terms_tried_with": self.terms_tried_with,
             "live_rank": self.live_rank,
             "n_coefficients": self.basis.layout.size,
             "n_frames": self.n_frames,
@@ -650,6 +609,7 @@ class BayesianForceField(Potential):
             model = cls(**arguments_in_file(content.settings), n_threads=n_threads)
             model.use_basis(basis_in_file(model.basis, content.settings))
             model.noise_factor = float(content.settings.get("noise_factor", 1.0))
+            model.terms_tried_with = int(content.settings.get("terms_tried_with", 0))
             training = training_in_file(content, size=model.basis.layout.size)
             if training.tables.rank != model.live_rank or training.reference_energies.shape != (len(model.species),):
                 raise ValueError("its arrays do not have the sizes that its settings name")

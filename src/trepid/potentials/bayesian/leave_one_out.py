@@ -204,14 +204,14 @@ def fit_error_bar(left_out: LeftOut, *, noise: float, least_scale: float = 1.0) 
 
 
 def noise_factor(basis: Basis, scale: float) -> float:
-    """Factor on the noises of maximum evidence with which labels enter the posterior: sqrt(scale) with quadruplets, else 1.
+    """Factor on the noises of maximum evidence with which labels enter the posterior: the scale with quadruplets, else 1.
 
     The evidence takes labels for independent, while the misfit that it calls noise is shared by those of a frame; a scale tau
     says that tau^2 labels tell as much as one should. A rich form follows such labels too closely: with labels that count
-    1 / tau of one, quadruplets lose 1 to 2 % on left-out frames, and gain on hot ones (silicon, trained at 300 K, at 1000 K:
-    4.4 -> 3.9 %; copper 2.4 -> 1.1 %). Pairs and triplets alone gain nothing. docs/sizes.md has the figures.
+    1 / tau^2 of one, quadruplets lose 5 % on left-out frames, and gain on hot and strained ones. Pairs and triplets alone gain
+    nothing. docs/sizes.md has the figures.
     """
-    return float(np.sqrt(scale)) if basis.channels is not None else 1.0
+    return scale if basis.channels is not None else 1.0
 
 
 def predict_labels(posterior: Posterior, labels: Sequence[LabelRows]) -> dict[LabelKind, LeftOut]:

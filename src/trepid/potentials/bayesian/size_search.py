@@ -1,7 +1,7 @@
 """Terms, cutoffs and numbers of splines chosen by the training frames, within a ceiling of the cost.
 
 The search starts from the default sizes, or from those that are given, tries every step from there, takes the one after
-which the error of left-out frames is smallest (each cost of 100 % counts as 10 % of error), and goes on until no step is
+which the error of a typical left-out frame is smallest (each cost of 100 % counts as 10 % of error), and goes on until no step is
 good enough. A step is judged with the hyperparameters found so far, which mean the same for all sizes; those of a new term are
 optimised a few steps first. `acceptance` has the rule; besides, the estimated time per MD step (`cost`) and that of the fit
 stay under the ceiling. With `Speed.FAST` the terms of `TERMS_ON_OFFER` are the only steps.
@@ -48,8 +48,8 @@ DEGREES = (6,)
 CHANNELS = 3
 """Sizes that are tried. Radial splines come in blocks of eight in the kernel: 9 cost as much as 16 in MD, not in the fit."""
 
-QUADRUPLET_FALL = 0.15
-"""Share of the error of left-out frames that quadruplets must take away."""
+QUADRUPLET_FALL = 0.12
+"""Share of the error of a typical left-out frame that quadruplets must take away."""
 CHARGES_FALL = 0.05
 """The same of charges, whatever their time: it does not count, nor against the ceiling."""
 FEWEST_FRAMES = 6
@@ -103,7 +103,7 @@ class Proposal:
     start : callable or None
         Of a new term, whose hyperparameters are optimised before it is judged; None: those so far are used.
     least_fall : float
-        Share by which the error of left-out frames must fall.
+        Share by which the error of a typical left-out frame must fall.
     """
 
     target: str
@@ -156,7 +156,7 @@ class SizeStep:
         In units of the default sizes.
     evidence_gain : float or None
         Against the sizes accepted before, nats; None where the step was not computed.
-    left_out_rmse, hot_rmse : float or None
+    left_out_rmse, left_out_typical, hot_rmse : float or None
         See `Figures`.
     accepted : bool
     reason : str
@@ -168,6 +168,7 @@ class SizeStep:
     cost: float
     evidence_gain: float | None
     left_out_rmse: float | None
+    left_out_typical: float | None
     hot_rmse: float | None
     accepted: bool
     reason: str = ""
@@ -313,7 +314,7 @@ class _Search:
 
     def _price(self, step: SizeStep) -> float:
         """Error of left-out frames, dearer by what the step adds to the cost."""
-        error = np.inf if step.left_out_rmse is None else step.left_out_rmse
+        error = np.inf if step.left_out_typical is None else step.left_out_typical
         return error * (1 + FALL_PER_COST * (step.cost / self._cost(self._sizes) - 1))
 
     def _good_steps(self) -> list[SizeStep]:
@@ -417,6 +418,7 @@ class _Search:
             cost=self._cost(sizes),
             evidence_gain=None if figures is None else figures.log_evidence - self._figures.log_evidence,
             left_out_rmse=None if figures is None else figures.left_out_rmse,
+            left_out_typical=None if figures is None else figures.left_out_typical,
             hot_rmse=None if figures is None else figures.hot_rmse,
             accepted=accepted,
             reason=reason,
