@@ -183,7 +183,7 @@ def test_a_fit_finds_the_charges_of_the_truth(charged: BayesianForceField, cui_c
     assert electrostatics is not None
     assert electrostatics.charges["Cu"] == pytest.approx(0.6, rel=0.02)
     assert electrostatics.charges["I"] == -electrostatics.charges["Cu"]
-    assert electrostatics.ewald_parameter == pytest.approx(2 / 5.5)
+    assert electrostatics.ewald_parameter == pytest.approx(3 / 5.5)
 
 
 def test_auto_keeps_charges_of_an_ionic_truth_and_refuses_them_elsewhere(
@@ -224,7 +224,7 @@ def test_the_uncertainty_counts_the_charges_and_their_correlation_with_pairs(
     rows = np.concatenate([rows for _, rows in charged.features.force_rows(cui_hops[0])])
     column = rows[:, -1].copy()
     q = charges_in(cui_hops[0], {"Cu": 1.0, "I": -1.0})
-    assert column == pytest.approx(coulomb_sum(cui_hops[0], q, width=5.5 / 4).forces.ravel())
+    assert column == pytest.approx(coulomb_sum(cui_hops[0], q, width=5.5 / 6).forces.ravel())
     posterior = charged.posterior
     unit = np.zeros((1, rows.shape[1]))
     unit[0, -1] = 1.0

@@ -10,7 +10,7 @@
 // kspace style of LAMMPS computes. Without it, or with other charges than those of the model, the style refuses to run:
 //   atom_style charge
 //   kspace_style pppm 3e-5
-//   kspace_modify gewald 0.3333333333333333
+//   kspace_modify gewald 0.5
 //   set type 1 charge 0.4
 
 #include <algorithm>

@@ -32,7 +32,7 @@ PER_PRODUCT = 4.77e-3
 one block of channels; of a density component in one block; of a product of two of them."""
 PER_QUADRUPLETS = 1.2
 """Microseconds of the quadruplets of an atom, whatever its neighbours: 1.4 to 1.6 times the default sizes on silicon and CuI."""
-PER_CHARGE = 1.5
+PER_CHARGE = 5.5
 """Microseconds of the mesh Ewald sum of an atom with a charge."""
 LARGEST_SAMPLE = 3
 """Frames in which neighbours are counted."""

@@ -6,8 +6,8 @@ Two Gaussian charge densities of standard deviation w, q_i and q_j, interact as
 
     \phi(r) = K\, q_i q_j\, \mathrm{erf}(g r) / r, \qquad g = 1 / (2 w),
 
-which is smooth at r = 0 and, beyond a few w, the interaction of point charges: at r = 4 w, where pairs end, it is smaller by
-0.5 %. What differs at short distance is a pair energy, which pairs describe. In a periodic cell of volume V (Ewald, Ann. Phys.
+which is smooth at r = 0 and, beyond a few w, the interaction of point charges: at r = 6 w, where pairs end, it is smaller by
+2e-5. What differs at short distance is a pair energy, which pairs describe. In a periodic cell of volume V (Ewald, Ann. Phys.
 369, 253 (1921); Frenkel and Smit, Understanding Molecular Simulation, 2nd ed., section 12.1)
 
 .. math::

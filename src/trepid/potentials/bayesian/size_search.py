@@ -50,6 +50,8 @@ CHANNELS = 3
 
 QUADRUPLET_FALL = 0.12
 """Share of the error of a typical left-out frame that quadruplets must take away."""
+CHARGES_FALL = 0.05
+"""The same of charges, whatever their time: it does not count, nor against the ceiling."""
 FEWEST_FRAMES = 6
 """Fewer frames with forces choose no sizes."""
 LARGEST_SAMPLE = 3000
@@ -132,6 +134,7 @@ def charges(now: Sizes, given: GivenSizes) -> Proposal | None:
         "charges",
         f"charges {charges_text(given.offered_charges)}",
         replace(now, charges=given.offered_charges),
+        least_fall=CHARGES_FALL,
         start=lambda hyper, _error: hyper,
     )
 
@@ -295,15 +298,15 @@ class _Search:
     def _basis(self, sizes: Sizes) -> Basis:
         return sizes.complete(sizes.basis(self._species), self._judge.frames)
 
-    def _cost(self, sizes: Sizes) -> float:
-        """Time per atom and MD step in units of that of the default sizes."""
+    def _cost(self, sizes: Sizes, *, charges: bool = True) -> float:
+        """Time per atom and MD step in units of that of the default sizes, with or without that of charges."""
         times = [
             microseconds_per_atom(
                 s.basis(self._species),
                 self._surroundings,
                 n_triplet_channels=s.n_triplet_channels(self._species),
                 quadruplets=s.n_channels > 0,
-                charges=s.charges is not None,
+                charges=charges and s.charges is not None,
             )
             for s in (sizes, Sizes())
         ]
@@ -382,7 +385,8 @@ class _Search:
         except NumericsError as fault:
             return self._step(proposal.change, sizes, None, accepted=False, reason=str(fault))
         self._optimised[proposal.change] = figures, hyper
-        growth = self._cost(sizes) / self._cost(self._sizes) - 1
+        # What charges gain in larger cells than those of the training set pays for their time, and no frame left out shows it.
+        growth = self._cost(sizes, charges=False) / self._cost(self._sizes, charges=False) - 1
         reason = refusal(self._figures, figures, growth=growth, least_fall=proposal.least_fall)
         remark = ""
         if sizes.pair_cutoff > self._height / 2 and sizes.pair_cutoff > self._sizes.pair_cutoff:
@@ -394,7 +398,7 @@ class _Search:
         longer = sizes.pair_cutoff > self._sizes.pair_cutoff or sizes.triplet_cutoff > self._sizes.triplet_cutoff
         if longer and max(sizes.pair_cutoff, sizes.triplet_cutoff) > self._height:
             return f"longer than the cell ({self._height:.1f} A): atoms would only meet more of their own images"
-        cost = self._cost(sizes)
+        cost = self._cost(sizes, charges=False)
         if cost > self._ceiling.cost:
             return f"time per MD step {cost:.1f} times that of the default sizes; the ceiling is {self._ceiling.cost:g}"
         size = max(SMALL_BASIS, sizes.n_coefficients(self._species))
