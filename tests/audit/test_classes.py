@@ -11,7 +11,7 @@ from ase import Atoms
 from audit_fakes import EMT_BARRIER_EV, CalculatorModel, ChangedEMT, Oracle, copper, hop
 from trepid.audit import AuditSettings, Criteria, EventClassAudit, Role, State, Verdict, audit_class
 from trepid.audit.band import BandSettings
-from trepid.audit.classes import ClassFiles
+from trepid.audit.event_class import ClassFiles
 from trepid.audit.states import Relaxation
 
 QUICK = AuditSettings(relaxation=Relaxation(0.02), band=BandSettings(n_images=3, fmax_eV_per_A=0.05))

@@ -5,7 +5,8 @@ Start reading at `classes.audit_class` (one event class) and `judgement` (number
 
 from __future__ import annotations
 
-from trepid.audit.classes import (
+from trepid.audit.classes import audit_class
+from trepid.audit.event_class import (
     Answer,
     AuditSettings,
     EventClassAudit,
@@ -13,7 +14,6 @@ from trepid.audit.classes import (
     Role,
     SeenClass,
     Wanted,
-    audit_class,
 )
 from trepid.audit.judgement import Criteria, Estimate, Judgement, State, Verdict, judge, judge_probe
 from trepid.audit.model import AuditedModel, EngineModel, PotentialModel

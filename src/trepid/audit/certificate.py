@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trepid.audit.band import Band
-from trepid.audit.classes import AuditSettings, EventClassAudit, LabelledPoint, Role
+from trepid.audit.event_class import AuditSettings, EventClassAudit, LabelledPoint, Role
 from trepid.audit.judgement import Criteria, Estimate, Verdict
 from trepid.audit.labels import label_file
 from trepid.runs.checksums import file_sha256

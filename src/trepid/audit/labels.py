@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.geometry import find_mic
 
-from trepid.audit.classes import Answer, Wanted
+from trepid.audit.event_class import Answer, Wanted
 from trepid.data.frames import read_frames
 from trepid.labelling.case import LabelRequest
 from trepid.labelling.labeller import Labeller

@@ -19,7 +19,8 @@ import yaml
 
 from trepid.acquisition.viability import ATTEMPT_FREQUENCY_HZ
 from trepid.audit.certificate import Inputs, certificate, finite
-from trepid.audit.classes import AuditSettings, ClassFiles, EventClassAudit, audit_class
+from trepid.audit.classes import audit_class
+from trepid.audit.event_class import AuditSettings, ClassFiles, EventClassAudit
 from trepid.audit.judgement import DEFAULT_FACTOR, Criteria, Verdict
 from trepid.audit.labels import AuditLabels
 from trepid.audit.model import AuditedModel

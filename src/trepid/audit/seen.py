@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trepid.arrays import IntArray
-from trepid.audit.classes import Role, SeenClass
+from trepid.audit.event_class import Role, SeenClass
 from trepid.audit.states import Motion
 from trepid.events.analysis import ClassFound, EventAnalysis
 from trepid.events.classes import EventClass, Step

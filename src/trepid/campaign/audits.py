@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.audit.classes import AuditSettings, ClassFiles, EventClassAudit, Role, SeenClass, audit_class
+from trepid.audit.classes import audit_class
+from trepid.audit.event_class import AuditSettings, ClassFiles, EventClassAudit, Role, SeenClass
 from trepid.audit.judgement import Criteria, Verdict
 from trepid.audit.labels import AuditLabels
 from trepid.audit.model import PotentialModel
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from trepid.arrays import IntArray
-    from trepid.audit.classes import Wanted
+    from trepid.audit.event_class import Wanted
 
 logger = logging.getLogger(__name__)
 

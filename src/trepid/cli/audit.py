@@ -111,7 +111,7 @@ def command(
     """
     from trepid.audit.band import BandSettings
     from trepid.audit.certificate import Inputs, summary
-    from trepid.audit.classes import AuditSettings
+    from trepid.audit.event_class import AuditSettings
     from trepid.audit.run import DEFAULT_TIME_NS, AuditTask, plan_audit, run_audit
     from trepid.config import RoundsCampaign
     from trepid.config.engine_file import load_engine
