@@ -52,7 +52,7 @@ def test_a_fit_with_a_search_is_repeated_without_one(trepid, copper: Path, tmp_p
     options = ("--triplet-cutoff", 3, "--n-radial", 5, "--l-max", 2, "--speed", "balanced")
     outcome = trepid("fit", copper / "train.extxyz", "-o", tmp_path / "cu.trepid", *options)
     lines = outcome.out.splitlines()
-    assert lines[0].split() == ["step", "cost", "evidence", "left", "out", "hottest"]
+    assert lines[0].split() == ["step", "cost", "evidence", "left", "out", "typical", "hottest"]
     assert (lines[1].split()[0], lines[1].split()[-1]) == ("start", "accepted")
     assert sum(line.startswith("pair cutoff 6 -> ") for line in lines) == 3
     assert any(line.startswith("sizes ") and "triplets to 3 A in 5, degree 2" in line for line in lines)
