@@ -172,7 +172,7 @@ def test_native_objects(model: BayesianForceField, made: Copy) -> None:
     neighbours = potential.neighbors(skin=0.5).update(atoms, potential.index(atoms))
     moved = np.ascontiguousarray(atoms.positions + 0.01)
     assert neighbours.move(moved, np.ascontiguousarray(atoms.cell[:]))
-    arguments = {**model.basis.native, "rank": 16, **potential.tables.arrays, **potential.support.arrays}
+    arguments = {**model.basis.native, "rank": 16, **potential.tables.native, **potential.support.arrays}
     evaluator, other = _native.Evaluator(**arguments), made(neighbours)
     assert (other.n_atoms, other.n_ghosts, other.n_pairs) == (
         neighbours.n_atoms,

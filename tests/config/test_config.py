@@ -189,4 +189,10 @@ def test_campaign_is_frozen(folder: Path) -> None:
 def test_yaml_of_a_campaign_has_plain_types_only(folder: Path) -> None:
     campaign = load(folder, MINIMAL.replace("engine: tblite, method: GFN1-xTB", "engine: gpaw, kpts: [2, 2, 1]"))
     data = yaml.safe_load(campaign.to_yaml())
-    assert data["reference"] == {"engine": "gpaw", "mode_cutoff_eV": 340.0, "xc": "PBE", "kpts": [2, 2, 1]}
+    assert data["reference"] == {
+        "engine": "gpaw",
+        "mode_cutoff_eV": 340.0,
+        "xc": "PBE",
+        "kpts": [2, 2, 1],
+        "stress": True,
+    }
