@@ -72,7 +72,8 @@ def test_cut_longer_and_foreign_files(opening, silicon: Model, tmp_path: Path) -
         (b"", "cut off"),
         (data.replace(b'"sha256"', b'"sha257"'), "no check sum"),
         (data.replace(rb"\"version\": 2}", rb"\"version\": 1}"), "check sum"),
-        (data.replace(rb"\"version\": 2}", rb"\"version\": 3}"), "its version is neither 1 nor 2"),
+        (data.replace(rb"\"version\": 2}", rb"\"version\": 3}"), "check sum"),
+        (data.replace(rb"\"version\": 2}", rb"\"version\": 9}"), "its version is none of 1 to 4"),
     ):
         file.write_bytes(damaged)
         assert reason in refused(opening, file)

@@ -519,7 +519,7 @@ def test_the_evaluator_checks_its_arguments(change: dict[str, object], message: 
         "pair_cutoff": basis.pair_cutoff,
         "triplet_cutoff": basis.triplet_cutoff,
     }
-    arguments |= tables.arrays | SupportTables.empty().arrays
+    arguments |= tables.native | SupportTables.empty().arrays
     _native.Evaluator(**arguments)
     with pytest.raises(ValueError, match=message):
         _native.Evaluator(**(arguments | change))
