@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-    from trepid.arrays import FloatArray
+    from trepid.arrays import FloatArray, IntArray
     from trepid.events.sites import Sites
 
 BAD_BAND_EV_PER_A = 0.15
@@ -110,24 +110,8 @@ class CorrectedSurface:
             np.array([(point.forces - point.wanted.prediction.forces).ravel() for point in self._points]),
         )
         self._calculator = CorrectedCalculator(self._model, self._process, self._origin)
-        start = settle(
-            course.start.bare(),
-            self._calculator,
-            self._sites,
-            motion.before,
-            motion.atoms,
-            held=course.start.held,
-            relaxation=self._settings.relaxation,
-        )
-        end = settle(
-            course.end.bare(),
-            self._calculator,
-            self._sites,
-            motion.after,
-            motion.atoms,
-            held=course.end.held,
-            relaxation=self._settings.relaxation,
-        )
+        start = self._settled(course.start, motion.before)
+        end = self._settled(course.end, motion.after)
         band_end = end.bare() if end.stays else course.end.bare()
         images = _between(self._images, start.bare(), band_end)
         band = find_band(
@@ -150,6 +134,18 @@ class CorrectedSurface:
             end=self._end(end, band),
             relaxed_start=start,
             relaxed_end=end,
+        )
+
+    def _settled(self, state: RelaxedState, assigned: IntArray) -> RelaxedState:
+        """An end of the model, relaxed on model plus difference."""
+        return settle(
+            state.bare(),
+            self._calculator,
+            self._sites,
+            assigned,
+            self._course.motion.atoms,
+            held=state.held,
+            relaxation=self._settings.relaxation,
         )
 
     def following(self, found: Found) -> tuple[Role, Atoms] | None:

@@ -36,7 +36,7 @@ class PropertyStatus:
     known : tuple of str
         Properties inside of their tolerance, with their intervals.
     missing : tuple of str
-        What stands in the way of the end; empty where the campaign may end.
+        Properties that are not known well enough; empty where the campaign may end.
     """
 
     known: tuple[str, ...]

@@ -191,8 +191,9 @@ def live_directions(posterior: Posterior, rows: FloatArray, rank: int, *, seed: 
     start = rng.standard_normal((rank, posterior.n_directions)).T / np.sqrt(rank)
     rotated = np.ascontiguousarray(posterior.rotated(rows).T)
     exact = _per_atom(rotated)
-    held = _held_direction(posterior)
+    held = posterior.charge_direction
     if held is not None:
+        held = held / np.linalg.norm(held)
         rotated -= np.outer(rotated @ held, held)
         start -= np.outer(held, held @ start)
     seen = exact > NEGLIGIBLE * exact.max(initial=0.0)  # an atom without neighbours has no force
@@ -201,17 +202,6 @@ def live_directions(posterior: Posterior, rows: FloatArray, rank: int, *, seed: 
     if held is not None:
         spread[posterior.basis.layout.term(CoulombTerm).columns] = 0.0  # but for rounding
     return spread
-
-
-def _held_direction(posterior: Posterior) -> FloatArray | None:
-    """Unit vector of the one direction in which the coefficient of the charges changes; None without charges."""
-    column = posterior.basis.layout.term(CoulombTerm).columns
-    if column.start == column.stop:
-        return None
-    row = np.zeros((1, posterior.basis.layout.size))
-    row[0, column] = 1.0
-    direction = posterior.rotated(row)[:, 0]
-    return direction / np.linalg.norm(direction)
 
 
 def _per_atom(rows: FloatArray) -> FloatArray:

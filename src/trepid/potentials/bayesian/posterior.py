@@ -190,6 +190,16 @@ class Posterior:
         return len(self._cholesky)
 
     @cached_property
+    def charge_direction(self) -> FloatArray | None:
+        """The one direction (n_directions,) in which the coefficient of the charges changes; None without charges."""
+        column = self.basis.layout.term(CoulombTerm).columns
+        if column.start == column.stop:
+            return None
+        unit = np.zeros((1, self.basis.layout.size))
+        unit[0, column] = 1.0
+        return self.rotated(unit)[:, 0]
+
+    @cached_property
     def mean(self) -> FloatArray:
         """Posterior mean (raw,) of the coefficients.
 
@@ -199,10 +209,8 @@ class Posterior:
         mean = from_whitened(self._whitened_mean, self._turned[0], self.basis.layout.size)
         column = self.basis.layout.term(CoulombTerm).columns
         if (mean[column] < 0).any():
-            unit = np.zeros((1, len(mean)))
-            unit[0, column] = 1.0
-            direction = self.rotated(unit)
-            along = self.spread(direction)[:, 0]  # covariance of all coefficients with this one
+            assert self.charge_direction is not None
+            along = self.spread(self.charge_direction[:, None])[:, 0]  # covariance of all coefficients with this one
             mean = mean - along * (mean[column] / along[column])
             mean[column] = 0.0  # but for rounding
         return mean
