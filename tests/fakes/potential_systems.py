@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
+import pytest
 from ase import Atoms, units
 from ase.build import bulk
 from ase.neighborlist import neighbor_list
@@ -21,7 +22,9 @@ from scipy.interpolate import BSpline
 from trepid.data import Labels, attach_labels
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.features import FeatureBuilder
 from trepid.potentials.bayesian.spline_potential import SplinePotential, make_tables
+from trepid.potentials.bayesian.terms.base import Term
 from trepid.potentials.bayesian.terms.channels import Channels, RadialChannels
 from trepid.potentials.bayesian.terms.offset import OffsetTerm
 from trepid.potentials.bayesian.terms.pair import PairTerm
@@ -85,6 +88,38 @@ def random_potential(basis: Basis, seed: int = 0, *, rank: int = 0, n_threads: i
 
 
 # Structures
+
+
+def of_one_term(basis: Basis, term: type[Term], seed: int = 0) -> tuple[SplinePotential, SplinePotential, FloatArray]:
+    """A potential of random coefficients of one term, the same without them, and the coefficients."""
+    coefficients = np.zeros(basis.layout.size)
+    columns = basis.layout.term(term).columns
+    coefficients[columns] = np.random.default_rng(seed).normal(size=columns.stop - columns.start)
+    zero = np.zeros(basis.n_species)
+    made = (
+        SplinePotential(basis, make_tables(basis, c, reference_energies=zero), n_threads=1)
+        for c in (coefficients, 0 * coefficients)
+    )
+    return *made, coefficients
+
+
+def assert_rows_are_the_derivatives(basis: Basis, term: type[Term]) -> None:
+    """Energy, forces and stress of one term are its feature rows times its coefficients, also for a few atoms."""
+    atoms, features = triclinic(basis.species), FeatureBuilder(basis)
+    potential, rest, coefficients = of_one_term(basis, term)
+    found, base = potential.evaluate(atoms), rest.evaluate(atoms)
+    rows = features.frame_rows(atoms)
+    forces = np.concatenate([r for _, r in features.force_rows(atoms)])
+    scale = abs(found.forces).max()
+    assert (rows.energy @ coefficients)[0] == pytest.approx(found.energy - base.energy, rel=1e-11)
+    np.testing.assert_allclose(forces @ coefficients, (found.forces - base.forces).ravel(), atol=1e-12 * scale)
+    assert rows.stress is not None
+    assert found.stress is not None
+    assert base.stress is not None
+    np.testing.assert_allclose(rows.stress @ coefficients, found.stress - base.stress, atol=1e-12 * scale)
+    chosen = np.array([3, 1])
+    few = features.force_rows_of(atoms, chosen).reshape(2, 3, -1)
+    np.testing.assert_allclose(few, forces.reshape(len(atoms), 3, -1)[chosen], atol=1e-12)
 
 
 def triclinic(species: tuple[str, ...] = ("Cu", "I"), seed: int = 0, *, n: int = 5) -> Atoms:

@@ -8,6 +8,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from lammps_inputs import Model
+from trepid.choices import Triplets
 from trepid.data import read_frames
 from trepid.lammps.installation import Installation, find_installation
 from trepid.potentials.bayesian import BayesianForceField
@@ -24,26 +25,36 @@ def installation() -> Installation:
 @pytest.fixture(scope="session")
 def cui(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """Two species, trained on six frames of 64 atoms, on a small basis."""
-    frames = [a for a in read_frames(data_dir / "cui_gfn1_64.extxyz") if not a.info.get("displaced_cu", 0)]
-    model = BayesianForceField(
-        ["Cu", "I"], pair_cutoff=5.5, triplet_cutoff=4.5, n_pair=14, n_radial=6, l_max=3, n_threads=1
-    )
-    return saved(model.update(frames[:6]), tmp_path_factory.mktemp("cui") / "cui.trepid")
+    return trained_on_cui(data_dir, tmp_path_factory, "cui")
 
 
 @pytest.fixture(scope="session")
 def cui_quadruplets(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """The same with quadruplets."""
-    frames = [a for a in read_frames(data_dir / "cui_gfn1_64.extxyz") if not a.info.get("displaced_cu", 0)]
-    model = BayesianForceField(
-        ["Cu", "I"], pair_cutoff=5.5, triplet_cutoff=4.5, n_pair=14, n_radial=6, l_max=3, n_channels=3, n_threads=1
-    )
-    return saved(model.update(frames[:6]), tmp_path_factory.mktemp("cui4") / "cui4.trepid")
+    return trained_on_cui(data_dir, tmp_path_factory, "cui4", n_channels=3)
 
 
 @pytest.fixture(scope="session")
 def cui_mixed(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """The same with quadruplets and mixed triplets."""
+    return trained_on_cui(data_dir, tmp_path_factory, "cui_mixed", n_channels=3, triplets=Triplets.MIXED)
+
+
+@pytest.fixture(scope="session")
+def cui_charges(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """As cui, with charges."""
+    return trained_on_cui(data_dir, tmp_path_factory, "cuiq", n_channels=0, charges={"Cu": 1, "I": -1})
+
+
+def trained_on_cui(
+    data_dir: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+    *,
+    n_channels: int | None = None,
+    triplets: Triplets = Triplets.AUTO,
+    charges: dict[str, float] | None = None,
+) -> Model:
     frames = [a for a in read_frames(data_dir / "cui_gfn1_64.extxyz") if not a.info.get("displaced_cu", 0)]
     model = BayesianForceField(
         ["Cu", "I"],
@@ -52,11 +63,12 @@ def cui_mixed(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Model
         n_pair=14,
         n_radial=6,
         l_max=3,
-        n_channels=3,
-        triplets="mixed",
+        n_channels=n_channels,
+        triplets=triplets,
+        charges=charges,
         n_threads=1,
     )
-    return saved(model.update(frames[:6]), tmp_path_factory.mktemp("cui_mixed") / "cui_mixed.trepid")
+    return saved(model.update(frames[:6]), tmp_path_factory.mktemp(name) / f"{name}.trepid")
 
 
 @pytest.fixture(scope="session")
@@ -92,21 +104,3 @@ def saved(field: BayesianForceField, path: Path) -> Model:
 @pytest.fixture(scope="session")
 def silicon_crystal() -> Atoms:
     return bulk("Si", "diamond", a=5.431, cubic=True).repeat(2)
-
-
-@pytest.fixture(scope="session")
-def cui_charges(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """As cui, with charges."""
-    frames = [a for a in read_frames(data_dir / "cui_gfn1_64.extxyz") if not a.info.get("displaced_cu", 0)]
-    model = BayesianForceField(
-        ["Cu", "I"],
-        pair_cutoff=5.5,
-        triplet_cutoff=4.5,
-        n_pair=14,
-        n_radial=6,
-        l_max=3,
-        n_channels=0,
-        charges={"Cu": 1, "I": -1},
-        n_threads=1,
-    )
-    return saved(model.update(frames[:6]), tmp_path_factory.mktemp("cuiq") / "cuiq.trepid")

@@ -19,8 +19,10 @@ from numpy.polynomial import legendre
 
 from potential_systems import (
     SPECIES,
+    assert_rows_are_the_derivatives,
     labelled,
     molecule,
+    of_one_term,
     pairs_within,
     random_potential,
     scipy_splines,
@@ -80,26 +82,13 @@ def energy_by_definition(basis: Basis, coefficients: FloatArray, atoms: Atoms) -
     return total
 
 
-def potentials(basis: Basis, seed: int = 0) -> tuple[SplinePotential, SplinePotential, FloatArray]:
-    """A potential of random mixed triplets, the same without them, and the coefficients."""
-    coefficients = np.zeros(basis.layout.size)
-    columns = basis.layout.term(MixedTripletTerm).columns
-    coefficients[columns] = np.random.default_rng(seed).normal(size=columns.stop - columns.start)
-    zero = np.zeros(basis.n_species)
-    made = (
-        SplinePotential(basis, make_tables(basis, c, reference_energies=zero), n_threads=1)
-        for c in (coefficients, 0 * coefficients)
-    )
-    return *made, coefficients
-
-
 # ---- the form
 
 
 @pytest.mark.parametrize(("n_species", "l_max", "n"), [(1, 3, 4), (2, 0, 1), (3, 5, 2), (5, 4, 9), (3, 8, 3)])
 def test_energy_is_that_of_the_definition(n_species: int, l_max: int, n: int) -> None:
     basis = with_mixed_triplets(small_basis(n_species, l_max=l_max), n=n)
-    potential, rest, coefficients = potentials(basis)
+    potential, rest, coefficients = of_one_term(basis, MixedTripletTerm)
     for atoms in (triclinic(basis.species), molecule(basis.species)):
         found = potential.evaluate(atoms).energy - rest.evaluate(atoms).energy
         assert found == pytest.approx(energy_by_definition(basis, coefficients, atoms), rel=1e-9, abs=1e-9)
@@ -153,21 +142,7 @@ def test_invariant_under_rotations_and_exchange_of_atoms(
 def test_feature_rows_are_the_derivatives_in_the_coefficients(n_species: int, quadruplets: bool) -> None:
     basis = with_mixed_triplets(small_basis(n_species, l_max=4), n=4)
     basis = with_channels(basis) if quadruplets else basis
-    atoms, features = triclinic(basis.species), FeatureBuilder(basis)
-    potential, rest, coefficients = potentials(basis)
-    found, base = potential.evaluate(atoms), rest.evaluate(atoms)
-    rows = features.frame_rows(atoms)
-    forces = np.concatenate([r for _, r in features.force_rows(atoms)])
-    scale = abs(found.forces).max()
-    assert (rows.energy @ coefficients)[0] == pytest.approx(found.energy - base.energy, rel=1e-11)
-    np.testing.assert_allclose(forces @ coefficients, (found.forces - base.forces).ravel(), atol=1e-12 * scale)
-    assert rows.stress is not None
-    assert found.stress is not None
-    assert base.stress is not None
-    np.testing.assert_allclose(rows.stress @ coefficients, found.stress - base.stress, atol=1e-12 * scale)
-    chosen = np.array([3, 1])
-    few = features.force_rows_of(atoms, chosen).reshape(2, 3, -1)
-    np.testing.assert_allclose(few, forces.reshape(len(atoms), 3, -1)[chosen], atol=1e-12)
+    assert_rows_are_the_derivatives(basis, MixedTripletTerm)
 
 
 @pytest.mark.parametrize(("n_species", "n_radial", "quadruplets"), [(1, 5, False), (3, 5, True), (5, 8, False)])

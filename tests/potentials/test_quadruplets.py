@@ -15,7 +15,9 @@ from scipy.special import sph_harm_y
 
 from form_truths import quadruplet_truth
 from potential_systems import (
+    assert_rows_are_the_derivatives,
     molecule,
+    of_one_term,
     pairs_within,
     random_potential,
     scipy_splines,
@@ -115,19 +117,6 @@ def _signs(l_max: int) -> dict[tuple[int, int, int], float]:
     return {t.degrees: float(np.sign(wigner_3j(*t.degrees, 0, 0, 0))) for t in degree_triples(l_max)}
 
 
-def without_other_terms(basis: Basis, seed: int = 0) -> tuple[SplinePotential, SplinePotential, FloatArray]:
-    """A potential of random quadruplets, the same without them, and the coefficients."""
-    coefficients = np.zeros(basis.layout.size)
-    columns = basis.layout.term(QuadrupletTerm).columns
-    coefficients[columns] = np.random.default_rng(seed).normal(size=columns.stop - columns.start)
-    zero = np.zeros(basis.n_species)
-    made = (
-        SplinePotential(basis, make_tables(basis, c, reference_energies=zero), n_threads=1)
-        for c in (coefficients, 0 * coefficients)
-    )
-    return *made, coefficients
-
-
 # ---- the form
 
 
@@ -154,7 +143,7 @@ def test_racah_harmonics_add_up_to_legendre_polynomials() -> None:
 @pytest.mark.parametrize("n_channels", [1, 3])
 def test_energy_is_that_of_the_definition(n_species: int, l_max: int, n_channels: int) -> None:
     basis = with_channels(small_basis(n_species, l_max=l_max), n=n_channels)
-    potential, rest, coefficients = without_other_terms(basis)
+    potential, rest, coefficients = of_one_term(basis, QuadrupletTerm)
     for atoms in (triclinic(basis.species), molecule(basis.species)):
         found = potential.evaluate(atoms).energy - rest.evaluate(atoms).energy
         assert found == pytest.approx(energy_by_definition(basis, coefficients, atoms), rel=1e-9, abs=1e-9)
@@ -163,7 +152,7 @@ def test_energy_is_that_of_the_definition(n_species: int, l_max: int, n_channels
 @pytest.mark.parametrize("n_species", [1, 2])
 def test_forces_and_stress_are_derivatives_of_the_energy(n_species: int) -> None:
     basis = with_channels(small_basis(n_species, l_max=4), n=3)
-    potential, _, _ = without_other_terms(basis)
+    potential, _, _ = of_one_term(basis, QuadrupletTerm)
     atoms = triclinic(basis.species)
     found = potential.evaluate(atoms)
     step = 1e-5
@@ -186,7 +175,7 @@ def test_forces_and_stress_are_derivatives_of_the_energy(n_species: int) -> None
 
 def test_invariant_under_rotations_and_exchange_of_atoms() -> None:
     basis = with_channels(small_basis(2, l_max=4), n=3)
-    potential, _, _ = without_other_terms(basis)
+    potential, _, _ = of_one_term(basis, QuadrupletTerm)
     atoms = triclinic()
     found = potential.evaluate(atoms)
     turned = atoms.copy()
@@ -198,7 +187,7 @@ def test_invariant_under_rotations_and_exchange_of_atoms() -> None:
 
 def test_a_single_atom_has_none_and_nothing_jumps_where_the_last_neighbour_leaves() -> None:
     basis = with_channels(small_basis(1), n=2)
-    potential, _, _ = without_other_terms(basis)
+    potential, _, _ = of_one_term(basis, QuadrupletTerm)
     assert potential.evaluate(Atoms("Si", positions=[[0, 0, 0]])).energy == 0.0
     inside, outside = (
         potential.evaluate(Atoms("Si2", positions=[[0, 0, 0], [basis.triplet_cutoff + d, 0, 0]])) for d in (-1e-4, 1e-4)
@@ -210,22 +199,7 @@ def test_a_single_atom_has_none_and_nothing_jumps_where_the_last_neighbour_leave
 @pytest.mark.parametrize("n_species", [1, 2, 3])
 def test_feature_rows_are_the_derivatives_in_the_coefficients(n_species: int) -> None:
     basis = with_channels(small_basis(n_species, l_max=4), n=2)
-    atoms, features = triclinic(basis.species), FeatureBuilder(basis)
-    potential, rest, coefficients = without_other_terms(basis)
-    found, base = potential.evaluate(atoms), rest.evaluate(atoms)
-    rows = features.frame_rows(atoms)
-    forces = np.concatenate([r for _, r in features.force_rows(atoms)])
-    scale = abs(found.forces).max()
-    assert (rows.energy @ coefficients)[0] == pytest.approx(found.energy - base.energy, rel=1e-11)
-    np.testing.assert_allclose(forces @ coefficients, (found.forces - base.forces).ravel(), atol=1e-12 * scale)
-    assert rows.stress is not None
-    assert found.stress is not None
-    assert base.stress is not None
-    np.testing.assert_allclose(rows.stress @ coefficients, found.stress - base.stress, atol=1e-12 * scale)
-    chosen = np.array([3, 1])
-    np.testing.assert_allclose(
-        features.force_rows_of(atoms, chosen).reshape(2, 3, -1), forces.reshape(len(atoms), 3, -1)[chosen], atol=1e-12
-    )
+    assert_rows_are_the_derivatives(basis, QuadrupletTerm)
 
 
 @pytest.mark.parametrize("n_species", [1, 2])
