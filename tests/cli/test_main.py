@@ -20,6 +20,7 @@ VERBS = (
     "anharmonicity",
     "audit",
     "events",
+    "conductivity",
     "export",
     "status",
     "plan",
