@@ -16,6 +16,7 @@ FLOORS = (
     ("audit",),
     ("labelling", "verdict"),
     ("runs",),
+    ("phonons",),
     ("dynamics", "evaluation", "export", "events", "inspection"),
     ("anharmonicity", "torch"),
     ("potentials", "reference", "execution"),

@@ -18,6 +18,7 @@ VERBS = (
     "evaluate",
     "md",
     "anharmonicity",
+    "phonons",
     "audit",
     "events",
     "export",
