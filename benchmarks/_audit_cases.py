@@ -97,9 +97,6 @@ def quote() -> Iterator[Case]:
             lambda: frenkel(stiff, "empty 4Ag6I"),
             other(toy(6.5, 1.0, iodine)),
         )
-    for element, file, _, temperature in METALS[1:4]:
-        metal = eam(element, file, temperature)
-        yield Case(f"{element} interstitial, well 4.0", metal, lambda metal=metal: frenkel(metal), well(metal, 4.0))
     yield from bonded(("Si", "Si.tersoff", "Si.sw"), ("Si", "Si.sw", "Si.tersoff"))
     for element, file, _, temperature in METALS[:4]:
         metal = eam(element, file, temperature)
