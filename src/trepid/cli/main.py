@@ -151,6 +151,8 @@ def _run(arguments: Sequence[str]) -> int:
         say(f"error: out of memory{': ' if str(error) else ''}{_one_line(error)}; use a smaller system or settings")
         return ExitCode.MACHINE
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich ends so where the reader has ended
+            return 0
         say(
             f"error: something that trepid called ended with sys.exit({'' if error.code is None else repr(error.code)})"
         )
