@@ -15,7 +15,7 @@ FLOORS = (
     ("report", "campaign", "testing"),
     ("audit",),
     ("labelling", "verdict"),
-    ("runs",),
+    ("runs", "transport"),
     ("phonons",),
     ("dynamics", "evaluation", "export", "events", "inspection"),
     ("anharmonicity", "torch"),

@@ -21,6 +21,7 @@ VERBS = (
     "phonons",
     "audit",
     "events",
+    "conductivity",
     "export",
     "status",
     "plan",
