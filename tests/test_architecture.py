@@ -15,7 +15,7 @@ FLOORS = (
     ("report", "campaign", "testing"),
     ("audit",),
     ("labelling", "verdict"),
-    ("runs",),
+    ("runs", "analysis"),
     ("dynamics", "evaluation", "export", "events", "inspection"),
     ("anharmonicity",),
     ("potentials", "reference", "execution"),
