@@ -17,7 +17,7 @@ FLOORS = (
     ("labelling", "verdict"),
     ("runs", "analysis"),
     ("dynamics", "evaluation", "export", "events", "inspection"),
-    ("anharmonicity",),
+    ("anharmonicity", "torch"),
     ("potentials", "reference", "execution"),
     ("lammps", "workers"),
     ("data", "config"),
