@@ -43,6 +43,7 @@ from trepid.cli import (
     init,
     learn,
     md,
+    phonons,
     plan,
     report,
     schema,
@@ -74,6 +75,7 @@ for verb in (
     evaluate,
     md,
     anharmonicity,
+    phonons,
     audit,
     events,
     conductivity,
@@ -151,6 +153,8 @@ def _run(arguments: Sequence[str]) -> int:
         say(f"error: out of memory{': ' if str(error) else ''}{_one_line(error)}; use a smaller system or settings")
         return ExitCode.MACHINE
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich ends so where the reader has ended
+            return 0
         say(
             f"error: something that trepid called ended with sys.exit({'' if error.code is None else repr(error.code)})"
         )
