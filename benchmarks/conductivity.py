@@ -4,7 +4,8 @@
     python conductivity.py silicon [--seeds N]  truth at 1000 K, and models, one training set and one computation per seed
     python conductivity.py table                what `silicon` has found so far
     python conductivity.py plain                the same trajectories with stress/atom instead of the centroid virial
-    python conductivity.py gradient             by a temperature gradient, several lengths of the cell
+    python conductivity.py gradient             silicon by a temperature gradient, several lengths of the cell
+    python conductivity.py argon                solid argon by Green and Kubo and by a temperature gradient
 
 Truth: `pair_style sw` for the trajectories and an independent heat flux in numpy. Model: `trepid conductivity`. Same sizes, same
 lengths, same estimate. Results of every seed are kept in results/conductivity, so that a run can be stopped and continued.
@@ -18,7 +19,8 @@ import math
 import shutil
 import subprocess
 import tempfile
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,7 @@ from trepid.transport.conductivity import SizeResult, compute_conductivity, size
 from trepid.transport.flux_runs import Flux
 from trepid.transport.green_kubo import Estimate, cepstral, ornstein_uhlenbeck, running_integral
 from trepid.transport.settings import ConductivitySettings
-from trepid.transport.source import ModelSource
+from trepid.transport.source import LammpsSource, ModelSource
 
 FOLDER = RESULTS / "conductivity"
 CRYSTAL = bulk("Si", "diamond", a=5.431, cubic=True)
@@ -53,8 +55,6 @@ N_FRAMES = 8
 TRUE_RUNS = 6
 BATCH = 250
 """Frames whose flux is computed at a time."""
-POWER = 1.5
-"""Heat moved in `gradient`, eV / (ps unit cell^2)."""
 
 
 # ---------------------------------------------------------------------- processes with a known integral
@@ -300,57 +300,121 @@ def plain() -> None:
     )
 
 
-def gradient(lengths: tuple[int, ...] = (16, 24, 32)) -> None:
-    """Stillinger-Weber silicon by examples/lammps/in.gradient; a cross-section of two cells, as in `silicon`."""
+@dataclass(frozen=True)
+class Gradient:
+    """A crystal between a hot and a cold slab: variables of examples/lammps/in.gradient."""
+
+    name: str
+    lengths: tuple[int, ...]
+    a: float
+    power: float
+    variables: Mapping[str, object]
+
+
+SILICON = Gradient(
+    "silicon",
+    (16, 24, 32),
+    5.431,
+    0.8,
+    {"width": 2, "pair": "sw", "coeff": "* * Si.sw Si", "step": 0.002, "settle": 8000, "steps": 30_000},
+)
+ARGON = Gradient(
+    "argon",
+    (16, 32),
+    5.33,
+    0.004,
+    {
+        "lattice": "fcc",
+        "mass": 39.948,
+        "kelvin": 40,
+        "width": 3,
+        "pair": "lj/cut 8.5",
+        "coeff": "* * 0.0104 3.4",
+        "step": 0.005,
+        "settle": 10_000,
+        "steps": 60_000,
+    },
+)
+"""Phonons of solid argon have mean free paths of a nanometre: small cells are enough for both ways."""
+
+
+def gradient(case: Gradient = SILICON) -> None:
+    """Conductivity of every length, and 1/kappa over 1/length, extrapolated."""
     installation = find_installation()
     FOLDER.mkdir(parents=True, exist_ok=True)
     rows = []
-    for cells in lengths:
-        path = FOLDER / f"gradient-{cells}.txt"
+    width = case.a * int(str(case.variables["width"]))
+    for cells in case.lengths:
+        path = FOLDER / f"gradient-{case.name}-{cells}.txt"
         if not path.exists():
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
                 shutil.copy(HERE.parent / "examples" / "lammps" / "in.gradient", folder)
                 write_file(folder)
                 words = [str(installation.program), "-in", "in.gradient", "-log", "none", "-screen", "none"]
-                for key, value in (
-                    ("cells", cells),
-                    ("width", 2),
-                    ("pair", "sw"),
-                    ("coeff", "* * Si.sw Si"),
-                    ("step", 0.002),
-                    ("power", POWER),
-                    ("settle", 8000),
-                    ("steps", 30_000),
-                ):
+                for key, value in {**case.variables, "a": case.a, "power": case.power, "cells": cells}.items():
                     words += ["-var", key, str(value)]
                 subprocess.run(words, cwd=folder, env=installation.environment(), check=True)
                 shutil.copy(folder / "gradient.txt", path)
         difference = np.loadtxt(path)[:, 1]
-        length, width = 5.431 * cells, 5.431 * 2
-        heat = POWER * 4 / (2 * width**2)
+        length = case.a * cells
+        heat = case.power * (width / case.a) ** 2 / (2 * width**2)
         kappa = 1602.176634 * heat * 0.25 * length / difference.mean()
         error = kappa * difference.std(ddof=1) / math.sqrt(len(difference)) / difference.mean()
-        rows.append((length, kappa, error, difference.mean()))
+        rows.append((length, kappa, error))
         print(
-            f"{cells} cells, {length / 10:.1f} nm: {kappa:.1f} +- {error:.1f} W/(m K), {difference.mean():.0f} K over a quarter",
+            f"{case.name}, {cells} cells, {length / 10:.1f} nm: {kappa:.3g} +- {error:.2g} W/(m K), {difference.mean():.3g} K over "
+            "a quarter of the length",
             flush=True,
         )
+    x, y, e = np.array(rows).T
     if len(rows) > 1:
-        x, y, e = (np.array([row[k] for row in rows]) for k in range(3))
-        weights = y**2 / e
-        coefficients, covariance = np.polyfit(1 / x, 1 / y, 1, w=weights, cov="unscaled")
-        bulk_kappa = 1 / coefficients[1]
+        coefficients, covariance = np.polyfit(1 / x, 1 / y, 1, w=y**2 / e, cov="unscaled")
+        limit = 1 / coefficients[1]
         print(
-            f"1/kappa over 1/length, extrapolated: {bulk_kappa:.1f} +- {bulk_kappa**2 * math.sqrt(covariance[1, 1]):.1f} W/(m K)"
+            f"extrapolated, 1/kappa over 1/length: {limit:.3g} +- {limit**2 * math.sqrt(covariance[1, 1]):.2g} W/(m K)"
         )
 
+
+def argon() -> None:
+    """Solid argon by Green and Kubo and by a temperature gradient."""
+    settings = ConductivitySettings(
+        temperature_K=40.0,
+        repeats=((3, 3, 3), (4, 4, 4)),
+        timestep_fs=5.0,
+        equilibration_ps=10.0,
+        run_ps=100.0,
+        n_runs=8,
+        sample_fs=20.0,
+    )
+    with tempfile.TemporaryDirectory() as name:
+        crystal = bulk("Ar", "fcc", a=ARGON.a, cubic=True)
+        source = LammpsSource("pair_style lj/cut 8.5; pair_coeff * * 0.0104 3.4")
+        result = compute_conductivity(source, crystal, settings, directory=Path(name) / "k")
+    for size in result.sizes:
+        low, high = size.kappa.interval()
+        second = size.cepstral.estimate
+        print(
+            f"argon, {size.n_atoms} atoms, {size.temperature_K:.1f} K, by Green and Kubo: {size.kappa.value:.3g} W/(m K), "
+            f"{low:.3g} to {high:.3g}; cut-off {size.integral.cutoff_ps:.3g} ps; cepstral {second.value:.3g} +- {second.error:.2g} "
+            f"(valid: {size.cepstral.valid})",
+            flush=True,
+        )
+    gradient(ARGON)
+
+
+PARTS = {
+    "fluxes": lambda seeds: fluxes(),
+    "silicon": silicon,
+    "table": lambda seeds: table(),
+    "plain": lambda seeds: plain(),
+    "gradient": lambda seeds: gradient(),
+    "argon": lambda seeds: argon(),
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("part", choices=("fluxes", "silicon", "table", "plain", "gradient"))
+    parser.add_argument("part", choices=PARTS)
     parser.add_argument("--seeds", type=int, default=20)
     chosen = parser.parse_args()
-    {"fluxes": fluxes, "silicon": lambda: silicon(chosen.seeds), "table": table, "plain": plain, "gradient": gradient}[
-        chosen.part
-    ]()
+    PARTS[chosen.part](chosen.seeds)
