@@ -24,6 +24,7 @@ VERBS = (
     "status",
     "plan",
     "report",
+    "screen",
     "schema",
     "doctor",
 )

@@ -45,6 +45,7 @@ from trepid.cli import (
     plan,
     report,
     schema,
+    screen,
     status,
 )
 from trepid.cli.output import say
@@ -79,6 +80,7 @@ for verb in (
     status,
     plan,
     report,
+    screen,
     schema,
     doctor,
 ):
