@@ -47,6 +47,7 @@ from trepid.cli import (
     plan,
     report,
     schema,
+    screen,
     status,
 )
 from trepid.cli.output import say
@@ -83,6 +84,7 @@ for verb in (
     status,
     plan,
     report,
+    screen,
     schema,
     doctor,
 ):
