@@ -24,6 +24,7 @@ VERBS = (
     "status",
     "plan",
     "report",
+    "distil",
     "screen",
     "schema",
     "doctor",
