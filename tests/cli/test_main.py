@@ -26,6 +26,7 @@ VERBS = (
     "status",
     "plan",
     "report",
+    "distil",
     "screen",
     "schema",
     "doctor",

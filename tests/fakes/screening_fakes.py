@@ -27,6 +27,15 @@ class Hanging(EMT):  # type: ignore[misc]
         super().calculate(atoms, *args, **kwargs)
 
 
+class SoftEMT(EMT):  # type: ignore[misc]
+    """EMT whose energies, forces and stresses are 0.8 times as large."""
+
+    def calculate(self, atoms: Atoms | None = None, *args: object, **kwargs: object) -> None:
+        """EMT, and the factor."""
+        super().calculate(atoms, *args, **kwargs)
+        self.results = {name: 0.8 * value for name, value in self.results.items()}
+
+
 METALS = {"Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Ni": 3.52, "Pd": 3.89, "Pt": 3.92}
 
 
