@@ -34,6 +34,8 @@ from trepid.cli import (
     anharmonicity,
     audit,
     check,
+    conductivity,
+    distil,
     doctor,
     evaluate,
     events,
@@ -42,9 +44,11 @@ from trepid.cli import (
     init,
     learn,
     md,
+    phonons,
     plan,
     report,
     schema,
+    screen,
     status,
 )
 from trepid.cli.output import say
@@ -73,12 +77,16 @@ for verb in (
     evaluate,
     md,
     anharmonicity,
+    phonons,
     audit,
     events,
+    conductivity,
     export,
     status,
     plan,
     report,
+    distil,
+    screen,
     schema,
     doctor,
 ):
@@ -149,6 +157,8 @@ def _run(arguments: Sequence[str]) -> int:
         say(f"error: out of memory{': ' if str(error) else ''}{_one_line(error)}; use a smaller system or settings")
         return ExitCode.MACHINE
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich ends so where the reader has ended
+            return 0
         say(
             f"error: something that trepid called ended with sys.exit({'' if error.code is None else repr(error.code)})"
         )

@@ -538,6 +538,11 @@ class BayesianForceField(Potential):
             "seed": self.seed,
         }
 
+    @property
+    def reach(self) -> float:
+        """Cutoff, A."""
+        return self.basis.cutoff
+
     def to_bytes(self) -> bytes:
         """The model file as bytes."""
         training = Training(
