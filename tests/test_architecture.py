@@ -11,7 +11,7 @@ SOURCE = Path(trepid.__file__).parent
 FLOORS = (
     ("__main__",),
     ("cli",),
-    ("api",),
+    ("api", "screening"),
     ("report", "campaign", "testing"),
     ("audit",),
     ("labelling", "verdict"),

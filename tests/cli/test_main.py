@@ -26,6 +26,8 @@ VERBS = (
     "status",
     "plan",
     "report",
+    "distil",
+    "screen",
     "schema",
     "doctor",
 )

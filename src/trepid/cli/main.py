@@ -35,6 +35,7 @@ from trepid.cli import (
     audit,
     check,
     conductivity,
+    distil,
     doctor,
     evaluate,
     events,
@@ -47,6 +48,7 @@ from trepid.cli import (
     plan,
     report,
     schema,
+    screen,
     status,
 )
 from trepid.cli.output import say
@@ -83,6 +85,8 @@ for verb in (
     status,
     plan,
     report,
+    distil,
+    screen,
     schema,
     doctor,
 ):
