@@ -19,6 +19,7 @@ VERBS = (
     "md",
     "anharmonicity",
     "phonons",
+    "lifetimes",
     "audit",
     "events",
     "export",
