@@ -20,6 +20,7 @@ VERBS = (
     "anharmonicity",
     "phonons",
     "lifetimes",
+    "compare",
     "audit",
     "events",
     "conductivity",

@@ -21,6 +21,7 @@ from trepid.phonons.mode_reader import LifetimeSettings
 from trepid.phonons.oscillator import Kind, Periodogram, expected_periodogram, fit_line
 from trepid.phonons.projection import project
 from trepid.phonons.sites import lattice_of
+from trepid.runs.outcomes import read_outcome
 
 A_CUI = 6.19
 GAMMA = 1 / 1500.0
@@ -276,6 +277,7 @@ def test_the_verb_writes_page_tables_and_json(
     # F = 1.2 F2: sigma^A = 0.2 / 1.2 for every mode.
     assert all(mode["sigma_a"] == pytest.approx(0.2 / 1.2, rel=1e-3) for mode in modes)
     assert json.loads((out / "lifetimes.json").read_text())["kind"] == "lifetimes"
+    assert len(read_outcome(out).properties) == 10  # a frequency and a lifetime per mode
     page = (out / "lifetimes.html").read_text()
     assert "Lifetimes in CuI" in page
     assert page.count("<svg") == 3

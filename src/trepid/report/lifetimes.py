@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trepid.data.atomic import write_text_atomic
+from trepid.report.json_text import json_text
 from trepid.report.page import Headline, Section, Table, draw, now, render_page
-from trepid.report.phonons import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
