@@ -19,6 +19,8 @@ VERBS = (
     "md",
     "anharmonicity",
     "phonons",
+    "lifetimes",
+    "compare",
     "audit",
     "events",
     "conductivity",
