@@ -76,7 +76,7 @@ def test_runs_are_analysed_with_expansion_events_and_equation_of_state(
     assert [run["formula"] for run in told["runs"]] == ["Cu", "Cu"]
     assert told["runs"][0]["thermodynamics"]["target_temperature_K"] == 200
     assert told["expansion"]["temperatures_K"] == [200, 400]
-    assert told["equation_of_state"]["volume_A3"]["value"] == pytest.approx(47, rel=0.1)
+    assert told["equation_of_state"]["volume_A3"]["value"] == pytest.approx(47, rel=0.2)
     assert told["events"]["classes"] == []
     assert told["runs"][0]["rdf"][0]["coordination"]["value"] == pytest.approx(12, abs=0.5)
     page = (output / "analysis.html").read_text()
