@@ -11,11 +11,11 @@ SOURCE = Path(trepid.__file__).parent
 FLOORS = (
     ("__main__",),
     ("cli",),
-    ("api",),
+    ("api", "screening"),
     ("report", "campaign", "testing"),
     ("audit",),
     ("labelling", "verdict"),
-    ("runs", "analysis"),
+    ("runs", "analysis", "phonons", "transport"),
     ("dynamics", "evaluation", "export", "events", "inspection"),
     ("anharmonicity", "torch"),
     ("potentials", "reference", "execution"),

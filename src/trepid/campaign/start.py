@@ -162,7 +162,7 @@ def start_frames(
     if isinstance(start, HarmonicStart):
         from trepid.anharmonicity.sampling import harmonic_sample
 
-        frames = harmonic_sample(harmonic(), start.temperature_K, start.n, campaign.seed)
+        frames = harmonic_sample(harmonic(), start.temperature_K, start.n, campaign.seed, imaginary=start.imaginary)
         return [bare_copy(frame) for frame in frames]
     return _user_frames(start, crystal, say)
 

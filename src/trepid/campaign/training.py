@@ -6,6 +6,7 @@ a time (`Trainer.train`).
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -15,10 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from trepid.config.learning import GAIN_NATS
-from trepid.errors import DataError
+from trepid.errors import DataError, NumericsError
 from trepid.potentials.base import Potential
 from trepid.runs.label_files import LabelledFrame
 from trepid.runs.ledger import Ledger, Train
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,11 +104,21 @@ class Trainer:
         if fresh:
             potential.fit(frames, executor=self.executor)
         else:
-            potential.update(frames, executor=self.executor)
-            if optimize is None:  # follows from the model file and the labels alone, as a resumed run needs it
-                optimize = potential.tunable and potential.expected_gain() > GAIN_NATS
-            if optimize:
-                potential.optimize(None if known is None else [*(label.atoms for label in known), *frames])
+            try:
+                potential.update(frames, executor=self.executor)
+                if optimize is None:  # follows from the model file and the labels alone, as a resumed run needs it
+                    optimize = potential.tunable and potential.expected_gain() > GAIN_NATS
+                if optimize:
+                    potential.optimize(None if known is None else [*(label.atoms for label in known), *frames])
+            except NumericsError as error:
+                # A few exact labels can bring the noise so far down that the next ones contradict it beyond double precision.
+                if known is None:
+                    raise
+                logger.warning("the model cannot take the new labels (%s); it is trained anew on all of them", error)
+                potential.close()
+                potential = self.factory.create()
+                potential.fit([*(label.atoms for label in known), *frames], executor=self.executor)
+                optimize = True
         optimized = potential.tunable and bool(fresh or optimize)
         potential.save(file)
         potential.close()

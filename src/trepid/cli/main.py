@@ -35,6 +35,8 @@ from trepid.cli import (
     anharmonicity,
     audit,
     check,
+    conductivity,
+    distil,
     doctor,
     evaluate,
     events,
@@ -43,9 +45,11 @@ from trepid.cli import (
     init,
     learn,
     md,
+    phonons,
     plan,
     report,
     schema,
+    screen,
     status,
 )
 from trepid.cli.output import say
@@ -75,12 +79,16 @@ for verb in (
     md,
     analyse,
     anharmonicity,
+    phonons,
     audit,
     events,
+    conductivity,
     export,
     status,
     plan,
     report,
+    distil,
+    screen,
     schema,
     doctor,
 ):
@@ -151,6 +159,8 @@ def _run(arguments: Sequence[str]) -> int:
         say(f"error: out of memory{': ' if str(error) else ''}{_one_line(error)}; use a smaller system or settings")
         return ExitCode.MACHINE
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich ends so where the reader has ended
+            return 0
         say(
             f"error: something that trepid called ended with sys.exit({'' if error.code is None else repr(error.code)})"
         )

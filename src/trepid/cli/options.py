@@ -9,7 +9,7 @@ import typer
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file (.trepid).", show_default=False)]
 RunDirectory = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Run directory of 'trepid learn'.", show_default=False)
+    Path, typer.Argument(metavar="RUN", help="Run directory of 'trepid learn' or 'trepid screen'.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout; messages go to stderr.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]

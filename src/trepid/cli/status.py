@@ -1,4 +1,4 @@
-"""`trepid status`: progress of a learning run."""
+"""`trepid status`: progress of a learning run, or of a screening."""
 
 from __future__ import annotations
 
@@ -9,12 +9,23 @@ from trepid.cli.output import emit, emit_json, emit_table, say
 
 
 def command(run: options.RunDirectory, json: options.Json = False) -> None:
-    """Show the progress of a learning run: labels, simulated time, failures, residual noise, reason of its end."""
+    """Show the progress of a learning run: labels, simulated time, failures, residual noise, reason of its end.
+
+    Of a screening: materials by status, budget, what is being computed, and the materials of largest risk.
+    """
     from trepid.acquisition.conformal import coverage_by_stratum, running_coverage
     from trepid.evaluation import summarise
     from trepid.runs.reading import read_run
+    from trepid.screening.status import is_screening, screening_status
     from trepid.verdict import verdict_of_run
 
+    if is_screening(run):
+        status = screening_status(run)
+        if json:
+            emit_json(status.as_dict())
+        else:
+            emit_table(status.rows())
+        return
     record = read_run(run)
     comparison = record.comparison()
     figures = None if comparison is None else summarise(comparison)

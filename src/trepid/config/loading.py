@@ -75,7 +75,9 @@ def load_campaign(path: str | Path, *, require_files: bool = True) -> AnyCampaig
     return _validated(path, data, MODES[mode], require_files=require_files)
 
 
-def load_settings(path: str | Path, model: type[SettingsT], *, what: str, origin: str) -> SettingsT:
+def load_settings(
+    path: str | Path, model: type[SettingsT], *, what: str, origin: str, require_files: bool = True
+) -> SettingsT:
     """Read a YAML file of settings other than a campaign.
 
     Parameters
@@ -85,6 +87,8 @@ def load_settings(path: str | Path, model: type[SettingsT], *, what: str, origin
     model : type of Settings
     what, origin : str
         What the file is, and where one comes from, for the messages.
+    require_files : bool
+        Whether the files that it names must exist.
 
     Raises
     ------
@@ -92,7 +96,8 @@ def load_settings(path: str | Path, model: type[SettingsT], *, what: str, origin
         As `load_campaign`.
     """
     path = Path(path)
-    return _validated(path, read_mapping(path, what=what, origin=origin, keys=model.model_fields), model)
+    data = read_mapping(path, what=what, origin=origin, keys=model.model_fields)
+    return _validated(path, data, model, require_files=require_files)
 
 
 def read_mapping(path: Path, *, what: str, origin: str, keys: Iterable[str]) -> dict[Any, Any]:

@@ -65,6 +65,10 @@ class HarmonicStart(Settings):
         "reference from displaced crystals, which are kept as labels.",
     )
     displacement_A: Positive = Field(default=0.03, description="Finite displacement for the force constants, A.")
+    imaginary: Literal["error", "mirror", "skip"] = Field(
+        default="error",
+        description="Imaginary modes: error: end | mirror: sample them as if their frequency were real | skip: leave them at zero.",
+    )
 
     @field_validator("force_constants")
     @classmethod

@@ -53,13 +53,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a short text, pictures and a table; `wide` puts every picture on a row by itself."""
+    """A heading, a short text, pictures and a table; `wide` puts every picture on a row by itself.
+
+    `html` stands below the text as it is: whoever makes it has to escape what comes from users.
+    """
 
     title: str
     text: str
     pictures: tuple[Picture, ...]
     wide: bool = False
     table: Table | None = None
+    html: str = ""
 
 
 _FOLDER: ContextVar[Path | None] = ContextVar("folder of the figures", default=None)

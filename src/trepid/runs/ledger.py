@@ -62,6 +62,8 @@ class Reason(Named):
     """Rounds: a finite displacement for the force constants of the start."""
     AUDIT = "audit"
     """Audit: a state or an image of an event, or a frame with one."""
+    RELAXATION = "relaxation"
+    """Screening: a step of the relaxation of a crystal."""
 
 
 class StopReason(Named):
@@ -368,15 +370,17 @@ class Entry:
         return json.dumps(record, allow_nan=False)
 
 
-def read_ledger(path: str | Path) -> list[Entry]:
+def read_ledger(path: str | Path, *, kinds: Mapping[str, type[Event]] = EVENTS) -> list[Entry]:
     """Read a ledger without changing it; a truncated last line is left out, format 1 is converted.
+
+    `kinds` are the events that it may hold.
 
     Raises
     ------
     DataError
         It is missing, a line was changed, or one other than the last is damaged or of an unknown kind.
     """
-    return _parse(Path(path)).entries
+    return _parse(Path(path), kinds).entries
 
 
 def wall_time_s(entries: Iterable[Entry]) -> float:
@@ -405,6 +409,8 @@ class Ledger:
     accept_changes : bool
         Leave out lines that are damaged and take those that were changed, instead of raising DataError; the file is then
         written anew, and what it was is kept as *.damaged.
+    kinds : mapping of str to type of Event
+        Events that it may hold, by their names.
 
     Attributes
     ----------
@@ -419,14 +425,14 @@ class Ledger:
         The file cannot be written, or is damaged.
     """
 
-    def __init__(self, path: Path, *, accept_changes: bool = False) -> None:
+    def __init__(self, path: Path, *, accept_changes: bool = False, kinds: Mapping[str, type[Event]] = EVENTS) -> None:
         self.path = path
         self.recovered = ""
         self._entries: list[Entry] = []
         self._sum = LineSum()
         created = not path.exists()
         if not created:
-            parsed = _parse(path, lenient=accept_changes)
+            parsed = _parse(path, kinds, lenient=accept_changes)
             self._entries, intact, version = parsed.entries, parsed.intact, parsed.version
             if version != FORMAT:
                 raise ConfigError(
@@ -523,7 +529,7 @@ class _Parsed:
     problems: list[str]
 
 
-def _parse(path: Path, *, lenient: bool = False) -> _Parsed:
+def _parse(path: Path, kinds: Mapping[str, type[Event]], *, lenient: bool = False) -> _Parsed:
     """Read a ledger; `lenient` lists problems instead of raising DataError."""
     try:
         data = path.read_bytes()
@@ -534,6 +540,7 @@ def _parse(path: Path, *, lenient: bool = False) -> _Parsed:
     entries: list[Entry] = []
     problems: list[str] = []
     sums = LineSum()
+    hints = {name: get_type_hints(kind) for name, kind in kinds.items()}
     intact, version, in_rounds = 0, FORMAT, False
     lines = data.split(b"\n")
     for number, line in enumerate(lines[:-1]):  # what follows the last line end is empty, or truncated
@@ -546,7 +553,7 @@ def _parse(path: Path, *, lenient: bool = False) -> _Parsed:
             if record["event"] == Start.event:
                 version = int(record.get("format", 1))
             in_rounds = in_rounds or record["event"] == Round.event
-            entry = _entry(record if version == FORMAT else _upgraded(record, in_rounds=in_rounds))
+            entry = _entry(record if version == FORMAT else _upgraded(record, in_rounds=in_rounds), kinds, hints)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             # A power cut can leave a last line whose length reached the disk and whose content did not.
             if number == len(lines) - 2 and not lines[-1] and not isinstance(error, RecursionError):
@@ -588,20 +595,16 @@ def _upgraded(record: dict[str, Any], *, in_rounds: bool) -> dict[str, Any]:
     return record
 
 
-_HINTS = {name: get_type_hints(kind) for name, kind in EVENTS.items()}
-
-
-def _entry(record: dict[str, Any]) -> Entry:
+def _entry(record: dict[str, Any], kinds: Mapping[str, type[Event]], hints: Mapping[str, dict[str, Any]]) -> Entry:
     record = dict(record)
     seq, when, name = record.pop("seq"), record.pop("time"), record.pop("event")
-    if name not in EVENTS:
+    if name not in kinds:
         raise ValueError(f"event {name!r} is unknown to this version of trepid")
     if not isinstance(when, str):
         raise TypeError(f"time is {when!r}")
     datetime.fromisoformat(when)
-    kind, hints = EVENTS[name], _HINTS[name]
-    values = {field: checked(field, hints.get(field, Any), value) for field, value in record.items()}
-    return Entry(checked("seq", int, seq), when, kind(**values))
+    values = {field: checked(field, hints[name].get(field, Any), value) for field, value in record.items()}
+    return Entry(checked("seq", int, seq), when, kinds[name](**values))
 
 
 def believed_labels(events: Iterable[Event]) -> list[int]:

@@ -1,0 +1,103 @@
+"""Figures of the dashboard of a screening."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trepid.report.style import ACCENT, INK, MUTED, SERIES, new_figure
+from trepid.screening.record import MaterialRecord
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_NAMED = 8
+"""Materials that a figure names: the most anharmonic ones."""
+
+
+def sigma_against_bar(records: Sequence[MaterialRecord], tolerance: float) -> Figure | None:
+    """sigma^A of every material over the half width of its 95 % interval."""
+    known = [(record, record.sigma_a) for record in records if record.sigma_a is not None]
+    points = [(r, v.value, v.half_width) for r, v in known if v.half_width is not None]
+    if not points:
+        return None
+    figure = new_figure(5.2, 3.7)
+    axes = figure.add_subplot()
+    half = np.array([p[2] for p in points])
+    value = np.array([p[1] for p in points])
+    events = np.array([bool(p[0].classes) for p in points])
+    axes.axvspan(half.min() * 0.6, tolerance, color=SERIES[2], alpha=0.08, linewidth=0)
+    for mask, colour, label in ((~events, SERIES[0], "no events"), (events, ACCENT, "events in the walks")):
+        if mask.any():
+            axes.scatter(half[mask], value[mask], s=16, color=colour, label=label, linewidth=0)
+    for record, height, width in sorted(points, key=lambda p: -p[1])[:_NAMED]:
+        axes.annotate(
+            record.name, (width, height), xytext=(4, 2), textcoords="offset points", fontsize=7.5, color=MUTED
+        )
+    axes.set_xscale("log")
+    axes.set_xlim(half.min() * 0.6, half.max() * 2.2)
+    axes.set_xlabel("half width of the 95 % interval")
+    axes.set_ylabel("sigma^A")
+    axes.legend(loc="upper left")
+    return figure
+
+
+def coverage_of_materials(records: Sequence[MaterialRecord]) -> Figure | None:
+    """Share of force components inside their 95 % bars, sorted, one point per material."""
+    covered = sorted((r.coverage.inside / r.coverage.n_components, r.name) for r in records if r.coverage.n_components)
+    if not covered:
+        return None
+    figure = new_figure(5.2, 3.7)
+    axes = figure.add_subplot()
+    shares = 100 * np.array([share for share, _ in covered])
+    axes.axhspan(90, 99, color=SERIES[2], alpha=0.10, linewidth=0)
+    axes.axhline(95, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.scatter(np.arange(1, len(shares) + 1), shares, s=14, color=SERIES[0], linewidth=0)
+    for k in range(min(4, len(covered))):
+        if shares[k] < 90:
+            axes.annotate(
+                covered[k][1], (k + 1, shares[k]), xytext=(5, -2), textcoords="offset points", fontsize=7.5, color=MUTED
+            )
+    axes.set_xlabel("materials, sorted")
+    axes.set_ylabel("inside the 95 % bars, %")
+    axes.set_ylim(min(80.0, float(shares.min()) - 3), 101)
+    return figure
+
+
+def spending(times_h: Sequence[float], computations: Sequence[int], done: Sequence[int]) -> Figure | None:
+    """Reference computations, and materials that are done, over the wall time."""
+    if len(times_h) < 2:
+        return None
+    figure = new_figure(5.2, 3.7)
+    axes = figure.add_subplot()
+    axes.step(times_h, computations, where="post", color=INK)
+    axes.set_xlabel("wall time, h")
+    axes.set_ylabel("reference computations")
+    axes.set_ylim(bottom=0)
+    right = axes.twinx()
+    right.step(times_h, done, where="post", color=ACCENT)
+    right.set_ylabel("materials done", color=ACCENT)
+    right.set_ylim(bottom=0)
+    right.grid(False)
+    right.spines["right"].set_visible(True)
+    return figure
+
+
+def labels_against_sigma(records: Sequence[MaterialRecord]) -> Figure | None:
+    """Where the labels went: labels of every material over its sigma^A."""
+    points = [(r.sigma_a.value, r.n_computations, len(r.rounds)) for r in records if r.sigma_a is not None]
+    if not points:
+        return None
+    figure = new_figure(5.2, 3.7)
+    axes = figure.add_subplot()
+    value, labels, rounds = (np.array(column, dtype=float) for column in zip(*points, strict=True))
+    for k in sorted(set(rounds.tolist())):
+        mask = rounds == k
+        colour = SERIES[int(k - 1) % len(SERIES)]
+        axes.scatter(value[mask], labels[mask], s=15, color=colour, linewidth=0, label=f"{k:.0f} rounds")
+    axes.set_xlabel("sigma^A")
+    axes.set_ylabel("reference computations")
+    axes.legend(loc="upper left")
+    return figure

@@ -1,0 +1,224 @@
+"""Relaxation of a primitive cell on a reference that labels supercells, within the space group of the crystal.
+
+The reference labels the supercell of the campaign, so that the crystal is at rest where the campaign starts. Energy, forces and
+stress are folded back to the primitive cell, and symmetrised there (`ase.constraints.FixSymmetry`): a supercell of lower symmetry
+than its crystal does not break that of the crystal. Every evaluation is a label on disk, which a repeated relaxation adopts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+
+from trepid.anharmonicity.finite_displacements import build_supercell
+from trepid.config.screening import RelaxSettings
+from trepid.data.atomic import write_text_atomic
+from trepid.data.frames import bare_copy, labels_of, read_frames, write_frames
+from trepid.errors import ConfigError, TrepidError
+from trepid.execution import InlineExecutor
+from trepid.labelling.case import LabelRequest
+from trepid.labelling.labeller import Labeller
+from trepid.runs.label_files import LabelStore, Origin
+from trepid.runs.ledger import Label, Ledger, Reason
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from trepid.arrays import IntArray
+    from trepid.reference.base import Reference
+
+
+class RelaxationError(TrepidError):
+    """The relaxation did not converge, or the reference failed in it."""
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """A relaxation that has ended.
+
+    Attributes
+    ----------
+    n_labels : int
+        Evaluations of the reference.
+    seconds : float
+        Time of the reference, s.
+    max_force_eV_per_A : float
+    volume_ratio : float
+        Relaxed volume over the given one.
+    spacegroup : str
+        Of the relaxed cell, by spglib.
+    """
+
+    n_labels: int
+    seconds: float
+    max_force_eV_per_A: float
+    volume_ratio: float
+    spacegroup: str
+
+
+@dataclass(frozen=True)
+class RelaxationFiles:
+    """Files of a relaxation; `result` is written last."""
+
+    directory: Path
+
+    @property
+    def crystal(self) -> Path:
+        """The relaxed primitive cell."""
+        return self.directory / "relaxed.extxyz"
+
+    @property
+    def result(self) -> Path:
+        """Its figures."""
+        return self.directory / "relaxed.json"
+
+    def read(self) -> tuple[Atoms, Relaxed] | None:
+        """What an earlier start has found; None where the relaxation has not ended."""
+        if not self.result.exists():
+            return None
+        return read_frames(self.crystal, require=())[0], Relaxed(**json.loads(self.result.read_text()))
+
+
+def relax(
+    unit: Atoms,
+    matrix: IntArray,
+    reference: Reference,
+    settings: RelaxSettings,
+    files: RelaxationFiles,
+    *,
+    retries: int,
+    interrupted: Callable[[], bool],
+    tell: Callable[[str], None] | None = None,
+) -> tuple[Atoms, Relaxed]:
+    """Relax a primitive cell, or read the result of an earlier relaxation.
+
+    Parameters
+    ----------
+    unit : Atoms
+        Primitive cell; not changed.
+    matrix : (3, 3) array of int
+        Of the supercell that is labelled.
+    reference : Reference
+    settings : RelaxSettings
+    files : RelaxationFiles
+    retries : int
+        Further attempts at a label that failed.
+    interrupted : callable
+        True once a signal has come.
+    tell : callable, optional
+        Gets progress in lines.
+
+    Raises
+    ------
+    RelaxationError
+        Not converged in `max_steps` evaluations, or an evaluation failed for good.
+    ConfigError
+        The cell is to be relaxed and the reference gives no stress.
+    Interrupted
+        A signal came; the evaluations so far are on disk.
+    """
+    from ase.constraints import FixSymmetry
+    from ase.filters import FrechetCellFilter
+    from ase.optimize import BFGS
+
+    known = files.read()
+    if known is not None:
+        return known
+    files.directory.mkdir(parents=True, exist_ok=True)
+    with closing(Ledger(files.directory / "ledger.jsonl")) as ledger:
+        store = LabelStore(files.directory / "labels")
+        labeller = Labeller(reference, InlineExecutor(), store, ledger, retries, interrupted, tell)
+        atoms = bare_copy(unit)
+        calculator = _FoldedCalculator(matrix, labeller, settings)
+        atoms.calc = calculator
+        atoms.set_constraint(FixSymmetry(atoms, verbose=False))
+        moved: Any = FrechetCellFilter(atoms) if settings.cell else atoms
+        with BFGS(moved, logfile=None) as optimiser:
+            # The stress counts as a force here: the filter scales it to eV/A.
+            converged = optimiser.run(fmax=settings.max_force_eV_per_A, steps=settings.max_steps - 1)
+        if not converged:
+            left = float(np.linalg.norm(moved.get_forces(), axis=1).max())
+            raise RelaxationError(
+                f"the relaxation has a force of {left:.3g} eV/A left after {calculator.number} evaluations "
+                f"(relax.max_force_eV_per_A {settings.max_force_eV_per_A:g}, max_steps {settings.max_steps})"
+            )
+        result = Relaxed(
+            n_labels=calculator.number,
+            seconds=round(sum(event.seconds for event in ledger.all(Label)), 3),
+            max_force_eV_per_A=float(np.linalg.norm(atoms.get_forces(), axis=1).max()),
+            volume_ratio=float(atoms.cell.volume / unit.cell.volume),
+            spacegroup=spacegroup_of(atoms),
+        )
+    crystal = bare_copy(atoms)
+    write_frames(files.crystal, crystal)
+    write_text_atomic(files.result, json.dumps(asdict(result), indent=1) + "\n")
+    return read_frames(files.crystal, require=())[0], result
+
+
+def spacegroup_of(atoms: Atoms, *, symprec: float = 1e-3) -> str:
+    """International symbol and number by spglib; "unknown" where it finds none."""
+    import spglib
+
+    found = spglib.get_spacegroup((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
+    return "unknown" if found is None else str(found)
+
+
+class _FoldedCalculator(Calculator):
+    """Energy, forces and stress of a primitive cell from labels of its supercell; the labels are numbered by the calls."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def __init__(self, matrix: IntArray, labeller: Labeller, settings: RelaxSettings) -> None:
+        super().__init__()
+        self.number = 0
+        self._matrix, self._labeller, self._settings = matrix, labeller, settings
+
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
+        """One evaluation."""
+        super().calculate(atoms, properties, system_changes)
+        if self.number >= self._settings.max_steps:
+            raise RelaxationError(f"the relaxation has not converged in {self.number} evaluations (relax.max_steps)")
+        self.number += 1
+        unit = bare_copy(self.atoms)
+        frame, _ = build_supercell(unit, self._matrix.tolist())
+        request = LabelRequest(self.number, frame, Origin(Reason.RELAXATION, self.number, 0.0, 0.0))
+        labelled = self._labeller.label([request])[0]
+        if labelled is None:
+            raise RelaxationError(
+                f"evaluation {self.number} of the relaxation failed: {_failure(self._labeller, self.number)}"
+            )
+        labels = labels_of(labelled.atoms)
+        if self._settings.cell and labels.stress is None:
+            raise ConfigError("relax.cell needs a reference with stress; set reference.stress, or relax: {cell: false}")
+        assert labels.energy is not None
+        assert labels.forces is not None
+        n = round(abs(np.linalg.det(self._matrix)))
+        self.results = {
+            "energy": labels.energy / n,
+            "forces": _folded(unit, frame, labels.forces),
+            "stress": np.zeros(6) if labels.stress is None else labels.stress,
+        }
+
+
+def _folded(unit: Atoms, frame: Atoms, forces: np.ndarray) -> np.ndarray:
+    """Mean force over the images of every atom of the primitive cell, (n_unit, 3)."""
+    images = frame.positions[:, None, :] - unit.positions[None, :, :]
+    steps = images @ np.linalg.inv(unit.cell.array)
+    distance = np.linalg.norm((steps - np.rint(steps)) @ unit.cell.array, axis=2)
+    distance[frame.numbers[:, None] != unit.numbers[None, :]] = np.inf
+    owner = distance.argmin(axis=1)
+    return np.array([forces[owner == k].mean(axis=0) for k in range(len(unit))])
+
+
+def _failure(labeller: Labeller, number: int) -> str:
+    from trepid.runs.ledger import Failure
+
+    messages = [f"{e.reason}: {e.message}" for e in labeller.ledger.all(Failure) if e.label == number]
+    return messages[-1] if messages else "no reason was noted"
