@@ -352,7 +352,7 @@ def gradient(case: Gradient = SILICON) -> None:
                 shutil.copy(HERE.parent / "examples" / "lammps" / "in.gradient", folder)
                 write_file(folder)
                 words = [str(installation.program), "-in", "in.gradient", "-log", "none", "-screen", "none"]
-                for key, value in {**case.variables, "a": case.a, "power": case.power, "cells": cells}.items():
+                for key, value in {**case.variables, "constant": case.a, "power": case.power, "cells": cells}.items():
                     words += ["-var", key, str(value)]
                 subprocess.run(words, cwd=folder, env=installation.environment(), check=True)
                 shutil.copy(folder / "gradient.txt", path)

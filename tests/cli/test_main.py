@@ -17,6 +17,7 @@ VERBS = (
     "fit",
     "evaluate",
     "md",
+    "analyse",
     "anharmonicity",
     "phonons",
     "lifetimes",

@@ -124,7 +124,7 @@ def command(
         interval_fs=interval,
         species=species or (),
         settings=settings,
-        harmonic=_harmonic(phonopy, model, trust=trust),
+        harmonic=force_constants(phonopy, model, trust=trust),
         forces=forces_key,
         progress=_Lines(),
     )
@@ -138,7 +138,7 @@ def command(
         _show(analysis, output, asked=phonopy is not None or model is not None)
 
 
-def _harmonic(
+def force_constants(
     phonopy: Path | None, model: Path | None, *, trust: bool
 ) -> Callable[[AlignedCrystal], HarmonicReference] | None:
     """Force constants of the crystal of the trajectory, from phonopy's files or by finite displacements of a model."""

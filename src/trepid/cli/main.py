@@ -31,6 +31,7 @@ from typing import Annotated
 import typer
 
 from trepid.cli import (
+    analyse,
     anharmonicity,
     audit,
     check,
@@ -78,6 +79,7 @@ for verb in (
     fit,
     evaluate,
     md,
+    analyse,
     anharmonicity,
     phonons,
     lifetimes,

@@ -199,10 +199,15 @@ def render_events(analysis: EventAnalysis) -> str:
         subtitle=f"{Path(analysis.name).name} · {analysis.sites.n_atoms} atoms · {analysis.n_frames} frames, "
         f"{analysis.interval_fs:.4g} fs apart · {analysis.duration_ps:.4g} ps",
         headlines=_headlines(analysis),
-        sections=[*_overview(analysis), *_pictures(analysis), *_sigma_a(analysis), *_remarks(analysis)],
+        sections=[*event_sections(analysis), *_remarks(analysis)],
         settings=_settings(analysis),
         footer=f"Written {now()}. Rates with {100 * analysis.settings.level:g} % intervals. Lengths in Å.",
     )
+
+
+def event_sections(analysis: EventAnalysis) -> list[Section]:
+    """Events, rates, paths and sigma^A, for a page that shows more than these."""
+    return [*_overview(analysis), *_pictures(analysis), *_sigma_a(analysis)]
 
 
 def _headlines(analysis: EventAnalysis) -> list[Headline]:
