@@ -20,6 +20,8 @@ VERBS = (
     "analyse",
     "anharmonicity",
     "phonons",
+    "lifetimes",
+    "compare",
     "audit",
     "events",
     "conductivity",
