@@ -24,6 +24,7 @@ from ase.build import bulk
 import trepid
 from trepid.analysis.eos import equation_of_state
 from trepid.analysis.thermodynamics import Thermodynamics, expansion, read_trace, thermodynamics
+from trepid.data import read_frames
 from trepid.dynamics.record import TRACE_FILE
 from trepid.lammps.installation import find_installation
 from trepid.potentials.bayesian import BayesianForceField
