@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 DATA ?= tests/data_files
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all fuzz bench bench-lammps bench-rounds bench-peers lint types format clean
+.PHONY: help venv demo test test-all fuzz docs bench bench-lammps bench-rounds bench-peers lint types format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,14 @@ test: $(VENV)/.installed ## run the tests (minutes)
 
 test-all: $(VENV)/.installed ## run all tests, the slow physics runs included
 	$(BIN)/python -m pytest -m ''
+
+docs: $(VENV)/.docs ## write the documentation site to build/site; a warning or a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet -f website/mkdocs.yml
+	@echo "build/site/index.html"
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet 'mkdocs-material>=9.5,<10' 'mkdocstrings[python]>=0.26'
+	@touch $@
 
 fuzz: $(VENV)/.installed ## damaged and hostile inputs through the command line: no traceback, hang, damaged model accepted, code run
 	$(BIN)/python tests/fuzz/fuzz.py --inputs 600

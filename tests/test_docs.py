@@ -7,18 +7,12 @@ from typing import Any
 import pytest
 import typer
 
+from documentation import FENCE, PAGES, ROOT
 from trepid.cli.main import app
 from trepid.config import RoundsCampaign
 
-ROOT = Path(__file__).parents[1]
-PAGES = sorted(
-    path
-    for pattern in ("*.md", "docs/*.md", "examples/*/README.md", "benchmarks/README.md")
-    for path in ROOT.glob(pattern)
-)
 MOST_WORDS = 700
 """Of the README, outside code blocks; tables count."""
-FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?:\]\(|\b(?:src|href)=\")([^)\s\"]+)")
 CALL = re.compile(r"(?:^ *|`|&& |bin/)trepid ([a-z]+)\b", re.MULTILINE)
 """A command line: at the start of a line of code or of inline code, or after another command."""

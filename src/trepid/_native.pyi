@@ -70,6 +70,9 @@ class Evaluator:
         NDArray[np.float64] | None,
     ]: ...
     def powers(self, neighbours: Neighbours) -> NDArray[np.float64]: ...
+    def atom_virials(
+        self, neighbours: Neighbours
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
 
 class FeatureRows:
     size: int

@@ -10,7 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
-from trepid.choices import DEFAULT_SPEED, ChargeChoice, Engine, GuardAction, Speed, Thermostat, Triplets
+from trepid.choices import (
+    DEFAULT_PRESSURE_TIME_FS,
+    DEFAULT_SPEED,
+    Barostat,
+    ChargeChoice,
+    Engine,
+    GuardAction,
+    Speed,
+    Thermostat,
+    Triplets,
+)
 from trepid.data.findings import located
 from trepid.data.frames import LabelKeys, read_frames, read_structure
 from trepid.data.labelled import labelled_frames
@@ -186,8 +196,11 @@ def md(
     directory: str | Path,
     timestep_fs: float = 1.0,
     engine: Engine | str = Engine.ASE,
-    thermostat: Thermostat | str = Thermostat.LANGEVIN,
+    thermostat: Thermostat | str | None = None,
     relaxation_time_fs: float = 100.0,
+    pressure_GPa: float | None = None,
+    barostat: Barostat | str = Barostat.ISOTROPIC,
+    pressure_time_fs: float = DEFAULT_PRESSURE_TIME_FS,
     guard: GuardAction | str = GuardAction.WARN,
     threshold_eV_per_A: float | None = None,
     uncertainty: Uncertainty | str = Uncertainty.LIVE,
@@ -214,8 +227,14 @@ def md(
         Time step; time constant of the thermostat, fs.
     engine : Engine or str
         ase or lammps.
-    thermostat : Thermostat or str
-        langevin, bussi, nose-hoover or nve.
+    thermostat : Thermostat or str, optional
+        langevin, bussi, nose-hoover or nve; default: langevin, with a pressure nose-hoover.
+    pressure_GPa : float, optional
+        Target pressure; default: the cell does not change.
+    barostat : Barostat or str
+        With a pressure, how the cell changes: isotropic, axes or full.
+    pressure_time_fs : float
+        Time constant of the barostat, fs.
     guard : GuardAction or str
         warn or stop, where the force uncertainty of an atom exceeds the threshold.
     threshold_eV_per_A : float, optional
@@ -254,8 +273,11 @@ def md(
         duration_ps=duration_ps,
         timestep_fs=timestep_fs,
         engine=Engine(engine),
-        thermostat=Thermostat(thermostat),
+        thermostat=Thermostat.of(thermostat, pressure_GPa),
         relaxation_time_fs=relaxation_time_fs,
+        pressure_GPa=pressure_GPa,
+        barostat=Barostat(barostat),
+        pressure_time_fs=pressure_time_fs,
         check_every=check_every,
         sample_every=sample_every,
         guard=GuardAction(guard),

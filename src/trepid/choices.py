@@ -73,6 +73,28 @@ class Thermostat(str, Enum):
     NVE = "nve"
     """None: constant energy."""
 
+    @classmethod
+    def of(cls, choice: Thermostat | str | None, pressure_GPa: float | None) -> Thermostat:
+        """`choice`, or where it is None the default of a run at this pressure (None: at a constant cell)."""
+        if choice is not None:
+            return cls(choice)
+        return cls.LANGEVIN if pressure_GPa is None else cls.NOSE_HOOVER
+
+
+class Barostat(str, Enum):
+    """How the cell changes under a pressure."""
+
+    ISOTROPIC = "isotropic"
+    """Its volume: all lengths by one factor, angles kept; for cubic crystals, liquids and glasses."""
+    AXES = "axes"
+    """Its three lengths, each by itself; the vectors must be orthogonal."""
+    FULL = "full"
+    """Its lengths and angles; for crystals only: a liquid has no shear modulus."""
+
+
+DEFAULT_PRESSURE_TIME_FS = 1000.0
+"""Time constant of the barostat, fs."""
+
 
 class GuardAction(str, Enum):
     """What the guard of an MD run does about an untrusted frame."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.emt import EMT
+from ase.geometry import find_mic
 
 from audit_fakes import EMT_BARRIER_EV, CalculatorModel, ChangedEMT, Oracle, copper, hop
 from trepid.audit import AuditSettings, Criteria, EventClassAudit, Role, State, Verdict, audit_class
 from trepid.audit.band import BandSettings
 from trepid.audit.event_class import ClassFiles
-from trepid.audit.states import Relaxation
+from trepid.audit.states import Relaxation, held_end, settle, start_state
 
 QUICK = AuditSettings(relaxation=Relaxation(0.02), band=BandSettings(n_images=3, fmax_eV_per_A=0.05))
 CRITERIA = Criteria(temperature_K=900.0, time_ns=10.0, ways=12)
@@ -129,3 +132,23 @@ def test_the_band_on_disk_is_used_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert again.band is not None
     assert first.band is not None
     np.testing.assert_array_equal(again.band.energies, first.band.energies)
+
+
+def test_around_a_held_atom_the_crystal_does_not_slide() -> None:
+    """A crystal that slides towards a held atom takes its way back, and the energy depends on how far it came."""
+    crystal, sites = copper()
+    seen = hop()
+    start = start_state(crystal, seen.motion, sites, EMT())
+    half = replace(seen.motion, reach=0.5)
+    end = held_end(start, half, sites, EMT())
+    others = np.arange(1, 31)
+    way = find_mic(end.atoms.positions - start.atoms.positions, crystal.cell)[0]
+    assert end.held == (0,)
+    assert end.converged
+    np.testing.assert_allclose(way[others].mean(axis=0), 0.0, atol=1e-9)
+    assert np.linalg.norm(way[0]) > 1.0
+    assert np.linalg.norm(way[others], axis=1).max() > 0.01
+    shaken = end.bare()
+    shaken.positions[others] += 0.05 * np.random.default_rng(0).normal(size=(30, 3))
+    again = settle(shaken, EMT(), sites, half.after, half.atoms, held=half.atoms)
+    assert again.energy == pytest.approx(end.energy, abs=0.004)

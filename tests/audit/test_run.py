@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ from ase.calculators.emt import EMT
 
 from audit_fakes import CalculatorModel, ChangedEMT, CountingEMT, copper
 from kills import Killed, kill_at
-from trepid.audit import AuditSettings
+from trepid.audit import AuditSettings, Role, Wanted
 from trepid.audit.band import BandSettings
 from trepid.audit.certificate import Inputs, summary
-from trepid.audit.labels import same_frame
+from trepid.audit.labels import AuditLabels, same_frame
 from trepid.audit.run import AuditResult, AuditTask, plan_audit, run_audit
 from trepid.audit.states import Relaxation
 from trepid.errors import ConfigError, DataError
 from trepid.events.analysis import EventAnalysis, analyse_events
+from trepid.execution import InlineExecutor
+from trepid.labelling.labeller import Labeller
 from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger import Judged, Label, Ledger, Start, Stop, read_ledger
 
@@ -172,3 +175,74 @@ def test_the_plan_is_the_most_it_costs(analysis: EventAnalysis) -> None:
     assert plan.most_labels == 5 * (len(plan.classes) + len(plan.probes))
     assert plan.classes[0].seen.n_seen == 1
     assert plan.classes[0].ways >= 1
+
+
+def test_a_damaged_path_is_sought_again(whole: tuple[AuditResult, CountingEMT, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole[2], folder)
+    path = folder / "classes" / "01" / "path.extxyz"
+    path.write_text(path.read_text().replace("band_converged", "band_konverged"))
+    told: list[str] = []
+    result, reference = audited(analyse_events(trajectory(), copper()[0]), folder, tell=told.append)
+    assert not reference.frames
+    assert any("path.extxyz.damaged" in line for line in told)
+    assert without_times(result.facts) == without_times(whole[0].facts)
+
+
+def test_classes_that_a_later_trajectory_alone_shows_are_probes_of_the_model(
+    analysis: EventAnalysis, tmp_path: Path
+) -> None:
+    """A model that makes the hop cost 2.3 eV does not show it; a later one does."""
+    quiet = analyse_events(trajectory()[:24], copper()[0])
+    assert not quiet.classes
+    plan = plan_audit(quiet, TASK, later=analysis)
+    assert [candidate.seen.n_later for candidate in plan.probes] == [1]
+    result, reference = audited(quiet, tmp_path / "run", factor=3.0, later=analysis)
+    (entry,) = result.facts["probes"]
+    assert entry["n_seen_later"] == 1
+    assert entry["verdict"] == "overlooked"
+    assert entry["model_barrier_eV"] > entry["horizon_eV"] > entry["reference_barrier_eV"]
+    assert 2 <= len(reference.frames) <= 5
+    assert not plan_audit(analysis, TASK, later=analysis).probes
+
+
+def test_trajectories_of_other_crystals_are_not_compared(analysis: EventAnalysis) -> None:
+    crystal, _ = copper()
+    turned = crystal[[*range(1, 31), 0]]
+    other = analyse_events([turned.copy() for _ in range(25)], turned, interval_fs=20.0)
+    with pytest.raises(DataError, match="in the same order and crystal"):
+        plan_audit(analysis, TASK, later=other)
+
+
+def test_a_frame_that_is_nearly_a_labelled_one_is_not_labelled_again(
+    whole: tuple[AuditResult, CountingEMT, Path], tmp_path: Path
+) -> None:
+    """Two relaxations of one state end 0.001 A apart: the second gets the label of the first, of the first one's frame."""
+    labels, reference = source(whole[2], tmp_path)
+    frame = labels.labeller.store.read(1).atoms.copy()
+    moved = frame.copy()
+    moved.positions[3] += [0.006, 0.0, -0.005]
+    (answer,) = labels([wanted(moved)])
+    assert answer.number == 1
+    assert answer.atoms is not None
+    np.testing.assert_array_equal(answer.atoms.positions, frame.positions)
+    assert not reference.frames
+    moved.positions[3] += [0.02, 0.0, 0.0]
+    (answer,) = labels([wanted(moved)])
+    assert answer.number == len(whole[1].frames) + 1
+    assert len(reference.frames) == 1
+
+
+def source(folder: Path, copy: Path) -> tuple[AuditLabels, CountingEMT]:
+    """The labels of an audit, in a copy of its directory."""
+    shutil.copytree(folder / "labels", copy / "labels")
+    shutil.copy(folder / "ledger.jsonl", copy)
+    reference = CountingEMT()
+    labeller = Labeller(
+        reference, InlineExecutor(), LabelStore(copy / "labels"), Ledger(copy / "ledger.jsonl"), 0, lambda: False
+    )
+    return AuditLabels(labeller, 1, 900.0), reference
+
+
+def wanted(atoms: Atoms) -> Wanted:
+    return Wanted(Role.END, atoms, CalculatorModel(EMT()).predict(atoms), 0.0, None)

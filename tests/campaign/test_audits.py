@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.emt import EMT
 
 import trepid.campaign.assess
 import trepid.campaign.audits
@@ -29,10 +31,11 @@ from trepid.campaign.result import CampaignResult
 from trepid.campaign.round_context import RoundContext
 from trepid.campaign.training import PotentialFactory
 from trepid.config import RoundsCampaign
+from trepid.data.frames import Labels
 from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
 from trepid.report import write_report
 from trepid.runs.label_files import LabelStore
-from trepid.runs.ledger import Judged, Label, Reason, Request, StopReason, read_ledger
+from trepid.runs.ledger import Doubted, Judged, Label, Reason, Request, StopReason, read_ledger
 from trepid.runs.properties import latest_verdicts
 from trepid.runs.round_files import ClassVerdict, RoundFiles, RoundRecord, complete_rounds
 from trepid.runs.walk_files import Walk, WalkEnd, WalkSummary
@@ -266,6 +269,71 @@ def test_a_killed_campaign_keeps_verdicts_and_labels(
     assert [record.labels for record in mine] == [record.labels for record in theirs]
     labels = [e.event.label for e in read_ledger(tmp_path / "run" / "ledger.jsonl") if isinstance(e.event, Label)]
     assert sorted(labels) == sorted(set(labels))
+
+
+def test_a_damaged_verdict_is_set_aside_and_made_again(
+    whole: tuple[Path, CampaignResult, CountingEMT], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undo = kill_at(monkeypatch, ClassVerdict, "write", 1, after=True)
+    with pytest.raises(Killed):
+        run(tmp_path, max_rounds=1)
+    undo()
+    (verdict,) = (tmp_path / "run" / "rounds" / "01" / "audit").glob("*/verdict.json")
+    verdict.write_text(verdict.read_text()[:100])
+    result, emt = run(tmp_path, max_rounds=1)
+    assert result.reason is StopReason.FINISHED
+    assert not emt.frames
+    assert verdict.with_name("verdict.json.damaged").exists()
+    assert complete_rounds(tmp_path / "run")[1].verdicts == complete_rounds(whole[0] / "run")[1].verdicts
+
+
+class OnceWrongEMT(CountingEMT):
+    """EMT whose energy of one frame is wrong by 3 eV, the first time."""
+
+    def __init__(self, wrong: int) -> None:
+        super().__init__()
+        self.wrong = wrong
+
+    def _compute(self, atoms: Atoms) -> Labels:
+        labels = super()._compute(atoms)
+        assert labels.energy is not None
+        return replace(labels, energy=labels.energy + 3.0) if len(self.frames) == self.wrong else labels
+
+
+def test_a_wrong_label_of_an_audit_is_found_and_computed_again(tmp_path: Path) -> None:
+    """The labels of a round are checked, and those of its audits too: here the first one, after two initial labels."""
+    emt = OnceWrongEMT(wrong=3)
+    result, _ = run(tmp_path, emt, max_rounds=1, check_labels=True)
+    events = [entry.event for entry in read_ledger(tmp_path / "run" / "ledger.jsonl")]
+    assert 3 in [event.label for event in events if isinstance(event, Doubted)]
+    assert len(emt.frames) > result.n_labels
+    labelled = LabelStore(tmp_path / "run" / "labels").read(3)
+    right = labelled.atoms.copy()
+    right.calc = EMT()
+    assert labelled.labels.energy == pytest.approx(right.get_potential_energy(), abs=1e-9)
+    assert verdicts(tmp_path) == [[], ["miscaptured"]]
+
+
+def test_a_class_that_earlier_walks_did_not_show_was_overlooked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first model makes the hop cost 2.3 eV, and its first walks do not show it, later ones do."""
+
+    def walks(context: RoundContext, files: RoundFiles, potential: Potential) -> list[Walk]:
+        return [hopping_walk(potential, seed=files.number, hop=files.number > 1)]
+
+    def stiff(self: ScaledEMT, factor: float = 3.0, n: int = 0) -> None:
+        original(self, factor, n)
+
+    original = ScaledEMT.__init__
+    monkeypatch.setattr(trepid.campaign.rounds, "make_walks", walks)
+    monkeypatch.setattr(trepid.campaign.assess, "has_phonopy", lambda: False)
+    monkeypatch.setattr(ScaledEMT, "__init__", stiff)
+    run(tmp_path, max_rounds=2)
+    first, second = complete_rounds(tmp_path / "run")[1:]
+    assert not first.verdicts
+    assert [(v.verdict, v.overlooked_by) for v in second.verdicts] == [("miscaptured", 0)]
+    assert "overlooked by the model of round 0" in write_report(tmp_path / "run").read_text()
 
 
 def test_the_budget_of_labels_bounds_audits(tmp_path: Path) -> None:

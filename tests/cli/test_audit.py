@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.calculators import emt
 
 from audit_fakes import copper
 from command_line import Trepid
 from trepid.data.frames import write_frames
+from trepid.potentials.bayesian import BayesianForceField
+from trepid.runs.checksums import file_sha256
 
 EMT = "reference: {engine: ase, calculator: emt}\n"
 
@@ -72,6 +75,39 @@ def test_the_plan_computes_nothing(trepid: Trepid, folder: Path) -> None:
     assert len(outcome.json["classes"]) == 1
     assert outcome.json["most_labels"] == 8 * (1 + len(outcome.json["probes"]))
     assert not (folder / "audit").exists()
+
+
+def test_a_model_learns_from_the_labels_and_is_judged_again(trepid: Trepid, folder: Path) -> None:
+    """A model trained on vibrations alone learns the labels of its audit, and the certificate of the second is of the new file."""
+    crystal, _ = copper()
+    rng, truth = np.random.default_rng(1), emt.EMT()
+    frames = []
+    for _ in range(4):
+        frame = crystal.copy()
+        frame.positions += 0.08 * rng.normal(size=(31, 3))
+        frame.calc = truth
+        frame.info["REF_energy"], frame.arrays["REF_forces"] = frame.get_potential_energy(), frame.get_forces()
+        frame.calc = None
+        frames.append(frame)
+    model = BayesianForceField(
+        ["Cu"], pair_cutoff=5.0, triplet_cutoff=3.5, n_pair=8, n_radial=4, l_max=2, n_threads=1
+    ).fit(frames)
+    model.save(folder / "naive.trepid")
+    few = ("--labels", "4", "--frames", "1", "--no-probes", "--classes", "1", "--images", "3")
+    command = (*ARGUMENTS, "--model", "naive.trepid", *few, "--learn", "learnt.trepid", "--json")
+    outcome = trepid(*command)
+    assert outcome.code == 0, outcome
+    first, again = (json.loads((folder / part / "certificate.json").read_text()) for part in ("audit", "audit/again"))
+    assert outcome.json["inputs"] == again["inputs"]
+    assert again["inputs"]["model"]["sha256"] == file_sha256(folder / "learnt.trepid")
+    assert first["inputs"]["model"]["sha256"] == file_sha256(folder / "naive.trepid")
+    learnt = BayesianForceField.load(folder / "learnt.trepid", n_threads=1)
+    assert learnt.n_frames == 4 + first["n_labels"]
+    assert first["classes"][0]["model_barrier_eV"] is not None
+    errors = [abs(facts["classes"][0]["labels"][1]["error_eV"]) for facts in (first, again)]
+    assert errors[1] < 0.3 * errors[0]
+    # The file is not overwritten, and the first audit is there already.
+    assert "learnt.trepid" in trepid(*command).error
 
 
 @pytest.mark.parametrize(

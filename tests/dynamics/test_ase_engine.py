@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from ase import Atoms, units
@@ -9,7 +11,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from springs import SiteSprings
-from trepid.choices import Thermostat
+from trepid.choices import Barostat, Thermostat
 from trepid.dynamics.ase_engine import ASEDriver
 from trepid.dynamics.driver import MDParameters
 from trepid.errors import ConfigError
@@ -36,7 +38,7 @@ def on_springs() -> Atoms:
     return atoms
 
 
-def driver(thermostat: Thermostat, atoms: Atoms, *, seed: int = 1, **more: float) -> ASEDriver:
+def driver(thermostat: Thermostat, atoms: Atoms, *, seed: int = 1, **more: Any) -> ASEDriver:
     settings = {"temperature_K": 400.0, "timestep_fs": 3.0, "relaxation_time_fs": 30.0} | more
     return ASEDriver(atoms, MDParameters(thermostat=thermostat, **settings), rng=np.random.default_rng(seed))
 
@@ -53,6 +55,30 @@ def test_a_calculator_of_ase_resumes_bit_by_bit(thermostat: Thermostat) -> None:
         d.step(30)
     assert np.array_equal(resumed.atoms.positions, whole.atoms.positions)
     assert np.array_equal(resumed.atoms.get_momenta(), whole.atoms.get_momenta())
+
+
+@pytest.mark.parametrize("barostat", list(Barostat))
+def test_barostats_conserve_their_energy(barostat: Barostat) -> None:
+    d = driver(
+        Thermostat.NOSE_HOOVER,
+        copper(),
+        timestep_fs=1.0,
+        pressure_GPa=2.0,
+        barostat=barostat,
+        pressure_time_fs=100.0,
+    )
+    conserved, work, momenta = [], [], []
+    for _ in range(40):
+        d.step(3)
+        conserved.append(d._dynamics.get_conserved_energy())
+        work.append(2.0 * units.GPa * d.atoms.get_volume())
+        momenta.append(np.abs(d.atoms.get_momenta().sum(axis=0)).max())
+    assert np.ptp(work) > 0.1
+    assert np.ptp(conserved) < 0.01 * np.ptp(work)
+    assert max(momenta) < 1e-8
+    lengths, angles = d.atoms.cell.lengths() / copper().cell.lengths(), d.atoms.cell.angles()
+    assert (np.ptp(lengths) < 1e-9) == (barostat is Barostat.ISOTROPIC)
+    assert (np.abs(angles - 90).max() > 1e-3) == (barostat is Barostat.FULL)
 
 
 @pytest.mark.parametrize("thermostat", ALL)

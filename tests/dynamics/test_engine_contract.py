@@ -18,10 +18,12 @@ from ase import Atoms, units
 from ase.build import bulk
 from ase.constraints import FixAtoms
 
-from trepid.choices import Engine, Thermostat
+from trepid.anharmonicity.blocking import block_error
+from trepid.choices import Barostat, Engine, Thermostat
 from trepid.data import read_frames
 from trepid.dynamics.driver import MDDriver, MDParameters, MDState, thermal_momenta
 from trepid.dynamics.engine import start_driver
+from trepid.dynamics.record import pressure_GPa
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.bayesian import BayesianForceField
 
@@ -74,8 +76,19 @@ class MakeDriver:
         temperature_K: float = 400.0,
         timestep_fs: float = 3.0,
         relaxation_time_fs: float = 50.0,
+        pressure_GPa: float | None = None,
+        barostat: Barostat = Barostat.ISOTROPIC,
     ) -> MDDriver:
-        parameters = MDParameters(temperature_K, timestep_fs, thermostat, relaxation_time_fs, self.engine)
+        parameters = MDParameters(
+            temperature_K,
+            timestep_fs,
+            thermostat,
+            relaxation_time_fs,
+            self.engine,
+            pressure_GPa=pressure_GPa,
+            barostat=barostat,
+            pressure_time_fs=200.0,
+        )
         driver = start_driver(
             self.cell if atoms is None else atoms,
             self.potential,
@@ -128,6 +141,49 @@ def test_resumed_run_equals_uninterrupted_one_bit_by_bit(
     assert after.random == other.random
     assert all(np.array_equal(after.thermostat[name], other.thermostat[name]) for name in other.thermostat)
     assert not np.array_equal(whole.atoms.positions, states[0].positions)
+
+
+@pytest.mark.parametrize("barostat", list(Barostat))
+def test_resumed_run_at_a_pressure_equals_uninterrupted_one_bit_by_bit(
+    make_driver: MakeDriver, crystal: Atoms, barostat: Barostat
+) -> None:
+    if barostat is Barostat.AXES and np.abs(crystal.cell.angles() - 90).max() > 1e-6:
+        with pytest.raises(ConfigError, match="barostat axes needs orthogonal cell vectors"):
+            make_driver(Thermostat.NOSE_HOOVER, atoms=crystal, pressure_GPa=0.0, barostat=barostat)
+        return
+
+    def make(pressure_GPa: float | None = 1.0, seed: int = 1) -> MDDriver:
+        return make_driver(
+            Thermostat.NOSE_HOOVER, atoms=crystal, seed=seed, pressure_GPa=pressure_GPa, barostat=barostat
+        )
+
+    whole, cut = make(), make()
+    for d in (whole, cut):
+        d.step(20)
+        d.set_temperature(500.0)
+        d.set_pressure(3.0)
+        d.step(7)
+        state = d.get_state()
+        d.forget_neighbors()
+    resumed = make(None, seed=99)
+    resumed.set_state(MDState.from_arrays(state.to_arrays()))
+    assert resumed.target_pressure_GPa == 3.0
+    for d in (whole, resumed):
+        d.step(10)
+        d.set_pressure(None)
+        d.step(5)
+        d.set_pressure(2.0)
+        d.step(10)
+    assert np.array_equal(resumed.atoms.positions, whole.atoms.positions)
+    assert np.array_equal(resumed.atoms.cell[:], whole.atoms.cell[:])
+    assert np.array_equal(resumed.atoms.get_momenta(), whole.atoms.get_momenta())
+    after, other = resumed.get_state(), whole.get_state()
+    assert all(np.array_equal(after.thermostat[name], other.thermostat[name]) for name in other.thermostat)
+    assert abs(whole.atoms.get_volume() / state_volume(state) - 1) > 1e-4
+
+
+def state_volume(state: MDState) -> float:
+    return float(abs(np.linalg.det(state.cell)))
 
 
 @pytest.mark.parametrize("thermostat", [Thermostat.LANGEVIN, Thermostat.BUSSI])
@@ -192,6 +248,33 @@ def test_target_temperature_is_reached_with_the_right_degrees_of_freedom(
         samples.append(d.temperature_K)
     assert np.mean(samples) == pytest.approx(300.0, rel=0.04)
     assert np.std(samples) == pytest.approx(300.0 * np.sqrt(2 / 21), rel=0.15)
+
+
+def test_pressure_and_volume_fluctuate_as_the_ensemble_asks(make_driver: MakeDriver, cell: Atoms) -> None:
+    # Compared with the static equation of state: the mean pressure is the target, and <dV^2> = k T V / B.
+    model, target = make_driver.potential, 1.0
+
+    def static(volume: float) -> float:
+        """Pressure without motion, GPa."""
+        atoms = cell.copy()
+        atoms.set_cell(cell.cell * (volume / cell.cell.volume) ** (1 / 3), scale_atoms=True)
+        stress = model.predict(atoms, uncertainty="none").stress
+        assert stress is not None
+        return float(-stress[:3].mean() / units.GPa)
+
+    d = make_driver(Thermostat.NOSE_HOOVER, temperature_K=150.0, relaxation_time_fs=40.0, pressure_GPa=target)
+    d.step(200)
+    pressures, volumes = [], []
+    for _ in range(250):
+        d.step(5)
+        stress = model.predict(d.atoms, uncertainty="none").stress
+        pressures.append(pressure_GPa(stress, kinetic_energy_eV=d.kinetic_energy_eV, atoms=d.atoms))
+        volumes.append(d.atoms.cell.volume)
+    error = block_error(pressures).error
+    assert abs(np.mean(pressures) - target) < 4 * error < 0.4
+    mean, step = float(np.mean(volumes)), 1e-3
+    modulus = -(static(mean * (1 + step)) - static(mean * (1 - step))) / (2 * step) * units.GPa
+    assert np.std(volumes) == pytest.approx(np.sqrt(units.kB * 150.0 * mean / modulus), rel=0.4)
 
 
 def test_velocities_are_thermal(make_driver: MakeDriver, cell: Atoms) -> None:
@@ -282,6 +365,23 @@ def test_positions_stay_unwrapped(make_driver: MakeDriver, cell: Atoms) -> None:
     assert np.abs(d.atoms.positions - atoms.positions).max() < 1.0
 
 
+def test_a_pressure_needs_a_periodic_structure(make_driver: MakeDriver, cell: Atoms) -> None:
+    cell.pbc = (True, True, False)
+    with pytest.raises(ConfigError, match=r"periodic in all three directions; this one is not \(pbc T T F\)"):
+        make_driver(Thermostat.NOSE_HOOVER, atoms=cell, pressure_GPa=0.0)
+
+
+def test_restart_from_brings_the_cell_back(make_driver: MakeDriver, cell: Atoms) -> None:
+    d = make_driver(Thermostat.NOSE_HOOVER, pressure_GPa=3.0)
+    d.step(60)
+    assert abs(d.atoms.cell.volume / cell.cell.volume - 1) > 1e-3
+    d.restart_from(cell.positions, 250.0, cell=cell.cell.array)
+    assert np.array_equal(d.atoms.cell.array, cell.cell.array)
+    d.step(1)
+    assert d.atoms.cell.volume == pytest.approx(cell.cell.volume, rel=0.01)
+    assert d.start_volume_A3 == pytest.approx(cell.cell.volume)
+
+
 def test_a_slab_in_vacuum(make_driver: MakeDriver, cell: Atoms) -> None:
     slab = cell.repeat(2)
     slab.pbc = (True, True, False)
@@ -323,6 +423,9 @@ def test_constraints_and_single_atoms_are_refused(make_driver: MakeDriver, cell:
         ({"temperature_K": float("nan")}, "temperature_K must be above 0 K"),
         ({"timestep_fs": 0.0}, "timestep_fs must be a positive time in fs, not 0.0"),
         ({"relaxation_time_fs": -1.0}, "relaxation_time_fs must be a positive time"),
+        ({"pressure_time_fs": 0.0}, "pressure_time_fs must be a positive time"),
+        ({"pressure_GPa": 0.0}, "a pressure needs the thermostat nose-hoover, not langevin"),
+        ({"pressure_GPa": float("inf"), "thermostat": "nose-hoover"}, "pressure_GPa must be a finite pressure in GPa"),
     ],
 )
 def test_bad_settings(change: dict[str, float], message: str) -> None:

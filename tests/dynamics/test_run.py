@@ -4,6 +4,7 @@ import csv
 import filecmp
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,18 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import units
 from ase.io import read
 
 from campaign_fakes import LoggedReference, SpringPotential, crystal
-from kills import Killed
+from kills import Killed, kill_at
 from trepid.campaign.start import initial_frames
-from trepid.choices import GuardAction, Thermostat
+from trepid.choices import Barostat, GuardAction, Thermostat
 from trepid.dynamics.ase_engine import ASEDriver
 from trepid.dynamics.progress import PlainProgress
 from trepid.dynamics.run import run_md
 from trepid.dynamics.settings import MDEnd, MDSettings
 from trepid.errors import ConfigError, UntrustedError
 from trepid.potentials.base import Uncertainty
+from trepid.potentials.bayesian import BayesianForceField
 
 FILES = ("trace.csv", "trajectory.extxyz")
 SETTINGS = MDSettings(
@@ -122,6 +125,66 @@ def test_resumed_run_equals_uninterrupted_one(
             assert made[0] == count
     run_md(potential, crystal(), settings, directory=tmp_path / "cut")
     same(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.fixture(scope="module")
+def copper() -> BayesianForceField:
+    frames = initial_frames(crystal(), 6, displacement_A=0.1, strain=0.03, seed=0)
+    model = BayesianForceField(["Cu"], pair_cutoff=4.0, triplet_cutoff=3.2, n_pair=8, n_radial=4, l_max=2, n_threads=1)
+    return model.fit([LoggedReference().label(frame) for frame in frames])
+
+
+PRESSED = replace(
+    SETTINGS, thermostat=Thermostat.NOSE_HOOVER, pressure_GPa=2.0, pressure_time_fs=150.0, threshold_eV_per_A=10.0
+)
+
+
+@pytest.mark.parametrize("barostat", list(Barostat))
+def test_a_run_at_a_pressure_resumes_exactly(
+    copper: BayesianForceField, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, barostat: Barostat
+) -> None:
+    settings = replace(PRESSED, barostat=barostat, temperature_K=(200.0, 400.0))
+    run_md(copper, crystal(), settings, directory=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        kill_at(patch, ASEDriver, "step", 16, after=True)
+        with pytest.raises(Killed):
+            run_md(copper, crystal(), settings, directory=tmp_path / "cut")
+    run_md(copper, crystal(), settings, directory=tmp_path / "cut")
+    same(tmp_path / "whole", tmp_path / "cut")
+    rows = trace(tmp_path / "whole")
+    assert float(rows[-1]["volume_A3"]) != pytest.approx(float(rows[0]["volume_A3"]), rel=1e-3)
+    last = read(tmp_path / "whole" / "trajectory.extxyz", "-1")
+    assert last.cell.volume == pytest.approx(float(rows[-1]["volume_A3"]))
+    stress = last.get_stress()[:3].sum() / 3 / units.GPa
+    kinetic = 2 / 3 * last.get_kinetic_energy() / last.cell.volume / units.GPa
+    assert float(rows[-1]["pressure_GPa"]) == pytest.approx(kinetic - stress, rel=1e-5)
+
+
+def test_a_cell_that_comes_apart_is_unstable(copper: BayesianForceField, tmp_path: Path) -> None:
+    torn = replace(PRESSED, pressure_GPa=-40.0, duration_ps=2.0)
+    with pytest.raises(UntrustedError, match=r"became unstable: the volume is \S+ times that at the start"):
+        run_md(copper, crystal(), torn, directory=tmp_path / "run")
+
+
+def test_a_run_is_not_continued_at_another_pressure(copper: BayesianForceField, tmp_path: Path) -> None:
+    run_md(copper, crystal(), PRESSED, directory=tmp_path / "run")
+    held = replace(PRESSED, pressure_GPa=None)
+    with pytest.raises(ConfigError, match=r"holds another run: its pressure_GPa is 2\.0, not None"):
+        run_md(copper, crystal(), held, directory=tmp_path / "run")
+
+
+def test_runs_of_before_barostats_continue(potential: SpringPotential, finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    described = json.loads((folder / "settings.json").read_text())
+    for name in ("pressure_GPa", "barostat", "pressure_time_fs"):
+        del described[name]
+    (folder / "settings.json").write_text(json.dumps(described))
+    columns = [line.split(",")[:9] for line in (folder / "trace.csv").read_text().splitlines()]
+    (folder / "trace.csv").write_text("\n".join(",".join(row) for row in columns) + "\n")
+    longer = replace(SETTINGS, duration_ps=0.6)
+    assert run_md(potential, crystal(), longer, directory=folder).n_steps == 300
+    assert next(int(row["step"]) for row in trace(folder)) > 0
 
 
 def test_signal_ends_the_run_after_the_step(

@@ -100,7 +100,7 @@ def test_knots_out_of_range(model_file: Path, tmp_path: Path, capsys: pytest.Cap
 
 def test_an_unknown_format(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(model_file, "-o", tmp_path / "si.uf", "--format", "uf") == 2
-    assert "export format is 'uf'; known are uf3; did you mean uf3?" in capsys.readouterr().err
+    assert "export format is 'uf'; known are uf3, metatomic; did you mean uf3?" in capsys.readouterr().err
 
 
 def test_every_format_has_its_name_and_a_place_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,6 +117,7 @@ class _Springs(ExportFormat):
     name = "springs"
     resolution = None
     good_error_eV_per_A = 1e-9
+    uncertainty = "springs have no uncertainty"
 
     def convert(self, potential: SplinePotential, *, resolution: int | None = None) -> Exported:
         return _Kept(potential)

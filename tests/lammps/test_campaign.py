@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 from campaign_fakes import LoggedReference, assert_same_run, calls, campaign
 from kills import Killed, kill_at
 from trepid.campaign.learn import learn
 from trepid.campaign.on_the_fly import OnTheFly
 from trepid.campaign.result import CampaignResult
+from trepid.data import read_frames
+from trepid.dynamics.ase_engine import ASEDriver
+from trepid.dynamics.driver import MDDriver
 from trepid.dynamics.lammps_engine import LammpsDriver
 from trepid.errors import ConfigError
 from trepid.labelling.case import LabelCase
@@ -21,13 +25,13 @@ from trepid.runs.ledger import Request, Rewind, StopReason, read_ledger
 pytestmark = pytest.mark.usefixtures("installation")
 
 
-def run(folder: Path, *, thermostat: str = "langevin", engine: str = "lammps") -> CampaignResult:
+def run(folder: Path, *, thermostat: str = "langevin", engine: str = "lammps", **dynamics: object) -> CampaignResult:
     settings = campaign(
         folder,
         potential={"pair_cutoff_A": 4.0, "triplet_cutoff_A": 3.2, "n_pair": 8, "n_radial": 4, "l_max": 2},
         structure={"file": str(folder / "cu.extxyz"), "supercell": [2, 1, 1]},
         learning={"threshold_eV_per_A": 0.012},
-        dynamics={"engine": engine, "thermostat": thermostat},
+        dynamics={"engine": engine, "thermostat": thermostat, **dynamics},
     )
     return learn(settings, reference=LoggedReference(folder / "calls.jsonl"))
 
@@ -87,6 +91,39 @@ def test_resume_is_exact_with_every_thermostat(tmp_path: Path, thermostat: str) 
             run(cut, thermostat=thermostat)
     run(cut, thermostat=thermostat)
     assert_same_run(whole, cut)
+
+
+@pytest.mark.parametrize(("engine", "driver"), [("ase", ASEDriver), ("lammps", LammpsDriver)])
+def test_a_stage_at_a_pressure_learns_other_cells_and_resumes_exactly(
+    tmp_path: Path, engine: str, driver: type[MDDriver]
+) -> None:
+    stages = [
+        {"temperature_K": 300, "duration_ps": 0.2},
+        {"temperature_K": 300, "duration_ps": 0.4, "pressure_GPa": 3.0},
+        {"temperature_K": [300, 500], "duration_ps": 0.2, "pressure_GPa": 0.0},
+    ]
+    dynamics = {"thermostat": "nose-hoover", "engine": engine, "stages": stages, "pressure_time_fs": 200.0}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+    run(whole, **dynamics)  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, driver, "step", 25, after=True)
+        with pytest.raises(Killed):
+            run(cut, **dynamics)  # type: ignore[arg-type]
+    run(cut, **dynamics)  # type: ignore[arg-type]
+    assert_same_run(whole, cut)
+    with (whole / "run" / "trace.csv").open() as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    volumes = {stage: [row["volume_A3"] for row in rows if row["stage"] == stage] for stage in (0, 1, 2)}
+    assert np.ptp(volumes[0]) < 1e-6 < 1e-3 * volumes[0][0] < np.ptp(volumes[1])
+    cells = [frame.cell.volume for frame in labels_of_run(whole)]
+    assert len({round(volume, 3) for volume in cells}) > 3
+    assert min(volumes[1]) < volumes[0][0]
+
+
+def labels_of_run(folder: Path) -> list[Atoms]:
+    return [read_frames(path)[0] for path in sorted((folder / "run" / "labels").glob("label-*.extxyz"))]
 
 
 def test_an_unstable_run_restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

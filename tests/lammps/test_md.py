@@ -15,9 +15,11 @@ from ase import Atoms
 from ase.io import write
 
 from lammps_inputs import Model, read_dump, run
-from trepid.choices import Engine, GuardAction, Thermostat
+from trepid.choices import Barostat, Engine, GuardAction, Thermostat
 from trepid.cli.main import run as trepid
+from trepid.data.trajectory import open_trajectory
 from trepid.dynamics import lammps_run
+from trepid.dynamics.record import CELL_COLUMNS
 from trepid.dynamics.run import run_md
 from trepid.dynamics.settings import MDEnd, MDResult, MDSettings
 from trepid.errors import ConfigError, DataError, NumericsError, UntrustedError
@@ -66,7 +68,14 @@ def test_it_is_the_run_that_ase_makes(md: Run, tmp_path: Path) -> None:
     for row, other in zip(rows, expected, strict=True):
         for name in ("step", "time_fs", "stage", "target_temperature_K", "n_labels"):
             assert row[name] == other[name]
-        for name in ("temperature_K", "potential_energy_eV", "total_energy_eV"):
+        for name in (
+            "temperature_K",
+            "potential_energy_eV",
+            "total_energy_eV",
+            "pressure_GPa",
+            "volume_A3",
+            *CELL_COLUMNS,
+        ):
             assert row[name] == pytest.approx(other[name], rel=1e-5)
         assert row["forces_uncertainty_max_eV_per_A"] == pytest.approx(
             other["forces_uncertainty_max_eV_per_A"], rel=1e-3, abs=1e-5
@@ -90,6 +99,44 @@ def test_resume_is_exact(md: Run, tmp_path: Path, thermostat: Thermostat, ranks:
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert resumed.n_untrusted == whole.n_untrusted > 0
     assert resumed.n_checks == whole.n_checks == 21
+
+
+@pytest.mark.parametrize("barostat", list(Barostat))
+def test_resume_at_a_pressure_is_exact(md: Run, tmp_path: Path, barostat: Barostat) -> None:
+    common = {
+        "thermostat": Thermostat.NOSE_HOOVER,
+        "pressure_GPa": 5.0,
+        "pressure_time_fs": 100.0,
+        "barostat": barostat,
+        "threshold_eV_per_A": 0.003,
+    }
+    md("whole", **common)
+    md("cut", **common)
+    (tmp_path / "cut" / "checkpoint.200.restart").unlink()
+    md("cut", **common)
+    rows, resumed = trace(tmp_path / "whole"), trace(tmp_path / "cut")
+    if barostat is Barostat.FULL:  # LAMMPS rounds the positions in a tilted box when it reads them
+        columns = [name for name in rows[0] if name != "forces_uncertainty_max_eV_per_A"]
+        np.testing.assert_allclose(
+            *([[row[name] for name in columns] for row in run] for run in (rows, resumed)), rtol=1e-6
+        )
+    else:
+        for name in FILES:
+            assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert rows[-1]["volume_A3"] < 0.99 * rows[0]["volume_A3"]
+    last = read_frames_of(tmp_path / "whole" / "trajectory.lammpstrj")[-1]
+    assert np.allclose(last.cell.cellpar(), [rows[-1][name] for name in CELL_COLUMNS], rtol=1e-6)
+    assert {round(rows[-1][name] - 90, 3) == 0 for name in CELL_COLUMNS[3:]} == {barostat is not Barostat.FULL}
+
+
+def read_frames_of(dump: Path) -> list[Atoms]:
+    with open_trajectory(dump, interval_fs=50.0) as trajectory:
+        return [Atoms(cell=cell) for chunk in trajectory.chunks() for cell in chunk.cells]
+
+
+def test_a_cell_that_comes_apart_is_unstable(md: Run) -> None:
+    with pytest.raises(UntrustedError, match=r"became unstable: the volume is \S+ times that at the start"):
+        md(thermostat=Thermostat.NOSE_HOOVER, pressure_GPa=-25.0, duration_ps=2.0)
 
 
 def test_langevin_resumes_with_other_noise(md: Run, tmp_path: Path) -> None:

@@ -183,6 +183,13 @@ def test_a_distance_that_no_training_frame_has_is_outside(silicon: FeatureBuilde
     assert distances(support, silicon, [atoms])[0] > 2
 
 
+def test_atoms_without_neighbours_are_inside_where_all_training_atoms_are_such(silicon: FeatureBuilder) -> None:
+    alone = [Atoms("Si", positions=[[x, 0, 0]], cell=[20.0, 20.0, 20.0], pbc=True) for x in (0.0, 1.0, 2.0)]
+    support = Support.of([silicon.neighbourhoods(atoms) for atoms in alone], n_species=1)
+    assert (distances(support, silicon, alone) == 0).all()
+    assert (distances(support, silicon, crystals(1, seed=1)) > 1).all()
+
+
 def test_a_few_odd_frames_do_not_open_the_support(silicon: FeatureBuilder) -> None:
     odd = [
         Atoms("Si64", np.random.default_rng(k).uniform(0, 10.86, (64, 3)), cell=3 * [10.86], pbc=True) for k in (0, 1)

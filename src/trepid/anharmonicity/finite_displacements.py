@@ -17,7 +17,7 @@ from trepid.anharmonicity.force_source import ForceSource, force_function
 from trepid.anharmonicity.harmonic import HarmonicReference
 from trepid.anharmonicity.matching import match_atoms
 from trepid.anharmonicity.phonopy_objects import MATCH_A, atoms_of, force_constants_of, make_phonon, phonopy_cell
-from trepid.arrays import IntArray
+from trepid.arrays import FloatArray, IntArray
 from trepid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -91,23 +91,8 @@ def harmonic_reference(
     DataError
         The crystal has no three cell vectors.
     """
-    if not 0 < displacement_A <= 0.5:
-        raise ConfigError(f"displacement {displacement_A} A: above 0 and at most 0.5 A is expected")
-    bare = crystal.copy()
-    bare.calc = None
-    bare.set_constraint()
-    if bare.cell.rank != 3:
-        raise DataError("phonons need three cell vectors; give a sheet or a wire empty space around it")
-    atoms, matrix = build_supercell(bare, supercell)
-    phonon = make_phonon(phonopy_cell(bare), matrix.T, symprec=symprec)
-    phonon.generate_displacements(distance=displacement_A)
-    forces_of = force_function(source)
-
-    # Computed in phonopy's order and cell, with the periodicity and whatever else the crystal carries.
-    sites = match_atoms(atoms_of(phonon.supercell), atoms, tolerance_A=MATCH_A, where="the supercell of phonopy")
-    ours = np.argsort(sites)
-    rest = forces_of(atoms)[sites]
-    residual = float(np.linalg.norm(rest, axis=1).max())
+    displaced = DisplacedCrystal(crystal, supercell, displacement_A=displacement_A, symprec=symprec)
+    constants, residual = displaced.force_constants(source)
     if warn and residual > RESIDUAL_FORCE_eV_per_A:
         logger.warning(
             "the crystal is not relaxed: forces of up to %.3g eV/A at rest (wanted: below %g). They are taken off the force "
@@ -115,16 +100,67 @@ def harmonic_reference(
             residual,
             RESIDUAL_FORCE_eV_per_A,
         )
-    dataset = phonon.dataset
-    for entry in dataset["first_atoms"]:
-        frame = atoms.copy()
-        frame.positions[sites[entry["number"]]] += entry["displacement"]
-        entry["forces"] = forces_of(frame)[sites] - rest
-    constants = force_constants_of(phonon, dataset)
-    return HarmonicReference(
-        supercell=atoms,
-        force_constants=constants[np.ix_(ours, ours)],
-        unitcell=bare,
-        supercell_matrix=matrix,
-        residual_force_eV_per_A=residual,
-    )
+    return displaced.reference(constants, residual)
+
+
+class DisplacedCrystal:
+    """A crystal and the displacements that its force constants need: found once, for any number of force fields.
+
+    Attributes
+    ----------
+    crystal : Atoms
+        The unit cell.
+    atoms : Atoms
+        The supercell in the order of ASE.
+    matrix : (3, 3) array of int
+        Its rows are the vectors of the supercell in those of the unit cell.
+    phonon : phonopy.Phonopy
+        With the displacements; the force constants last computed.
+
+    Parameters and errors as `harmonic_reference`.
+    """
+
+    def __init__(
+        self,
+        crystal: Atoms,
+        supercell: Sequence[int] | Sequence[Sequence[int]],
+        *,
+        displacement_A: float = 0.01,
+        symprec: float = 1e-5,
+    ) -> None:
+        if not 0 < displacement_A <= 0.5:
+            raise ConfigError(f"displacement {displacement_A} A: above 0 and at most 0.5 A is expected")
+        self.crystal = crystal.copy()
+        self.crystal.calc = None
+        self.crystal.set_constraint()
+        if self.crystal.cell.rank != 3:
+            raise DataError("phonons need three cell vectors; give a sheet or a wire empty space around it")
+        self.atoms, self.matrix = build_supercell(self.crystal, supercell)
+        self.phonon = make_phonon(phonopy_cell(self.crystal), self.matrix.T, symprec=symprec)
+        self.phonon.generate_displacements(distance=displacement_A)
+        # Forces are computed in our order and cell, with the periodicity and whatever else the crystal carries.
+        self._sites = match_atoms(
+            atoms_of(self.phonon.supercell), self.atoms, tolerance_A=MATCH_A, where="the supercell of phonopy"
+        )
+
+    def force_constants(self, source: ForceSource) -> tuple[FloatArray, float]:
+        """Force constants (n, n, 3, 3) in the order of phonopy, eV/A^2, and the largest force at rest, eV/A."""
+        forces_of = force_function(source)
+        rest = forces_of(self.atoms)[self._sites]
+        dataset = self.phonon.dataset
+        for entry in dataset["first_atoms"]:
+            frame = self.atoms.copy()
+            frame.positions[self._sites[entry["number"]]] += entry["displacement"]
+            entry["forces"] = forces_of(frame)[self._sites] - rest
+        return force_constants_of(self.phonon, dataset), float(np.linalg.norm(rest, axis=1).max())
+
+    def reference(self, constants: FloatArray, residual: float | None = None) -> HarmonicReference:
+        """As a harmonic reference, in the order of ASE."""
+        ours = np.argsort(self._sites)
+        return HarmonicReference(
+            supercell=self.atoms,
+            force_constants=constants[np.ix_(ours, ours)],
+            unitcell=self.crystal,
+            supercell_matrix=self.matrix,
+            residual_force_eV_per_A=residual,
+        )

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.geometry import find_mic
-from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
-from trepid.anharmonicity.matching import match_atoms, require_same_cell
+from trepid.anharmonicity.matching import match_atoms, nearest_distances, require_same_cell
 from trepid.anharmonicity.modes import Modes, modes_of
 from trepid.arrays import FloatArray, IntArray
 from trepid.errors import ConfigError, DataError
@@ -249,14 +248,7 @@ class HarmonicReference:
     @cached_property
     def neighbour_distance(self) -> FloatArray:
         """Distance of every site from the next one, (n,), A."""
-        atoms = self.supercell
-        cutoff = 1.5 * float(abs(atoms.cell.volume) / len(atoms)) ** (1 / 3)
-        nearest = np.full(len(atoms), np.inf)
-        while not np.isfinite(nearest).all():
-            first, distance = neighbor_list("id", atoms, cutoff)
-            np.minimum.at(nearest, first, distance)
-            cutoff *= 1.5
-        return nearest
+        return nearest_distances(self.supercell)
 
     @cached_property
     def _drift_weights(self) -> FloatArray:

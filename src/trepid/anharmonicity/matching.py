@@ -79,6 +79,19 @@ def match_atoms(
     return result
 
 
+def nearest_distances(atoms: Atoms) -> FloatArray:
+    """Distance of every atom from the next one, its own images included, (n_atoms,), A."""
+    from ase.neighborlist import neighbor_list
+
+    cutoff = 1.5 * float(abs(atoms.cell.volume) / len(atoms)) ** (1 / 3)
+    nearest = np.full(len(atoms), np.inf)
+    while not np.isfinite(nearest).all():
+        first, distance = neighbor_list("id", atoms, cutoff)
+        np.minimum.at(nearest, first, distance)
+        cutoff *= 1.5
+    return nearest
+
+
 def _distances(first: FloatArray, second: FloatArray, atoms: Atoms) -> FloatArray:
     """Minimum-image distances between all of two sets, (n_first, n_second)."""
     from ase.geometry import find_mic

@@ -102,6 +102,7 @@ def class_facts(audit: EventClassAudit, number: int, directory: Path) -> dict[st
         "number": number,
         "class": audit.seen.name,
         "n_seen": audit.seen.n_seen,
+        "n_seen_later": audit.seen.n_later,
         "verdict": str(judgement.verdict),
         "reason": judgement.reason,
         "labels_needed": judgement.labels_needed,

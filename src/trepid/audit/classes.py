@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from trepid.audit.band import Band, find_band, interpolated, read_band, write_band
 from trepid.audit.event_class import (
+    Answer,
     AuditSettings,
     ClassFiles,
     EventClassAudit,
@@ -41,7 +42,8 @@ from trepid.audit.judgement import Criteria, Estimate, Judgement, State, Verdict
 from trepid.audit.model import AuditedModel
 from trepid.audit.states import aligned, end_state, held_end, start_state
 from trepid.audit.surface import BAD_BAND_EV_PER_A, CorrectedSurface, Course, Found
-from trepid.errors import TrepidError
+from trepid.data.atomic import set_aside
+from trepid.errors import DataError, TrepidError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -103,6 +105,33 @@ def audit_class(
     ).run()
 
 
+def model_path(
+    seen: SeenClass,
+    model: AuditedModel,
+    *,
+    crystal: Atoms,
+    sites: Sites,
+    criteria: Criteria,
+    settings: AuditSettings | None = None,
+    interrupted: Callable[[], None] | None = None,
+) -> EventClassAudit:
+    """What a model makes of an event class, without a label: its barrier, or why there is none.
+
+    Parameters
+    ----------
+    seen, model, crystal, sites, criteria, settings, interrupted
+        As of `audit_class`.
+    """
+
+    def none(wanted: Sequence[Wanted]) -> list[Answer]:
+        raise AssertionError("the path of a model needs no label")
+
+    settings, interrupted = settings or AuditSettings(), interrupted or (lambda: None)
+    return _ClassAudit(
+        seen, model, none, crystal, sites, criteria, settings, None, logger.debug, interrupted
+    ).on_model()
+
+
 @dataclass(eq=False)
 class _ClassAudit:
     seen: SeenClass
@@ -120,7 +149,7 @@ class _ClassAudit:
     asked: int = 0
 
     def run(self) -> EventClassAudit:
-        audit = self._on_model()
+        audit = self.on_model()
         if audit.band is None:
             return audit
         audit = self._with_labels(audit)
@@ -129,7 +158,7 @@ class _ClassAudit:
 
     # ------------------------------------------------------------------ the model
 
-    def _on_model(self) -> EventClassAudit:
+    def on_model(self) -> EventClassAudit:
         """Ends and band of the model, with the bar that it announces."""
         nothing = EventClassAudit(self.seen, self.criteria, Judgement(Verdict.UNDECIDED, ""))
         motion, calculator = self.seen.motion, self.model.calculator()
@@ -177,7 +206,10 @@ class _ClassAudit:
     def _band(self, calculator: Calculator, *, held: bool = False) -> Band:
         path = None if self.files is None else self.files.held if held else self.files.path
         if path is not None and path.exists():
-            return read_band(path)
+            try:
+                return read_band(path)
+            except DataError as error:
+                self.tell(f"{' '.join(str(error).split())}; now {set_aside(path).name}, and the path is sought again")
         restart = None
         if self.files is not None:
             self.files.directory.mkdir(parents=True, exist_ok=True)
@@ -261,14 +293,15 @@ class _ClassAudit:
         )
 
     def _label(self, frames: Sequence[tuple[Role, Atoms]]) -> bool:
-        """Label frames; whether at least one label came."""
+        """Label frames; whether at least one label came that this class did not have."""
         wanted = [self._wanted(role, atoms) for role, atoms in frames]
         self.asked += len(wanted)
         came = False
-        for want, answer in zip(wanted, self.label(wanted), strict=True):
+        for asked, answer in zip(wanted, self.label(wanted), strict=True):
             if answer.labels is None:
-                self.problems.append(f"label {answer.number} ({want.role}) failed: {answer.problem}")
-            else:
+                self.problems.append(f"label {answer.number} ({asked.role}) failed: {answer.problem}")
+            elif not any(point.number == answer.number for point in self.points):
+                want = asked if answer.atoms is None else self._wanted(asked.role, answer.atoms)
                 self.points.append(LabelledPoint(want, answer.number, answer.labels))
                 came = True
         return came

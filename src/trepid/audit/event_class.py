@@ -73,11 +73,15 @@ class Answer:
         None where the reference failed.
     problem : str
         Why it failed.
+    atoms : Atoms or None
+        The frame that the labels are of, where it is not exactly the one that was asked for: a label of nearly the same frame
+        was there.
     """
 
     number: int
     labels: Labels | None
     problem: str = ""
+    atoms: Atoms | None = None
 
 
 class LabelSource(Protocol):
@@ -134,12 +138,15 @@ class SeenClass:
         Frames before, during and after it, in the trajectory's own cell.
     n_seen : int
         Events of this class in the trajectory; 0 for a probe.
+    n_later : int
+        Of a probe: events in the trajectory of another, later model.
     """
 
     name: str
     motion: Motion
     frames: tuple[tuple[Role, Atoms], ...] = ()
     n_seen: int = 1
+    n_later: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,8 +11,9 @@ import numpy as np
 from ase.geometry import find_mic
 
 from trepid.audit.event_class import Answer, Wanted
-from trepid.data.frames import read_frames
+from trepid.data.frames import bare_copy, read_frames
 from trepid.labelling.case import LabelRequest
+from trepid.labelling.check import LabelChecker
 from trepid.labelling.labeller import Labeller
 from trepid.runs.label_files import LABEL_PATTERN, LabelledFrame, Origin, PriorPrediction
 from trepid.runs.ledger import Failure, Reason, Request
@@ -19,8 +21,9 @@ from trepid.runs.ledger import Failure, Reason, Request
 if TYPE_CHECKING:
     from ase import Atoms
 
-SAME_FRAME_A = 1e-4
-"""Frames whose atoms all agree to this are one: their energies differ by less than a label is good for."""
+SAME_FRAME_A = 0.01
+"""A frame whose atoms are all nearer than this to those of a labelled one is not labelled again: the labelled one is answered.
+Relaxations of one state that began in two places agree to 0.001 A."""
 
 
 @dataclass(eq=False)
@@ -33,11 +36,14 @@ class AuditLabels:
     number : int
         Of the class, for the label files.
     temperature_K : float
+    checker : LabelChecker or None
+        Checks new labels; None accepts all of them.
     """
 
     labeller: Labeller
     number: int
     temperature_K: float
+    checker: LabelChecker | None = None
 
     def __call__(self, wanted: Sequence[Wanted]) -> list[Answer]:
         """Label what is not labelled yet."""
@@ -53,7 +59,8 @@ class AuditLabels:
             numbers[k] = number
             if twin is None:
                 requests.append(self._request(number, want))
-        found = dict(zip([r.number for r in requests], self.labeller.label(requests), strict=True))
+        labelled = self.labeller.label(requests, checker=self.checker)
+        found = dict(zip([request.number for request in requests], labelled, strict=True))
         return [self._answer(number, found[number]) for number in numbers if number is not None]
 
     def _request(self, number: int, want: Wanted) -> LabelRequest:
@@ -68,18 +75,21 @@ class AuditLabels:
 
     def _answer(self, number: int, frame: LabelledFrame | None) -> Answer:
         if frame is not None:
-            return Answer(number, frame.labels)
+            return Answer(number, frame.labels, atoms=bare_copy(frame.atoms))
         failures = [event for event in self.labeller.ledger.all(Failure) if event.label == number]
         return Answer(number, None, failures[-1].message if failures else "no label came")
 
     def _number_of(self, atoms: Atoms) -> int | None:
-        """Of the label, computed or failed, that a frame has already."""
+        """Of the label, computed or failed, that a frame has already: the nearest one."""
         store = self.labeller.store
+        nearest, found = SAME_FRAME_A, None
         for event in self.labeller.ledger.all(Request):
             for path in (store.path(event.label), store.failed_path(event.label)):
-                if path.exists() and same_frame(read_frames(path, require=())[0], atoms):
-                    return event.label
-        return None
+                if path.exists():
+                    distance = largest_distance(read_frames(path, require=())[0], atoms)
+                    if distance <= nearest:
+                        nearest, found = distance, event.label
+        return found
 
     def _free(self, taken: set[int]) -> int:
         """The lowest number without a label and without a failure: after a kill, one that was asked for and never came."""
@@ -92,12 +102,17 @@ class AuditLabels:
 
 def same_frame(first: Atoms, second: Atoms) -> bool:
     """Whether two frames are of the same atoms in the same cell, up to `SAME_FRAME_A`."""
+    return largest_distance(first, second) <= SAME_FRAME_A
+
+
+def largest_distance(first: Atoms, second: Atoms) -> float:
+    """The longest way of an atom from one frame to the other, A; infinite for other atoms or another cell."""
     if len(first) != len(second) or not np.array_equal(first.numbers, second.numbers):
-        return False
+        return math.inf
     if not np.allclose(first.cell.array, second.cell.array, atol=1e-8):
-        return False
+        return math.inf
     way = find_mic(second.positions - first.positions, first.cell, first.pbc)[0]
-    return bool(np.linalg.norm(way, axis=1).max() <= SAME_FRAME_A)
+    return float(np.linalg.norm(way, axis=1).max())
 
 
 def label_file(number: int) -> str:

@@ -20,11 +20,11 @@ import yaml
 from trepid.acquisition.viability import ATTEMPT_FREQUENCY_HZ
 from trepid.audit.certificate import Inputs, certificate, finite
 from trepid.audit.classes import audit_class
-from trepid.audit.event_class import AuditSettings, ClassFiles, EventClassAudit
+from trepid.audit.event_class import AuditSettings, ClassFiles, EventClassAudit, SeenClass
 from trepid.audit.judgement import DEFAULT_FACTOR, Criteria, Verdict
 from trepid.audit.labels import AuditLabels
 from trepid.audit.model import AuditedModel
-from trepid.audit.seen import Candidate, probes, seen_classes
+from trepid.audit.seen import Candidate, probes, seen_classes, shown_later
 from trepid.data.arrays import structure_digest
 from trepid.data.atomic import write_text_atomic
 from trepid.dynamics.interrupt import Interrupted, Interruptible
@@ -106,11 +106,21 @@ class AuditPlan:
     most_labels: int
 
 
-def plan_audit(analysis: EventAnalysis, task: AuditTask) -> AuditPlan:
-    """Classes and probes of an audit, and the most it may cost."""
+def plan_audit(analysis: EventAnalysis, task: AuditTask, *, later: EventAnalysis | None = None) -> AuditPlan:
+    """Classes and probes of an audit, and the most it may cost.
+
+    Parameters
+    ----------
+    analysis : EventAnalysis
+        Of the trajectory of the model.
+    task : AuditTask
+    later : EventAnalysis, optional
+        Of the trajectory of another model, such as a later one of a campaign: the classes that it alone shows are probes.
+    """
     everything = seen_classes(analysis)
     chosen = everything[: task.most_classes]
-    others = probes(analysis.sites, everything) if task.probes else []
+    others = [] if later is None else shown_later(analysis, later, everything)
+    others += probes(analysis.sites, [*everything, *others]) if task.probes else []
     per_class = task.settings.labels_per_class
     return AuditPlan(
         tuple(chosen), tuple(others), len(everything) - len(chosen), per_class * (len(chosen) + len(others))
@@ -161,6 +171,7 @@ def run_audit(
     directory: str | Path,
     *,
     inputs: Inputs,
+    later: EventAnalysis | None = None,
     executor: Executor | None = None,
     tell: Callable[[str], None] = logger.info,
 ) -> AuditResult:
@@ -177,6 +188,8 @@ def run_audit(
         Run directory; one with an audit of the same inputs is continued.
     inputs : Inputs
         For the certificate, and to know an audit again.
+    later : EventAnalysis, optional
+        Of the trajectory of another model; see `plan_audit`.
     executor : Executor, optional
         Computes labels; by default this process.
     tell : callable
@@ -192,7 +205,7 @@ def run_audit(
     crystal = analysis.crystal.atoms
     reference.check(crystal)
     task.criteria  # noqa: B018 a value out of range shows here
-    plan = plan_audit(analysis, task)
+    plan = plan_audit(analysis, task, later=later)
     with ExitStack() as closing:
         home = AuditDirectory(Path(directory))
         closing.callback(home.release)
@@ -327,7 +340,7 @@ class _Run:
 
     def _one(self, kind: str, number: int, candidate: Candidate, n: int) -> EventClassAudit:
         what = "class" if kind == "classes" else "probe"
-        self.tell(f"{what} {number} of {n}: {candidate.seen.name}, seen {candidate.seen.n_seen} times")
+        self.tell(f"{what} {number} of {n}: {candidate.seen.name}, {seen_text(candidate.seen)}")
         self._stop_if_interrupted()
         audit = audit_class(
             candidate.seen,
@@ -356,6 +369,13 @@ class _Run:
     def _stop_if_interrupted(self) -> None:
         if self.interrupt.requested:
             raise Interrupted
+
+
+def seen_text(seen: SeenClass) -> str:
+    """How often, in words."""
+    if seen.n_seen:
+        return f"seen {seen.n_seen} times"
+    return f"seen {seen.n_later} times in the later trajectory alone" if seen.n_later else "a way that was not seen"
 
 
 def undecided(audits: Sequence[EventClassAudit]) -> list[EventClassAudit]:

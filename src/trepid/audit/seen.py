@@ -11,6 +11,7 @@ import numpy as np
 from trepid.arrays import IntArray
 from trepid.audit.event_class import Role, SeenClass
 from trepid.audit.states import Motion
+from trepid.errors import DataError
 from trepid.events.analysis import ClassFound, EventAnalysis
 from trepid.events.classes import EventClass, Step
 from trepid.events.detection import Event, EventKind
@@ -55,6 +56,36 @@ def seen_classes(analysis: EventAnalysis, *, most: int | None = None) -> list[Ca
     befores = sites_before(analysis.events, analysis.sites.n_atoms)
     everything = [_candidate(found, befores, analysis.sites) for found in analysis.classes]
     return _on_one_way(everything)[:most]
+
+
+def shown_later(analysis: EventAnalysis, later: EventAnalysis, seen: Sequence[Candidate]) -> list[Candidate]:
+    """The classes of another trajectory of the same crystal that this one does not show, as probes of the model of this one.
+
+    Parameters
+    ----------
+    analysis, later : EventAnalysis
+        Of the trajectory of the audited model, and of that of another model, such as a later one of a campaign.
+    seen : sequence of Candidate
+        The classes of the first.
+
+    Raises
+    ------
+    DataError
+        The trajectories do not have the same atoms in the same order.
+    """
+    mine, other = analysis.crystal.atoms, later.crystal.atoms
+    same = len(mine) == len(other) and np.array_equal(mine.numbers, other.numbers)
+    if not (same and np.allclose(mine.positions, other.positions) and np.allclose(mine.cell, other.cell)):
+        raise DataError(
+            f"{later.name} does not have the atoms of {analysis.name} in the same order and crystal: their event classes "
+            "cannot be compared"
+        )
+    known = {candidate.event_class for candidate in seen}
+    return [
+        replace(candidate, seen=replace(candidate.seen, n_seen=0, n_later=candidate.seen.n_seen))
+        for candidate in seen_classes(later)
+        if candidate.event_class not in known
+    ]
 
 
 def _on_one_way(candidates: list[Candidate]) -> list[Candidate]:

@@ -4,7 +4,8 @@ Vocabulary
 ----------
 start, end   the crystal with every atom on the site it was on when the event began, and with the atoms of the event moved
              on to theirs; both in the cell of the crystal, so that only the event tells them apart
-held         an end that is no minimum: the atoms of the event are held in their place, and everything else is relaxed
+held         an end that is no minimum: the atoms of the event are held in their place, and everything else is relaxed but
+             for a common displacement of all other atoms: a crystal that slides towards a held atom takes its way back
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixSubsetCom
 from ase.geometry import find_mic
 
 from trepid.arrays import FloatArray, IntArray
@@ -141,23 +142,21 @@ def settle(
     held: tuple[int, ...] = (),
     relaxation: Relaxation = Relaxation(),
 ) -> RelaxedState:
-    """Relax a frame, and tell whether the moving atoms stay on their sites.
-
-    A crystal with nothing to hold it in place must not be free to slide when atoms are held: the atom farthest from them is
-    held too.
-    """
+    """Relax a frame, and tell whether the moving atoms stay on their sites."""
     atoms = frame.copy()
-    atoms.set_constraint()
-    fixed = list(held)
-    if held:
-        away = atoms.get_distances(held[0], range(len(atoms)), mic=bool(atoms.pbc.any()))
-        fixed.append(int(np.argmax(away)))
-        atoms.set_constraint(FixAtoms(fixed))
+    atoms.set_constraint(holding(held, len(atoms)))
     found = quench(atoms, calculator, fmax=relaxation.fmax_eV_per_A, max_steps=relaxation.max_steps)
     finite = bool(np.isfinite(found.atoms.positions).all() and np.isfinite(found.energy))
     sound = finite and not fused_atoms(found.atoms, factor=FUSED_FACTOR)
     stays = sound and (bool(held) or stays_on(found.atoms, sites, assigned, moving))
     return RelaxedState(found.atoms, tuple(held), found.converged and sound, found.energy, found.max_force, stays)
+
+
+def holding(held: Sequence[int], n_atoms: int) -> list[FixAtoms | FixSubsetCom]:
+    """Constraints that keep atoms in their place and the centre of mass of all others where it is; none if none is held."""
+    others = np.setdiff1d(np.arange(n_atoms), list(held))
+    # In this order: ASE moves all atoms to restore the centre, and the held ones back after that.
+    return [FixSubsetCom(others.tolist()), FixAtoms(list(held))] if held and len(others) else []
 
 
 def stays_on(frame: Atoms, sites: Sites, assigned: IntArray, moving: Sequence[int]) -> bool:
@@ -242,7 +241,9 @@ def _shaken(frame: Atoms, motion: Motion) -> Atoms:
     """A frame whose other atoms are displaced a little: around an atom held on a symmetric place they may rest on a saddle."""
     moved = frame.copy()
     others = np.setdiff1d(np.arange(len(frame)), motion.atoms)
-    moved.positions[others] += SHAKE_A * np.random.default_rng(0).normal(size=(len(others), 3))
+    shake = SHAKE_A * np.random.default_rng(0).normal(size=(len(others), 3))
+    # Their centre of mass stays, as it does while they are relaxed.
+    moved.positions[others] += shake - np.average(shake, axis=0, weights=moved.get_masses()[others])
     return moved
 
 

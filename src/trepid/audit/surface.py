@@ -17,7 +17,7 @@ from trepid.audit.band import Band, find_band
 from trepid.audit.correction import CorrectedCalculator, DifferenceProcess, coordinates
 from trepid.audit.event_class import AuditSettings, LabelledPoint, Role
 from trepid.audit.judgement import Criteria, Estimate, State
-from trepid.audit.states import Motion, RelaxedState, settle
+from trepid.audit.states import Motion, RelaxedState, holding, settle
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -41,6 +41,8 @@ CHANGE_SHARE = 0.5
 STIFFNESS_EV_PER_A2 = 5.0
 """Force constant of an atom by which the forces of the reference at a label tell how far its stationary point may be below:
 sum |F|^2 / 2k. A typical one: the model's own may be what is wrong."""
+RELAXED_EV = 0.002
+"""What relaxing two states to a largest force leaves of their energy difference, one standard deviation."""
 _THERMAL = (Role.BEFORE, Role.DURING, Role.AFTER)
 
 
@@ -97,7 +99,7 @@ class CorrectedSurface:
         self._z, self._interrupted = criteria.z, interrupted
         self._origin = course.start.bare()
         self._images = [image.copy() for image in course.band.images]
-        self._held = {*course.start.held, *course.end.held}
+        self._held = sorted({*course.start.held, *course.end.held})
 
     def renew(self, points: Sequence[LabelledPoint]) -> Found:
         """Fit the difference to the labels, and relax ends and band."""
@@ -202,13 +204,15 @@ class CorrectedSurface:
         frame = self._origin.copy()
         frame.positions = self._origin.positions + place.reshape(-1, 3)
         change = CHANGE_SHARE * (self._energy(frame) - self._energy(atoms))
-        forces = np.delete(point.forces, list(self._held), axis=0)
+        forces = point.forces.copy()
+        for constraint in holding(self._held, len(forces)):
+            constraint.adjust_forces(frame, forces)
         below = float(np.sum(forces**2)) / (2 * STIFFNESS_EV_PER_A2)
         return float(np.linalg.norm([self._process.std(self._at(atoms), place), change, below]))
 
     def _bar(self, atoms: Atoms, other: Atoms) -> float:
         """Standard deviation of the reference's energy difference of two frames, eV."""
-        return float(np.hypot(self._open(atoms), self._open(other)))
+        return float(np.linalg.norm([self._open(atoms), self._open(other), RELAXED_EV]))
 
     def _bar_of_barrier(self, band: Band, top: Atoms, first: Atoms) -> float:
         """Standard deviation of the barrier, eV: of its highest image, or wider where another image may be above that one."""

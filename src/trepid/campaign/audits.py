@@ -12,15 +12,16 @@ a kill it is read, and the class under way starts again from the paths and label
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.audit.classes import audit_class
+from trepid.audit.classes import audit_class, model_path
 from trepid.audit.event_class import AuditSettings, ClassFiles, EventClassAudit, Role, SeenClass
-from trepid.audit.judgement import Criteria, Verdict
+from trepid.audit.judgement import Criteria, Verdict, judge_probe
 from trepid.audit.labels import AuditLabels
 from trepid.audit.model import PotentialModel
 from trepid.audit.seen import sites_before, ways_of
@@ -28,11 +29,14 @@ from trepid.audit.states import Motion
 from trepid.campaign.assess import Judgements
 from trepid.campaign.events import events_of, find_sites
 from trepid.campaign.round_context import RoundContext
+from trepid.data.atomic import set_aside
+from trepid.errors import DataError
 from trepid.events.classes import EventClass, event_class
 from trepid.events.detection import Event
 from trepid.events.paths import event_frames
 from trepid.events.sites import Sites
 from trepid.labelling.case import LabelRequest
+from trepid.labelling.check import LabelChecker, LabelHistory
 from trepid.potentials.base import Potential
 from trepid.runs.label_files import PriorPrediction
 from trepid.runs.ledger import Judged
@@ -41,6 +45,8 @@ from trepid.runs.round_files import ClassVerdict, RoundFiles
 from trepid.runs.walk_files import Walk
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ase import Atoms
 
     from trepid.arrays import IntArray
@@ -124,8 +130,9 @@ def judge_classes(
     verdicts: list[ClassVerdict] = []
     for place, each in enumerate(wanted[: settings.classes_per_round], 1):
         path = files.audits / f"{place:02d}" / "verdict.json"
-        if path.exists():
-            verdicts.append(ClassVerdict.read(path))
+        given = _given(path, context.view.message)
+        if given is not None:
+            verdicts.append(given)
             continue
         context.stop_if_interrupted()
         room = _room(context, verdicts, first_label)
@@ -134,7 +141,7 @@ def judge_classes(
             break
         n = settings.labels_per_class if room is None else min(settings.labels_per_class, room)
         audit = _audit(context, files, potential, sites, each, ClassFiles(path.parent), n, first_label)
-        verdict = _verdict(audit, each)
+        verdict = replace(_verdict(audit, each), overlooked_by=_overlooked_by(context, files, sites, each, audit))
         path.parent.mkdir(parents=True, exist_ok=True)
         verdict.write(path)
         verdicts.append(verdict)
@@ -155,6 +162,17 @@ def judge_classes(
     while store.failed_path(following).exists():
         following += 1
     return Judgements(tuple(verdicts), tuple(store.read(number) for number in numbers), following)
+
+
+def _given(path: Path, tell: Callable[[str], None]) -> ClassVerdict | None:
+    """The verdict that a class has from before a kill; a damaged one is set aside, and the class judged again from its labels."""
+    if not path.exists():
+        return None
+    try:
+        return ClassVerdict.read(path)
+    except DataError as error:
+        tell(f"{' '.join(str(error).split())}; now {set_aside(path).name}, and judged again")
+        return None
 
 
 def _new(verdicts: Sequence[ClassVerdict], first_label: int) -> set[int]:
@@ -265,6 +283,8 @@ def _audit(
         context.labeller(retries=rounds.retries),
         files.number,
         each.temperature_K,
+        # By the labels before those of the audits: their order does not matter, and a resumed audit checks as before.
+        checker=LabelChecker(LabelHistory.of(context.labels_before(first_label))) if rounds.check_labels else None,
         first=first_label,
         potential=potential,
     )
@@ -283,6 +303,33 @@ def _audit(
         tell=lambda line: context.view.message(f"round {files.number}: {line}"),
         interrupted=context.stop_if_interrupted,
     )
+
+
+def _overlooked_by(
+    context: RoundContext, files: RoundFiles, sites: Sites, each: ToJudge, audit: EventClassAudit
+) -> int | None:
+    """The round whose model, that of the walks before, put a new class out of reach which the reference makes possible.
+
+    It costs no label: the reference's barrier is that of the audit, and the earlier model has its own path.
+    """
+    walked = context.selections_before(files.number)
+    seen_before = any(event.event_class == each.seen.name for selection in walked for event in selection.events)
+    if not walked or seen_before or not each.seen.n_seen or audit.reference_barrier is None:
+        return None
+    if audit.verdict not in (Verdict.GENUINE, Verdict.MISCAPTURED):
+        return None
+    earlier = context.model_before(files.number - 1)
+    with closing(context.potentials.load(earlier)) as potential:
+        before = model_path(
+            replace(each.seen, n_seen=0),
+            PotentialModel(potential),
+            crystal=context.crystal,
+            sites=sites,
+            criteria=audit.criteria,
+            interrupted=context.stop_if_interrupted,
+        )
+    verdict = judge_probe(before.model_barrier, audit.reference_barrier, audit.criteria, end=audit.end).verdict
+    return int(earlier.parent.name) if verdict is Verdict.OVERLOOKED else None
 
 
 def _verdict(audit: EventClassAudit, each: ToJudge) -> ClassVerdict:

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -50,6 +51,9 @@ from trepid.runs.checkpoint import Pending, WalkerState, load_checkpoint, save_c
 from trepid.runs.intervals import Announced, score_of
 from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction
 from trepid.runs.ledger import Label, Reason, Request, Resume, Rewind, Stage, Stop, StopReason
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 logger = logging.getLogger(__name__)
 
@@ -202,6 +206,9 @@ class OnTheFly(Policy[End]):
             thermostat=dynamics.thermostat,
             relaxation_time_fs=dynamics.relaxation_time_fs,
             engine=dynamics.engine,
+            pressure_GPa=dynamics.pressure_at(0),
+            barostat=dynamics.barostat,
+            pressure_time_fs=dynamics.pressure_time_fs,
         )
         rng = np.random.default_rng([self.campaign.seed, 1])
         self.driver = start_driver(self.crystal, self.potential, parameters, rng=rng)
@@ -226,7 +233,9 @@ class OnTheFly(Policy[End]):
             recorder=self.recorder,
         )
         if checkpoint is None:
-            self.state = WalkerState(md=self.driver.get_state(), anchor=self.crystal.get_positions())
+            self.state = WalkerState(
+                md=self.driver.get_state(), anchor=self.crystal.get_positions(), anchor_cell=self.crystal.cell.array
+            )
             self._enter_stage()
             self._save_state()
         else:
@@ -238,7 +247,7 @@ class OnTheFly(Policy[End]):
         """After a kill: adopt the pending label if its file exists, then train on labels that the model lacks."""
         pending = None if checkpoint is None else checkpoint.pending
         if pending is not None and self.context.store.path(pending.label).exists():
-            self.labeller.label([self._request(pending, self.crystal.get_positions())])
+            self.labeller.label([self._request(pending, self.crystal)])
             self.labels = self.context.store.read_all()
         self._train()
 
@@ -282,7 +291,7 @@ class OnTheFly(Policy[End]):
         )
         if uncertainty > threshold:
             return self._request_label(check, uncertainty, threshold)
-        self.state = replace(self.state, anchor=check.atoms.get_positions())
+        self.state = replace(self.state, anchor=check.atoms.get_positions(), anchor_cell=check.atoms.cell.array.copy())
         if self.state.rewinds_in_row and check.step >= self.state.calm_after:
             self.state = replace(self.state, rewinds_in_row=0)
         return None
@@ -316,7 +325,7 @@ class OnTheFly(Policy[End]):
         """Label the pending frame, train on it, and clear the request."""
         driver = self.driver
         labelled = self.labeller.label(
-            [self._request(pending, driver.atoms.get_positions())],
+            [self._request(pending, driver.atoms)],
             checker=self._checker(),
             on_failure=self._failed,
         )[0]
@@ -331,16 +340,23 @@ class OnTheFly(Policy[End]):
             self._show(labelled, pending)
         self.loop.potential = self.potential
         driver.set_potential(self.potential)
-        self.state = replace(self.state, pending=None, last_call_step=pending.step, anchor=driver.atoms.get_positions())
+        self.state = replace(
+            self.state,
+            pending=None,
+            last_call_step=pending.step,
+            anchor=driver.atoms.get_positions(),
+            anchor_cell=driver.atoms.cell.array.copy(),
+        )
         largest = float(np.linalg.norm(labelled.forces, axis=1).max())
         if largest > self.limits.max_force_eV_per_A:
             return self._restart(f"force {largest:.1f} eV/A of label {pending.label} is over the limit")
         return None
 
-    def _request(self, pending: Pending, positions: np.ndarray) -> LabelRequest:
+    def _request(self, pending: Pending, moving: Atoms) -> LabelRequest:
         """The pending frame as a request."""
         atoms = self.crystal.copy()
-        atoms.set_positions(positions)
+        atoms.set_cell(moving.cell)
+        atoms.set_positions(moving.positions)
         origin = Origin(
             reason=pending.reason,
             step=pending.step,
@@ -384,11 +400,13 @@ class OnTheFly(Policy[End]):
         # If the trajectory started from the last trusted frame becomes unstable at once, that frame is not trusted either.
         to = "last trusted frame" if in_row == 1 else "crystal"
         positions = state.anchor if in_row == 1 else self.crystal.get_positions()
-        self.driver.restart_from(positions, self.dynamics.temperature_at(step))
+        cell = state.anchor_cell if in_row == 1 else self.crystal.cell.array
+        self.driver.restart_from(positions, self.dynamics.temperature_at(step), cell=cell)
         self.state = replace(
             state,
             pending=None,
             anchor=positions.copy(),
+            anchor_cell=None if cell is None else cell.copy(),
             n_rewinds=state.n_rewinds + 1,
             rewinds_in_row=in_row,
             careful_until=step + CAREFUL_CHECKS * self.settings.check_every,
@@ -410,6 +428,8 @@ class OnTheFly(Policy[End]):
             self.ledger.append(Stage(stage=stage, step=self.driver.n_steps))
             target = self.dynamics.stages[stage].temperature_K
             text = f"{target[0]:g} to {target[1]:g} K" if isinstance(target, tuple) else f"{target:g} K"
+            pressure = self.dynamics.stages[stage].pressure_GPa
+            text += "" if pressure is None else f", {pressure:g} GPa"
             self.view.message(f"stage {stage + 1} of {len(self.dynamics.stages)}: {text}")
 
     def _without_label_for_long(self) -> bool:

@@ -119,6 +119,10 @@ class WalkJob:
         """Target temperature, K."""
         return self.parameters.temperature_K
 
+    def pressure_at(self, step: int) -> float | None:
+        """Target pressure, GPa."""
+        return self.parameters.pressure_GPa
+
     def stage_at(self, step: int) -> int:
         """0: a walk has one stage."""
         return 0

@@ -84,6 +84,14 @@ def command(
     probes: Annotated[
         bool, typer.Option("--probes/--no-probes", help="Whether ways that the trajectory does not show are judged.")
     ] = True,
+    later: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Trajectory of another model, such as a later one of a campaign: classes that it alone shows are judged too, "
+            "overlooked or not.",
+        ),
+    ] = None,
     images: Annotated[int, typer.Option(min=3, help="Images of a path between its ends.")] = 5,
     retries: Annotated[int, typer.Option(min=0, help="Further attempts at a label that failed.")] = 1,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Run directory.")] = Path("audit"),
@@ -142,16 +150,22 @@ def command(
         settings=AuditSettings(labels, frames, band=BandSettings(n_images=images)),
     )
     task.criteria  # noqa: B018 a value out of range shows before the trajectory is read
-    analysis = analyse_events(
-        trajectory,
-        crystal,
-        interval_fs=interval,
-        species=species or (),
-        settings=EventSettings(detection=DetectionSettings(dwell_fs=dwell)),
+    analysis, other = (
+        None
+        if path is None
+        else analyse_events(
+            path,
+            crystal,
+            interval_fs=interval,
+            species=species or (),
+            settings=EventSettings(detection=DetectionSettings(dwell_fs=dwell)),
+        )
+        for path in (trajectory, later)
     )
+    assert analysis is not None
     for remark in analysis.remarks:
         say(f"note: {remark}")
-    found = plan_audit(analysis, task)
+    found = plan_audit(analysis, task, later=other)
     if plan:
         _show_plan(found, json=json)
         return
@@ -164,34 +178,45 @@ def command(
         if isinstance(campaign, RoundsCampaign):
             executor = make_executor(campaign.execution, directory=output)  # type: ignore[assignment]
         closing.enter_context(executor)
+        facts = {**Inputs.file(trajectory), "n_frames": analysis.n_frames, "duration_ps": analysis.duration_ps}
         inputs = Inputs(
-            trajectory={**Inputs.file(trajectory), "n_frames": analysis.n_frames, "duration_ps": analysis.duration_ps},
+            trajectory=facts if later is None else {**facts, "later": Inputs.file(later)},
             model=described,
             reference=dict(source.describe()),
             crystal={"formula": analysis.crystal.atoms.get_chemical_formula(), "n_atoms": len(analysis.crystal.atoms)},
         )
-        result = run_audit(analysis, audited, source, task, output, inputs=inputs, executor=executor, tell=say)
+        result = run_audit(
+            analysis, audited, source, task, output, inputs=inputs, later=other, executor=executor, tell=say
+        )
         if learn is not None and not result.interrupted:
             first, learnt = result, _learn(learn, audited, result)
-            _finish(first, summary(first.facts), json=False)
+            _show(first, summary(first.facts), quiet=json)
             say(f"the model that has learnt, {learn}, is judged again:")
             inputs = replace(inputs, model={**Inputs.file(learn), **learnt.describe()})
             result = run_audit(
-                analysis, learnt, source, task, output / AGAIN, inputs=inputs, executor=executor, tell=say
+                analysis, learnt, source, task, output / AGAIN, inputs=inputs, later=other, executor=executor, tell=say
             )
     _finish(result, summary(result.facts), json=json)
 
 
-def _finish(result: AuditResult, rows: list[tuple[str, str]], *, json: bool) -> None:
+def _show(result: AuditResult, rows: list[tuple[str, str]], *, quiet: bool) -> None:
+    """Write the page, and show the verdicts: among the messages where standard output is for JSON."""
     from trepid.report.audit import write_audit_page
 
     if not result.interrupted:
         page = write_audit_page(result.directory)
         say(f"page: {page}")
-    if json:
-        emit_json({**result.facts, "directory": str(result.directory)})
+    if quiet:
+        for name, text in rows:
+            say(f"{name}: {text}")
     else:
         emit_table(rows)
+
+
+def _finish(result: AuditResult, rows: list[tuple[str, str]], *, json: bool) -> None:
+    _show(result, rows if not json else [], quiet=json)
+    if json:
+        emit_json({**result.facts, "directory": str(result.directory)})
     if result.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
     if result.facts["n_failed_labels"] and not result.facts["n_labels"]:
@@ -261,12 +286,14 @@ def _parameters(text: str | None) -> dict[str, Any]:
 
 
 def _show_plan(plan: AuditPlan, *, json: bool) -> None:
+    from trepid.audit.run import seen_text
+
     rows = [("classes", len(plan.classes)), ("left out", plan.left_out), ("probes", len(plan.probes))]
     if json:
         emit_json(
             {
                 "classes": [{"class": c.seen.name, "n_seen": c.seen.n_seen, "ways": c.ways} for c in plan.classes],
-                "probes": [{"class": c.seen.name, "ways": c.ways} for c in plan.probes],
+                "probes": [{"class": c.seen.name, "n_seen_later": c.seen.n_later, "ways": c.ways} for c in plan.probes],
                 "classes_left_out": plan.left_out,
                 "most_labels": plan.most_labels,
             }
@@ -274,8 +301,7 @@ def _show_plan(plan: AuditPlan, *, json: bool) -> None:
         return
     emit_table([(name, str(number)) for name, number in rows] + [("labels at most", str(plan.most_labels))])
     for candidate in (*plan.classes, *plan.probes):
-        seen = f"seen {candidate.seen.n_seen} times" if candidate.seen.n_seen else "probe"
-        emit(f"  {candidate.seen.name}: {seen}, {candidate.ways} ways")
+        emit(f"  {candidate.seen.name}: {seen_text(candidate.seen)}, {candidate.ways} ways")
 
 
 def _learn(path: Path, audited: AuditedModel, result: AuditResult) -> PotentialModel:

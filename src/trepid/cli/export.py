@@ -37,11 +37,11 @@ def command(
     json: options.Json = False,
     force: options.Force = False,
 ) -> None:
-    """Write the mean of a Bayesian force field for another program, and measure the force error of the conversion.
+    """Write a Bayesian force field for another program, and measure the force error of the conversion.
 
-    FILE.in, written beside FILE, holds the commands of that program that use it. The error is measured against the model on its
-    own training structures, strained, rattled and with one atom displaced. The uncertainty is not exported; pair_style
-    trepid gives it.
+    With uf3, FILE.in, written beside FILE, holds the commands of that program that use it, and the file holds the mean alone; with
+    metatomic FILE is a model that i-PI, ASE and others load, with the force uncertainty and the support distance. The error is
+    measured against the model on its own training structures, strained, rattled and with one atom displaced.
 
     JSON keys: file, input, knots, forces_rmse, forces_mae, forces_max, forces_rms (eV/A), n_frames; with --dry-run a list
     of knots and errors.
@@ -88,7 +88,7 @@ def command(
     if text is not None:
         write_text_atomic(commands, text)
     written = f"{output}" if text is None else f"{output} and {commands}"
-    say(f"wrote {written} in {perf_counter() - start:.1f} s")
+    say(f"wrote {written} in {perf_counter() - start:.1f} s; {target.uncertainty}")
     good = target.good_error_eV_per_A
     if error.rmse > good:
         advice = "" if resolution is None else f"; --dry-run compares other values of --{resolution.name}"

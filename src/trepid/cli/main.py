@@ -34,6 +34,7 @@ from trepid.cli import (
     anharmonicity,
     audit,
     check,
+    conductivity,
     distil,
     doctor,
     evaluate,
@@ -43,6 +44,7 @@ from trepid.cli import (
     init,
     learn,
     md,
+    phonons,
     plan,
     report,
     schema,
@@ -75,8 +77,10 @@ for verb in (
     evaluate,
     md,
     anharmonicity,
+    phonons,
     audit,
     events,
+    conductivity,
     export,
     status,
     plan,
@@ -153,6 +157,8 @@ def _run(arguments: Sequence[str]) -> int:
         say(f"error: out of memory{': ' if str(error) else ''}{_one_line(error)}; use a smaller system or settings")
         return ExitCode.MACHINE
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich ends so where the reader has ended
+            return 0
         say(
             f"error: something that trepid called ended with sys.exit({'' if error.code is None else repr(error.code)})"
         )

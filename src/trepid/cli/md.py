@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trepid.choices import Engine, GuardAction, Thermostat
+from trepid.choices import DEFAULT_PRESSURE_TIME_FS, Barostat, Engine, GuardAction, Thermostat
 from trepid.cli import options
 from trepid.cli.output import emit_json, emit_table, require_no_input, say
-from trepid.errors import ConfigError, ExitCode
+from trepid.errors import ConfigError, DataError, ExitCode
 from trepid.quantities import force
 
 if TYPE_CHECKING:
+    from trepid.analysis.thermodynamics import Thermodynamics
     from trepid.dynamics.settings import MDResult
 
 DEFAULT_DURATION_PS = 10.0
@@ -52,8 +53,28 @@ def command(
     input_only: Annotated[
         bool, typer.Option("--input-only", help="Write the LAMMPS input into DIR and do not run it.")
     ] = False,
-    thermostat: Annotated[Thermostat, typer.Option(help="Thermostat; nve is none.")] = Thermostat.LANGEVIN,
+    thermostat: Annotated[
+        Thermostat | None,
+        typer.Option(
+            help="Thermostat; nve is none. langevin if absent, with --pressure nose-hoover.", show_default=False
+        ),
+    ] = None,
     relaxation_time: Annotated[float, typer.Option(help="Time constant of the thermostat, fs.")] = 100.0,
+    pressure: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GPA",
+            help="Target pressure, GPa: the cell changes, and lattice constants are averaged. Constant cell if absent.",
+            show_default=False,
+        ),
+    ] = None,
+    barostat: Annotated[
+        Barostat,
+        typer.Option(
+            help="With --pressure, how the cell changes: isotropic: volume; axes: three lengths; full: lengths and angles."
+        ),
+    ] = Barostat.ISOTROPIC,
+    pressure_time: Annotated[float, typer.Option(help="Time constant of the barostat, fs.")] = DEFAULT_PRESSURE_TIME_FS,
     repeat: Annotated[tuple[int, int, int], typer.Option(help="Repeat the structure along its cell vectors.")] = (
         1,
         1,
@@ -83,6 +104,9 @@ def command(
     A frame in which an atom exceeds --threshold is written to DIR/untrusted.extxyz; the run continues with a warning, or
     stops with exit code 4. DIR/trajectory.extxyz and DIR/trace.csv hold the run; the same command resumes it.
 
+    With --pressure the cell changes too (Martyna, Tobias and Klein), and the run ends with lattice constants and their bars;
+    `trepid analyse DIR` shows more.
+
     With --engine lammps, LAMMPS runs DIR/in.lammps as a separate program; its frames are in DIR/trajectory.lammpstrj and
     DIR/untrusted.lammpstrj, and its guard checks the live uncertainty.
     """
@@ -100,6 +124,10 @@ def command(
         raise ConfigError(f"--mpi {mpi}: give 1 process or more")
     if engine is Engine.ASE and (mpi > 1 or input_only):
         raise ConfigError(f"{'--mpi' if mpi > 1 else '--input-only'} is for LAMMPS: give --engine lammps too")
+    if pressure is None and (barostat is not Barostat.ISOTROPIC or pressure_time != DEFAULT_PRESSURE_TIME_FS):
+        raise ConfigError(
+            "--barostat and --pressure-time are for a run with --pressure: give --pressure too, such as 0"
+        )
     target = _temperatures(temperature)
 
     from trepid.data.frames import read_structure
@@ -115,7 +143,7 @@ def command(
         duration_ps=steps * timestep / 1000.0 if steps is not None else duration or DEFAULT_DURATION_PS,
         timestep_fs=timestep,
         engine=engine,
-        thermostat=thermostat,
+        thermostat=Thermostat.of(thermostat, pressure),
         relaxation_time_fs=relaxation_time,
         check_every=check_every,
         sample_every=sample_every,
@@ -123,6 +151,9 @@ def command(
         threshold_eV_per_A=threshold,
         uncertainty=Uncertainty(uncertainty.value),
         seed=seed,
+        pressure_GPa=pressure,
+        barostat=barostat,
+        pressure_time_fs=pressure_time,
     )
     for name in WRITTEN:
         require_no_input(output / name, [structure])
@@ -140,6 +171,7 @@ def command(
     say(f"{atoms.get_chemical_formula()}, {settings.n_steps} steps of {timestep:g} fs, into {output}")
     with make_progress(title="MD") as progress:
         result = run_md(potential, atoms, settings, directory=output, model_file=model, ranks=mpi, progress=progress)
+    averages = None if pressure is None or result.end is MDEnd.INTERRUPTED else _averages(result)
     if json:
         emit_json(
             {
@@ -154,6 +186,7 @@ def command(
                 "n_checks": result.n_checks,
                 "n_untrusted": result.n_untrusted,
                 "steps_per_second": result.steps_per_second,
+                "averages": None if averages is None else averages.as_dict(),
                 "directory": str(result.directory),
             }
         )
@@ -164,12 +197,38 @@ def command(
                 ("mean temperature", f"{result.temperature_K:.1f} K"),
                 ("largest uncertainty", f"{force(result.largest_uncertainty)}, threshold {force(result.threshold)}"),
                 ("above the threshold", f"{result.n_untrusted} of {result.n_checks} uncertainty checks"),
+                *([] if averages is None else _of_the_cell(averages)),
                 ("run directory", str(result.directory)),
             ]
         )
     if result.end is MDEnd.INTERRUPTED:
         say("interrupted; the same command resumes the run")
         raise typer.Exit(ExitCode.INTERRUPTED)
+
+
+def _averages(result: MDResult) -> Thermodynamics | None:
+    """Averages of a finished run at constant pressure; None, with a remark, where they have no meaning."""
+    from trepid.analysis.thermodynamics import read_trace, thermodynamics
+    from trepid.dynamics.record import TRACE_FILE
+
+    try:
+        return thermodynamics(read_trace(result.directory / TRACE_FILE))
+    except DataError as error:
+        say(f"note: no averages: {error}")
+        return None
+
+
+def _of_the_cell(averages: Thermodynamics) -> list[tuple[str, str]]:
+    """Rows of the table; without the first fifth of the run."""
+    lengths = ", ".join(str(averages.cell[name]) for name in ("a_A", "b_A", "c_A"))
+    angles = ", ".join(str(averages.cell[name]) for name in ("alpha_deg", "beta_deg", "gamma_deg"))
+    return [
+        ("averages from", f"{averages.start_ps:.4g} to {averages.end_ps:.4g} ps"),
+        ("mean pressure", f"{averages.pressure_GPa} GPa"),
+        ("volume", f"{averages.volume_A3} A^3"),
+        ("a, b, c", f"{lengths} A"),
+        ("angles", f"{angles} degrees"),
+    ]
 
 
 def _length(result: MDResult) -> str:

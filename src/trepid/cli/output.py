@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,19 @@ def say(message: str) -> None:
     """Write one message to stderr."""
     sys.stderr.write(message + "\n")
     sys.stderr.flush()
+
+
+class PacedCount:
+    """Says every ten seconds how many of a number of things are done."""
+
+    def __init__(self, what: str) -> None:
+        self.what, self.last = what, time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Note that one more is done."""
+        if time.monotonic() - self.last >= 10.0:
+            self.last = time.monotonic()
+            say(f"{self.what} {done} of {total}")
 
 
 def emit(text: str) -> None:

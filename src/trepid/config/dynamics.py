@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from trepid.choices import Engine, Thermostat
+from trepid.choices import DEFAULT_PRESSURE_TIME_FS, Barostat, Engine, Thermostat
 from trepid.config.base import MAX_TEMPERATURE_K, Number, Positive, Settings
 
 
@@ -17,6 +17,10 @@ class Stage(Settings):
         description="Target temperature, K: one number, or [from, to] for a linear ramp."
     )
     duration_ps: Annotated[float, Number, Field(gt=0, le=1e9)] = Field(description="Length of the stage, ps.")
+    pressure_GPa: Annotated[float, Number, Field(ge=-100, le=2000)] | None = Field(
+        default=None,
+        description="Target pressure, GPa, with thermostat nose-hoover; the cell does not change if absent.",
+    )
 
     @field_validator("temperature_K", mode="before")
     @classmethod
@@ -58,6 +62,14 @@ class DynamicsSettings(Settings):
         default=100.0,
         description="Time constant of the thermostat, fs: langevin 1/friction, bussi tau, nose-hoover damping time.",
     )
+    barostat: Barostat = Field(
+        default=Barostat.ISOTROPIC,
+        description="How the cell changes in stages with a pressure: isotropic (its volume) | axes (its three lengths, which are "
+        "orthogonal) | full (lengths and angles; not for liquids).",
+    )
+    pressure_time_fs: Positive = Field(
+        default=DEFAULT_PRESSURE_TIME_FS, description="Time constant of the barostat, fs."
+    )
     stages: tuple[Stage, ...] = Field(min_length=1, description="What to run, in order.")
 
     @model_validator(mode="after")
@@ -67,6 +79,16 @@ class DynamicsSettings(Settings):
                 raise ValueError(
                     f"stages[{k}].duration_ps {stage.duration_ps:g} is shorter than one step of {self.timestep_fs:g} fs"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _pressure_has_its_thermostat(self) -> DynamicsSettings:
+        pressed = [k for k, stage in enumerate(self.stages) if stage.pressure_GPa is not None]
+        if pressed and self.thermostat is not Thermostat.NOSE_HOOVER:
+            raise ValueError(
+                f"stages[{pressed[0]}].pressure_GPa needs the thermostat nose-hoover, not {self.thermostat.value}: give "
+                "thermostat: nose-hoover"
+            )
         return self
 
     @property
@@ -87,6 +109,10 @@ class DynamicsSettings(Settings):
             if step < end:
                 return k
         return len(self.stages) - 1
+
+    def pressure_at(self, step: int) -> float | None:
+        """Target pressure, GPa, of the MD step after `step`; None where the cell is held."""
+        return self.stages[self.stage_at(step)].pressure_GPa
 
     def temperature_at(self, step: int) -> float:
         """Target temperature, K, at MD step `step`."""

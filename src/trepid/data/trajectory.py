@@ -12,12 +12,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from lzma import LZMAError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import ase.units
 import numpy as np
 
 from trepid.arrays import FloatArray
@@ -52,6 +53,8 @@ class Chunk:
         Ascending; 0 at the first frame of the trajectory.
     forces : (n_frames, n_atoms, 3) array or None
         eV/A.
+    velocities : (n_frames, n_atoms, 3) array or None
+        A/fs.
     """
 
     first: int
@@ -59,6 +62,7 @@ class Chunk:
     cells: FloatArray
     times_fs: FloatArray
     forces: FloatArray | None
+    velocities: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -78,8 +82,8 @@ class Trajectory:
         Elements; None where the file has numbers of types only and no species were given.
     types : tuple of int or None
         Numbers of types, where the file has them instead of elements.
-    has_forces : bool
-        Whether the first frame has the forces that were wanted.
+    has_forces, has_velocities : bool
+        Whether the first frame has those that were wanted.
     remarks : list of str
         What is worth telling; complete when the last chunk has been read.
     """
@@ -91,6 +95,7 @@ class Trajectory:
     has_forces: bool
     remarks: list[str]
     interval_fs: float | None
+    has_velocities: bool
     _frames: Iterator[RawFrame] = field(repr=False)
     _stack: ExitStack = field(repr=False)
 
@@ -145,7 +150,8 @@ class Trajectory:
         forces = None
         if self.has_forces:
             forces = np.array([frame.forces for frame in frames])
-        return Chunk(first, positions, cells, np.array(times), forces)
+        velocities = np.array([frame.velocities for frame in frames]) if self.has_velocities else None
+        return Chunk(first, positions, cells, np.array(times), forces, velocities)
 
     def _check(self, frame: RawFrame, number: int) -> None:
         where = f"{self.name}: frame {number} (counted from 0)"
@@ -164,6 +170,8 @@ class Trajectory:
             raise DataError(f"{where}: {'no' if frame.cell is None else 'a'} cell, unlike the first frame")
         if self.has_forces and frame.forces is None:
             raise DataError(f"{where} has no forces, unlike the first frame")
+        if self.has_velocities and frame.velocities is None:
+            raise DataError(f"{where} has no velocities, unlike the first frame")
 
     def named(self, symbols: tuple[str, ...], cell: FloatArray | None = None) -> None:
         """Set the elements, and the cell of frames that have none."""
@@ -220,6 +228,7 @@ def open_trajectory(
     interval_fs: float | None = None,
     species: Sequence[str] = (),
     forces: str | None = None,
+    velocities: bool = False,
 ) -> Trajectory:
     """Open a trajectory; use it in a `with` block.
 
@@ -233,6 +242,8 @@ def open_trajectory(
         Elements of the types 1, 2, ... of a LAMMPS dump without elements.
     forces : str, optional
         Name of the column of the forces; "": the usual names; None: they are not wanted.
+    velocities : bool
+        Whether those of the file are wanted, where it has some.
 
     Raises
     ------
@@ -248,10 +259,10 @@ def open_trajectory(
     try:
         if isinstance(source, str | Path):
             name = str(source)
-            frames = _from_file(require_regular(source), Reading(Path(source), forces, remarks), stack)
+            frames = _from_file(require_regular(source), Reading(Path(source), forces, remarks, velocities), stack)
         else:
             name = "the trajectory"
-            frames = _from_ase(source, Reading(Path(name), forces, remarks))
+            frames = _from_ase(source, Reading(Path(name), forces, remarks, velocities))
         first = next(frames, None)
     except BaseException:
         stack.close()
@@ -278,6 +289,7 @@ def open_trajectory(
         has_forces=first.forces is not None,
         remarks=remarks,
         interval_fs=interval_fs,
+        has_velocities=first.velocities is not None,
         _frames=chain((first,), frames),
         _stack=stack,
     )
@@ -295,7 +307,7 @@ def _of_types(types: tuple[int, ...], species: Sequence[str], name: str) -> tupl
 
 
 def _with_cell(frame: RawFrame, cell: FloatArray) -> RawFrame:
-    return RawFrame(frame.positions, cell, frame.symbols, frame.types, frame.time_fs, frame.step, frame.forces)
+    return replace(frame, cell=cell)
 
 
 # ---------------------------------------------------------------------- which reader
@@ -377,6 +389,7 @@ def _from_ase(frames: Iterable[Atoms], reading: Reading) -> Iterator[RawFrame]:
             time_fs=None if time is None else float(time),
             step=None if step is None else int(step),
             forces=None if reading.forces is None else _forces(atoms, reading.forces),
+            velocities=atoms.get_velocities() * ase.units.fs if reading.velocities and atoms.has("momenta") else None,
         )
 
 

@@ -40,6 +40,8 @@ class RawFrame:
         MD step, likewise.
     forces : (n_atoms, 3) array or None
         eV/A; None where they are not in the file or not wanted.
+    velocities : (n_atoms, 3) array or None
+        A/fs; likewise.
     """
 
     positions: FloatArray
@@ -49,6 +51,7 @@ class RawFrame:
     time_fs: float | None = None
     step: int | None = None
     forces: FloatArray | None = None
+    velocities: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,14 @@ class Reading:
         Name of the column of the forces; None: they are not wanted.
     remarks : list of str
         The reader adds to it.
+    velocities : bool
+        Whether they are wanted.
     """
 
     path: Path
     forces: str | None
     remarks: list[str]
+    velocities: bool = False
 
     def where(self, number: int) -> str:
         """How an error names a frame."""

@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
+import ase.units
 import numpy as np
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 
 from trepid.arrays import FloatArray, IntArray
 from trepid.data.extxyz_reader import parse_header
@@ -41,6 +42,7 @@ class _Layout:
         named = (forces,) if forces else ()
         wanted = [name for name in (*named, *FORCE_COLUMNS) if name in at] if forces is not None else []
         self.forces = at[wanted[0]] if wanted else None
+        self.momenta = at.get("momenta")
 
 
 def read_extxyz_frames(file: IO[bytes], reading: Reading) -> Iterator[RawFrame]:
@@ -56,6 +58,7 @@ def read_extxyz_frames(file: IO[bytes], reading: Reading) -> Iterator[RawFrame]:
     cell: FloatArray | None = None
     species: list[bytes] = []
     symbols: tuple[str, ...] = ()
+    per_momentum = np.empty(0)
     number, n_lines = 0, 0
     for line in file:
         n_lines += 1
@@ -80,6 +83,8 @@ def read_extxyz_frames(file: IO[bytes], reading: Reading) -> Iterator[RawFrame]:
         if tokens[layout.species :: layout.width] != species:
             species = tokens[layout.species :: layout.width]
             symbols = _symbols(species, layout.by_number, reading.where(number))
+            # Momenta are in the units of ASE, whose time unit is not fs.
+            per_momentum = ase.units.fs / atomic_masses[[atomic_numbers[symbol] for symbol in symbols]]
         time, step = _TIME.search(header), _STEP.search(header)
         try:
             yield RawFrame(
@@ -89,6 +94,9 @@ def read_extxyz_frames(file: IO[bytes], reading: Reading) -> Iterator[RawFrame]:
                 time_fs=float(time[1].strip(b'"')) if time else None,
                 step=int(step[1]) if step else None,
                 forces=None if layout.forces is None else columns_of(tokens, layout.forces, layout.width),
+                velocities=None
+                if layout.momenta is None or not reading.velocities
+                else columns_of(tokens, layout.momenta, layout.width) * per_momentum[:, None],
             )
         except ValueError as error:
             raise DataError(f"{reading.where(number)}: {error}") from error
@@ -272,6 +280,10 @@ def _atoms(state: _Dump, columns: list[str], rows: list[bytes], reading: Reading
     forces = None
     if reading.forces is not None and "fx" in columns:
         forces = _vectors(tokens, columns, ("fx", "fy", "fz"), state.order) * _FORCE[state.units or "metal"]
+    velocities = None
+    # Of unknown units they are left out: positions give velocities too.
+    if reading.velocities and "vx" in columns and state.units:
+        velocities = _vectors(tokens, columns, ("vx", "vy", "vz"), state.order) / _FS[state.units]
     return RawFrame(
         positions=positions,
         cell=cell,
@@ -280,6 +292,7 @@ def _atoms(state: _Dump, columns: list[str], rows: list[bytes], reading: Reading
         time_fs=state.time * _FS[state.units] if state.time is not None and state.units else None,
         step=state.step,
         forces=forces,
+        velocities=velocities,
     )
 
 

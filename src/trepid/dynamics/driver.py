@@ -4,7 +4,7 @@ Vocabulary
 ----------
 driver        holds the atoms, the thermostat and the random numbers; `step(n)` moves them
 state         everything the next step depends on; a driver set to the state of another continues as that one would
-target        temperature of the thermostat, K; it may be changed from step to step (ramps)
+target        temperature of the thermostat, K, and pressure of the barostat, GPa; they may be changed from step to step
 
 The centre of mass is at rest: initial velocities have no drift, the noise of the Langevin thermostat has no
 centre-of-mass component, and every thermostat counts 3 N - 3 degrees of freedom.
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import units
 
-from trepid.choices import Engine, Thermostat
+from trepid.choices import DEFAULT_PRESSURE_TIME_FS, Barostat, Engine, Thermostat
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Potential
 
@@ -46,11 +46,17 @@ class MDParameters:
     relaxation_time_fs : float
         1/friction of langevin, tau of bussi, damping time of nose-hoover, fs.
     engine : Engine
+    pressure_GPa : float or None
+        First target of the barostat, GPa; None: the cell does not change.
+    barostat : Barostat
+        How the cell changes where there is a pressure.
+    pressure_time_fs : float
+        Damping time of the barostat, fs.
 
     Raises
     ------
     ConfigError
-        A temperature or time that is not positive.
+        A temperature or time that is not positive, a pressure that is not finite, or one with another thermostat than nose-hoover.
     """
 
     temperature_K: float
@@ -58,13 +64,19 @@ class MDParameters:
     thermostat: Thermostat = Thermostat.LANGEVIN
     relaxation_time_fs: float = 100.0
     engine: Engine = Engine.ASE
+    pressure_GPa: float | None = None
+    barostat: Barostat = Barostat.ISOTROPIC
+    pressure_time_fs: float = DEFAULT_PRESSURE_TIME_FS
 
     def __post_init__(self) -> None:
         # Names are accepted in place of the enums.
         object.__setattr__(self, "thermostat", Thermostat(self.thermostat))
         object.__setattr__(self, "engine", Engine(self.engine))
+        object.__setattr__(self, "barostat", Barostat(self.barostat))
         require_temperature(self.temperature_K)
-        for name, value in (("timestep_fs", self.timestep_fs), ("relaxation_time_fs", self.relaxation_time_fs)):
+        require_pressure(self.pressure_GPa, self.thermostat)
+        times = ("timestep_fs", "relaxation_time_fs", "pressure_time_fs")
+        for name, value in zip(times, (self.timestep_fs, self.relaxation_time_fs, self.pressure_time_fs), strict=True):
             if not (np.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} must be a positive time in fs, not {value}")
 
@@ -90,10 +102,12 @@ class MDState:
     target_temperature_K : float
         Target of the thermostat in the last step, K.
     thermostat : dict of str to array
-        Internal variables of the thermostat, as the driver that took the state understands them; empty where it has
-        none.
+        Internal variables of the thermostat and the barostat, as the driver that took the state understands them; empty where
+        there are none.
     random : dict
         State of the bit generator of numpy.
+    target_pressure_GPa : float or None
+        Target of the barostat in the last step, GPa; None where the cell is held.
     """
 
     step: int
@@ -103,6 +117,7 @@ class MDState:
     target_temperature_K: float
     thermostat: Mapping[str, np.ndarray]
     random: Mapping[str, Any]
+    target_pressure_GPa: float | None = None
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Arrays for `numpy.savez`; `from_arrays` reads them back without loss."""
@@ -114,6 +129,8 @@ class MDState:
             "md_target_temperature_K": np.array(self.target_temperature_K),
             "md_random": np.array(json.dumps(self.random)),
         }
+        if self.target_pressure_GPa is not None:
+            arrays["md_target_pressure_GPa"] = np.array(self.target_pressure_GPa)
         return arrays | {f"md_thermostat_{name}": np.asarray(value) for name, value in self.thermostat.items()}
 
     @classmethod
@@ -136,6 +153,9 @@ class MDState:
                 name.removeprefix(prefix): np.array(arrays[name]) for name in arrays if name.startswith(prefix)
             },
             random=json.loads(str(arrays["md_random"])),
+            target_pressure_GPa=(
+                float(arrays["md_target_pressure_GPa"]) if "md_target_pressure_GPa" in arrays else None
+            ),
         )
 
 
@@ -149,20 +169,26 @@ class MDDriver(ABC):
     n_steps : int
         Steps made since the start of the run.
     parameters : MDParameters
+    start_volume_A3 : float
+        Volume of the cell that the run began with, A^3; 0 without a cell.
 
     Raises
     ------
     ConfigError
-        Fewer than two atoms, or constraints.
+        Fewer than two atoms, constraints, or a cell that the barostat cannot change.
     """
 
     def __init__(self, atoms: Atoms, parameters: MDParameters, *, rng: np.random.Generator) -> None:
         require_movable(atoms)
+        if parameters.pressure_GPa is not None:
+            require_cell(atoms, parameters.barostat)
         self.atoms = atoms
         self.parameters = parameters
         self.n_steps = 0
+        self.start_volume_A3 = float(atoms.cell.volume)
         self._rng = rng
         self._temperature_K = parameters.temperature_K
+        self._pressure_GPa = parameters.pressure_GPa
 
     @property
     def timestep_fs(self) -> float:
@@ -178,6 +204,11 @@ class MDDriver(ABC):
     def target_temperature_K(self) -> float:
         """Temperature that the thermostat holds, K; without a thermostat, the one the velocities were drawn at."""
         return self._temperature_K
+
+    @property
+    def target_pressure_GPa(self) -> float | None:
+        """Pressure that the barostat holds, GPa; None where the cell does not change."""
+        return self._pressure_GPa
 
     @property
     def temperature_K(self) -> float:
@@ -197,6 +228,25 @@ class MDDriver(ABC):
             self._temperature_K = temperature_K
             self._target_changed()
 
+    def set_pressure(self, pressure_GPa: float | None) -> None:
+        """Change the target (GPa), or hold the cell (None). Where a barostat comes or goes, the thermostat starts afresh.
+
+        Raises
+        ------
+        ConfigError
+            A pressure that is not finite, another thermostat than nose-hoover, or a cell that the barostat cannot change.
+        """
+        if pressure_GPa != self._pressure_GPa:
+            require_pressure(pressure_GPa, self.parameters.thermostat)
+            if pressure_GPa is not None:
+                require_cell(self.atoms, self.parameters.barostat)
+            same = (pressure_GPa is None) == (self._pressure_GPa is None)
+            self._pressure_GPa = pressure_GPa
+            if same:
+                self._target_changed()
+            else:
+                self._barostat_changed()
+
     @abstractmethod
     def step(self, n: int = 1) -> None:
         """Make `n` steps: `n_steps` counts them, `atoms` holds the result.
@@ -207,8 +257,13 @@ class MDDriver(ABC):
             The potential or the engine rejects a frame: the simulation is unstable. `restart_from` continues.
         """
 
-    def restart_from(self, positions: FloatArray, temperature_K: float) -> None:
-        """Put the atoms at `positions` ((n_atoms, 3), A) with new velocities and thermostat; the time continues."""
+    def restart_from(self, positions: FloatArray, temperature_K: float, *, cell: FloatArray | None = None) -> None:
+        """Put the atoms at `positions` ((n_atoms, 3), A) with new velocities and thermostat; the time continues.
+
+        `cell` ((3, 3), A) replaces that of the atoms where it is given.
+        """
+        if cell is not None:
+            self.atoms.set_cell(cell)
         self.atoms.set_positions(positions)
         self.atoms.set_momenta(thermal_momenta(self.atoms, temperature_K, self._rng))
         require_temperature(temperature_K)
@@ -225,6 +280,7 @@ class MDDriver(ABC):
             target_temperature_K=self._temperature_K,
             thermostat=self._get_thermostat(),
             random=dict(self._rng.bit_generator.state),
+            target_pressure_GPa=self._pressure_GPa,
         )
 
     @abstractmethod
@@ -242,7 +298,7 @@ class MDDriver(ABC):
         """
         if state.positions.shape != (len(self.atoms), 3):
             raise DataError(f"the MD state holds {len(state.positions)} atoms, the structure {len(self.atoms)}")
-        needed = self._thermostat_variables()
+        needed = self._thermostat_variables(barostat=state.target_pressure_GPa is not None)
         if set(state.thermostat) != needed:
             raise DataError(
                 f"the MD state belongs to another thermostat: it holds {sorted(state.thermostat)}, "
@@ -257,6 +313,7 @@ class MDDriver(ABC):
         self.n_steps = state.step
         self._rng.bit_generator.state = dict(state.random)
         self._temperature_K = state.target_temperature_K
+        self._pressure_GPa = state.target_pressure_GPa
         self._put_thermostat(state.thermostat)
 
     @abstractmethod
@@ -270,23 +327,27 @@ class MDDriver(ABC):
 
     @abstractmethod
     def _target_changed(self) -> None:
-        """Pass the new target to the engine."""
+        """Pass the new targets to the engine."""
+
+    @abstractmethod
+    def _barostat_changed(self) -> None:
+        """Continue with a barostat, or without one; thermostat and barostat are fresh."""
 
     @abstractmethod
     def _atoms_replaced(self) -> None:
-        """Take over positions, momenta and target, with a fresh thermostat."""
+        """Take over positions, momenta, cell and targets, with a fresh thermostat and barostat."""
 
     @abstractmethod
-    def _thermostat_variables(self) -> set[str]:
-        """Names that `_get_thermostat` gives."""
+    def _thermostat_variables(self, *, barostat: bool) -> set[str]:
+        """Names that `_get_thermostat` gives with a barostat, or without."""
 
     @abstractmethod
     def _get_thermostat(self) -> dict[str, np.ndarray]:
-        """Copy the internal variables."""
+        """Copy the internal variables of thermostat and barostat."""
 
     @abstractmethod
     def _put_thermostat(self, variables: Mapping[str, np.ndarray]) -> None:
-        """Take over positions, momenta, target and these variables."""
+        """Take over positions, momenta, cell, targets and these variables."""
 
 
 def require_movable(atoms: Atoms) -> None:
@@ -310,6 +371,36 @@ def require_temperature(temperature_K: float) -> None:
     """Raise ConfigError for a temperature that is not positive and finite."""
     if not (np.isfinite(temperature_K) and temperature_K > 0):
         raise ConfigError(f"temperature_K must be above 0 K, not {temperature_K}")
+
+
+def require_pressure(pressure_GPa: float | None, thermostat: Thermostat) -> None:
+    """Raise ConfigError for a pressure that is not finite, or one beside another thermostat than nose-hoover."""
+    if pressure_GPa is None:
+        return
+    if not np.isfinite(pressure_GPa):
+        raise ConfigError(f"pressure_GPa must be a finite pressure in GPa, not {pressure_GPa}")
+    if thermostat is not Thermostat.NOSE_HOOVER:
+        raise ConfigError(f"a pressure needs the thermostat nose-hoover, not {thermostat.value}")
+
+
+def require_cell(atoms: Atoms, barostat: Barostat) -> None:
+    """Check that a barostat can change the cell.
+
+    Raises
+    ------
+    ConfigError
+        The structure is not periodic in all directions, or the vectors are not orthogonal where only their lengths change.
+    """
+    if not atoms.pbc.all():
+        raise ConfigError(
+            "a pressure needs a structure that is periodic in all three directions; this one is not "
+            f"(pbc {' '.join('FT'[int(p)] for p in atoms.pbc)})"
+        )
+    if barostat is Barostat.AXES and np.abs(atoms.cell.angles() - 90).max() > 1e-6:
+        angles = ", ".join(f"{angle:.4g}" for angle in atoms.cell.angles())
+        raise ConfigError(
+            f"barostat axes needs orthogonal cell vectors; the angles are {angles} degrees: give full, or isotropic"
+        )
 
 
 class CentredNoise:

@@ -1,6 +1,6 @@
 """The MD engine LAMMPS, inside this process, on one processor.
 
-The state of a run is a LAMMPS restart file (positions, velocities, box, Nose-Hoover chain, random numbers of the
+The state of a run is a LAMMPS restart file (positions, velocities, box, Nose-Hoover chains, random numbers of the
 stochastic rescaling), held as bytes. LAMMPS does not guarantee an exact continuation from such a file: neighbour lists,
 wrapped positions and the Langevin noise are set up again. So every run sets them up again at each checkpoint: the driver
 loads the restart file that it has just written, with a noise seed from its own random numbers. Interrupted or not, what
@@ -13,13 +13,14 @@ difference of order 1 / N where masses differ.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.choices import Thermostat
+from trepid.choices import Barostat, Thermostat
 from trepid.dynamics.driver import MDDriver, MDParameters, thermal_momenta
 from trepid.errors import DataError, NumericsError
 from trepid.lammps.session import CHARGED_SETUP, NEIGHBOR, SETUP, Session, pair_commands
@@ -34,21 +35,29 @@ RESTART_FILE = "state.restart"
 TARGET = "target_K"
 
 
-def motion_commands(thermostat: Thermostat, *, start: str, end: str, relaxation_time_fs: float, seed: int) -> str:
+BAR_PER_GPa = 1e4
+_CELL = {Barostat.ISOTROPIC: "iso", Barostat.AXES: "aniso", Barostat.FULL: "tri"}
+
+
+def motion_commands(parameters: MDParameters, *, start: str, end: str, seed: int) -> str:
     """Fixes that move the atoms; `motion` and, where there is a thermostat beside it, `heat`.
 
     Parameters
     ----------
-    thermostat : Thermostat
+    parameters : MDParameters
+        Their pressure is the one that is held; `start` and `end` stand for their temperature.
     start, end : str
         Target temperature at the two ends of a run, K. For langevin and bussi `start` may be a variable, v_NAME, which
         then holds everywhere.
-    relaxation_time_fs : float
-        1/friction of langevin, tau of bussi, damping time of nose-hoover, fs.
     seed : int
         Of the noise.
     """
-    tau = repr(relaxation_time_fs / 1000)
+    thermostat, tau = parameters.thermostat, repr(parameters.relaxation_time_fs / 1000)
+    if parameters.pressure_GPa is not None:
+        bar = repr(parameters.pressure_GPa * BAR_PER_GPa)
+        pressure = f"{_CELL[parameters.barostat]} {bar} {bar} {parameters.pressure_time_fs / 1000!r}"
+        # The origin of the box rests, and the vectors go on smoothly: both as in the frames of ASE.
+        return f"fix motion all npt temp {start} {end} {tau} {pressure} fixedpoint 0 0 0 flip no\n"
     if thermostat is Thermostat.NOSE_HOOVER:
         return f"fix motion all nvt temp {start} {end} {tau}\n"
     heat = {
@@ -119,6 +128,8 @@ class LammpsDriver(MDDriver):
         session = self._session
         try:
             session.commands(f"run {n} post no" if not self._ready else f"run {n} pre no post no")
+            if self._pressure_GPa is not None:
+                self.atoms.set_cell(session.cell(self._system))
             self.atoms.set_positions(session.positions(self._system))
             self.atoms.set_velocities(session.velocities(self._system))
             if not np.isfinite(self.atoms.positions).all():
@@ -133,11 +144,15 @@ class LammpsDriver(MDDriver):
 
     def _target_changed(self) -> None:
         if self._kind is Thermostat.NOSE_HOOVER:
-            # The target of `fix nvt` is fixed where it is made; the chain comes back from the restart file.
+            # The targets of `fix nvt` and `fix npt` are fixed where they are made; chains come back from the restart file.
             self._restart = self._take_restart()
             self._load(self._restart)
         elif self._session is not None:
             self._session.set_variable(TARGET, self._temperature_K)
+
+    def _barostat_changed(self) -> None:
+        # LAMMPS gives a fix of another style no state of the restart file. A tilted box cannot be had from one without tilt.
+        self._atoms_replaced()
 
     def _atoms_replaced(self) -> None:
         self._restart = None
@@ -148,15 +163,17 @@ class LammpsDriver(MDDriver):
         self._restart = self._take_restart()
         self._load(self._restart)
 
-    def _thermostat_variables(self) -> set[str]:
-        return {f"lammps_{self._kind.value}"}
+    def _thermostat_variables(self, *, barostat: bool) -> set[str]:
+        return {f"lammps_{self._kind.value}{f'_{self.parameters.barostat.value}' if barostat else ''}"}
 
     def _get_thermostat(self) -> dict[str, np.ndarray]:
         self._restart = self._take_restart()
-        return {f"lammps_{self._kind.value}": np.frombuffer(self._restart, dtype=np.uint8)}
+        (name,) = self._thermostat_variables(barostat=self._pressure_GPa is not None)
+        return {name: np.frombuffer(self._restart, dtype=np.uint8)}
 
     def _put_thermostat(self, variables: Mapping[str, np.ndarray]) -> None:
-        self._restart = np.asarray(variables[f"lammps_{self._kind.value}"], dtype=np.uint8).tobytes()
+        (restart,) = variables.values()
+        self._restart = np.asarray(restart, dtype=np.uint8).tobytes()
         try:
             self._load(self._restart)
         except NumericsError as error:
@@ -170,6 +187,11 @@ class LammpsDriver(MDDriver):
     def _pair(self) -> str:
         """Commands of the present potential, without live directions."""
         return pair_commands(self._path(MODEL_FILE), self._system, rank=0, electrostatics=self._electrostatics)
+
+    @property
+    def _tilts(self) -> bool:
+        """Whether the box may become tilted."""
+        return self._pressure_GPa is not None and self.parameters.barostat is Barostat.FULL
 
     def _end(self) -> None:
         if self._session is not None:
@@ -193,17 +215,17 @@ class LammpsDriver(MDDriver):
         self._session = session
         session.commands(SETUP if self._electrostatics is None else CHARGED_SETUP)
         if restart is None:
-            session.create_atoms(self.atoms, self._system)
+            self._system = System.of(self.atoms)
+            session.create_atoms(self.atoms, self._system, triclinic=self._tilts)
             session.commands(f"reset_timestep {self.n_steps}")
         else:
             self._path(RESTART_FILE).write_bytes(restart)
             session.commands(f"read_restart {self._path(RESTART_FILE)}")
         target = f"{self._temperature_K:.17g}"
         motion = motion_commands(
-            self._kind,
+            replace(self.parameters, pressure_GPa=self._pressure_GPa),
             start=target if self._kind is Thermostat.NOSE_HOOVER else f"v_{TARGET}",
             end=target,
-            relaxation_time_fs=self.parameters.relaxation_time_fs,
             seed=int(self._rng.integers(1, 900_000_000)),
         )
         session.commands(f"""{self._pair()}{NEIGHBOR}

@@ -68,7 +68,10 @@ def write_input(
     seed = int(rng.integers(1, 800_000_000))
     text = _INPUT.format(
         boundary=system.box.boundary,
-        sort=settings.checkpoint_every,
+        volume=f"{float(np.linalg.det(system.box.vectors)):.9g}",
+        largest=f"{MD_LIMITS.max_volume_factor:g}",
+        sort=settings.checkpoint_every if settings.pressure_GPa is None else 0,
+        sorting=_SORTED if settings.pressure_GPa is None else _UNSORTED,
         data=DATA_FILE,
         style="atomic" if electrostatics is None else "charge",
         pair=pair_commands(MODEL_FILE, system, electrostatics=electrostatics),
@@ -101,8 +104,7 @@ def write_input(
 
 def _motion(settings: MDSettings) -> str:
     start, end = _ends(settings)
-    tau = settings.relaxation_time_fs
-    text = motion_commands(settings.thermostat, start=start, end=end, relaxation_time_fs=tau, seed=1)
+    text = motion_commands(settings.parameters, start=start, end=end, seed=1)
     # The seed stays a variable, so that a resumed run does not repeat its noise.
     return text.replace(" 1 zero yes", " ${seed} zero yes") if settings.thermostat is Thermostat.LANGEVIN else text
 
@@ -116,6 +118,11 @@ def _target(settings: MDSettings) -> str:
     return start if start == end else f"{start}+({end}-{start})*step/{settings.n_steps}"
 
 
+_SORTED = "Sorting at every checkpoint makes what follows it independent of earlier steps."
+_UNSORTED = (
+    "The bins of a sort would be those of the box at the start, which a resumed run does not know: the order stays."
+)
+
 _INPUT = """\
 # Molecular dynamics on model.trepid with its uncertainty as a guard, written by trepid. LAMMPS runs it by itself:
 #   lmp -in in.lammps     or     mpiexec -n 4 lmp -in in.lammps
@@ -128,7 +135,7 @@ variable resuming equal is_file(${{resume}})
 
 units metal
 atom_style {style}
-# Sorting at every checkpoint makes what follows it independent of earlier steps.
+# {sorting}
 atom_modify map yes sort {sort} 0.0
 newton on
 boundary {boundary}
@@ -146,11 +153,15 @@ variable trusted equal "v_u_max <= {threshold}"
 variable temp equal temp
 variable pe equal pe
 variable etotal equal etotal
+variable press equal press*1e-4
+variable volume equal vol/{volume}
 variable target equal {target}
 variable time equal step*{timestep_fs}
 variable columns string {header}
 fix trace all print {check} &
-  "$(step),${{time}},0,$(v_target:%.8g),$(v_temp:%.8g),$(v_pe:%.8g),$(v_etotal:%.8g),$(v_u_max:%.8g),{n_labels}" &
+  "$(step),${{time}},0,$(v_target:%.8g),$(v_temp:%.8g),$(v_pe:%.8g),$(v_etotal:%.8g),$(v_u_max:%.8g),{n_labels},&
+$(v_press:%.8g),$(vol:%.8g),$(cella:%.8g),$(cellb:%.8g),$(cellc:%.8g),&
+$(cellalpha:%.8g),$(cellbeta:%.8g),$(cellgamma:%.8g)" &
   append trace.csv screen no title ${{columns}}
 
 # Atoms outside the trusted region, at every check that finds some.
@@ -159,8 +170,9 @@ dump_modify outside element {elements} sort id append yes format float %.9g thre
 dump trajectory all custom {sample} {trajectory} id element xu yu zu vx vy vz f_u
 dump_modify trajectory element {elements} sort id append yes format float %.9g
 
-# A run that is not finite or far too hot has become unstable.
-variable unstable equal "v_temp > {hottest}*v_target || !(abs(v_pe) < 1e300) || !(abs(v_temp) < 1e300)"
+# A run that is not finite, far too hot, or whose volume is far from that at the start has become unstable.
+variable hot equal "v_temp > {hottest}*v_target || !(abs(v_pe) < 1e300) || !(abs(v_temp) < 1e300)"
+variable unstable equal "v_hot || v_volume > {largest} || v_volume < 1/{largest}"
 fix unstable all halt {check} v_unstable != 0 error continue
 {stop}
 thermo {checkpoint}

@@ -6,7 +6,9 @@ machine without trepid too. The run directory holds what LAMMPS reads (in.lammps
 trusted region; stopped.lammpstrj and stopped.restart where the guard ended it).
 
 The same call continues from the last checkpoint. On the same number of processes the files are then those of an
-uninterrupted run to the last bit, with one exception: the noise of Langevin, which LAMMPS does not keep, is another.
+uninterrupted run to the last bit, with three exceptions: the noise of Langevin, which LAMMPS does not keep, is another; a box
+that tilts is read with rounding errors; and where the temperature ramps at a pressure, LAMMPS gives the barostat the mass of
+the temperature at which it starts again.
 """
 
 from __future__ import annotations
@@ -26,11 +28,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.choices import GuardAction
+from trepid.choices import Barostat, GuardAction
 from trepid.data.atomic import set_aside, write_bytes_atomic, write_text_atomic
 from trepid.data.geometry import require_start
 from trepid.data.lock import RunLock
-from trepid.dynamics.driver import require_movable, thermal_momenta
+from trepid.dynamics.driver import require_cell, require_movable, thermal_momenta
 from trepid.dynamics.guard import ADVICE, MD_LIMITS
 from trepid.dynamics.interrupt import Interruptible
 from trepid.dynamics.lammps_engine import MODEL_FILE
@@ -79,9 +81,9 @@ class _Row:
     temperature_K: float
     potential_energy_eV: float
     uncertainty: float
+    volume_A3: float
 
-    @property
-    def unphysical(self) -> str:
+    def unphysical(self, *, start_volume_A3: float) -> str:
         """Reason why the frame of this row is unphysical; an empty string for a physical one."""
         if not np.isfinite(self.potential_energy_eV):
             return "the energy is not finite"
@@ -90,6 +92,7 @@ class _Row:
             temperature_K=self.temperature_K,
             target_temperature_K=self.target_temperature_K,
             uncertainty=self.uncertainty,
+            volume_factor=self.volume_A3 / start_volume_A3,
         )
 
 
@@ -138,6 +141,8 @@ def prepared_lammps(
             f"({settings.check_every}): frames carry the uncertainty of a check"
         )
     require_movable(atoms)
+    if settings.pressure_GPa is not None:
+        require_cell(atoms, settings.barostat)
     warn_of_composition(atoms, potential.undetermined_energy(atoms))
     system = System.of(atoms)
     with claimed_directory(directory, settings, atoms, model_file) as lock:
@@ -164,7 +169,8 @@ def _write_files(
             write_bytes_atomic(directory / MODEL_FILE, Path(model_file).read_bytes())
         electrostatics = potential.electrostatics
         charges = None if electrostatics is None else electrostatics.charges
-        write_data_file(directory / DATA_FILE, walker, system, charges=charges)
+        tilts = settings.pressure_GPa is not None and settings.barostat is Barostat.FULL
+        write_data_file(directory / DATA_FILE, walker, system, charges=charges, triclinic=tilts)
     write_input(
         directory,
         system,
@@ -372,8 +378,9 @@ class _Watch:
         """Why the guard stopped the run, in one line."""
         last = self.rows[-1]
         where = f"step {last.step} ({last.step * self.settings.timestep_fs / 1000:.3f} ps)"
-        if last.unphysical:
-            return f"{where}: the simulation became unstable: {last.unphysical}; {ADVICE}"
+        problem = last.unphysical(start_volume_A3=self.rows[0].volume_A3)
+        if problem:
+            return f"{where}: the simulation became unstable: {problem}; {ADVICE}"
         atoms = _last_frame(self.directory / UNTRUSTED_FILE)
         worst = max(atoms, key=lambda atom: atom[2], default=(0, "an", last.uncertainty))
         kinds = Counter(element for _, element, _ in atoms)
@@ -452,6 +459,7 @@ def _rows(text: str) -> Iterator[_Row]:
             temperature_K=float(row["temperature_K"]),
             potential_energy_eV=float(row["potential_energy_eV"]),
             uncertainty=float(row["forces_uncertainty_max_eV_per_A"]),
+            volume_A3=float(row["volume_A3"]),
         )
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from trepid.dynamics.driver import MDDriver
 from trepid.dynamics.progress import Progress, Speedometer
-from trepid.dynamics.record import Recorder, TraceRow
+from trepid.dynamics.record import Recorder, TraceRow, cell_columns, pressure_GPa
 from trepid.dynamics.sanity import SanityLimits, unphysical
 from trepid.errors import ConfigError, MachineError, TrepidError
 from trepid.potentials.base import Potential, Prediction, Uncertainty
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 End = TypeVar("End")
 
 
-class TemperatureProgram(Protocol):
-    """Target temperature and stage of every MD step."""
+class Program(Protocol):
+    """Target temperature, target pressure and stage of every MD step."""
 
     @property
     def n_steps(self) -> int:
@@ -42,6 +42,9 @@ class TemperatureProgram(Protocol):
 
     def temperature_at(self, step: int) -> float:
         """Target temperature, K."""
+
+    def pressure_at(self, step: int) -> float | None:
+        """Target pressure, GPa; None where the cell is held."""
 
     def stage_at(self, step: int) -> int:
         """Stage, from 0."""
@@ -154,7 +157,7 @@ class MDLoop(Generic[End]):
     driver : MDDriver
     potential : Potential
         Predicts checked frames; `potential` may be replaced while the loop runs.
-    program : TemperatureProgram
+    program : Program
     schedule : Schedule
     limits : SanityLimits
     uncertainty : Uncertainty
@@ -168,7 +171,7 @@ class MDLoop(Generic[End]):
         driver: MDDriver,
         potential: Potential,
         *,
-        program: TemperatureProgram,
+        program: Program,
         schedule: Schedule,
         limits: SanityLimits,
         uncertainty: Uncertainty = Uncertainty.EXACT,
@@ -193,6 +196,7 @@ class MDLoop(Generic[End]):
         due = self.schedule.after(step, check_every=policy.check_every(step))
         try:
             driver.set_temperature(self.program.temperature_at(step))
+            driver.set_pressure(self.program.pressure_at(step))
             self.speed.start()
             try:
                 driver.step(due.step - step)
@@ -241,6 +245,7 @@ class MDLoop(Generic[End]):
             self.recorder.row(self._row(check))
         problem = unphysical(
             self.limits,
+            volume_factor=self._volume_factor(check.atoms),
             temperature_K=check.temperature_K,
             target_temperature_K=check.target_temperature_K,
             atoms=check.atoms,
@@ -249,8 +254,13 @@ class MDLoop(Generic[End]):
         )
         return policy.unstable(problem, check=check, cause=None) if problem else policy.physical(check)
 
+    def _volume_factor(self, atoms: Atoms) -> float | None:
+        """Volume over that at the start; None where the cell is held."""
+        return None if self.driver.target_pressure_GPa is None else atoms.cell.volume / self.driver.start_volume_A3
+
     def _row(self, check: Check) -> TraceRow:
         energy = check.prediction.energy
+        kinetic = self.driver.kinetic_energy_eV
         return TraceRow(
             step=check.step,
             time_fs=check.time_fs,
@@ -258,9 +268,12 @@ class MDLoop(Generic[End]):
             target_temperature_K=check.target_temperature_K,
             temperature_K=check.temperature_K,
             potential_energy_eV=energy,
-            total_energy_eV=energy + self.driver.kinetic_energy_eV,
+            total_energy_eV=energy + kinetic,
             forces_uncertainty_max_eV_per_A=check.prediction.frame_uncertainty,
             n_labels=self.potential.n_frames,
+            pressure_GPa=pressure_GPa(check.prediction.stress, kinetic_energy_eV=kinetic, atoms=check.atoms),
+            volume_A3=check.atoms.cell.volume,
+            **cell_columns(check.atoms),
         )
 
     def progress(

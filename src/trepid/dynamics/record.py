@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,10 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ase import units
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from trepid.arrays import FloatArray
 from trepid.data.atomic import set_aside
 from trepid.data.extxyz import format_frame
 from trepid.errors import DataError, cannot_write
@@ -31,7 +34,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TraceRow:
-    """One row of trace.csv; the field names are its columns."""
+    """One row of trace.csv; the field names are its columns. The pressure is nan where the potential gives no stress.
+
+    Pressure (with its kinetic part) and volume are those of the cell; a structure without a cell has zeros and nan.
+    """
 
     step: int
     time_fs: float
@@ -42,14 +48,48 @@ class TraceRow:
     total_energy_eV: float
     forces_uncertainty_max_eV_per_A: float
     n_labels: int
+    pressure_GPa: float
+    volume_A3: float
+    a_A: float
+    b_A: float
+    c_A: float
+    alpha_deg: float
+    beta_deg: float
+    gamma_deg: float
 
     def to_csv(self) -> str:
         """The row as text, line end included."""
         return ",".join(f"{value:.8g}" if isinstance(value, float) else str(value) for value in astuple(self)) + "\n"
 
 
+def pressure_GPa(stress: FloatArray | None, *, kinetic_energy_eV: float, atoms: Atoms) -> float:
+    """Instantaneous pressure, GPa: 2 K / (3 V) - trace(stress) / 3; nan without a stress or a volume.
+
+    Parameters
+    ----------
+    stress : (6,) array or None
+        Of the potential energy, Voigt, eV/A^3, tension positive.
+    kinetic_energy_eV : float
+    atoms : Atoms
+    """
+    volume = atoms.cell.volume
+    if stress is None or volume == 0:
+        return math.nan
+    return float((2 * kinetic_energy_eV / volume - stress[:3].sum()) / 3 / units.GPa)
+
+
+def cell_columns(atoms: Atoms) -> dict[str, float]:
+    """Lengths (A) and angles (degrees) of the cell, by column of the trace."""
+    return dict(zip(CELL_COLUMNS, map(float, atoms.cell.cellpar()), strict=True))
+
+
+CELL_COLUMNS = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
 TRACE_FILE = "trace.csv"
 TRACE_COLUMNS = tuple(field.name for field in fields(TraceRow))
+
+
+LATER_COLUMNS = ("pressure_GPa", "volume_A3", *CELL_COLUMNS)
+"""Columns that older traces lack."""
 
 
 RECORD_FILES = (TRACE_FILE, "trajectory.extxyz")
@@ -148,6 +188,18 @@ class RecordLengths:
     trajectory: int = 0
 
 
+def _of_these_columns(path: Path, keep: int) -> int:
+    """`keep`, or 0 where the trace was begun with other columns, by another version: it is set aside, and a new one begins."""
+    if not keep:
+        return 0
+    with open(path, encoding="utf-8", errors="replace") as file:
+        header = file.readline().rstrip("\n")
+    if header == ",".join(TRACE_COLUMNS):
+        return keep
+    logger.warning("%s has other columns; it is now %s, and a new one begins", path, set_aside(path, suffix="old").name)
+    return 0
+
+
 def _whole(path: Path, keep: int) -> int:
     """`keep`, or 0 where the file lacks part of that: it is set aside then, and a new one begins. Nothing rests on it."""
     size = path.stat().st_size if path.exists() else 0
@@ -173,7 +225,8 @@ class Recorder:
 
     def __init__(self, directory: Path, *, keep: RecordLengths = RecordLengths()) -> None:
         trace, trajectory = (directory / name for name in RECORD_FILES)
-        self._trace = AppendFile(trace, keep=_whole(trace, keep.trace), header=",".join(TRACE_COLUMNS))
+        kept = _of_these_columns(trace, _whole(trace, keep.trace))
+        self._trace = AppendFile(trace, keep=kept, header=",".join(TRACE_COLUMNS))
         self._trajectory = AppendFile(trajectory, keep=_whole(trajectory, keep.trajectory))
 
     def row(self, row: TraceRow) -> None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trepid.choices import Engine, GuardAction, Thermostat
+from trepid.choices import DEFAULT_PRESSURE_TIME_FS, Barostat, Engine, GuardAction, Thermostat
 from trepid.data.arrays import structure_digest
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
 from trepid.data.lock import RunLock
-from trepid.dynamics.driver import MDParameters
+from trepid.dynamics.driver import MDParameters, require_pressure
 from trepid.dynamics.loop import Schedule
 from trepid.errors import ConfigError, DataError, cannot_write
 from trepid.potentials.base import Potential, Uncertainty
@@ -60,6 +60,12 @@ class MDSettings:
         live (a cheap estimate) or exact.
     seed : int
         Of velocities and thermostat.
+    pressure_GPa : float or None
+        Target pressure, GPa, with the thermostat nose-hoover; None: the cell does not change.
+    barostat : Barostat
+        How the cell changes where there is a pressure.
+    pressure_time_fs : float
+        Damping time of the barostat, fs.
     """
 
     temperature_K: float | tuple[float, float]
@@ -75,12 +81,16 @@ class MDSettings:
     threshold_eV_per_A: float | None = None
     uncertainty: Uncertainty = Uncertainty.LIVE
     seed: int = 0
+    pressure_GPa: float | None = None
+    barostat: Barostat = Barostat.ISOTROPIC
+    pressure_time_fs: float = DEFAULT_PRESSURE_TIME_FS
 
     def __post_init__(self) -> None:
         for end in (self.temperature_K,) if isinstance(self.temperature_K, int | float) else self.temperature_K:
             if not (np.isfinite(end) and end > 0):
                 raise ConfigError(f"temperature_K must be above 0 K, not {end:g}")
-        for name in ("duration_ps", "timestep_fs", "relaxation_time_fs"):
+        require_pressure(self.pressure_GPa, self.thermostat)
+        for name in ("duration_ps", "timestep_fs", "relaxation_time_fs", "pressure_time_fs"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ConfigError(f"{name} must be a positive time, not {getattr(self, name):g}")
         for name in ("check_every", "sample_every", "checkpoint_every"):
@@ -105,6 +115,9 @@ class MDSettings:
             thermostat=self.thermostat,
             relaxation_time_fs=self.relaxation_time_fs,
             engine=self.engine,
+            pressure_GPa=self.pressure_GPa,
+            barostat=self.barostat,
+            pressure_time_fs=self.pressure_time_fs,
         )
 
     @property
@@ -121,6 +134,10 @@ class MDSettings:
         if self.threshold_eV_per_A is not None:
             return self.threshold_eV_per_A
         return GUARD_NOISE_FACTOR * potential.typical_force_error
+
+    def pressure_at(self, step: int) -> float | None:
+        """Target, GPa; None: the cell is held."""
+        return self.pressure_GPa
 
     def temperature_at(self, step: int) -> float:
         """Target, K, at `step`."""
@@ -238,6 +255,12 @@ def _compare(directory: Path, path: Path, description: dict[str, Any], settings:
             raise DataError(
                 f"{path}: holds a {type(found).__name__}, not the settings of a run; give another directory"
             )
+        # Runs begun before there was a barostat are those without a pressure.
+        found = {
+            "pressure_GPa": None,
+            "barostat": Barostat.ISOTROPIC.value,
+            "pressure_time_fs": DEFAULT_PRESSURE_TIME_FS,
+        } | found
         constant = isinstance(settings.temperature_K, int | float)
         for key, value in description.items():
             before = found.get(key, value)

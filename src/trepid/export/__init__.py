@@ -35,6 +35,9 @@ class FormatEntry:
 
 FORMATS: Mapping[str, FormatEntry] = {
     "uf3": FormatEntry("potential file of LAMMPS' pair_style uf3", "trepid.export.uf3_format"),
+    "metatomic": FormatEntry(
+        "TorchScript model of metatomic, for i-PI, ASE and others", "trepid.export.metatomic_format"
+    ),
 }
 """Formats by the names that `trepid export --format` takes; the first is the default."""
 

@@ -86,11 +86,14 @@ class ExportFormat(ABC):
         None for a format that holds a model exactly.
     good_error_eV_per_A : float
         Force error (RMSE) above which a better resolution is advised.
+    uncertainty : str
+        What becomes of the force uncertainty, as a sentence for the user.
     """
 
     name: str
     resolution: Resolution | None
     good_error_eV_per_A: float
+    uncertainty: str
 
     @abstractmethod
     def convert(self, potential: SplinePotential, *, resolution: int | None = None) -> Exported:

@@ -43,6 +43,7 @@ class UF3Format(ExportFormat):
     name = "uf3"
     resolution = Resolution("knots", DEFAULT_KNOTS, *KNOTS_RANGE, compared=(2, 3, 4, 5, 6))
     good_error_eV_per_A = 2e-3
+    uncertainty = "the file holds the mean alone: pair_style trepid gives the uncertainty"
 
     def convert(self, potential: SplinePotential, *, resolution: int | None = None) -> UF3Export:
         """As `resample`."""

@@ -78,10 +78,13 @@ class Session:
         except Exception as error:
             raise NumericsError(f"LAMMPS: {error_line(str(error))}") from None
 
-    def create_atoms(self, atoms: Atoms, system: System, *, velocities: bool = True) -> None:
-        """Make the box and put atoms into it, with their velocities; atom k gets the ID k + 1."""
+    def create_atoms(self, atoms: Atoms, system: System, *, velocities: bool = True, triclinic: bool = False) -> None:
+        """Make the box and put atoms into it, with their velocities; atom k gets the ID k + 1.
+
+        `triclinic` makes a box that can be tilted later, where it is not tilted already.
+        """
         n, box = len(atoms), system.box
-        self.commands(f"boundary {box.boundary}\n{system.make_box()}")
+        self.commands(f"boundary {box.boundary}\n{system.make_box(triclinic=triclinic)}")
         x, images = box.wrap(box.to_lammps(atoms.get_positions()))
         v = (box.to_lammps(atoms.get_velocities()) * VELOCITY) if velocities else np.zeros((n, 3))
         if not np.isfinite(v).all():
@@ -106,7 +109,17 @@ class Session:
     def positions(self, system: System) -> FloatArray:
         """Unwrapped positions (n_atoms, 3) in the frame of the crystal, A."""
         images = self._gather("image", 0, np.int32)
-        return system.box.from_lammps(self._gather("x", 1, np.float64) + images @ system.box.vectors)
+        return system.box.from_lammps(self._gather("x", 1, np.float64) + images @ self._vectors())
+
+    def cell(self, system: System) -> FloatArray:
+        """Present cell vectors (3, 3) in the frame of the crystal, A."""
+        return system.box.from_lammps(self._vectors())
+
+    def _vectors(self) -> FloatArray:
+        """Present vectors of the box in the frame of LAMMPS, (3, 3), A."""
+        low, high, xy, yz, xz, _, _ = self._lammps.extract_box()
+        x, y, z = np.subtract(high, low)
+        return np.array([[x, 0.0, 0.0], [xy, y, 0.0], [xz, yz, z]])
 
     def velocities(self, system: System) -> FloatArray:
         """Velocities (n_atoms, 3) in the frame of the crystal, ASE units."""

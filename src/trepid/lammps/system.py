@@ -187,18 +187,24 @@ class System:
             types=np.array([index[pair] for pair in pairs], dtype=np.int32),
         )
 
-    def make_box(self) -> str:
-        """Commands that make the box, empty."""
+    def make_box(self, *, triclinic: bool = False) -> str:
+        """Commands that make the box, empty; a triclinic one where it is tilted or may become so."""
         low, high = self.box.bounds
         sides = " ".join(f"{a:.17g} {b:.17g}" for a, b in zip(low, high, strict=True))
-        shape = (
-            "prism {} {:.17g} {:.17g} {:.17g}".format(sides, *self.box.tilts) if self.box.skewed else f"block {sides}"
-        )
+        tilted = "prism {} {:.17g} {:.17g} {:.17g}".format(sides, *self.box.tilts)
+        shape = tilted if triclinic or self.box.skewed else f"block {sides}"
         masses = "\n".join(f"mass {k} {mass:.17g}" for k, mass in enumerate(self.masses, start=1))
         return f"region box {shape} units box\ncreate_box {len(self.elements)} box\n{masses}\n"
 
 
-def write_data_file(path: Path, atoms: Atoms, system: System, *, charges: Mapping[str, float] | None = None) -> None:
+def write_data_file(
+    path: Path,
+    atoms: Atoms,
+    system: System,
+    *,
+    charges: Mapping[str, float] | None = None,
+    triclinic: bool = False,
+) -> None:
     """Write a LAMMPS data file with velocities, every number to the last bit.
 
     Parameters
@@ -210,6 +216,8 @@ def write_data_file(path: Path, atoms: Atoms, system: System, *, charges: Mappin
         Description of the same atoms.
     charges : mapping of str to float, optional
         By element, e: the file is then one of atom style charge.
+    triclinic : bool
+        The box may become tilted, where it is not tilted already.
 
     Raises
     ------
@@ -220,7 +228,7 @@ def write_data_file(path: Path, atoms: Atoms, system: System, *, charges: Mappin
     header = [f"{atoms.get_chemical_formula()}, written by trepid", ""]
     header += [f"{len(atoms)} atoms", f"{len(system.elements)} atom types", ""]
     header += [f"{low:.17g} {high:.17g} {name}lo {name}hi" for name, low, high in zip("xyz", *box.bounds, strict=True)]
-    if box.skewed:
+    if triclinic or box.skewed:
         header.append("{:.17g} {:.17g} {:.17g} xy xz yz".format(*box.tilts))
     header += ["", "Masses", ""]
     header += [

@@ -238,15 +238,18 @@ class Kernel final : public KernelBase {
     return system.species_of_type ? system.species_of_type[system.species[j]] : system.species[j];
   }
 
+  static TREPID_INLINE bool with_strain(const Output& out) { return out.strain || out.atom_strain || out.atom_virial; }
+
   // Pair energies, densities, triplet energy and its derivatives with respect to the densities.
   void forward(const System& system, int i, int si, Output& out) {
     Work& w = *w_;
     w.row = system.target ? system.target[i] : i;
     for (double& f : w.force) f = 0;
     for (double& v : w.strain) v = 0;
-    w.energy = m_.offset[si] + (out.strain || out.atom_strain
+    w.energy = m_.offset[si] + (with_strain(out)
                                     ? gather<true>(system, i, si, w.force, w.strain, out.live_forces)
                                     : gather<false>(system, i, si, w.force, w.strain, out.live_forces));
+    if (out.atom_virial) add_pair_virial(w.strain, out.atom_virial + 9 * static_cast<size_t>(w.row));
     w.n_triplet = 0;
     for (int s = 0; s < ns_; ++s) w.n_triplet += w.segments[s].n;
     if (w.n_triplet == 0) return;
@@ -262,13 +265,12 @@ class Kernel final : public KernelBase {
   // Forces from the derivatives, and all sums.
   void backward(const System& system, int si, Output& out) {
     Work& w = *w_;
-    const bool with_strain = out.strain || out.atom_strain;
     if (w.n_triplet > 0)
-      for (int s = 0; s < ns_; ++s) backward(system, s, out.forces, w.force, with_strain ? w.strain : nullptr);
+      for (int s = 0; s < ns_; ++s) backward(system, s, out, w.force, with_strain(out) ? w.strain : nullptr);
     for (int x = 0; x < 3; ++x) out.forces[3 * static_cast<size_t>(w.row) + x] += w.force[x];
     out.energy += w.energy;
     if (out.atom_energies) out.atom_energies[w.row] += w.energy;
-    if (with_strain)
+    if (with_strain(out))
       for (int v = 0; v < 6; ++v) {
         if (out.strain) out.strain[v] += w.strain[v];
         if (out.atom_strain) out.atom_strain[6 * static_cast<size_t>(w.row) + v] += w.strain[v];
@@ -404,7 +406,7 @@ class Kernel final : public KernelBase {
                                    : contract_degree<0, 0>(coefficients));
   }
 
-  void backward(const System& system, int species, double* forces, double force[3], double* strain) {
+  void backward(const System& system, int species, Output& out, double force[3], double* strain) {
     const Segment& g = w_->segments[species];
     Vd* splines = dense_radial_.reserve(2 * k_);
     for (int b = 0; b < g.n_blocks; ++b) {
@@ -415,7 +417,8 @@ class Kernel final : public KernelBase {
       else
         block_gradient<kChannelBlock - 4, 4>(g, b, species, splines);
     }
-    scatter(system, g, forces, force, strain);
+    scatter(system, g, out.forces, force, strain);
+    if (out.atom_virial) scatter_virial(system, g, out.atom_virial);
   }
 
   // g_j of one block of neighbours, into gradient_. Count splines from First on are summed; 0 stands for all of
@@ -497,6 +500,7 @@ class Kernel final : public KernelBase {
       }
   }
 
+#include "kernel_virial.h"
 #include "kernel_channels.h"
 #include "kernel_quadruplets.h"
 #include "kernel_live.h"

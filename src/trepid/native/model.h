@@ -108,6 +108,8 @@ struct Output {
   float* live_forces;     // [rows][3][rank] forces of the live directions, or nullptr
   double* support = nullptr;  // [rows] own distance from the training data, set by the centre; or nullptr
   double* powers = nullptr;   // [rows][n_powers] norms of the densities, set by the centre; or nullptr
+  // [rows][3][3] sum_i (r_k - r_i)_a d(e_i)/d(r_k)_b of every atom k, for the heat flux; or nullptr
+  double* atom_virial = nullptr;
 };
 
 }  // namespace trepid

@@ -225,6 +225,22 @@ class Evaluator {
     return array(std::move(found), {n, width});
   }
 
+  // Energy, forces and virial of every atom; see Output::atom_virial.
+  nb::tuple atom_virials(const Neighbours& neighbours) {
+    const size_t n = neighbours.n_atoms();
+    std::vector<double> energies(n), forces(3 * n), virials(9 * n);
+    {
+      nb::gil_scoped_release release;
+      const std::lock_guard<std::mutex> alone(scratch_);
+      if (kernels_.empty()) kernels_.push_back(best_kernel().make(model_));
+      Output out{0, energies.data(), forces.data(), nullptr, nullptr, nullptr};
+      out.atom_virial = virials.data();
+      best_kernel().compute(kernels_[0], neighbours.system(), 0, static_cast<int>(n), out);
+    }
+    return nb::make_tuple(array(std::move(energies), {n}), array(std::move(forces), {n, 3}),
+                          array(std::move(virials), {n, 3, 3}));
+  }
+
  private:
   struct Part {
     std::vector<double> numbers;  // forces, atom energies, strain derivative
@@ -435,6 +451,8 @@ NB_MODULE(_native, m) {
            nb::arg("n_threads"),
            "Energy (eV), forces (n, 3), dE/dstrain (6,) in eV, atom energies (n,), force variance of the live "
            "directions (n, 3) or None, own distance of the atoms from the training data (n,) or None.")
+      .def("atom_virials", &Evaluator::atom_virials, nb::arg("neighbours"),
+           "Energies (n,), forces (n, 3) and sum_i (r_k - r_i) x d(e_i)/d(r_k) of every atom k (n, 3, 3), eV.")
       .def("powers", &Evaluator::powers, nb::arg("neighbours"),
            "Norms of the densities (n, (l_max + 1) * channels), padded channels included.");
 

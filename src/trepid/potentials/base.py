@@ -173,6 +173,13 @@ def warn_of_composition(atoms: Atoms, off: float) -> None:
         )
 
 
+class Drawn(Protocol):
+    """One of several equally plausible force fields."""
+
+    def to_bytes(self) -> bytes:
+        """The file that `pair_style trepid` reads."""
+
+
 class Potential(ABC):
     """A potential with an uncertainty, trained on labelled frames.
 
@@ -275,10 +282,26 @@ class Potential(ABC):
         """
         raise ConfigError("this potential has no members: give a committee, or use the potential itself (mean)")
 
-    def sample(self, n: int, seed: int) -> Sequence[object]:
+    def to_bytes(self) -> bytes:
+        """The file that `pair_style trepid` reads, as bytes.
+
+        Raises
+        ------
+        ConfigError
+            LAMMPS cannot run this potential.
+        """
+        raise ConfigError("LAMMPS cannot run this potential: pair_style trepid is for Bayesian force fields")
+
+    @property
+    def reach(self) -> float | None:
+        """Distance up to which two atoms interact, A; None where it is not known."""
+        return None
+
+    def sample(self, n: int, seed: int) -> Sequence[Drawn]:
         """Equally plausible force fields, to carry the uncertainty through a property.
 
-        Each has `predict` and `calculator`. Posterior samples of a Bayesian force field (n of them); all members of a
+        Each has `predict`, `calculator` and, where LAMMPS can run it, `to_bytes`.
+        Posterior samples of a Bayesian force field (n of them); all members of a
         committee, whatever n; by default none.
         """
         return [self.member(k) for k in range(self.n_members or 0)]

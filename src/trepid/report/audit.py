@@ -103,7 +103,7 @@ def _sections(facts: Mapping[str, Any], kind: str, title: str) -> list[Section]:
         (
             str(entry["number"]),
             entry["class"],
-            str(entry["n_seen"]) if kind == "classes" else "",
+            str(entry["n_seen"]) if kind == "classes" else str(entry["n_seen_later"] or ""),
             entry["verdict"],
             _value(entry, "model_barrier", "model"),
             _value(entry, "reference_barrier"),
@@ -119,7 +119,7 @@ def _sections(facts: Mapping[str, Any], kind: str, title: str) -> list[Section]:
         *(
             "",
             "class",
-            "seen" if kind == "classes" else "",
+            "seen" if kind == "classes" else "seen later",
             "verdict",
             "barrier, model",
             "barrier, reference",

@@ -180,12 +180,15 @@ def _verdicts(record: RunRecord) -> list[Section]:
         cells = [_verdict_cell(verdicts[name]) if name in verdicts else "" for verdicts in by_round]
         last = next(verdicts[name] for verdicts in reversed(by_round) if name in verdicts)
         n_labels = len({number for verdicts in by_round if name in verdicts for number in verdicts[name].labels})
-        rows.append((name, *cells, str(n_labels), last.reason))
+        rounds = [v[name].overlooked_by for v in by_round if name in v and v[name].overlooked_by is not None]
+        before = "".join(f"; overlooked by the model of round {number}" for number in rounds)
+        rows.append((name, *cells, str(n_labels), last.reason + before))
     head = ("event class", *(f"round {each.round}" for each in judged), "labels", "last reason")
     text = (
         "Every class judged on the model of the walks that showed it, before training: barriers of model and reference in eV "
         "with 95 % bars. Genuine: its rate is right within the factor asked for; miscaptured: it exists, at another rate; "
-        "hallucinated: the reference has no such event within reach; undecided: the bars are too wide."
+        "hallucinated: the reference has no such event within reach; undecided: the bars are too wide. Overlooked: the model of "
+        "the walks before, which did not show it, puts a possible event out of reach."
     )
     return [Section("Verdicts", text, (), table=Table(head, tuple(rows)))]
 

@@ -47,6 +47,8 @@ class WalkerState:
     md : MDState
     anchor : (n_atoms, 3) array
         Positions of the last trusted frame, A.
+    anchor_cell : (3, 3) array or None
+        Its cell, A; None in checkpoints of runs that began before cells could change.
     pending : Pending or None
         The label requested at this step.
     last_call_step : int
@@ -65,6 +67,7 @@ class WalkerState:
 
     md: MDState
     anchor: FloatArray
+    anchor_cell: FloatArray | None = None
     pending: Pending | None = None
     last_call_step: int = 0
     careful_until: int = 0
@@ -81,6 +84,7 @@ def save_checkpoint(path: Path, state: WalkerState) -> None:
     """Replace the checkpoint atomically."""
     arrays = state.md.to_arrays() | {
         "anchor_A": state.anchor,
+        **({} if state.anchor_cell is None else {"anchor_cell_A": state.anchor_cell}),
         "pending": np.array(json.dumps(None if state.pending is None else asdict(state.pending))),
         "record_bytes": np.array([state.lengths.trace, state.lengths.trajectory]),
     }
@@ -106,6 +110,7 @@ def load_checkpoint(path: Path) -> WalkerState | None:
         return WalkerState(
             md=MDState.from_arrays(arrays),
             anchor=np.array(arrays["anchor_A"], dtype=np.float64),
+            anchor_cell=np.array(arrays["anchor_cell_A"], dtype=np.float64) if "anchor_cell_A" in arrays else None,
             pending=pending,
             lengths=RecordLengths(trace=trace, trajectory=trajectory),
             **{name: int(arrays[name]) for name in _COUNTS},

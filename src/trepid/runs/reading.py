@@ -19,7 +19,7 @@ from trepid.acquisition.conformal import Factor, ScoredFrame, factors_of
 from trepid.config import AnyCampaign, RoundsCampaign, load_campaign
 from trepid.data.frames import LabelKeys
 from trepid.data.lock import Holder, holder_of
-from trepid.dynamics.record import TRACE_COLUMNS
+from trepid.dynamics.record import LATER_COLUMNS, TRACE_COLUMNS
 from trepid.errors import DataError
 from trepid.evaluation import Comparison
 from trepid.potentials.base import FloatArray
@@ -287,15 +287,17 @@ def _read_trace(path: Path) -> dict[str, FloatArray]:
         return {name: np.empty(0) for name in TRACE_COLUMNS}
     # What follows the last line end was being written when the run was read, or killed.
     reader = csv.DictReader(_text(path).rpartition("\n")[0].splitlines())
-    missing = [name for name in TRACE_COLUMNS if name not in (reader.fieldnames or ())]
+    columns = [name for name in TRACE_COLUMNS if name not in LATER_COLUMNS or name in (reader.fieldnames or ())]
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
     if missing:
         raise DataError(f"{path}: column {missing[0]} is missing")
     try:
-        rows = [[float(row[name]) for name in TRACE_COLUMNS] for row in reader]
+        rows = [[float(row[name]) for name in columns] for row in reader]
     except (TypeError, ValueError) as error:
-        raise DataError(f"{path}, line {reader.line_num}: not {len(TRACE_COLUMNS)} numbers") from error
-    table = np.array(rows, dtype=np.float64).reshape(-1, len(TRACE_COLUMNS))
-    return {name: table[:, k] for k, name in enumerate(TRACE_COLUMNS)}
+        raise DataError(f"{path}, line {reader.line_num}: not {len(columns)} numbers") from error
+    table = np.array(rows, dtype=np.float64).reshape(-1, len(columns))
+    absent = {name: np.full(len(table), np.nan) for name in TRACE_COLUMNS if name not in columns}
+    return {name: table[:, k] for k, name in enumerate(columns)} | absent
 
 
 def _read_json(path: Path) -> dict[str, Any]:

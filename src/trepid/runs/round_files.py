@@ -285,6 +285,8 @@ class ClassVerdict:
         Atoms of the event, and the sites they go to.
     reach : float
         Part of the way that they go, 1 but for an excursion.
+    overlooked_by : int or None
+        Of a class that no earlier walk showed: the round whose model, that of the walks before, put it out of reach.
     """
 
     event_class: str
@@ -304,6 +306,7 @@ class ClassVerdict:
     atoms: tuple[int, ...]
     targets: tuple[int, ...]
     reach: float = 1.0
+    overlooked_by: int | None = None
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ClassVerdict:

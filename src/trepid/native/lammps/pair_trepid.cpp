@@ -1,7 +1,8 @@
 // pair_style trepid [rank R]
 // pair_coeff * * MODEL El1 El2 ...
 //
-// Energy, forces, virial, their per-atom shares, and on demand per atom the live force uncertainty (eV/A, one standard deviation)
+// Energy, forces, virial, their per-atom shares, the centroid virial of every atom (compute centroid/stress/atom, for the heat flux:
+// compute heat/flux is exact with it), and on demand per atom the live force uncertainty (eV/A, one standard deviation)
 // and the support distance (above 1: outside the training data):
 //   fix u all pair 10 trepid uncertainty 1 support 1
 // The kernel is the one of the Python module; here LAMMPS brings the neighbours and ghosts.
@@ -61,7 +62,7 @@ class PairTrepid : public Pair {
     restartinfo = 0;
     one_coeff = 1;
     manybody_flag = 1;
-    centroidstressflag = CENTROID_NOTAVAIL;
+    centroidstressflag = CENTROID_AVAIL;
     no_virial_fdotr_compute = 1;  // the pair part is summed from both sides, so f.r over ghosts would count it twice
     unit_convert_flag = 0;
     // Read before pair_coeff names a model; without charges `extract` refuses a kspace style.
@@ -154,6 +155,10 @@ class PairTrepid : public Pair {
     const trepid::System system{atom->x[0], atom->type, species_of_type_.data(), nullptr, list->ilist, list->numneigh, list->firstneigh, NEIGHMASK};
     trepid::Output out{0, eflag_atom ? eatom : nullptr, atom->f[0], vflag_either ? strain : nullptr, vflag_atom ? atom_strain_.data() : nullptr, with_live ? live_ : nullptr};
     if (support_wanted_) out.support = support_;
+    if (cvflag_atom) {
+      atom_virial_.assign(9 * static_cast<size_t>(n_all), 0.0);
+      out.atom_virial = atom_virial_.data();
+    }
     trepid::best_kernel().compute(kernel_, system, 0, list->inum, out);
     if (eflag_global) eng_vdwl += out.energy;
     // dE/dstrain in the order xx yy zz yz xz xy; LAMMPS expects minus that, as xx yy zz xy xz yz.
@@ -169,6 +174,12 @@ class PairTrepid : public Pair {
     if (vflag_atom)
       for (int i = 0; i < atom->nlocal; ++i)
         for (int v = 0; v < 6; ++v) vatom[i][v] -= atom_strain_[6 * static_cast<size_t>(i) + order[v]];
+    if (cvflag_atom) {
+      // Ghosts too: the compute gives theirs to their owners. Rows a, columns b as xx yy zz xy xz yz yx zx zy.
+      static constexpr int entry[9] = {0, 4, 8, 1, 2, 5, 3, 6, 7};
+      for (int i = 0; i < n_all; ++i)
+        for (int v = 0; v < 9; ++v) cvatom[i][v] -= atom_virial_[9 * static_cast<size_t>(i) + entry[v]];
+    }
     if (with_live) finish_live(system);
     if (support_wanted_) finish_support(system);
     if (with_live || support_wanted_ || update->ntimestep == taken_step_) notice_second_configuration(out.energy);
@@ -326,7 +337,7 @@ class PairTrepid : public Pair {
   trepid::ModelTables tables_;
   void* kernel_ = nullptr;
   std::vector<int> species_of_type_;
-  std::vector<double> atom_strain_;
+  std::vector<double> atom_strain_, atom_virial_;
   std::vector<double> around_;
   float* live_ = nullptr;
   size_t live_capacity_ = 0;

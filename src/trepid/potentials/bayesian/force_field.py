@@ -20,7 +20,6 @@ import numpy as np
 from ase import Atoms
 
 from trepid import _native
-from trepid.acquisition.batch import most_uncertain_atoms
 from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A, Speed, Triplets
 from trepid.data import LabelKeys
 from trepid.data.atomic import write_bytes_atomic
@@ -38,13 +37,9 @@ from trepid.potentials.bayesian.evidence import (
     expected_gain,
     optimize_hyperparameters,
 )
+from trepid.potentials.bayesian.exact_uncertainty import ExactUncertainty
 from trepid.potentials.bayesian.features import FeatureBuilder
-from trepid.potentials.bayesian.leave_one_out import (
-    ErrorBar,
-    LeftOut,
-    error_bars,
-    joined,
-)
+from trepid.potentials.bayesian.leave_one_out import ErrorBar, LeftOut, error_bars, joined
 from trepid.potentials.bayesian.live import extend_templates, live_directions, shared_environment_rows
 from trepid.potentials.bayesian.model_file import (
     Training,
@@ -451,24 +446,12 @@ class BayesianForceField(Potential):
         prediction = self.mean.evaluate(atoms, live=level is Uncertainty.LIVE, support=level is not Uncertainty.NONE)
         return self._with_exact_uncertainty(atoms, prediction) if level is Uncertainty.EXACT else prediction
 
+    @property
+    def _exact(self) -> ExactUncertainty:
+        return ExactUncertainty(self.posterior, self._errors, self.error_bars, self.compositions)
+
     def _with_exact_uncertainty(self, atoms: Atoms, prediction: Prediction) -> Prediction:
-        rows = self.features.frame_rows(atoms)
-        variance = np.empty((len(atoms), 3))
-        for chunk, force_rows in self.features.force_rows(atoms):
-            variance[chunk] = self.posterior.standard_deviation(force_rows).reshape(-1, 3) ** 2
-        forces = np.sqrt(self._errors.with_neighbours(variance, atoms))
-        scale = {kind: bar.scale for kind, bar in self.error_bars.items()}
-        energy = math.hypot(
-            scale[LabelKind.ENERGY] * self.posterior.standard_deviation(rows.energy)[0],
-            self.compositions.uncertainty(self.features.composition(atoms)),
-        )
-        stress = None if rows.stress is None else self.posterior.standard_deviation(rows.stress)
-        return replace(
-            prediction,
-            energy_uncertainty=energy,
-            forces_uncertainty=scale[LabelKind.FORCES] * forces,
-            stress_uncertainty=None if stress is None else scale[LabelKind.STRESS] * stress,
-        )
+        return self._exact.complete(atoms, prediction)
 
     def information_rows(self, atoms: Atoms, *, n_atoms: int | None = None) -> FloatArray:
         """Force features of a frame in the coordinates of the posterior, for `trepid.acquisition.batch`.
@@ -487,16 +470,7 @@ class BayesianForceField(Potential):
         (3 n_atoms, p) array
             eV/A; p = `posterior.n_directions`.
         """
-        variances = np.empty(len(atoms))
-        kept: list[tuple[int, FloatArray]] = []
-        for chunk, force_rows in self.features.force_rows(atoms):
-            rows = self.posterior.rotated(force_rows).T.reshape(-1, 3, self.posterior.n_directions)
-            variances[chunk] = np.einsum("icp,icp->i", rows, rows)
-            kept.extend(enumerate(rows, start=chunk.start))
-            if n_atoms is not None:  # atoms dropped in an earlier chunk cannot be among the largest of all
-                best = set(most_uncertain_atoms(variances[: chunk.stop], n_atoms))
-                kept = [(i, r.copy()) for i, r in kept if i in best]
-        return np.concatenate([r for _, r in kept])
+        return self._exact.information_rows(atoms, n_atoms)
 
     def information(self, frames: Sequence[Atoms], crystal: Atoms, *, n_atoms: int) -> list[FloatArray]:
         """Force features of the frames; see `information_rows`. `crystal` is not needed."""
@@ -511,12 +485,7 @@ class BayesianForceField(Potential):
         put back, this is the uncertainty of the energy of the event alone, independent of the size of the cell. It is taken
         from the posterior; `predictions` are not used.
         """
-        difference = self.features.frame_rows(atoms).energy - self.features.frame_rows(other).energy
-        composition = self.features.composition(atoms) - self.features.composition(other)
-        return math.hypot(
-            self.error_bars[LabelKind.ENERGY].scale * self.posterior.standard_deviation(difference)[0],
-            self.compositions.uncertainty(composition),
-        )
+        return self._exact.of_energy_difference(atoms, other)
 
     def bias_directions(self, reference: Atoms) -> LiveDirections:
         """The live directions, relative to the energy of `reference`; ConfigError where there are none."""
@@ -568,6 +537,11 @@ class BayesianForceField(Potential):
             "label_keys": asdict(self.keys),
             "seed": self.seed,
         }
+
+    @property
+    def reach(self) -> float:
+        """Cutoff, A."""
+        return self.basis.cutoff
 
     def to_bytes(self) -> bytes:
         """The model file as bytes."""

@@ -216,8 +216,8 @@ def _tuned(start: FloatArray, rows: FloatArray, exact: FloatArray) -> FloatArray
         forces = rows @ x.reshape(start.shape)
         live = _per_atom(forces)
         deviation = np.log(live / exact)
-        weight = 2 * deviation / (live * len(exact))
-        return float(np.mean(deviation**2)), (2 * rows.T @ (forces * np.repeat(weight, 3)[:, None])).ravel()
+        weight = 4 * deviation / (live * len(exact))
+        return float(np.mean(deviation**2)), (rows.T @ (forces * np.repeat(weight, 3)[:, None])).ravel()
 
     options = {"maxiter": STEPS, "maxcor": 10}
     return np.asarray(minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options=options).x).reshape(

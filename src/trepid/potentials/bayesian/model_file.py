@@ -87,20 +87,7 @@ class Training:
 
 def force_field_bytes(basis: Basis, training: Training, settings: Mapping[str, Any]) -> bytes:
     """The model file of a trained force field; the scalars of the statistics are added to `settings`."""
-    tables = training.tables
-    tensors: Tensors = {
-        f"table.{name}": array
-        for name, array in tables.arrays.items()
-        if name
-        not in _absent(
-            mixed=basis.triplet_channels is not None,
-            quadruplets=basis.channels is not None,
-            charges=basis.charges is not None,
-        )
-    }
-    tensors["table.numbers"] = np.array([atomic_numbers[s] for s in basis.species], dtype=np.int64)
-    tensors["table.sizes"] = np.array([basis.n_pair, basis.n_radial, basis.l_max, tables.rank], dtype=np.int64)
-    tensors["table.grid"] = np.array([basis.r_min, basis.pair_cutoff, basis.triplet_cutoff])
+    tensors = _table_tensors(basis, training.tables)
     tensors["reference_energies"] = training.reference_energies
     tensors["coefficients"] = training.coefficients
     for k, template in enumerate(training.templates):
@@ -136,10 +123,31 @@ def force_field_bytes(basis: Basis, training: Training, settings: Mapping[str, A
         more["triplet_channels"] = asdict(basis.triplet_channels)
     if basis.charges is not None:
         more["charges"] = asdict(basis.charges)
-    version = WITHOUT_MIXED_TRIPLETS if basis.triplet_channels is None else VERSION
+    return encode(tensors, {**settings, **more}, version=_version(basis))
+
+
+def tables_bytes(basis: Basis, tables: Tables) -> bytes:
+    """A model file of tables alone: molecular dynamics in LAMMPS needs no more; trepid cannot continue training with it."""
+    return encode(_table_tensors(basis, tables), {"tables": "alone"}, version=_version(basis))
+
+
+def _table_tensors(basis: Basis, tables: Tables) -> Tensors:
+    absent = _absent(
+        mixed=basis.triplet_channels is not None,
+        quadruplets=basis.channels is not None,
+        charges=basis.charges is not None,
+    )
+    tensors: Tensors = {f"table.{name}": array for name, array in tables.arrays.items() if name not in absent}
+    tensors["table.numbers"] = np.array([atomic_numbers[s] for s in basis.species], dtype=np.int64)
+    tensors["table.sizes"] = np.array([basis.n_pair, basis.n_radial, basis.l_max, tables.rank], dtype=np.int64)
+    tensors["table.grid"] = np.array([basis.r_min, basis.pair_cutoff, basis.triplet_cutoff])
+    return tensors
+
+
+def _version(basis: Basis) -> int:
     if basis.charges is not None:
-        version = WITH_CHARGES
-    return encode(tensors, {**settings, **more}, version=version)
+        return WITH_CHARGES
+    return WITHOUT_MIXED_TRIPLETS if basis.triplet_channels is None else VERSION
 
 
 def _absent(*, mixed: bool, quadruplets: bool, charges: bool) -> set[str]:

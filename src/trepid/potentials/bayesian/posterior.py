@@ -135,24 +135,23 @@ class Posterior:
         self._seen = seen or SeenStatistics.of(statistics)
         self._seen_factors = seen_factors(self.factors, self._seen.indices)
         size = len(self._seen.indices)
-        self._gram = np.zeros((size, size))
+        self._gram, scaled = np.zeros((size, size)), np.empty((size, size))
         self._projection = np.zeros(size)
         evidence = 0.0
-        for kind, s in sorted(
-            self._seen.kinds.items()
-        ):  # the sum must not depend on the order in which kinds were added
+        # In this order: the sum must not depend on the order in which kinds were added.
+        for kind, s in sorted(self._seen.kinds.items()):
             precision = kind.noise(hyper.noise) ** -2
-            self._gram += precision * s.gram
+            self._gram += np.multiply(s.gram, precision, out=scaled)
             self._projection += precision * s.projection
             evidence -= 0.5 * (s.count * np.log(2 * np.pi / precision) + precision * s.squared) + s.log_multiplier
         self._half = to_whitened(self._gram, self._seen_factors)  # G T
         precision_matrix = to_whitened(np.ascontiguousarray(self._half.T), self._seen_factors)
         precision_matrix[np.diag_indices_from(precision_matrix)] += 1.0
-        if not np.isfinite(precision_matrix).all():
+        norm = float(np.abs(precision_matrix).sum(axis=0).max(initial=0.0))
+        if not np.isfinite(norm):
             raise NumericsError(
                 "the statistics of the training set are not finite; check the labels for NaN or overflow"
             )
-        norm = float(np.abs(precision_matrix).sum(axis=0).max(initial=0.0))
         try:
             self._cholesky = cholesky(precision_matrix, lower=True, overwrite_a=True, check_finite=False)
         except LinAlgError as error:

@@ -22,6 +22,7 @@ from trepid.lammps.kspace import Electrostatics
 from trepid.potentials.base import Directions, FloatArray, Prediction, Uncertainty, warn_of_composition
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.ewald import CoulombSum, coulomb_sum
+from trepid.potentials.bayesian.model_file import tables_bytes
 from trepid.potentials.bayesian.neighbors import SKIN, SkinNeighbors
 from trepid.potentials.bayesian.neighbour_share import with_neighbours
 from trepid.potentials.bayesian.support import SupportTables, padded_places
@@ -165,6 +166,37 @@ class SplinePotential:
             support_distance=None if distance is None else self._with_around(distance, pairs),
             atom_energies=energies,
         )
+
+    def to_bytes(self) -> bytes:
+        """A file of its tables alone, for `pair_style trepid`."""
+        return tables_bytes(self.basis, self.tables)
+
+    def potential_flux(self, atoms: Atoms, velocities: FloatArray) -> FloatArray:
+        """Heat flux (3,) without its kinetic part, of atoms with velocities (n_atoms, 3): eV times the length of the velocities.
+
+        J = sum_i e_i v_i - sum_i W_i v_i with the energies e_i and the virials W_i of `atom_virials`.
+        """
+        energies, virials = self.atom_virials(atoms)
+        flux: FloatArray = energies @ velocities - np.einsum("iab,ib->a", virials, velocities)
+        return flux
+
+    def atom_virials(self, atoms: Atoms) -> tuple[FloatArray, FloatArray]:
+        """Energies (n_atoms,) and virials for the heat flux (n_atoms, 3, 3) of the atoms, eV.
+
+        W_k,ab = sum_i (r_k - r_i)_a de_i/d(r_k)_b, with every image of the crystal at its own place; not symmetric. Source: Fan
+        et al., Phys. Rev. B 92, 094301 (2015), eq. 22.
+
+        Raises
+        ------
+        ConfigError
+            The potential has charges: their part is not computed here; LAMMPS has it.
+        """
+        if float(self.tables.charge_product.sum()) != 0.0:
+            raise ConfigError(
+                "the virial of every atom is not computed for charges; compute centroid/stress/atom of LAMMPS has it"
+            )
+        energies, _, virials = self._evaluator.atom_virials(self.neighbors().update(atoms, self.index(atoms)))
+        return energies, virials
 
     def _coulomb(self, atoms: Atoms) -> CoulombSum | None:
         """Coulomb energy of the effective charges; None where there are none."""

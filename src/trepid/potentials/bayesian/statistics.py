@@ -22,6 +22,9 @@ from trepid.data import LabelKeys, labels_of
 from trepid.data.placeholders import held_components
 from trepid.potentials.base import FloatArray, Noise
 
+FULL_SHARE = 0.9
+"""Share of the features that are not zero from which on zeros are added too."""
+
 
 class LabelKind(str, Enum):
     """Kind of a label: the quantity that it is a value of."""
@@ -105,13 +108,15 @@ class KindStatistics:
     def add(self, rows: FloatArray, labels: FloatArray, multipliers: FloatArray | float = 1.0) -> None:
         """Add labels (m,) with feature rows (m, size) and noise multipliers (m,)."""
         scale = np.broadcast_to(np.asarray(multipliers, dtype=np.float64), labels.shape)
-        reached = np.flatnonzero(rows.any(axis=0))  # the other features are zero: half of them and more in a crystal
-        weighted, target = rows[:, reached] / scale[:, None], labels / scale
-        if len(reached) == len(self.gram):
+        weighted, target = rows / scale[:, None], labels / scale
+        self.projection += weighted.T @ target
+        # The features of no label in these rows are zero: half of them and more in a crystal. Few are not worth the copies.
+        reached = np.flatnonzero(rows.any(axis=0))
+        if len(reached) > FULL_SHARE * len(self.gram):
             self.gram += weighted.T @ weighted
         else:
-            self.gram[np.ix_(reached, reached)] += weighted.T @ weighted
-        self.projection[reached] += weighted.T @ target
+            own = weighted[:, reached]
+            self.gram[np.ix_(reached, reached)] += own.T @ own
         self.squared += float(target @ target)
         self.count += len(labels)
         self.log_multiplier += float(np.log(scale).sum())
@@ -176,10 +181,10 @@ class SeenStatistics:
         for s in statistics.kinds.values():
             seen |= np.diagonal(s.gram) != 0.0  # NaN counts as seen: the posterior refuses it
         indices = np.flatnonzero(seen)
-        rows = slice(None) if seen.all() else np.ix_(indices, indices)
-        # Copies: the statistics grow in place, while a posterior keeps those it was made from.
+        rows = np.ix_(indices, indices)
+        # Copies (those of indexed arrays are): the statistics grow in place, while a posterior keeps those it was made from.
         kinds = {
-            kind: replace(s, gram=s.gram[rows].copy(), projection=s.projection[indices])
+            kind: replace(s, gram=s.gram.copy() if seen.all() else s.gram[rows], projection=s.projection[indices])
             for kind, s in statistics.kinds.items()
         }
         return cls(indices, kinds)

@@ -53,6 +53,8 @@ WIDENING = 1e-2
 SMALLEST = 1e-3
 """Standard deviation added to every component, in atoms: a component that never varied."""
 QUANTILE, MARGIN, CAP = 0.99, 1.3, 4.0
+LEAST_THRESHOLD = 1e-3
+"""Training atoms that are all alike, such as atoms without neighbours, have distances of zero; only their like is then inside."""
 FEWEST = 20
 """Left-out atoms of a species that determine its threshold; with fewer, that of all species counts."""
 
@@ -281,7 +283,7 @@ class Support:
 
 
 def _threshold(distances: FloatArray) -> float:
-    return float(min(MARGIN * np.quantile(distances, QUANTILE), CAP * np.median(distances)))
+    return float(max(min(MARGIN * np.quantile(distances, QUANTILE), CAP * np.median(distances)), LEAST_THRESHOLD))
 
 
 def size_of_powers(settings: BasisSettings) -> int:

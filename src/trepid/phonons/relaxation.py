@@ -1,0 +1,108 @@
+"""A crystal at rest on a model: energies and stresses of any force source, and relaxation at fixed or free cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+
+from trepid.anharmonicity.force_source import ForceSource, Predictor
+from trepid.data.frames import LabelKeys
+from trepid.errors import ConfigError, NumericsError
+from trepid.potentials.base import Uncertainty
+from trepid.reference.base import Reference
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+RELAXED_eV_per_A = 1e-3
+"""Largest force on an atom of a relaxed crystal."""
+MOST_STEPS = 500
+
+
+def calculator_of(source: ForceSource) -> Any:
+    """ASE calculator of a potential, one of its draws, a reference; an ASE calculator as it is."""
+    return SourceCalculator(source) if isinstance(source, Predictor | Reference) else source
+
+
+class SourceCalculator(Calculator):
+    """Energies, forces and stresses of a potential or of a reference, without uncertainties."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def __init__(self, source: Predictor | Reference) -> None:
+        super().__init__()
+        self.source = source
+
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
+        """Compute one frame."""
+        super().calculate(atoms, properties, system_changes)
+        if isinstance(self.source, Reference):
+            labelled, keys = self.source.label(self.atoms), LabelKeys()
+            self.results = {
+                "energy": float(labelled.info[keys.energy]),
+                "forces": np.array(labelled.arrays[keys.forces]),
+            }
+            if keys.stress in labelled.info:
+                self.results["stress"] = _voigt(np.asarray(labelled.info[keys.stress]))
+            return
+        found = self.source.predict(self.atoms, uncertainty=Uncertainty.NONE)
+        self.results = {"energy": float(found.energy), "forces": np.array(found.forces)}
+        if found.stress is not None:
+            self.results["stress"] = _voigt(np.asarray(found.stress))
+
+
+def _voigt(stress: Any) -> Any:
+    from ase.stress import full_3x3_to_voigt_6_stress
+
+    return stress if np.shape(stress) == (6,) else full_3x3_to_voigt_6_stress(stress.reshape(3, 3))
+
+
+def energy_of(source: ForceSource, crystal: Atoms) -> float:
+    """Energy of a crystal, eV."""
+    atoms = crystal.copy()
+    atoms.calc = calculator_of(source)
+    return float(atoms.get_potential_energy())
+
+
+def relaxed(source: ForceSource, crystal: Atoms, *, cell: bool, symprec: float = 1e-4) -> Atoms:
+    """The crystal relaxed on a source with its symmetry kept, until no force exceeds `RELAXED_eV_per_A`.
+
+    Parameters
+    ----------
+    source : Potential, one of its draws, Reference or ASE calculator
+    crystal : Atoms
+        Left as it is.
+    cell : bool
+        Relax the cell vectors too.
+    symprec : float
+        Tolerance within which the symmetry is found, A.
+
+    Raises
+    ------
+    ConfigError
+        The cell is to be relaxed on a source without stress.
+    NumericsError
+        The relaxation did not converge.
+    """
+    from ase.constraints import FixSymmetry
+    from ase.filters import FrechetCellFilter
+    from ase.optimize import BFGS
+
+    atoms = crystal.copy()
+    atoms.set_constraint(FixSymmetry(atoms, symprec=symprec))
+    atoms.calc = calculator_of(source)
+    try:
+        converged = BFGS(FrechetCellFilter(atoms) if cell else atoms, logfile=None, maxstep=0.05).run(
+            fmax=RELAXED_eV_per_A, steps=MOST_STEPS
+        )
+    except PropertyNotImplementedError as error:
+        raise ConfigError(f"the cell cannot be relaxed: {error}; relax it before") from error
+    if not converged:
+        raise NumericsError(
+            f"the crystal did not relax within {MOST_STEPS} steps to forces below {RELAXED_eV_per_A:g} eV/A; relax it before"
+        )
+    atoms.calc = None
+    atoms.set_constraint()
+    return atoms

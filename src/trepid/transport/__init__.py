@@ -1,0 +1,1 @@
+"""Thermal conductivity by Green and Kubo: simulations in LAMMPS with the exact heat flux, estimates with error bars."""
