@@ -177,12 +177,12 @@ def test_a_defect_is_kept_with_its_traceback_and_tried_again_on_request(
     (record,) = screen(settings).records
     assert record.failure is FailureCode.DEFECT
     log = files_of(tmp_path / "out", "Cu").log
-    assert log.read_text().count("ZeroDivisionError") == 1
+    assert log.read_text().count("ZeroDivisionError: by mistake") == 1
     assert screen(settings).records[0].status is Status.FAILED
-    assert log.read_text().count("ZeroDivisionError") == 1
+    assert log.read_text().count("ZeroDivisionError: by mistake") == 1
     (again,) = screen(settings, retry=True).records
     assert again.failure is FailureCode.DEFECT
-    assert log.read_text().count("ZeroDivisionError") == 2
+    assert log.read_text().count("ZeroDivisionError: by mistake") == 2
 
 
 def test_turns_are_noted_before_they_begin_and_every_material_has_its_first_round_first(
