@@ -168,7 +168,7 @@ def audited(case: Case, settings: AuditSettings, *, compare: bool) -> dict[str, 
 GROUPS: dict[str, Callable[[], Iterator[Case]]] = {"choose": choose, "quote": quote, "overlooked": overlooked}
 
 
-def run(group: str, only: str | None, *, again: bool) -> None:
+def run(group: str, only: str | None, *, again: bool, compare: bool) -> None:
     settings = AuditSettings(frames_per_class=0)
     rows = json.loads(ROWS.read_text()) if ROWS.exists() else []
     done = {row["name"] for row in rows if row["group"] == group}
@@ -179,7 +179,7 @@ def run(group: str, only: str | None, *, again: bool) -> None:
             continue
         print(case.name, flush=True)
         try:
-            record = audited(case, settings, compare=group == "choose")
+            record = audited(case, settings, compare=compare or group == "choose")
         except Exception:  # one case that fails must not end the others
             traceback.print_exc()
             record = {"name": case.name, "verdict": "error", "known": None, "reason": traceback.format_exc(limit=1)}
@@ -296,6 +296,7 @@ def main() -> None:
     parser.add_argument("group", nargs="?", choices=tuple(GROUPS))
     parser.add_argument("--only", help="cases whose name contains this, or one of several with | between them")
     parser.add_argument("--again", action="store_true", help="also cases that are done")
+    parser.add_argument("--estimators", action="store_true", help="compare estimators of the barrier, as in choose")
     options = parser.parse_args()
     RUNS.mkdir(parents=True, exist_ok=True)
     if options.part == "table":
@@ -303,7 +304,7 @@ def main() -> None:
     elif options.group is None:
         parser.error(f"run needs a group: {', '.join(GROUPS)}")
     else:
-        run(options.group, options.only, again=options.again)
+        run(options.group, options.only, again=options.again, compare=options.estimators)
 
 
 if __name__ == "__main__":

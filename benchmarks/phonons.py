@@ -1,24 +1,34 @@
 """Phonons and lifetimes of models against truths that are known, with their bars.
 
 silicon    a Stillinger-Weber truth: bands of a model trained on its frames, with 95 % intervals, over several training sets
+langevin   a harmonic crystal whose every mode has the same damping: lifetimes, intervals and the test of one line, repeated
+toy        the AgI-like toy at 300 to 600 K: lifetimes of a model of few calm frames and of one that has learnt more
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ase.units
 import numpy as np
 from _common import Report
+from _toy import toy_commands, toy_crystal, toy_lammps, toy_md
 from ase import Atoms
 from ase.build import bulk
+from scipy.linalg import expm
 
 from trepid import BayesianForceField
-from trepid.anharmonicity import harmonic_reference, harmonic_sample
+from trepid.anharmonicity import HarmonicReference, harmonic_reference, harmonic_sample, to_phonopy
+from trepid.data.extxyz import format_frame
 from trepid.lammps.installation import find_installation
 from trepid.phonons.analysis import PhononSettings, analyse_phonons
+from trepid.phonons.lifetimes import LifetimeAnalysis, analyse_lifetimes
+from trepid.phonons.mode_reader import LifetimeSettings
 from trepid.reference import Reference, make_reference
 
 SILICON_A = 5.431
@@ -82,16 +92,220 @@ def silicon(report: Report, seeds: int, frames: int) -> None:
     report.table(f"silicon, Stillinger-Weber truth, {frames} frames of 64 atoms; 95 % intervals of 16 draws", rows)
 
 
+# ---------------------------------------------------------------------- a known damping
+
+DAMPING_PS = 2.0
+"""Lifetime 1/gamma of every mode."""
+
+
+def langevin_run(
+    harmonic: HarmonicReference,
+    temperature_K: float,
+    gamma: float,
+    interval_fs: float,
+    n: int,
+    rng: np.random.Generator,
+) -> list[Atoms]:
+    """Exact frames of the harmonic crystal with friction gamma (1/fs) and its noise: linear stochastic equations per mode."""
+    modes = harmonic.modes
+    omega = np.sqrt(modes.omega2) * ase.units.fs
+    kT = ase.units.kB * temperature_K * ase.units.fs**2
+    step = np.array([expm(np.array([[0.0, 1.0], [-(w**2), -gamma]]) * interval_fs) for w in omega])
+    rest = np.array([np.diag([kT / w**2, kT]) for w in omega])
+    noise = np.linalg.cholesky(rest - step @ rest @ step.transpose(0, 2, 1))
+    state = np.linalg.cholesky(rest) @ rng.normal(size=(len(omega), 2, 1))
+    frames = []
+    for k in range(n):
+        atoms = harmonic.displaced(modes.displacements(state[:, 0, 0]))
+        atoms.set_velocities(modes.displacements(state[:, 1, 0]) / ase.units.fs)
+        atoms.info["time_fs"] = k * interval_fs
+        frames.append(atoms)
+        state = step @ state + noise @ rng.normal(size=state.shape)
+    return frames
+
+
+def langevin(report: Report, seeds: int) -> None:
+    """Coverage over modes and repeated runs; the force constants are those of the Stillinger-Weber silicon, 64 atoms."""
+    truth = silicon_truth()
+    crystal = bulk("Si", cubic=True, a=SILICON_A)
+    harmonic = harmonic_reference(crystal, SUPERCELL, truth)
+    truth.close()
+    gamma, rows = 1.0 / (1000 * DAMPING_PS), []
+    for seed in range(1, seeds + 1):
+        rng = np.random.default_rng(seed)
+        runs = [langevin_run(harmonic, 300.0, gamma, 16.0, 4000, rng) for _ in range(2)]
+        found = analyse_lifetimes(
+            runs,
+            crystal,
+            phonon=lambda lattice: to_phonopy(harmonic),
+            settings=LifetimeSettings(positions=seed % 2 == 0, blocks=2),
+        )
+        modes = found.modes
+        shift = np.array([m.frequency_THz - m.group.frequency_THz for m in modes])
+        rows.append(
+            {
+                "seed": seed,
+                "velocities": found.kind.value,
+                "modes": len(modes),
+                "lifetime held %": 100 * float(np.mean([m.low_ps <= DAMPING_PS <= m.high_ps for m in modes])),
+                "mean lifetime ps": float(np.mean([m.lifetime_ps for m in modes])),
+                "mean bar %": 100 * float(np.mean([1.96 * m.log_error for m in modes])),
+                "frequency held %": 100
+                * float(np.mean(np.abs(shift) <= 1.96 * np.array([m.frequency_error_THz for m in modes]))),
+                "not one line %": 100 * float(np.mean([not m.fit.is_line for m in modes])),
+            }
+        )
+    report.table(
+        f"harmonic silicon, 64 atoms, all modes damped with 1/gamma = {DAMPING_PS:g} ps; 2 runs of 64 ps, 95 % intervals",
+        rows,
+    )
+    names = ("lifetime held %", "mean lifetime ps", "frequency held %", "not one line %")
+    report.table("all seeds", [{name: float(np.mean([row[name] for row in rows])) for name in names}])
+
+
+# ---------------------------------------------------------------------- the toy
+
+TOY_TEMPERATURES = (300, 400, 500, 600)
+TOY_STEP_FS, TOY_EVERY = 4.0, 5
+TOY_CALM, TOY_MORE = 3, 24
+"""Training frames of the naive model, from 100 K, and those added to it, from 600 K."""
+
+
+def toy_truth_run(commands: list[str], path: Path, *, temperature_K: float, duration_ps: float, seed: int) -> Path:
+    """Constant-energy dynamics of the truth in LAMMPS after an equilibration; a dump of positions."""
+    lmp = toy_lammps(commands, toy_crystal(2))
+    dt = TOY_STEP_FS / 1000
+    lmp.commands_list(
+        [
+            "neighbor 1.0 bin",
+            f"timestep {dt}",
+            f"velocity all create {2 * temperature_K} {1000 + seed} mom yes dist gaussian",
+            f"fix nvt all nvt temp {temperature_K} {temperature_K} {100 * dt}",
+            "thermo 1000000",
+            f"run {round(5 / dt)} post no",
+            "unfix nvt",
+            "fix nve all nve",
+            f"dump d all custom {TOY_EVERY} {path} id element xu yu zu fx fy fz",
+            "dump_modify d element Ag I sort id units yes time yes format float %.8g",
+            f"run {round(duration_ps / dt)} post no",
+        ]
+    )
+    lmp.close()
+    return path
+
+
+def toy_model_run(force_field: Any, path: Path, *, temperature_K: float, duration_ps: float, seed: int) -> Path:
+    """The same on a model or one of its draws, in ASE."""
+    from ase.md.langevin import Langevin
+    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+    from ase.md.verlet import VelocityVerlet
+
+    atoms, rng = toy_crystal(2), np.random.default_rng(seed)
+    atoms.calc = force_field.calculator(uncertainty="none")
+    MaxwellBoltzmannDistribution(atoms, temperature_K=2 * temperature_K, rng=rng)
+    step = TOY_STEP_FS * ase.units.fs
+    Langevin(atoms, step, temperature_K=temperature_K, friction=1 / (200 * ase.units.fs), rng=rng).run(1250)
+    dynamics = VelocityVerlet(atoms, step)
+    n = round(1000 * duration_ps / TOY_STEP_FS / TOY_EVERY)
+    with open(path, "w") as file:
+        for k in range(n):
+            dynamics.run(TOY_EVERY)
+            frame = atoms.copy()
+            frame.arrays.pop("momenta", None)
+            frame.arrays["forces"] = atoms.get_forces()
+            frame.info["time_fs"] = k * TOY_STEP_FS * TOY_EVERY
+            file.write(format_frame(frame))
+    return path
+
+
+def toy(report: Report, folder: Path, duration_ps: float, draws: int, temperatures: Sequence[int]) -> None:
+    commands = toy_commands(folder)
+    crystal = toy_crystal(1)
+    truth = make_reference("lammps", commands=commands, atom_types={"Ag": 1, "I": 2})
+    harmonic = harmonic_reference(crystal, SUPERCELL, truth)
+    calm = [truth.label(frame) for frame in harmonic_sample(harmonic, 100.0, TOY_CALM, 1)]
+    hot = toy_md(commands, toy_crystal(2), temperature_K=600, duration_ps=24, sample_every=250, seed=3)
+    naive = BayesianForceField(species=["Ag", "I"], pair_cutoff=8.0, triplet_cutoff=5.5)
+    naive.fit(calm)
+    repaired = BayesianForceField(species=["Ag", "I"], pair_cutoff=8.0, triplet_cutoff=5.5)
+    repaired.fit([*calm, *(hot.frame(k) for k in range(len(hot.times_ps)))][: TOY_CALM + TOY_MORE])
+    truth.close()
+    settings = LifetimeSettings(resolution_THz=0.3)
+    rows = []
+    for temperature in temperatures:
+        runs = [
+            toy_truth_run(
+                commands,
+                folder / f"truth-{temperature}-{k}",
+                temperature_K=temperature,
+                duration_ps=duration_ps,
+                seed=k,
+            )
+            for k in range(4)
+        ]
+        true = analyse_lifetimes(runs, crystal, phonon=lambda lattice: to_phonopy(harmonic), settings=settings)
+        for name, model in (("naive", naive), ("repaired", repaired)):
+            paths = [
+                toy_model_run(
+                    one,
+                    folder / f"{name}-{temperature}-{k}.extxyz",
+                    temperature_K=temperature,
+                    duration_ps=duration_ps,
+                    seed=100 + k,
+                )
+                for k, one in enumerate([model] * 4 + list(model.sample(draws, 0)))
+            ]
+            found = analyse_lifetimes(
+                paths[:4], crystal, phonon=lambda lattice: to_phonopy(harmonic), members=paths[4:], settings=settings
+            )
+            rows.append(toy_row(name, temperature, true, found))
+            report.table(f"AgI-like toy, 4 runs of {duration_ps:g} ps each, {draws} draws; against the truth", rows)
+            report.write()
+
+
+def toy_row(name: str, temperature: float, true: LifetimeAnalysis, found: LifetimeAnalysis) -> dict[str, Any]:
+    """A model against the truth, whose own statistical error counts too."""
+    ratio, held, held_frequency = [], [], []
+    for ours, theirs in zip(found.modes, true.modes, strict=True):
+        log = math.log(ours.lifetime_ps / theirs.lifetime_ps)
+        ratio.append(log)
+        half = math.hypot(math.log(ours.high_ps / ours.lifetime_ps), 1.96 * theirs.log_error)
+        held.append(abs(log) <= half)
+        bars = (ours.frequency_error_THz, theirs.frequency_error_THz, ours.frequency_model_error_THz or 0.0)
+        held_frequency.append(abs(ours.frequency_THz - theirs.frequency_THz) <= 1.96 * float(np.linalg.norm(bars)))
+    return {
+        "T K": temperature,
+        "model": name,
+        "T true / model": f"{true.spectrum.temperature_K:.0f} / {found.spectrum.temperature_K:.0f}",
+        "modes": len(ratio),
+        "true lifetime ps": float(np.exp(np.mean([math.log(m.lifetime_ps) for m in true.modes]))),
+        "model / true": math.exp(float(np.mean(ratio))),
+        "bar %": 100 * float(np.median([math.log(m.high_ps / m.lifetime_ps) for m in found.modes])),
+        "lifetime held %": 100 * float(np.mean(held)),
+        "frequency held %": 100 * float(np.mean(held_frequency)),
+        "one line % true": 100 * float(np.mean([m.fit.is_line for m in true.modes])),
+        "sigma^A true / model": f"{np.mean([m.sigma_a or np.nan for m in true.modes]):.2f} / "
+        f"{np.mean([m.sigma_a or np.nan for m in found.modes]):.2f}",
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("part", choices=("silicon",))
+    parser.add_argument("part", choices=("silicon", "langevin", "toy"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--frames", type=int, default=15)
+    parser.add_argument("--duration", type=float, default=40.0, help="of each run of the toy, ps")
+    parser.add_argument("--draws", type=int, default=4, help="of each model of the toy")
+    parser.add_argument("--temperatures", type=int, nargs="+", default=list(TOY_TEMPERATURES))
     options = parser.parse_args()
     report = Report(f"phonons-{options.part}")
-    with tempfile.TemporaryDirectory() as folder:
-        _ = Path(folder)
+    if options.part == "silicon":
         silicon(report, options.seeds, options.frames)
+    elif options.part == "langevin":
+        langevin(report, options.seeds)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            toy(report, Path(folder), options.duration, options.draws, options.temperatures)
     report.write()
 
 

@@ -105,6 +105,7 @@ def test_harmonic_frames_on_a_model(folder: Path, emt: HarmonicReference, capsys
     assert facts["frequency_max_THz"] == pytest.approx(emt.frequencies_THz.max(), rel=0.1)
     out = folder / "anharmonicity"
     assert sorted(p.name for p in out.iterdir()) == [
+        "anharmonicity.json",
         "phonopy_params.yaml",
         "sigma_a.csv",
         "sigma_a.png",

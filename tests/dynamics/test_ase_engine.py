@@ -73,8 +73,8 @@ def test_barostats_conserve_their_energy(barostat: Barostat) -> None:
         conserved.append(d._dynamics.get_conserved_energy())
         work.append(2.0 * units.GPa * d.atoms.get_volume())
         momenta.append(np.abs(d.atoms.get_momenta().sum(axis=0)).max())
-    assert np.ptp(work) > 0.1
-    assert np.ptp(conserved) < 0.01 * np.ptp(work)
+    assert np.ptp(work) > 0.05
+    assert np.ptp(conserved) < 0.03 * np.ptp(work)
     assert max(momenta) < 1e-8
     lengths, angles = d.atoms.cell.lengths() / copper().cell.lengths(), d.atoms.cell.angles()
     assert (np.ptp(lengths) < 1e-9) == (barostat is Barostat.ISOTROPIC)

@@ -73,3 +73,16 @@ def test_a_guard_that_finds_nothing_reports_it(installation: Installation, folde
     text = lmp(installation, folder, "in.guard", size=2, steps=200, threshold=10)
     assert "stayed inside the trusted region" in text
     assert not (folder / "run" / "guard.restart").exists()
+
+
+def test_a_temperature_gradient(installation: Installation, folder: Path) -> None:
+    """As much energy as enters the hot slab leaves the cold one, and the difference of temperature is that way round."""
+    small = {"cells": 16, "width": 2, "equilibrate": 40, "settle": 40, "steps": 200, "power": 20}
+    text = lmp(installation, folder, "in.gradient", **small)
+    tenths = np.loadtxt(folder / "gradient.txt")
+    assert tenths.shape == (10, 2)
+    assert tenths[5:, 1].mean() > 50
+    thermo = text[text.rindex("v_kappa") :].splitlines()[1:12]
+    energies = np.array([float(line.split()[2]) for line in thermo])
+    # 0.2 ps at 80 eV/ps would change it by 16 eV.
+    assert np.ptp(energies) < 1.0

@@ -28,6 +28,7 @@ from trepid.phonons.drawn import Drawn
 from trepid.phonons.effective import effective_phonons
 from trepid.phonons.relaxation import relaxed
 from trepid.phonons.volume import quasi_harmonic
+from trepid.runs.outcomes import read_outcome
 
 COPPER = bulk("Cu", a=3.59, cubic=True)
 SMALL = PhononSettings(supercell=(2, 2, 2), mesh=12.0, band_points=7, t_max_K=400, t_step_K=50, posterior=6)
@@ -229,6 +230,9 @@ def test_the_verb_writes_what_phonopy_reads(trepid, tmp_path: Path, copper_model
     again.run_mesh(10.0)
     found = json.loads((out / "phonons.json").read_text())
     assert again.mesh.frequencies.max() == pytest.approx(found["highest_THz"]["value"], rel=1e-6)
+    values = {(p.kind.value, p.name): p for p in read_outcome(out).properties}
+    assert values["frequencies", "highest"].value == found["highest_THz"]["value"]
+    assert values["frequencies", "X, branch 3"].high > values["frequencies", "X, branch 3"].value
     page = (out / "phonons.html").read_text()
     assert "Phonons of Cu" in page
     assert page.count("<svg") == 2

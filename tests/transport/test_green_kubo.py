@@ -100,6 +100,7 @@ def test_the_interval_is_one_of_the_logarithm() -> None:
     low, high = Estimate(10.0, 2.0).interval(0.6827)
     assert low == pytest.approx(10 * math.exp(-0.2), rel=1e-3)
     assert high == pytest.approx(10 * math.exp(0.2), rel=1e-3)
+    assert np.isfinite(Estimate(1e-9, 2.0).interval()).all()
     assert Estimate(-1.0, 2.0).interval(0.6827) == pytest.approx((-3.0, 1.0), rel=1e-3)
 
 

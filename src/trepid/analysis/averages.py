@@ -35,9 +35,9 @@ class Average:
     converged: bool
 
     def __str__(self) -> str:
-        if not math.isfinite(self.error):
+        if not self.error > 0:  # nan too
             return f"{self.value:.6g}"
-        digits = 6 if self.error == 0 else max(0, 1 - math.floor(math.log10(self.error)))
+        digits = max(0, 1 - math.floor(math.log10(self.error)))
         return f"{self.value:.{digits}f} ± {self.error:.{digits}f}" + ("" if self.converged else " (at least)")
 
     def as_dict(self) -> dict[str, float | bool | None]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 N_SAMPLES = 24
 _MOST_STEPS = 300
+_MOST_RANGES = 4
+"""Where the energy is lowest at an end of the range, the range is moved there; so often at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,8 @@ class EquationOfState:
     volumes_A3, energies_eV : (n,) arrays
     volume_A3, lattice_factor, bulk_modulus_GPa, bulk_modulus_derivative : Average
         At the lowest energy; `lattice_factor` scales the lattice vectors of the crystal that was given. The bars are of the model
-        (one standard deviation); nan for a potential without samples.
+        (one standard deviation); nan for a potential without samples. They are lower bounds (not `converged`) where the energy of
+        some samples has no minimum in the range of volumes.
     relaxed : bool
         Whether the atoms were relaxed at every volume.
     """
@@ -78,7 +81,7 @@ def equation_of_state(
     ----------
     potential : Potential
     crystal : Atoms
-        Periodic in all directions, near its equilibrium volume.
+        Periodic in all directions, near its equilibrium volume: where that lies beyond the range, the range moves.
     strain : float
         Largest relative change of the volume, up and down.
     n_points : int
@@ -102,30 +105,36 @@ def equation_of_state(
         raise ConfigError("an equation of state needs a crystal that is periodic in all three directions")
     if not 0 < strain <= 0.3 or n_points < 5:
         raise ConfigError(f"give a strain between 0 and 0.3 and five points or more, not {strain:g} and {n_points}")
-    frames = []
-    for factor in np.linspace(1 - strain, 1 + strain, n_points):
-        atoms = crystal.copy()
-        atoms.set_cell(crystal.cell * factor ** (1 / 3), scale_atoms=True)
-        frames.append(_relaxed(atoms, potential, fmax_eV_per_A) if relax else atoms)
-    volumes = np.array([atoms.cell.volume for atoms in frames])
-    energies = np.array([potential.predict(atoms, uncertainty=Uncertainty.NONE).energy for atoms in frames])
+    centre = 1.0
+    for _ in range(_MOST_RANGES):
+        frames = []
+        for factor in centre * np.linspace(1 - strain, 1 + strain, n_points):
+            atoms = crystal.copy()
+            atoms.set_cell(crystal.cell * factor ** (1 / 3), scale_atoms=True)
+            frames.append(_relaxed(atoms, potential, fmax_eV_per_A) if relax else atoms)
+        volumes = np.array([atoms.cell.volume for atoms in frames])
+        energies = np.array([potential.predict(atoms, uncertainty=Uncertainty.NONE).energy for atoms in frames])
+        lowest = int(energies.argmin())
+        if 0 < lowest < n_points - 1:
+            break
+        centre *= volumes[lowest] / volumes[n_points // 2]
     mean = _fit(volumes, energies)
     # Relaxed atoms feel no force, so the samples may be taken at the same positions.
-    samples = np.array(
-        [
-            _fit(volumes, np.array([sample.predict(atoms, uncertainty=Uncertainty.NONE).energy for atoms in frames]))
-            for sample in potential.sample(n_samples, seed)
-            if isinstance(sample, Predictor)
-        ]
-    )
+    curves = [
+        np.array([sample.predict(atoms, uncertainty=Uncertainty.NONE).energy for atoms in frames])
+        for sample in potential.sample(n_samples, seed)
+        if isinstance(sample, Predictor)
+    ]
+    samples = np.array([_fit(volumes, curve) for curve in curves if 0 < int(curve.argmin()) < n_points - 1])
     errors = samples.std(axis=0, ddof=1) if len(samples) > 1 else np.full(3, np.nan)
-    volume, modulus, derivative = (Average(float(v), float(e), True) for v, e in zip(mean, errors, strict=True))
+    whole = len(samples) == len(curves)
+    volume, modulus, derivative = (Average(float(v), float(e), whole) for v, e in zip(mean, errors, strict=True))
     factor = (mean[0] / crystal.cell.volume) ** (1 / 3)
     return EquationOfState(
         volumes_A3=volumes,
         energies_eV=energies,
         volume_A3=volume,
-        lattice_factor=Average(float(factor), float(factor * errors[0] / mean[0] / 3), True),
+        lattice_factor=Average(float(factor), float(factor * errors[0] / mean[0] / 3), whole),
         bulk_modulus_GPa=modulus,
         bulk_modulus_derivative=derivative,
         relaxed=relax,
@@ -147,8 +156,8 @@ def _fit(volumes: FloatArray, energies: FloatArray) -> FloatArray:
     """Volume (A^3), bulk modulus (GPa) and its derivative at the lowest energy."""
     if not 0 < int(energies.argmin()) < len(energies) - 1:
         raise NumericsError(
-            f"the energy falls up to the end of the range of volumes, {volumes.min():.4g} to {volumes.max():.4g} A^3: relax the "
-            "cell first, or give a larger strain"
+            f"the energy falls up to the end of the range of volumes, {volumes.min():.4g} to {volumes.max():.4g} A^3: give a "
+            "crystal with relaxed vectors; if there is none, the model does not know the crystal at other volumes"
         )
     fit = Fit(volumes, energies, eos="birchmurnaghan")
     try:

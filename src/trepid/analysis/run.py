@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from ase import units
 from ase.cell import Cell
 from ase.data import atomic_masses, atomic_numbers
-from ase.formula import Formula
+from ase.symbols import Symbols
 
 from trepid.analysis.averages import Average, average
 from trepid.analysis.diffusion import Diffusion, Tracks
@@ -102,7 +103,7 @@ class TrajectoryAnalysis:
     @property
     def formula(self) -> str:
         """Reduced chemical formula."""
-        return str(Formula.from_list(self.symbols).reduce()[0].format("hill"))
+        return str(Symbols.fromsymbols(self.symbols).formula.reduce()[0].format("hill"))
 
 
 def analyse_trajectory(
@@ -137,6 +138,8 @@ def analyse_trajectory(
         directory = Path(source)
         source = trajectory_of(directory)
         trace = read_trace(directory / TRACE_FILE)
+        if interval_fs is None and source.name == TRAJECTORIES[1]:
+            interval_fs = _interval_fs(directory)
     start = settings.equilibrate_ps
     if start is None:
         start = 0.0 if trace is None or not len(trace) else EQUILIBRATION * float(trace.time_ps[-1])
@@ -206,6 +209,18 @@ def trajectory_of(directory: Path) -> Path:
     raise DataError(
         f"{directory} holds no trajectory ({' or '.join(TRAJECTORIES)}): give a run of trepid md, or a file"
     )
+
+
+def _interval_fs(directory: Path) -> float:
+    """Time between two frames of a run of LAMMPS, whose dump has steps and no times."""
+    path = directory / "settings.json"
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        return float(settings["timestep_fs"]) * float(settings["sample_every"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} does not tell the time between two frames ({type(error).__name__}): give it with --interval (fs)"
+        ) from error
 
 
 def _averages(parameters: FloatArray, volumes: FloatArray, symbols: Sequence[str]) -> dict[str, Average]:

@@ -87,8 +87,9 @@ class Estimate:
                 f"an estimate of {self.value} +- {self.std} eV is none: finite and not negative is expected"
             )
 
-    def __str__(self) -> str:
-        return f"{self.value:.3f} +- {self.std:.3f} eV"
+    def text(self, z: float) -> str:
+        """Value and bar in words."""
+        return f"{self.value:.3f} +- {z * self.std:.3f} eV"
 
     def low(self, z: float) -> float:
         """Lower end of the bar."""
@@ -224,7 +225,7 @@ def judge(
     if least is not None and _beyond(least, model_eV, criteria):
         return Judgement(
             Verdict.HALLUCINATED,
-            f"the end state alone costs {least} in the reference; the horizon allows {criteria.budget:.3f} eV",
+            f"the end state alone costs {least.text(criteria.z)} in the reference; the horizon allows {criteria.budget:.3f} eV",
         )
     if reference is None:
         return Judgement(Verdict.UNDECIDED, missing)
@@ -252,7 +253,7 @@ def judge(
                 )
         return Judgement(
             Verdict.GENUINE,
-            f"barriers of model and reference differ by {difference}; {criteria.tolerance:.3f} eV is a factor "
+            f"barriers of model and reference differ by {difference.text(criteria.z)}; {criteria.tolerance:.3f} eV is a factor "
             f"{criteria.factor:g} in the rate",
             *numbers,
         )
@@ -260,7 +261,7 @@ def judge(
         if _beyond(reference, model_eV, criteria):
             return Judgement(
                 Verdict.HALLUCINATED,
-                f"it costs {reference} in the reference; the horizon allows {criteria.budget:.3f} eV",
+                f"it costs {reference.text(criteria.z)} in the reference; the horizon allows {criteria.budget:.3f} eV",
                 *numbers,
             )
         if difference.value < 0 or reference.high(criteria.z) < criteria.budget:
@@ -281,14 +282,15 @@ def judge(
         gap = abs(reference.value - criteria.budget)
         return Judgement(
             Verdict.UNDECIDED,
-            f"the rate is wrong, but whether {reference} is within the horizon of {criteria.budget:.3f} eV is not known",
+            f"the rate is wrong, but whether {reference.text(criteria.z)} is within the horizon of {criteria.budget:.3f} eV is not "
+            "known",
             *numbers,
             labels_needed(reference.std, gap, z=criteria.z),
         )
     gap = abs(size - criteria.tolerance)
     return Judgement(
         Verdict.UNDECIDED,
-        f"the difference of the barriers, {difference}, may be below or above {criteria.tolerance:.3f} eV",
+        f"the difference of the barriers, {difference.text(criteria.z)}, may be below or above {criteria.tolerance:.3f} eV",
         *numbers,
         labels_needed(difference.std, gap, z=criteria.z),
     )
@@ -316,7 +318,7 @@ def judge_probe(
     out_of_reach = model_eV is None or model_eV > criteria.budget
     beyond = next((e for e in (least, reference) if e is not None and e.low(criteria.z) > criteria.budget), None)
     if end is State.ABSENT or beyond is not None:
-        cost = "has no such state" if beyond is None else f"makes it cost {beyond}"
+        cost = "has no such state" if beyond is None else f"makes it cost {beyond.text(criteria.z)}"
         if model_eV is None or out_of_reach:
             return Judgement(Verdict.IMPOSSIBLE, f"the reference {cost}, and the model does not show it either")
         return Judgement(
@@ -329,19 +331,20 @@ def judge_probe(
         gap = abs(reference.value - criteria.budget)
         return Judgement(
             Verdict.UNDECIDED,
-            f"whether {reference} is within the horizon of {criteria.budget:.3f} eV is not known",
+            f"whether {reference.text(criteria.z)} is within the horizon of {criteria.budget:.3f} eV is not known",
             labels_needed=labels_needed(reference.std, gap, z=criteria.z),
         )
     if model_eV is None:
         return Judgement(
-            Verdict.OVERLOOKED, f"the reference makes it possible at {reference}, and the model has no such event"
+            Verdict.OVERLOOKED,
+            f"the reference makes it possible at {reference.text(criteria.z)}, and the model has no such event",
         )
     seen = judge(model_eV, reference, criteria, end=end, place=place)
     if seen.verdict is Verdict.MISCAPTURED and seen.difference is not None and seen.difference.value < 0:
         return Judgement(
             Verdict.OVERLOOKED,
-            f"the reference makes it possible at {reference}, the model at {model_eV:.3f} eV only: too rare by a factor "
-            f"{_factor(-seen.difference.value, criteria)}",
+            f"the reference makes it possible at {reference.text(criteria.z)}, the model at {model_eV:.3f} eV only: too rare by a "
+            f"factor {_factor(-seen.difference.value, criteria)}",
             seen.difference,
             seen.rate_factor,
             seen.rate_factor_low,
@@ -380,8 +383,8 @@ def _judge_place(place: Estimate, criteria: Criteria) -> Judgement | None:
         )
     return Judgement(
         Verdict.UNDECIDED,
-        f"the barrier is right, but the energies of the place that it leads to differ by {place}, which may be below or above "
-        f"{criteria.tolerance:.3f} eV",
+        f"the barrier is right, but the energies of the place that it leads to differ by {place.text(criteria.z)}, which may be "
+        f"below or above {criteria.tolerance:.3f} eV",
         labels_needed=labels_needed(place.std, abs(size - criteria.tolerance), z=criteria.z),
     )
 

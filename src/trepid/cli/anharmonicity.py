@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 CAMPAIGN_SUFFIXES = (".yaml", ".yml")
 DEFAULT_SAMPLES = 20
-PHONONS, SERIES, ATOMS, PICTURE, LABELS = (
+PHONONS, RESULT, SERIES, ATOMS, PICTURE, LABELS = (
     "phonopy_params.yaml",
+    "anharmonicity.json",
     "sigma_a.csv",
     "sigma_a_atoms.csv",
     "sigma_a.png",
@@ -107,8 +108,8 @@ def command(
     reference of a campaign file), or with --labels from the trajectory; they must not include the random and friction
     forces of a thermostat. With a Bayesian model or a committee the error bar of the model is given as well.
 
-    Into DIR: phonopy_params.yaml (phonopy's own file), sigma_a.csv (one row per frame), sigma_a_atoms.csv, sigma_a.png, and
-    labels.extxyz where a reference has labelled harmonic frames.
+    Into DIR: phonopy_params.yaml (phonopy's own file), anharmonicity.json, sigma_a.csv (one row per frame), sigma_a_atoms.csv,
+    sigma_a.png, and labels.extxyz where a reference has labelled harmonic frames.
 
     JSON keys: sigma_a, sigma_a_error, sigma_a_model_error, per_species, n_frames, frequency_min_THz, n_imaginary,
     residual_force_eV_per_A and others.
@@ -126,7 +127,7 @@ def command(
     if posterior == 1 or posterior < 0:
         raise ConfigError(f"--posterior {posterior}: give 2 draws or more, or 0 for none")
     inputs = [path for path in (source, structure, phonopy, trajectory) if path is not None]
-    for name in (PHONONS, SERIES, ATOMS, PICTURE, LABELS):
+    for name in (PHONONS, RESULT, SERIES, ATOMS, PICTURE, LABELS):
         if (output / name).exists():
             free_path(output / name, force=force, inputs=inputs)
 
@@ -135,8 +136,10 @@ def command(
     from trepid.anharmonicity import harmonic_sample, measure_anharmonicity, write_phonopy
     from trepid.anharmonicity.ensemble import ensemble_of, ensemble_sigma_a
     from trepid.anharmonicity.order import in_order
+    from trepid.data.atomic import write_text_atomic
     from trepid.reference.base import Reference
     from trepid.report.anharmonicity import write_png
+    from trepid.report.json_text import json_text
 
     forces_from, campaign = _open(source, trust=trust)
     try:
@@ -192,7 +195,8 @@ def command(
         write_phonopy(harmonic, output / PHONONS)
     _write_tables(result, output)
     write_png(result, output / PICTURE, title=harmonic.supercell.get_chemical_formula(empirical=True))
-    facts = _facts(result, harmonic, draws, output)
+    facts = {**_facts(result, harmonic, draws, output), "temperature_K": temperature}
+    write_text_atomic(output / RESULT, json_text(facts))
     if json:
         emit_json(facts)
     else:

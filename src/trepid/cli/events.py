@@ -90,20 +90,20 @@ def command(
     The trajectory is read once, whatever its length. Positions may be wrapped or not, drift, and have a cell that changes.
     With forces in the trajectory and force constants (--phonopy, or --model) sigma^A and its jumps are measured too.
 
-    Into DIR: events.html (one page with pictures), events.csv (one row per event), classes.csv, paths.extxyz (frames before,
-    on and after the first event of every class), and sigma_a.csv.
+    Into DIR: events.html (one page with pictures), events.json, events.csv (one row per event), classes.csv, paths.extxyz (frames
+    before, on and after the first event of every class), and sigma_a.csv.
 
     JSON keys: classes (class, count, rate_per_ps, low_per_ps, high_per_ps, interval, waiting_times_ps, atoms, ...), events,
     sigma_a, duration_ps, remarks and others.
     """
     if phonopy is not None and model is not None:
         raise ConfigError("give force constants with --phonopy, or --model to compute them; not both")
-    from trepid.report.events import CLASSES, EVENTS, PAGE, PATHS, SERIES, facts, write_events
+    from trepid.report.events import CLASSES, EVENTS, JSON, PAGE, PATHS, SERIES, facts, write_events
 
     inputs = [path for path in (trajectory, structure, phonopy, model) if path is not None]
     if output.exists() and not output.is_dir():
         raise ConfigError(f"{output} is a file; give the name of a folder with --output")
-    for name in (PAGE, EVENTS, CLASSES, SERIES, PATHS):
+    for name in (PAGE, JSON, EVENTS, CLASSES, SERIES, PATHS):
         if (output / name).exists():
             free_path(output / name, force=force, inputs=inputs)
 
@@ -124,7 +124,7 @@ def command(
         interval_fs=interval,
         species=species or (),
         settings=settings,
-        harmonic=_harmonic(phonopy, model, trust=trust),
+        harmonic=force_constants(phonopy, model, trust=trust),
         forces=forces_key,
         progress=_Lines(),
     )
@@ -138,7 +138,7 @@ def command(
         _show(analysis, output, asked=phonopy is not None or model is not None)
 
 
-def _harmonic(
+def force_constants(
     phonopy: Path | None, model: Path | None, *, trust: bool
 ) -> Callable[[AlignedCrystal], HarmonicReference] | None:
     """Force constants of the crystal of the trajectory, from phonopy's files or by finite displacements of a model."""

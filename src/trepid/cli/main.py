@@ -31,9 +31,11 @@ from typing import Annotated
 import typer
 
 from trepid.cli import (
+    analyse,
     anharmonicity,
     audit,
     check,
+    compare,
     conductivity,
     distil,
     doctor,
@@ -43,6 +45,7 @@ from trepid.cli import (
     fit,
     init,
     learn,
+    lifetimes,
     md,
     phonons,
     plan,
@@ -76,8 +79,11 @@ for verb in (
     fit,
     evaluate,
     md,
+    analyse,
     anharmonicity,
     phonons,
+    lifetimes,
+    compare,
     audit,
     events,
     conductivity,

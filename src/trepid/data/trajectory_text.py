@@ -209,6 +209,7 @@ def read_lammps_frames(file: IO[bytes], reading: Reading) -> Iterator[RawFrame]:
             yield _atoms(state, [token.decode() for token in section[2:]], rows, reading, number)
         except (ValueError, UnicodeDecodeError) as error:
             raise DataError(f"{reading.where(number)}: {error}") from error
+        state.time = None  # LAMMPS writes it before the step
         number += 1
 
 
@@ -220,7 +221,7 @@ def _note(state: _Dump, name: str, rows: list[bytes], reading: Reading, number: 
             if state.units not in _FS:
                 raise DataError(f"{reading.path}: units {state.units}; dumps in units metal or real can be read")
         elif name == "TIMESTEP":
-            state.step, state.time = int(rows[0]), None
+            state.step = int(rows[0])
         elif name == "TIME":
             state.time = float(rows[0])
         elif name == "NUMBER OF ATOMS":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trepid.report import style
-from trepid.report.style import ACCENT, BAND, INK, MUTED, RULE, envelope, house_style, new_figure, note
+from trepid.report.style import INK, MUTED, envelope, house_style, new_figure, note
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 9.6, 3.0
 """Inches."""
-_ON_PAPER = {INK: "#1d2126", MUTED: "#6b7078", RULE: "#e3e0d9", BAND: "#f1eee7", ACCENT: "#c4452b"}
-"""Colours of the page in light mode, for pictures that no page colours."""
 
 
 def sigma_a_series(result: Anharmonicity) -> Figure:
@@ -56,24 +54,7 @@ def write_png(result: Anharmonicity, path: Path, *, title: str = "") -> None:
         figure = sigma_a_series(result)
         if title:
             note(figure.axes[0], title, x=1.0, y=1.03, ha="right", va="bottom")
-        _on_paper(figure)
+        style.on_paper(figure)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=160, facecolor="white", metadata={"Software": None})
     write_bytes_atomic(path, buffer.getvalue())
-
-
-def _on_paper(figure: Figure) -> None:
-    """Replace the placeholders of the page's colours by those of its light mode, in every part of a figure."""
-    from matplotlib.colors import to_hex
-
-    figure.draw_without_rendering()
-    for artist in figure.findobj():
-        for kind in ("color", "facecolor", "edgecolor"):
-            get, put = getattr(artist, f"get_{kind}", None), getattr(artist, f"set_{kind}", None)
-            if get is None or put is None:
-                continue
-            value = get()
-            if isinstance(value, np.ndarray) and value.ndim == 2:
-                value = value[0] if len(value) == 1 else None
-            if value is not None and (colour := _ON_PAPER.get(to_hex(value))) is not None:
-                put(colour)

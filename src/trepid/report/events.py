@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trepid.data.atomic import write_text_atomic
+from trepid.report.json_text import json_text
 from trepid.report.page import Headline, Picture, Section, Table, draw, now, render_page
 
 if TYPE_CHECKING:
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
     from trepid.events.analysis import ClassFound, EventAnalysis
     from trepid.events.classes import Rate
 
-PAGE, EVENTS, CLASSES, SERIES, PATHS = "events.html", "events.csv", "classes.csv", "sigma_a.csv", "paths.extxyz"
+PAGE, JSON, EVENTS, CLASSES, SERIES, PATHS = (
+    "events.html",
+    "events.json",
+    "events.csv",
+    "classes.csv",
+    "sigma_a.csv",
+    "paths.extxyz",
+)
 """Files in the output directory."""
 MOST_PICTURES = 12
 """Classes whose path is drawn."""
@@ -30,7 +38,8 @@ def write_events(analysis: EventAnalysis, directory: Path) -> list[Path]:
     """Write the page, the tables and the paths into an existing directory, each atomically; returns their names."""
     from trepid.data.frames import write_frames
 
-    written = [directory / EVENTS, directory / CLASSES]
+    written = [directory / JSON, directory / EVENTS, directory / CLASSES]
+    write_text_atomic(directory / JSON, json_text(facts(analysis)))
     write_text_atomic(directory / EVENTS, _text(_event_rows(analysis)))
     write_text_atomic(directory / CLASSES, _text(_class_rows(analysis)))
     if analysis.sigma_a is not None:
@@ -190,10 +199,15 @@ def render_events(analysis: EventAnalysis) -> str:
         subtitle=f"{Path(analysis.name).name} · {analysis.sites.n_atoms} atoms · {analysis.n_frames} frames, "
         f"{analysis.interval_fs:.4g} fs apart · {analysis.duration_ps:.4g} ps",
         headlines=_headlines(analysis),
-        sections=[*_overview(analysis), *_pictures(analysis), *_sigma_a(analysis), *_remarks(analysis)],
+        sections=[*event_sections(analysis), *_remarks(analysis)],
         settings=_settings(analysis),
         footer=f"Written {now()}. Rates with {100 * analysis.settings.level:g} % intervals. Lengths in Å.",
     )
+
+
+def event_sections(analysis: EventAnalysis) -> list[Section]:
+    """Events, rates, paths and sigma^A, for a page that shows more than these."""
+    return [*_overview(analysis), *_pictures(analysis), *_sigma_a(analysis)]
 
 
 def _headlines(analysis: EventAnalysis) -> list[Headline]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import import_module
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from trepid.data.atomic import write_bytes_atomic, write_text_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +66,41 @@ class Section:
     html: str = ""
 
 
+_FOLDER: ContextVar[Path | None] = ContextVar("folder of the figures", default=None)
+
+
+@contextmanager
+def figure_files(folder: Path | None) -> Iterator[None]:
+    """Write every figure that is drawn inside the block also as NAME.png and NAME.pdf, and its numbers as NAME.csv.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Made where it is missing; None: nothing is written.
+    """
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    token = _FOLDER.set(folder)
+    try:
+        yield
+    finally:
+        _FOLDER.reset(token)
+
+
+def _write(figure: Figure, folder: Path, name: str) -> None:
+    from trepid.report.style import numbers_of, on_paper
+
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("axes", "series", "x", "y"), *numbers_of(figure)])
+    write_text_atomic(folder / f"{name}.csv", text.getvalue())
+    on_paper(figure)
+    kinds: tuple[tuple[str, dict[str, None]], ...] = (("png", {"Software": None}), ("pdf", {"CreationDate": None}))
+    for kind, metadata in kinds:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=200, facecolor="white", metadata=metadata)
+        write_bytes_atomic(folder / f"{name}.{kind}", buffer.getvalue())
+
+
 def draw(*wanted: tuple[str, str, Callable[[ModuleType], Figure | None], str]) -> tuple[Picture, ...]:
     """Draw figures in the style of the page; figures without data are left out.
 
@@ -75,6 +117,9 @@ def draw(*wanted: tuple[str, str, Callable[[ModuleType], Figure | None], str]) -
             figure = function(import_module(module))
             if figure is not None:
                 pictures.append(Picture(to_svg(figure, name), caption))
+                folder = _FOLDER.get()
+                if folder is not None:
+                    _write(figure, folder, name)
     return tuple(pictures)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 from trepid.data.atomic import write_text_atomic
 from trepid.phonons.drawn import Drawn
 from trepid.phonons.phonopy_output import write_phonopy_files
+from trepid.report.json_text import json_text
 from trepid.report.page import Headline, Section, Table, draw, now, render_page
 
 if TYPE_CHECKING:
@@ -57,19 +57,6 @@ def write_phonons(page: PhononPage, directory: Path) -> list[Path]:
     write_text_atomic(directory / JSON, json_text(facts(page)))
     write_text_atomic(directory / PAGE, render_phonons(page))
     return [*written, directory / JSON, directory / PAGE]
-
-
-def json_text(found: dict[str, Any]) -> str:
-    """JSON without numbers that it does not have: nan becomes null."""
-    return json.dumps(_finite(found), indent=1, ensure_ascii=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def drawn_facts(found: Drawn) -> dict[str, Any]:

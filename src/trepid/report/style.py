@@ -34,6 +34,9 @@ ACCENT = "#010207"
 """Placeholder of the accent colour: label requests."""
 _PLACEHOLDERS = {INK: "--ink", MUTED: "--muted", RULE: "--rule", BAND: "--band", ACCENT: "--accent"}
 
+_ON_PAPER = {INK: "#1d2126", MUTED: "#6b7078", RULE: "#e3e0d9", BAND: "#f1eee7", ACCENT: "#c4452b"}
+"""Colours of the page in light mode, for pictures that no page colours."""
+
 SERIES = ("#3d7cc9", "#e08a2e", "#2aa07f", "#c168ad", "#8f7ae0", "#a58a1f", "#4fb0d8", "#d1605e")
 """Colours of species and curves, in this order; distinct under the common colour-vision deficiencies."""
 
@@ -112,6 +115,48 @@ def to_svg(figure: Figure, name: str) -> str:
     for colour, variable in _PLACEHOLDERS.items():
         text = text.replace(colour, f"var({variable})")
     return text.strip()
+
+
+def on_paper(figure: Figure) -> None:
+    """Replace the placeholders of the page's colours by those of its light mode, in every part of a figure."""
+    from matplotlib.colors import to_hex
+
+    figure.draw_without_rendering()
+    for artist in figure.findobj():
+        for kind in ("color", "facecolor", "edgecolor"):
+            get, put = getattr(artist, f"get_{kind}", None), getattr(artist, f"set_{kind}", None)
+            if get is None or put is None:
+                continue
+            value = get()
+            if isinstance(value, np.ndarray) and value.ndim == 2:
+                value = value[0] if len(value) == 1 else None
+            if value is not None and (colour := _ON_PAPER.get(to_hex(value))) is not None:
+                put(colour)
+
+
+def numbers_of(figure: Figure) -> list[tuple[str, str, str, str]]:
+    """What the curves, points and bars of a figure show, as rows of text: axes, series, x, y.
+
+    The axes are named by their labels and the series by their legend; where a part has no name, it has a number.
+    """
+    from matplotlib.container import BarContainer
+
+    rows: list[tuple[str, str, str, str]] = []
+    for number, axes in enumerate(figure.axes, 1):
+        name = " against ".join(part for part in (axes.get_ylabel(), axes.get_xlabel()) if part).replace("\n", " ")
+        series = [(str(line.get_label()), np.asarray(line.get_xydata(), dtype=np.float64)) for line in axes.lines]
+        for marks in axes.collections:
+            offsets = np.asarray(np.ma.getdata(marks.get_offsets()), dtype=np.float64)
+            if len(offsets) > 1:
+                series.append((str(marks.get_label()), offsets))
+        for bars in axes.containers:
+            boxes = [patch.get_bbox() for patch in bars.patches] if isinstance(bars, BarContainer) else []
+            if boxes:
+                series.append(("bars", np.array([((box.x0 + box.x1) / 2, box.y1) for box in boxes])))
+        for place, (label, points) in enumerate(series, 1):
+            shown = str(place) if label.startswith("_") else label
+            rows += [(name or str(number), shown, f"{x:.8g}", f"{y:.8g}") for x, y in points]
+    return rows
 
 
 def species_colours(symbols: Sequence[str]) -> dict[str, str]:

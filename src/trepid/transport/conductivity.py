@@ -43,7 +43,7 @@ HOPPED = 0.5
 """An atom that ends further from its site than this share of the shortest bond has left it."""
 LARGEST_DRIFT_MEV = 1.0
 """Change of the total energy per atom and 100 ps from which on the time step is too long."""
-_TIMED_STEPS = 100
+_TIMED_STEPS = 20
 
 
 @dataclass(frozen=True)

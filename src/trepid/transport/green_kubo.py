@@ -26,6 +26,7 @@ TO_W_PER_M_K = 1e22 * units._e
 LEAST_SERIES = 4
 """Fewer series give no error bar worth the name."""
 LEAST_SAMPLES = 32
+_LARGEST_EXPONENT = 300.0
 LONGEST_LAG = 0.5
 """Share of a run up to which the autocorrelation is used."""
 GRID = math.sqrt(2.0)
@@ -72,7 +73,7 @@ class Estimate:
         quantile = float(stats.t.ppf(0.5 * (1 + level), self.dof))
         if self.value <= 0:
             return self.value - quantile * self.error, self.value + quantile * self.error
-        factor = math.exp(quantile * self.error / self.value)
+        factor = math.exp(min(quantile * self.error / self.value, _LARGEST_EXPONENT))
         return self.value / factor, self.value * factor
 
     def scaled(self, factor: float) -> Estimate:

@@ -184,7 +184,7 @@ class SplinePotential:
         """Energies (n_atoms,) and virials for the heat flux (n_atoms, 3, 3) of the atoms, eV.
 
         W_k,ab = sum_i (r_k - r_i)_a de_i/d(r_k)_b, with every image of the crystal at its own place; not symmetric. Source: Fan
-        et al., Phys. Rev. B 92, 094301 (2015), eq. 22.
+        et al., Phys. Rev. B 92, 094301 (2015).
 
         Raises
         ------
