@@ -77,7 +77,7 @@ def test_a_better_method_sees_that_teacher_and_student_are_too_soft_and_a_correc
     distilled: Distilled,
 ) -> None:
     checked, frames = check_with(
-        distilled, EMT_METHOD, 4, correct=True, reference=ASECalculatorReference(calculator="emt")
+        distilled, EMT_METHOD, 3, correct=True, reference=ASECalculatorReference(calculator="emt")
     )
     assert checked.teacher.slope == pytest.approx(0.8, abs=1e-6)
     assert checked.student.slope == pytest.approx(0.8, abs=0.03)
@@ -107,7 +107,7 @@ def test_the_page_states_all_three(distilled: Distilled) -> None:
 def test_a_killed_distillation_goes_on_and_labels_nothing_twice(
     distilled: Distilled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for count in (3, 14):  # in the relaxation or the campaign, and later
+    for count in (3, 12):  # in the relaxation or the campaign, and later
         undo = kill_at(monkeypatch, LabelStore, "write", count, after=True)
         with pytest.raises(Killed):
             distil(settings(tmp_path), EMT_METHOD, tmp_path / "out", reference=soft_reference())

@@ -66,6 +66,8 @@ def command(
         )
     else:
         emit(result.summary())
-        emit(f"table: {result.directory / 'screening.html'}")
+        emit(
+            f"table: {result.directory / 'screening.html'}; with the report of every material: trepid report {result.directory}"
+        )
     if result.exit_code:
         raise typer.Exit(result.exit_code)

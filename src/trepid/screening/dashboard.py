@@ -16,7 +16,7 @@ from trepid.data.atomic import write_text_atomic
 from trepid.quantities import duration
 from trepid.report.page import Headline, Picture, Section, Table, now, render_page
 from trepid.runs.ledger import Entry, Resume, read_ledger
-from trepid.screening.directory import ScreeningDirectory, files_of
+from trepid.screening.directory import ScreeningDirectory, files_of, read_records
 from trepid.screening.entries import KINDS, Advanced
 from trepid.screening.record import Bars, MaterialRecord, Status
 from trepid.screening.table import Totals, csv_text, json_text, totals
@@ -117,8 +117,8 @@ def render_dashboard(
         f"{', '.join(f'{t:g} K' for t in settings.walkers.temperatures_K)}; {now()}",
         headlines=_headlines(figures),
         sections=[
-            _materials(records, root),
             _figures(records, entries, tolerance),
+            _materials(records, root),
             *_classes(records),
             *_failures(records),
         ],
@@ -329,3 +329,17 @@ def write_pages(directory: Path, records: Sequence[MaterialRecord], tell: Callab
     for run in due:
         write_report(run)
     return len(due)
+
+
+def write_screening_report(directory: Path, tell: Callable[[str], None]) -> Path:
+    """Write the campaign reports that are missing or old, and the dashboard with links to them; gives the path of the dashboard.
+
+    Raises
+    ------
+    DataError, ConfigError
+        A file of the screening is missing or damaged.
+    """
+    records = read_records(directory, load_screening_of(directory))
+    write_pages(directory, records, tell)
+    write_dashboard(directory, records)
+    return directory / PAGE

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from trepid.report.style import ACCENT, INK, MUTED, SERIES, new_figure
 from trepid.screening.record import MaterialRecord
@@ -37,6 +38,7 @@ def sigma_against_bar(records: Sequence[MaterialRecord], tolerance: float) -> Fi
             record.name, (width, height), xytext=(4, 2), textcoords="offset points", fontsize=7.5, color=MUTED
         )
     axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(half.min() * 0.6, half.max() * 2.2)
     axes.set_xlabel("half width of the 95 % interval")
     axes.set_ylabel("sigma^A")
@@ -79,7 +81,8 @@ def spending(times_h: Sequence[float], computations: Sequence[int], done: Sequen
     right = axes.twinx()
     right.step(times_h, done, where="post", color=ACCENT)
     right.set_ylabel("materials done", color=ACCENT)
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, max(1.0, 1.05 * max(done)))
+    right.yaxis.set_major_locator(MaxNLocator(integer=True))
     right.grid(False)
     right.spines["right"].set_visible(True)
     return figure

@@ -1,0 +1,314 @@
+"""Screenings: random kills, shares of the budget replayed from records, speed of a student against its teacher.
+
+python benchmarks/screening.py kills --kills 30             # six metals by EMT
+python benchmarks/screening.py shares DIR                   # DIR: a screening whose materials had all of their rounds
+python benchmarks/screening.py speed MODEL CRYSTAL TEACHER  # seconds per energy and forces, 64 and 512 atoms
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from trepid.config.screening import load_screening
+from trepid.screening.dashboard import write_dashboard
+from trepid.screening.run import screen
+
+METALS = {"Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Ni": 3.52, "Pd": 3.89, "Pt": 3.92}
+SETTINGS = """\
+materials:
+{materials}
+reference: {{engine: ase, calculator: emt}}
+cell: {{least_atoms: 8, most_atoms: 8, least_width_A: 4.0}}
+potential: {{pair_cutoff_A: 4.0, triplet_cutoff_A: 3.2, n_pair: 8, n_radial: 4, l_max: 2}}
+start: {{kind: harmonic, n: 3, temperature_K: 300}}
+walkers: {{temperatures_K: [300], duration_ps: 0.8, timestep_fs: 4, check_every: 4, equilibrate_ps: 0.1}}
+acquisition: {{labels_per_round: 2}}
+rounds: {{max_rounds: {rounds}, stop: {{sigma_a: {tolerance}}}}}
+budget: {{materials_per_turn: 3, share: {share}}}
+execution: {{workers: {workers}}}
+output: {{directory: out}}
+"""
+
+
+def write_settings(folder: Path, *, rounds: int, tolerance: float, share: str = "risk", workers: int = 1) -> Path:
+    """A screening of six metals in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = "\n".join(f"  - {{name: {name}, prototype: fcc, a: {a}}}" for name, a in METALS.items())
+    path = folder / "metals.yaml"
+    path.write_text(SETTINGS.format(materials=lines, rounds=rounds, tolerance=tolerance, share=share, workers=workers))
+    return path
+
+
+# ---------------------------------------------------------------------------------------------- random kills
+
+
+def start(settings: Path) -> int:
+    """Start or resume a screening in a process of its own, as `trepid screen` does; gives its number.
+
+    A fork, so that libraries are not loaded again for every kill; what the screening starts, it starts anew.
+    """
+    number = os.fork()
+    if number:
+        return number
+    try:
+        log = os.open(settings.parent / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        result = screen(load_screening(settings), tell=say, after_turn=write_dashboard)
+        say(result.summary())
+        os._exit(result.exit_code)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def ended(number: int, patience_s: float | None = None) -> int | None:
+    """Wait for a process; gives its exit code, None where it still runs after `patience_s`."""
+    deadline = None if patience_s is None else time.monotonic() + patience_s
+    while True:
+        done, status = os.waitpid(number, 0 if deadline is None else os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if deadline is not None and time.monotonic() >= deadline:
+            return None
+        time.sleep(0.01)
+
+
+def files_written(folder: Path) -> int:
+    """Labels, records and lines of the ledger: what shows that a start does its work."""
+    ledger = folder / "out" / "ledger.jsonl"
+    lines = ledger.read_bytes().count(b"\n") if ledger.exists() else 0
+    return lines + sum(1 for _ in (folder / "out").glob("materials/*/*/labels/*.extxyz"))
+
+
+def kills(arguments: argparse.Namespace) -> None:
+    """Kill a screening at random moments; afterwards compare labels, table and labels computed twice."""
+    rng = random.Random(arguments.seed)
+    straight = write_settings(arguments.folder / "straight", rounds=arguments.rounds, tolerance=1e-6)
+    killed = write_settings(
+        arguments.folder / "killed", rounds=arguments.rounds, tolerance=1e-6, workers=arguments.workers
+    )
+    if ended(start(straight)) != 0:
+        raise SystemExit(f"the uninterrupted screening failed: {straight.parent / 'log.txt'}")
+    done = 0
+    while done < arguments.kills:
+        number, before, code = start(killed), files_written(killed.parent), None
+        while files_written(killed.parent) <= before + 1 and code is None:
+            code = ended(number, 0.01)  # until it does its work
+        code = ended(number, rng.uniform(0.0, arguments.longest_s)) if code is None else code
+        if code is not None:
+            say(f"ended after {done} kills with exit code {code}")
+            break
+        os.kill(number, rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
+        ended(number)
+        done += 1
+        say(f"kill {done}: {files_written(killed.parent)} files and lines")
+    code = ended(start(killed))
+    one, other = (_outcome(path.parent / "out") for path in (straight, killed))
+    twice = _computed_twice(killed.parent / "out")
+    say(
+        json.dumps(
+            {
+                "kills": done,
+                "exit_code": code,
+                "labels": len(one[1]),
+                "labels_lost": len(one[1].keys() - other[1].keys()),
+                "labels_equal": one[1] == other[1],
+                "computed_and_written_twice": twice,
+                "table_equal": one[0] == other[0],
+            }
+        )
+    )
+
+
+def _outcome(directory: Path) -> tuple[list[object], dict[str, object]]:
+    """Records without times, and the content of all label files without times."""
+    from ase.io import read
+
+    from trepid.screening.record import MaterialRecord
+
+    records = [MaterialRecord.read(directory / "materials" / name / "record.json") for name in METALS]
+    table = [asdict(record.without_times()) for record in records]
+    labels: dict[str, object] = {}
+    for path in sorted(directory.glob("materials/*/*/labels/label-*.extxyz")):
+        frame = read(path)
+        info = sorted((k, str(v)) for k, v in frame.info.items() if k != "label_seconds")
+        labels[str(path.relative_to(directory))] = (
+            info,
+            {name: array.tobytes() for name, array in frame.arrays.items()},
+        )
+    return table, labels
+
+
+def _computed_twice(directory: Path) -> int:
+    """Labels that have more than one entry in the ledgers."""
+    from trepid.runs.ledger import Label, events_of, read_ledger
+
+    twice = 0
+    for ledger in directory.glob("materials/*/*/ledger.jsonl"):
+        numbers = [event.label for event in events_of(read_ledger(ledger), Label)]
+        twice += len(numbers) - len(set(numbers))
+    return twice
+
+
+# ---------------------------------------------------------------------------------------------- shares, replayed
+
+
+def shares(arguments: argparse.Namespace) -> None:
+    """Replay the three ways to share a budget with what every round of every material gave when it was run.
+
+    A material whose recorded rounds end before it is known stays as its last round left it.
+    """
+    from trepid.config.screening import BudgetSettings
+    from trepid.screening.budget import next_turn
+    from trepid.screening.dashboard import load_screening_of
+    from trepid.screening.directory import read_records
+    from trepid.screening.record import MaterialRecord, Status
+    from trepid.screening.table import settled
+
+    settings = load_screening_of(arguments.directory)
+    records = [r for r in read_records(arguments.directory, settings) if r.rounds]
+    assert settings.rounds.stop is not None
+    tolerance = settings.rounds.stop.sigma_a
+
+    def after(record: MaterialRecord, n: int) -> MaterialRecord:
+        """The material as it was after n rounds."""
+        figures = record.rounds[n - 1]
+        last = n == len(record.rounds)
+        status = Status.KNOWN if figures.known else Status.EXHAUSTED if last else Status.OPEN
+        return replace(
+            record,
+            status=status,
+            rounds=record.rounds[:n],
+            sigma_a=figures.sigma_a,
+            n_labels=figures.n_labels,
+            n_relaxation=0,
+            n_failed=0,
+        )
+
+    total = sum(record.rounds[-1].n_labels for record in records)
+    first = sum(record.rounds[0].n_labels for record in records)
+    budgets = [int(first + part * (total - first)) for part in (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)]
+    rows = {"materials": len(records), "first rounds": first, "all rounds": total, "budgets": budgets}
+    for share in ("risk", "equal", "random"):
+        counts = []
+        for budget in budgets:
+            seeds = range(20) if share == "random" else range(1)
+            found = []
+            for seed in seeds:
+                state = {record.name: 1 for record in records}
+                turn = 0
+                while True:
+                    now = [after(record, state[record.name]) for record in records]
+                    turn += 1
+                    chosen = next_turn(
+                        now,
+                        BudgetSettings.model_validate({"materials_per_turn": 1, "share": share}),
+                        tolerance=tolerance,
+                        grant=1,
+                        turn=turn,
+                        seed=seed,
+                    )
+                    spent = sum(record.n_labels for record in now)
+                    if not chosen:
+                        break
+                    record = next(r for r in records if r.name == chosen[0].name)
+                    cost = record.rounds[state[record.name]].n_labels - record.rounds[state[record.name] - 1].n_labels
+                    if spent + cost > budget:
+                        break
+                    state[record.name] += 1
+                found.append(sum(settled(after(r, state[r.name]), tolerance) for r in records))
+            counts.append(float(np.mean(found)))
+        rows[share] = counts
+    say(json.dumps(rows))
+
+
+# ---------------------------------------------------------------------------------------------- speed
+
+
+def speed(arguments: argparse.Namespace) -> None:
+    """Seconds per energy and forces of teacher and student, one process, one thread, one after the other."""
+    from ase.build import make_supercell
+
+    from trepid.data.frames import read_structure
+    from trepid.data.supercells import suggested_supercells
+    from trepid.potentials import load_potential
+    from trepid.potentials.base import Uncertainty
+    from trepid.reference import make_reference
+    from trepid.screening.teacher import method_of
+
+    unit = read_structure(arguments.crystal)
+    method = method_of(arguments.teacher)
+    student = load_potential(arguments.model)
+    calculator = student.calculator(uncertainty=Uncertainty.NONE)
+    small = make_supercell(unit, np.array(suggested_supercells(unit)[0].matrix))
+    with closing(make_reference(method.engine, **method.arguments())) as teacher:
+        for atoms in (small, small.repeat(2)):
+            atoms.rattle(0.03, seed=1)
+            teacher.label(atoms)  # loads, and tests that it keeps nothing
+            moved = atoms.copy()
+
+            def step(moved=moved) -> None:  # type: ignore[no-untyped-def]
+                moved.positions += 1e-4
+                calculator.calculate(moved, ["forces"], ["positions"])
+
+            step()
+            cost = {"teacher": seconds(lambda a=atoms: teacher.label(a), 5), "student": seconds(step, 50)}
+            say(json.dumps({"atoms": len(atoms), **cost, "ratio": cost["teacher"] / cost["student"]}))
+
+
+def seconds(call: Callable[[], object], n: int) -> float:
+    """Median wall time."""
+    times = []
+    for _ in range(n):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return float(np.median(times))
+
+
+def say(text: str) -> None:
+    """One line at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(required=True)
+    one = verbs.add_parser("kills")
+    one.add_argument("--folder", type=Path, default=Path("screening-kills"))
+    one.add_argument("--kills", type=int, default=30)
+    one.add_argument("--longest-s", type=float, default=6.0)
+    one.add_argument("--rounds", type=int, default=3)
+    one.add_argument("--workers", type=int, default=1)
+    one.add_argument("--seed", type=int, default=0)
+    one.set_defaults(run=kills)
+    two = verbs.add_parser("shares")
+    two.add_argument("directory", type=Path)
+    two.set_defaults(run=shares)
+    three = verbs.add_parser("speed")
+    three.add_argument("model", type=Path)
+    three.add_argument("crystal", type=Path)
+    three.add_argument("teacher")
+    three.set_defaults(run=speed)
+    arguments = parser.parse_args()
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    main()
