@@ -12,7 +12,7 @@ from trepid.choices import Speed
 from trepid.data import LabelKeys
 from trepid.errors import ConfigError, NumericsError
 from trepid.potentials.base import Noise
-from trepid.potentials.bayesian.acceptance import FALL_PER_COST, LEAST_FALL, LEAST_GAIN
+from trepid.potentials.bayesian.acceptance import FALL_PER_COST, LEAST_FALL, LEAST_GAIN, Judge
 from trepid.potentials.bayesian.cost import Surroundings, microseconds_per_atom, shortest_height
 from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.potentials.bayesian.posterior import Posterior
@@ -80,6 +80,17 @@ def test_fast_and_few_frames_keep_the_defaults() -> None:
     few = choose_sizes(frames[:5], ["Cu"], given=SMALL, speed=Speed.BALANCED, keys=KEYS)
     assert few.steps == ()
     assert "5 frames" in few.reason
+
+
+def test_frames_that_allow_no_comparison_keep_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise NumericsError("too badly conditioned")
+
+    monkeypatch.setattr(Judge, "figures", fail)
+    choice = choose_sizes(copper(7.2), ["Cu"], given=GivenSizes(), speed=Speed.FAST, keys=LabelKeys())
+    assert choice.sizes == Sizes()
+    assert choice.steps == ()
+    assert choice.reason.endswith("no figures compare them: too badly conditioned")
 
 
 def test_the_error_of_left_out_frames_is_that_of_the_force_field() -> None:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -230,8 +231,6 @@ def choose_sizes(
         A given size is out of range.
     DataError
         No frames, a frame without labels, labels that are not finite, an unknown element.
-    NumericsError
-        The given or default sizes themselves cannot be fitted.
     """
     if not frames:
         raise DataError("fit needs at least one labelled frame")
@@ -248,7 +247,13 @@ def choose_sizes(
         logger.info(reason)
         return SizeChoice(start, hyper, reason=reason)
     judge = Judge(_sample(usable), keys=keys, reference_energies=reference_energies)
-    return _Search(judge, species, given, speed, progress).run(start, hyper)
+    try:
+        return _Search(judge, species, given, speed, progress).run(start, hyper)
+    except NumericsError as fault:
+        # Labels without noise that the terms describe exactly: a part of them does not determine a posterior in double precision.
+        reason = f"neither sizes nor terms were tried, since no figures compare them: {fault}"
+        logger.warning(reason)
+        return SizeChoice(start, hyper, reason=reason)
 
 
 def _terms(now: Sizes, given: GivenSizes) -> list[Proposal]:
@@ -290,9 +295,11 @@ class _Search:
             self._sizes = best.sizes
             self._figures, self._hyper = self._optimised[best.change]
             if any(proposal.target not in self._refused for proposal in self._proposals()):
-                self._figures, self._hyper = self._judge.figures(
-                    self._basis(best.sizes), self._hyper, iterations=STEP_ITERATIONS
-                )
+                # Where it cannot be optimised further, what the step came to stays.
+                with suppress(NumericsError):
+                    self._figures, self._hyper = self._judge.figures(
+                        self._basis(best.sizes), self._hyper, iterations=STEP_ITERATIONS
+                    )
         return SizeChoice(self._sizes, self._hyper, tuple(self._steps))
 
     def _basis(self, sizes: Sizes) -> Basis:
