@@ -209,19 +209,19 @@ def rows_of(case: Case, times: Mapping[str, float]) -> list[dict[str, Any]]:
     return rows
 
 
-def million(bench: Bench, commands: str) -> list[dict[str, Any]]:
+def million(bench: Bench, commands: str, *, steps: int) -> list[dict[str, Any]]:
     """Ten thousand and a million atoms: time per atom and step, memory per atom."""
     rows: list[dict[str, Any]] = []
     for cells, passes in ((FEW, PASSES), (MANY, 1)):
         atoms = cuprous_iodide(cells)
         file = f"cui{cells}.data"
         write_data_file(bench.folder / file, atoms, System.of(atoms))
-        found = [bench.time(file, commands, n_atoms=len(atoms), steps=MANY_STEPS) for _ in range(passes)]
+        found = [bench.time(file, commands, n_atoms=len(atoms), steps=steps) for _ in range(passes)]
         best = min(found, key=lambda timing: timing.microseconds)
         rows.append(
             {
                 "atoms": len(atoms),
-                "steps": MANY_STEPS,
+                "steps": steps,
                 "us/atom/step": best.microseconds,
                 "over the first": best.microseconds / (rows[0]["us/atom/step"] if rows else best.microseconds),
                 "memory of the process MB": best.memory / 1e6,
@@ -282,8 +282,12 @@ def main() -> None:
         "--data", type=Path, default=HERE.parent / "tests" / "data_files", help="folder of labelled frames"
     )
     parser.add_argument("--skip-million", action="store_true", help="leave the million atoms out: they take minutes")
+    parser.add_argument("--million-steps", type=int, default=MANY_STEPS, metavar="N", help="steps of the million atoms")
     parser.add_argument(
-        "--only", nargs="*", metavar="SYSTEM", help="some of Si, beta-Sn, stanene, CuI, AgGaSe2; default all"
+        "--only",
+        nargs="*",
+        metavar="SYSTEM",
+        help="some of Si, beta-Sn, stanene, CuI, AgGaSe2; default all; without a name only the million atoms",
     )
     options = parser.parse_args()
     installation = find_installation()
@@ -309,7 +313,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(installation, Path(folder))
         rows = []
-        for name in options.only or cases:
+        for name in cases if options.only is None else options.only:
             model, quadruplets, crystal = cases[name]
             atoms = crystal()
             potentials = bench.potentials(name, model, atoms)
@@ -325,14 +329,17 @@ def main() -> None:
                 potentials["trepid, pairs to 12 A"] = pair_commands(far.name, System.of(atoms))
             case = Case(name, atoms, potentials, EXPECTED_US)
             rows += rows_of(case, bench.measure(case))
-        report.table(
-            "One process; cutoffs Si 5.5/4.2, beta-Sn and stanene 7.2/5.0, CuI and AgGaSe2 6.0/5.0 A; l <= 4", rows
-        )
+        if rows:
+            report.table(
+                "One process; cutoffs Si 5.5/4.2, beta-Sn and stanene 7.2/5.0, CuI and AgGaSe2 6.0/5.0 A; l <= 4", rows
+            )
         if not options.skip_million:
             commands = bench.potentials("million", cui, cuprous_iodide(1))["trepid"]
-            report.table("CuI, cutoffs 6.0/5.0 A, mean", million(bench, commands))
+            report.table("CuI, cutoffs 6.0/5.0 A, mean", million(bench, commands, steps=options.million_steps))
             commands = with_quadruplets(bench, "million", cui_quadruplets, cuprous_iodide(1))["trepid, quadruplets"]
-            report.table("CuI with quadruplets, cutoffs 6.0/5.0 A, mean", million(bench, commands))
+            report.table(
+                "CuI with quadruplets, cutoffs 6.0/5.0 A, mean", million(bench, commands, steps=options.million_steps)
+            )
     report.write()
 
 

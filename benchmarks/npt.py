@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from _common import HERE, CuI, Report  # first: it sets one thread, before BLAS is loaded
+from _common import HERE, Report  # first: it sets one thread, before BLAS is loaded
 
 # isort: split
 
@@ -24,6 +24,7 @@ from ase.build import bulk
 import trepid
 from trepid.analysis.eos import equation_of_state
 from trepid.analysis.thermodynamics import Thermodynamics, expansion, read_trace, thermodynamics
+from trepid.data import read_frames
 from trepid.dynamics.record import TRACE_FILE
 from trepid.lammps.installation import find_installation
 from trepid.potentials.bayesian import BayesianForceField
@@ -104,7 +105,11 @@ def main() -> None:
     report = Report("npt")
     systems = {
         "Si": (["Si"], silicon_frames(), bulk("Si", cubic=True)),
-        "CuI": (["Cu", "I"], CuI.read(options.data).crystal, bulk("CuI", "zincblende", a=6.1, cubic=True)),
+        "CuI": (
+            ["Cu", "I"],
+            read_frames(options.data / "cui_gfn1_64.extxyz"),
+            bulk("CuI", "zincblende", a=6.1, cubic=True),
+        ),
     }
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)

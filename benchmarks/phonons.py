@@ -37,10 +37,15 @@ ACOUSTIC_THz = 0.5
 """Relative errors are of frequencies above this: at Gamma acoustic ones are zero."""
 
 
-def silicon_truth() -> Reference:
+def silicon_commands() -> list[str]:
     """Stillinger-Weber silicon of the installed LAMMPS."""
     file = next(find_installation().program.parent.rglob("Si.sw"))
-    return make_reference("lammps", commands=["pair_style sw", f"pair_coeff * * {file} Si"], atom_types={"Si": 1})
+    return ["pair_style sw", f"pair_coeff * * {file} Si"]
+
+
+def silicon_truth() -> Reference:
+    """The same as a reference."""
+    return make_reference("lammps", commands=silicon_commands(), atom_types={"Si": 1})
 
 
 def silicon_frames(truth: Reference, n: int, seed: int) -> list[Atoms]:
@@ -218,17 +223,25 @@ def toy_model_run(force_field: Any, path: Path, *, temperature_K: float, duratio
     return path
 
 
-def toy(report: Report, folder: Path, duration_ps: float, draws: int, temperatures: Sequence[int]) -> None:
-    commands = toy_commands(folder)
-    crystal = toy_crystal(1)
-    truth = make_reference("lammps", commands=commands, atom_types={"Ag": 1, "I": 2})
-    harmonic = harmonic_reference(crystal, SUPERCELL, truth)
+def toy_models(
+    commands: list[str], truth: Reference, harmonic: HarmonicReference
+) -> tuple[BayesianForceField, BayesianForceField]:
+    """The naive model and the repaired one."""
     calm = [truth.label(frame) for frame in harmonic_sample(harmonic, 100.0, TOY_CALM, 1)]
     hot = toy_md(commands, toy_crystal(2), temperature_K=600, duration_ps=24, sample_every=250, seed=3)
     naive = BayesianForceField(species=["Ag", "I"], pair_cutoff=8.0, triplet_cutoff=5.5)
     naive.fit(calm)
     repaired = BayesianForceField(species=["Ag", "I"], pair_cutoff=8.0, triplet_cutoff=5.5)
     repaired.fit([*calm, *(hot.frame(k) for k in range(len(hot.times_ps)))][: TOY_CALM + TOY_MORE])
+    return naive, repaired
+
+
+def toy(report: Report, folder: Path, duration_ps: float, draws: int, temperatures: Sequence[int]) -> None:
+    commands = toy_commands(folder)
+    crystal = toy_crystal(1)
+    truth = make_reference("lammps", commands=commands, atom_types={"Ag": 1, "I": 2})
+    harmonic = harmonic_reference(crystal, SUPERCELL, truth)
+    naive, repaired = toy_models(commands, truth, harmonic)
     truth.close()
     settings = LifetimeSettings(resolution_THz=0.3)
     rows = []

@@ -6,6 +6,7 @@
     strata.py judge [NAME ...] [SETTING=VALUE ...]
                                           train, then errors and coverage on every stratum
     strata.py terms [NAME ...]            the same without and with the terms that a default fit takes, side by side
+    strata.py export FOLDER [NAME ...]    training, fresh, hot and hop frames as files for peers.py
 
 Settings are chosen on the truths of the group `choose`; those of the group `check` are only for checking the choice.
 """
@@ -35,6 +36,7 @@ from ase import Atoms
 
 from trepid.acquisition.calibration import interval_half_width
 from trepid.acquisition.conformal import FEWEST_FRAMES
+from trepid.data import write_frames
 from trepid.errors import ConfigError, TrepidError
 from trepid.evaluation import Comparison, Corrected, compare, corrected, interval_factors, summarise
 from trepid.potentials.bayesian import BayesianForceField
@@ -309,6 +311,20 @@ def print_summary(fits: Sequence[Fit]) -> None:
 # ---- the frames
 
 
+def _export(options: argparse.Namespace) -> None:
+    folder = Path(options.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for truth in chosen_truths(options.words):
+        frames = load(truth)
+        files = {"train": frames[Stratum.TRAIN][:FRAMES]}
+        files |= {f"test-{s.value}": frames[s] for s in (Stratum.FRESH, Stratum.HOT, Stratum.HOP)}
+        for kind, own in files.items():
+            path = folder / f"{truth.name}.{kind}.extxyz"
+            path.unlink(missing_ok=True)
+            write_frames(path, own)
+        print(f"{truth.name}: {', '.join(f'{len(own)} {kind}' for kind, own in files.items())}")
+
+
 def _list(options: argparse.Namespace) -> None:
     rows = []
     for truth in chosen_truths(options.words):
@@ -433,6 +449,10 @@ def main() -> None:
     command("list", _list, "NAME")
     command("make", _make, "NAME").add_argument("--again", action="store_true", help="also those that are up to date")
     command("check", _check, "NAME")
+    exporting = commands.add_parser("export")
+    exporting.add_argument("folder")
+    exporting.add_argument("words", nargs="*", metavar="NAME")
+    exporting.set_defaults(function=_export)
     judging = command("judge", _judge, "NAME or SETTING=VALUE")
     judging.add_argument("--json", type=Path, help="also write the figures to this file")
     comparing = command("terms", _terms, "NAME")

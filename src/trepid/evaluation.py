@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
 from trepid.acquisition.calibration import calibration_scale, coverage, interval_half_width, spearman
@@ -216,10 +217,63 @@ def compare(
     uncertainty: Uncertainty | str = Uncertainty.EXACT,
 ) -> Comparison:
     """Predict every frame and return predictions and labels; parameters and errors as `evaluate`."""
+    return compare_predictions(
+        frames, [potential.predict(atoms, uncertainty=uncertainty) for atoms in frames], potential.noise, keys=keys
+    )
+
+
+def compare_predictions(
+    frames: Sequence[Atoms], predictions: Sequence[Prediction], noise: Noise | None, *, keys: LabelKeys | None = None
+) -> Comparison:
+    """As `compare`, with predictions of the frames that were made before by a model of this noise."""
     keys = LabelKeys() if keys is None else keys
     labels = [labels_of(atoms, keys, where=f"frame {k}", require=("forces",)) for k, atoms in enumerate(frames)]
-    predictions = [potential.predict(atoms, uncertainty=uncertainty) for atoms in frames]
-    return collect(frames, labels, predictions, [potential.noise] * len(frames))
+    return collect(frames, labels, predictions, [noise] * len(frames))
+
+
+def with_prediction(atoms: Atoms, prediction: Prediction, noise: Noise | None) -> Atoms:
+    """Copy of a frame with its prediction beside whatever it holds, for a file of extended XYZ.
+
+    In `info`: predicted_energy (eV), predicted_energy_std, predicted_stress (3, 3) (eV/A^3), predicted_stress_std; in `arrays`:
+    predicted_forces (eV/A), forces_uncertainty (of the model), predicted_forces_std (uncertainty and residual noise: the standard
+    deviation of prediction minus label), support_distance. What the prediction does not have is left out.
+    """
+    frame = atoms.copy()
+    frame.calc = None
+    frame.info["predicted_energy"] = prediction.energy
+    frame.arrays["predicted_forces"] = prediction.forces
+    known = {"predicted_energy_std": _energy_std(prediction, noise)}
+    frame.info |= {name: value for name, value in known.items() if np.isfinite(value)}
+    if prediction.stress is not None:
+        frame.info["predicted_stress"] = voigt_6_to_full_3x3_stress(prediction.stress)
+        std = _stress_std(prediction, noise)
+        if np.isfinite(std).all():
+            frame.info["predicted_stress_std"] = voigt_6_to_full_3x3_stress(std)
+    if prediction.forces_uncertainty is not None:
+        frame.arrays["forces_uncertainty"] = prediction.forces_uncertainty
+        if noise is not None:
+            bars = np.hypot(prediction.forces_uncertainty, noise.of_forces(prediction.forces)[:, None])
+            frame.arrays["predicted_forces_std"] = bars
+    if prediction.support_distance is not None:
+        frame.arrays["support_distance"] = prediction.support_distance
+    return frame
+
+
+CONFIG_TYPE = "config_type"
+"""Name in `info` of the kind of a frame, by the convention of other codes."""
+
+
+def of_each_type(frames: Sequence[Atoms], comparison: Comparison) -> dict[str, Comparison]:
+    """The comparison of the frames of every `config_type`, in the order of their first frames; empty where no frame has one.
+
+    Frames without a type are under "none".
+    """
+    types = [str(atoms.info.get(CONFIG_TYPE, "none")) for atoms in frames]
+    if set(types) <= {"none"}:
+        return {}
+    return {
+        name: comparison.of_frames([k for k, own in enumerate(types) if own == name]) for name in dict.fromkeys(types)
+    }
 
 
 def collect(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from trepid.audit import Criteria
 from trepid.data import labels_of
 from trepid.data.frames import read_frames, read_structure
 from trepid.events.analysis import EventAnalysis, analyse_events
@@ -26,18 +27,20 @@ def test_the_trajectory_shows_the_event_most_often(analysis: EventAnalysis) -> N
     assert len(analysis.classes) == 18
 
 
-def test_chgnet_makes_the_way_out_too_easy() -> None:
-    """Start, end and saddle of CHGNet's band, in the order of their labels, eV above the start; figures of the example's page."""
-    frames = [read_frames(AUDIT / "labels" / f"label-{number:04d}.extxyz")[0] for number in (1, 2, 3)]
+def test_pbe_rests_the_neighbours_of_the_displaced_atom_elsewhere() -> None:
+    """Start and three frames with the Cu held, in the order of their labels, eV above the start; figures of the example's page."""
+    frames = [read_frames(AUDIT / "labels" / f"label-{number:04d}.extxyz")[0] for number in (1, 2, 3, 4)]
     pbe = [labels_of(frame).energy for frame in frames]
     announced = [frame.info["predicted_energy"] for frame in frames]
     assert pbe[0] is not None
     above = [[energy - energies[0] for energy in energies[1:]] for energies in (pbe, announced)]
-    assert above[0] == pytest.approx([0.189, 0.302], abs=1e-3)
-    assert above[1] == pytest.approx([0.213, 0.221], abs=1e-3)
     page = (AUDIT.parent / "README.md").read_text(encoding="utf-8")
-    for value in [*above[0], *above[1]]:
-        assert f"{value:.3f}" in page
+    for reference, model in zip(*above, strict=True):
+        assert f"| {model:.3f} | {reference:.3f} |" in page
+    # What PBE puts lowest CHGNet puts highest; both differences are more than a factor 3 in the rate.
+    tolerance = Criteria(temperature_K=600.0, time_ns=10.0).tolerance
+    assert above[0][0] - min(above[0]) > tolerance
+    assert above[1][1] - min(above[1]) > tolerance
 
 
 def test_labels_are_of_the_crystal_of_the_trajectory() -> None:

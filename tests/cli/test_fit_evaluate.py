@@ -37,6 +37,37 @@ def test_evaluate_agrees_with_the_library(trepid, copper: Path) -> None:
     assert figures == pytest.approx(expected.as_dict())
 
 
+def test_evaluate_writes_the_frames_back_with_predictions_and_bars(trepid, copper: Path, tmp_path: Path) -> None:
+    frames = read(copper / "test.extxyz", ":")
+    for frame, kind in zip(frames, ("cold", "hot", "hot"), strict=True):
+        frame.info["config_type"] = kind
+    write(tmp_path / "typed.extxyz", frames)
+    arguments = ("evaluate", copper / "cu.trepid", tmp_path / "typed.extxyz", "-o", tmp_path / "out.extxyz")
+    outcome = trepid(*arguments, "--json")
+    assert outcome.code == 0
+    model, written = load_potential(copper / "cu.trepid"), read(tmp_path / "out.extxyz", ":")
+    for frame, own in zip(written, frames, strict=True):
+        expected = model.predict(own)
+        assert frame.info["predicted_energy"] == pytest.approx(expected.energy)
+        np.testing.assert_allclose(frame.arrays["predicted_forces"], expected.forces, atol=1e-6)
+        np.testing.assert_allclose(frame.arrays["forces_uncertainty"], expected.forces_uncertainty, atol=1e-6)
+        np.testing.assert_allclose(frame.arrays["REF_forces"], own.arrays["REF_forces"], atol=1e-6)
+        assert frame.info["REF_energy"] == pytest.approx(own.info["REF_energy"])
+        assert frame.info["config_type"] == own.info["config_type"]
+        assert frame.info["predicted_energy_std"] > expected.energy_uncertainty
+        assert (frame.arrays["predicted_forces_std"] > frame.arrays["forces_uncertainty"]).all()
+        assert frame.info["predicted_stress"].shape == (3, 3)
+    types = outcome.json["config_types"]
+    assert {name: one["n_frames"] for name, one in types.items()} == {"cold": 1, "hot": 2}
+    assert types["hot"]["forces_rmse"] == pytest.approx(evaluate(model, frames[1:]).forces_rmse)
+    table = trepid(*arguments, "--force").out
+    assert [line.split()[0] for line in table.splitlines() if line.startswith(("cold", "hot"))] == ["cold", "hot"]
+    refused = trepid(*arguments)
+    assert refused.code == 2
+    assert "out.extxyz exists" in refused.err
+    assert "is one of the inputs" in trepid(*arguments[:-1], tmp_path / "typed.extxyz", "--force").err
+
+
 def test_evaluate_prints_a_table(trepid, copper: Path) -> None:
     outcome = trepid("evaluate", copper / "cu.trepid", copper / "test.extxyz", "--uncertainty", "none")
     assert "force MAE" in outcome.out

@@ -104,7 +104,13 @@ def flux_by_differences(potential: SplinePotential, atoms: Atoms) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def moving_cui(cui_frame: Atoms) -> Atoms:
-    return thermal(cui_frame, 600.0)
+    """With velocities, and one pair so close that the repulsion acts too."""
+    atoms = thermal(cui_frame, 600.0)
+    distances = atoms.get_all_distances(mic=True) + 100 * np.eye(len(atoms))
+    i, j = np.unravel_index(np.argmin(distances), distances.shape)
+    towards = atoms.get_distance(i, j, mic=True, vector=True)
+    atoms.positions[i] += towards * (1 - 1.9 / np.linalg.norm(towards))
+    return atoms
 
 
 @pytest.mark.parametrize("which", ["cui", "cui_mixed"])
@@ -113,6 +119,8 @@ def test_the_flux_is_the_rate_at_which_energy_moves(
 ) -> None:
     """Full triplets, and mixed triplets with quadruplets; repulsion and pairs in both."""
     potential = request.getfixturevalue(which).field.mean
+    closest = (moving_cui.get_all_distances(mic=True) + 100 * np.eye(len(moving_cui))).min()
+    assert closest < potential.tables.zbl[..., 3].min()
     found = potential.potential_flux(moving_cui, moving_cui.get_velocities())
     wanted = flux_by_differences(potential, moving_cui)
     convective = potential.evaluate(moving_cui).atom_energies @ moving_cui.get_velocities()

@@ -132,16 +132,6 @@ def test_another_computation_is_not_continued(installation: Installation, argon:
         compute_conductivity(LammpsSource(ARGON), argon, SETTINGS, directory=tmp_path / "full")
 
 
-def test_a_pair_style_without_centroid_virial_is_refused(installation: Installation, tmp_path: Path) -> None:
-    (tmp_path / "Si.sw").write_text(
-        "Si Si Si 2.1683 2.0951 1.8 21.0 1.2 -0.333333333333 7.049556277 0.6022245584 4 0 0\n"
-    )
-    source = LammpsSource(f"pair_style sw; pair_coeff * * {tmp_path / 'Si.sw'} Si")
-    silicon = bulk("Si", "diamond", a=5.43, cubic=True)
-    with pytest.raises(ConfigError, match="centroid virial"):
-        compute_conductivity(source, silicon, SETTINGS, directory=tmp_path / "k")
-
-
 @pytest.mark.parametrize(
     ("commands", "word"),
     [
@@ -149,6 +139,9 @@ def test_a_pair_style_without_centroid_virial_is_refused(installation: Installat
         (f"{ARGON}; fix 1 all press/berendsen iso 0 0 1", "barostat"),
         (f"{ARGON}; timestep 0.1", "does not belong here"),
         ("pair_coeff * * 1 1", "no pair_style"),
+        ("pair_style sw; pair_coeff * * Si.sw Si", "temperature gradient"),
+        ("pair_style eam/alloy; pair_coeff * * Cu.eam Cu", "temperature gradient"),
+        ("pair_style lj/cut/coul/long 8; pair_coeff * * 1 1", "without charges"),
     ],
 )
 def test_other_commands_are_refused(commands: str, word: str) -> None:

@@ -46,11 +46,8 @@ def drawn(model_file: Path) -> list[Atoms]:
     return frames
 
 
-def main() -> None:
-    """Draw once, label what has no label yet."""
-    undone, done = HERE / "fresh.extxyz", HERE / "test.extxyz"
-    if not undone.exists():
-        write(undone, drawn(Path(sys.argv[1])))
+def label_all(undone: Path, done: Path) -> None:
+    """Label the frames of one file that have no label in the other, with the settings of the campaign."""
     settings = load_campaign(HERE / "campaign.yaml").reference
     reference = make_reference(settings.engine, **settings.arguments())
     labelled = read(done, ":") if done.exists() else []
@@ -60,6 +57,14 @@ def main() -> None:
         labelled.append(result)
         write(done, labelled)
         print(f"{len(labelled)}: {frame.info['temperature_K']} K", flush=True)
+
+
+def main() -> None:
+    """Draw once, label what has no label yet."""
+    undone = HERE / "fresh.extxyz"
+    if not undone.exists():
+        write(undone, drawn(Path(sys.argv[1])))
+    label_all(undone, HERE / "test.extxyz")
 
 
 if __name__ == "__main__":

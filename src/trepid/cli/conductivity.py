@@ -32,8 +32,7 @@ def command(
         str | None,
         typer.Option(
             metavar="COMMANDS",
-            help="A potential of LAMMPS instead: 'pair_style ...; pair_coeff ...'. It needs the centroid virial, as pair "
-            "potentials have it.",
+            help="A pair potential of LAMMPS instead: 'pair_style ...; pair_coeff ...'.",
             show_default=False,
         ),
     ] = None,

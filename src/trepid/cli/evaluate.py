@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from trepid.cli import options
-from trepid.cli.figures import emit_figures, warn_of_compositions
+from trepid.cli.figures import emit_figures, emit_types, warn_of_compositions
 from trepid.cli.labels import LabelFiles, label_keys
-from trepid.cli.output import emit, emit_json, say
+from trepid.cli.output import emit, emit_json, free_path, say
 
 
 class UncertaintyName(str, Enum):
@@ -40,6 +40,17 @@ def command(
             show_default=False,
         ),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the test frames with predictions and bars beside their labels (extxyz).",
+            show_default=False,
+        ),
+    ] = None,
+    force: options.Force = False,
     energy_key: options.EnergyKey = options.ENERGY_KEY,
     forces_key: options.ForcesKey = options.FORCES_KEY,
     stress_key: options.StressKey = options.STRESS_KEY,
@@ -54,12 +65,28 @@ def command(
     JSON keys: n_frames, forces_rmse, forces_mae (eV/A), energy_rmse_per_atom (eV), forces_coverage_95 (0 to 1),
     forces_uncertainty_spearman (-1 to 1), outside_support (share of the atoms outside the training data, 0 to 1) and others; ood
     holds the same of the second set, if there is one; corrected holds the interval with the factors of --calibrate-on. A
-    figure that is not defined is null.
+    figure that is not defined is null. Where frames have a config_type, config_types holds the same of every type.
+
+    --output adds predicted_energy, predicted_forces, predicted_stress, the standard deviations of their errors (..._std:
+    uncertainty and residual noise), forces_uncertainty and support_distance to the frames of TEST.
     """
-    from trepid.evaluation import compare, corrected, interval_factors, summarise
+    from trepid.data.frames import write_frames
+    from trepid.evaluation import (
+        compare,
+        compare_predictions,
+        corrected,
+        interval_factors,
+        of_each_type,
+        summarise,
+        with_prediction,
+    )
     from trepid.potentials import load_potential
     from trepid.verdict import verdict_of_test
 
+    if output is not None:
+        free_path(
+            output, force=force, inputs=[model, *test, *(path for path in (ood, calibrate_on) if path is not None)]
+        )
     keys = label_keys(energy_key, forces_key, stress_key, virial_key)
     files = LabelFiles(keys, check=not no_check, strict=strict)
     sets = {"test": [frame for path in test for frame in files.read(path)]}
@@ -71,10 +98,20 @@ def command(
     say(f"evaluating {model} on {' + '.join(str(len(frames)) for frames in sets.values())} frames")
     for name, frames in sets.items():
         warn_of_compositions(potential, frames, name)
+    predictions = {
+        name: [potential.predict(atoms, uncertainty=uncertainty.value) for atoms in frames]
+        for name, frames in sets.items()
+    }
     comparisons = {
-        name: compare(potential, frames, keys=keys, uncertainty=uncertainty.value) for name, frames in sets.items()
+        name: compare_predictions(frames, predictions[name], potential.noise, keys=keys)
+        for name, frames in sets.items()
     }
     figures = {name: summarise(comparison) for name, comparison in comparisons.items()}
+    types = {name: summarise(one) for name, one in of_each_type(sets["test"], comparisons["test"]).items()}
+    if output is not None:
+        pairs = zip(sets["test"], predictions["test"], strict=True)
+        write_frames(output, [with_prediction(atoms, prediction, potential.noise) for atoms, prediction in pairs])
+        say(f"{len(sets['test'])} frames with predictions in {output}")
     intervals = {}
     if calibration is not None:
         given = compare(potential, calibration, keys=keys, uncertainty=uncertainty.value)
@@ -89,7 +126,12 @@ def command(
         }
         for name, one in figures.items():
             told[name]["verdict"] = verdict_of_test(one, potential).as_dict()
-        emit_json({**told["test"], **{name: told[name] for name in told if name != "test"}})
+        of_types = {"config_types": {name: one.as_dict() for name, one in types.items()}} if types else {}
+        emit_json({**told["test"], **{name: told[name] for name in told if name != "test"}, **of_types})
         return
     emit_figures(figures, intervals)
+    if types:
+        emit("")
+        emit_types(types)
+        emit("")
     emit(verdict_of_test(figures["test"], potential).text())

@@ -44,6 +44,27 @@ def emit_figures(figures: Mapping[str, Evaluation], corrected: Mapping[str, Corr
     )
 
 
+def emit_types(figures: Mapping[str, Evaluation]) -> None:
+    """Write the errors of every config_type to stdout, a row for each."""
+    head = ("config_type", "frames", "force RMSE, meV/A", "share of rms", "energy RMSE, meV/atom", "inside 95 %")
+    rows = [head]
+    for name, one in figures.items():
+        energy, inside = one.energy_rmse_per_atom, one.forces_coverage_95
+        rows.append(
+            (
+                name,
+                str(one.n_frames),
+                f"{1000 * one.forces_rmse:.2f}",
+                f"{100 * one.forces_rmse / one.forces_rms:.1f} %" if one.forces_rms > 0 else "-",
+                "-" if energy is None else f"{1000 * energy:.3f}",
+                "-" if inside is None else f"{100 * inside:.1f} %",
+            )
+        )
+    widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
+    for row in rows:
+        emit("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
 def _corrected_cells(corrected: Corrected) -> dict[str, str]:
     factors = ", ".join(
         f"{name} {factor.value:.2f}" if factor.n_frames else f"{name} none"

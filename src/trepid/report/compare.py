@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trepid.data.atomic import write_text_atomic
 from trepid.report.json_text import json_text
 from trepid.report.page import Headline, Section, Table, draw, now, render_page
+from trepid.report.phonons import with_bar
 from trepid.runs.outcomes import RATIOS, Compared, Kind, Outcome, Property, missing
 
 if TYPE_CHECKING:
@@ -83,8 +84,11 @@ def value_text(found: Property | None) -> str:
     """Value with its interval."""
     if found is None:
         return "missing"
-    text = f"{found.value:.4g}"
-    return text if found.low is None or found.high is None else f"{text} ({found.low:.3g} to {found.high:.3g})"
+    if found.low is None or found.high is None:
+        return f"{found.value:.4g}"
+    if found.kind in RATIOS:
+        return f"{found.value:.4g} ({found.low:.3g} to {found.high:.3g})"
+    return with_bar(found.value, 0.5 * (found.high - found.low))
 
 
 def change_text(row: Compared) -> str:

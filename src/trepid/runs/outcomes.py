@@ -26,6 +26,10 @@ SAME_TEMPERATURE = 0.08
 """Temperatures of trajectories within this part of each other are one: those of constant energy are never exact."""
 
 
+ZERO_THz = 0.02
+"""Slower modes at the points of a path are translations, and not compared."""
+
+
 class Kind(str, Enum):
     """What can be compared, in the order of the page."""
 
@@ -341,11 +345,14 @@ def _of_phonons(content: dict[str, Any]) -> list[Property]:
     found = [
         _around(Kind.FREQUENCY, name, "THz", None, content[key]["value"], bar(content[key]))
         for name, key in (("highest", "highest_THz"), ("lowest", "lowest_THz"))
+        if abs(content[key]["value"]) >= ZERO_THz
     ]
     for segment in content["bands"]["segments"]:
         frequencies = segment["frequencies_THz"]
         for place, k in ((segment["from"], 0), (segment["to"], -1)):
             for branch, value in enumerate(frequencies["value"][k], 1):
+                if abs(value) < ZERO_THz:
+                    continue
                 width = None if frequencies["bar"] is None else frequencies["bar"][k][branch - 1]
                 found.append(_around(Kind.FREQUENCY, f"{place}, branch {branch}", "THz", None, value, width))
     thermal = content["thermal"]

@@ -194,7 +194,7 @@ def compute_conductivity(
     Raises
     ------
     ConfigError
-        The directory holds something else, or LAMMPS has no centroid virial of the pair style.
+        The directory holds something else.
     DataError
         The crystal is not periodic, too small for the cutoffs, or has unknown elements; a file of the directory is damaged.
     NumericsError

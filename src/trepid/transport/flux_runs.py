@@ -15,7 +15,7 @@ from trepid.arrays import FloatArray
 from trepid.data.atomic import set_aside, write_text_atomic
 from trepid.data.lock import RunLock
 from trepid.dynamics.interrupt import Interrupted, Interruptible
-from trepid.errors import ConfigError, DataError, NumericsError
+from trepid.errors import DataError, NumericsError
 from trepid.lammps.installation import Installation
 from trepid.lammps.process import Process
 from trepid.lammps.system import System, write_data_file
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 POLL_S = 0.2
-NO_CENTROID = "does not support compute centroid/stress/atom"
 _RESTART_END = b"LammpS RestartT\0"
 """End of a complete restart file of LAMMPS."""
 
@@ -133,8 +132,6 @@ def complete_runs(
         A signal came. Every run continues from its last checkpoint at the next call.
     NumericsError
         LAMMPS ended with an error, or a run became unstable.
-    ConfigError
-        The pair style has no centroid virial.
     """
     waiting = [run for run in runs if not is_done(run, settings)]
     n_done, all_steps = len(runs) - len(waiting), len(runs) * settings.n_steps
@@ -210,15 +207,7 @@ def _rewind(run: FluxRun) -> int:
 
 def _require_success(run: FluxRun, process: Process, code: int, settings: ConductivitySettings) -> None:
     if code:
-        message = process.error()
-        if NO_CENTROID in process.screen():
-            style = run.pair.split("\n", 1)[0]
-            raise ConfigError(
-                f"{style}: LAMMPS has no centroid virial of this style, and with the other one (stress/atom) the heat flux of a "
-                "many-body potential is wrong; its conductivity can be had without a heat flux, by a temperature gradient "
-                "(docs/conductivity.md)"
-            )
-        raise NumericsError(f"{run.name}: LAMMPS stopped: {message} (log in {run.directory / 'log.lammps'})")
+        raise NumericsError(f"{run.name}: LAMMPS stopped: {process.error()} (log in {run.directory / 'log.lammps'})")
     if not is_done(run, settings):
         raise DataError(
             f"{run.directory / FLUX_FILE}: not all samples are there, and LAMMPS reported no error: is the disk full?"

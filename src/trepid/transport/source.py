@@ -15,6 +15,26 @@ from trepid.potentials.base import Potential
 
 ALLOWED = ("pair_style", "pair_coeff", "pair_modify")
 """Commands of a potential of LAMMPS; everything else belongs to the computation."""
+PAIR_POTENTIALS = (
+    "lj",
+    "buck",
+    "morse",
+    "born",
+    "mie",
+    "table",
+    "zbl",
+    "gauss",
+    "beck",
+    "yukawa",
+    "soft",
+    "nm",
+    "ufm",
+    "lennard",
+)
+"""Beginnings of the names of pair styles whose energy is a sum over pairs: their virial per atom is the centroid one.
+
+LAMMPS refuses most many-body styles by itself, but takes the virial of `eam` for a sum over pairs, which it is not.
+"""
 
 
 class Source(ABC):
@@ -136,9 +156,16 @@ class LammpsSource(Source):
                 raise ConfigError(
                     f"{line!r} does not belong here: {what}give {', '.join(ALLOWED)} alone, separated by ';'"
                 )
-        if not any(line.startswith("pair_style") for line in self._lines):
+        styles = [line.split()[1] for line in self._lines if line.startswith("pair_style ")]
+        for style in styles:
+            if style.split("/")[0] not in (*PAIR_POTENTIALS, "trepid") or "coul" in style:
+                raise ConfigError(
+                    f"pair_style {style}: the heat flux of LAMMPS is exact for pair potentials without charges and for pair_style "
+                    "trepid; the conductivity of others can be had by a temperature gradient (docs/conductivity.md)"
+                )
+        if not styles:
             raise ConfigError('no pair_style: give such as "pair_style lj/cut 8.5; pair_coeff * * 0.0104 3.4"')
-        self.name = next(line for line in self._lines if line.startswith("pair_style"))
+        self.name = f"pair_style {styles[-1]}"
 
     def write(self, directory: Path) -> None:
         """Nothing to write."""

@@ -199,10 +199,8 @@ class BayesianForceField(Potential):
         sizes = replace(Sizes.of(self.basis), n_channels=self.n_channels or 0, triplets=self.triplets)
         if self.n_channels is None:
             given = GivenSizes(**{**asdict(sizes), "n_channels": None})
-            start = self.hyperparameters
-            choice = choose_sizes(
-                frames, self.species, given=given, speed=Speed.FAST, keys=self.keys, hyperparameters=start
-            )
+            start, fast = self.hyperparameters, Speed.FAST
+            choice = choose_sizes(frames, self.species, given=given, speed=fast, keys=self.keys, hyperparameters=start)
             self.terms_tried_with = len(frames) if len(frames) >= FEWEST_FRAMES else 0
             if choice.sizes != sizes:
                 sizes, self.hyperparameters = choice.sizes, choice.start
@@ -296,8 +294,7 @@ class BayesianForceField(Potential):
 
     def _weighted_posterior(self) -> Posterior:
         """Posterior of the present statistics, the noises of maximum evidence times `noise_factor`."""
-        hyper = self.hyperparameters
-        return Posterior(self.basis, hyper.with_noise_times(self.noise_factor), self.statistics)
+        return Posterior(self.basis, self.hyperparameters.with_noise_times(self.noise_factor), self.statistics)
 
     @property
     def _errors(self) -> FrameErrors:
