@@ -40,11 +40,14 @@ demo: $(VENV)/.installed ## learn CuI on the fly from GFN1-xTB, write the report
 	$(BIN)/trepid report examples/cui/run
 	$(BIN)/python examples/cui/validate.py
 
+# One process per core; a test takes the next free one, so that long ones do not wait for each other.
+PARALLEL := -n auto --dist worksteal
+
 test: $(VENV)/.installed ## run the tests (minutes)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: $(VENV)/.installed ## run all tests, the slow physics runs included
-	$(BIN)/python -m pytest -m ''
+	$(BIN)/python -m pytest $(PARALLEL) -m ''
 
 docs: $(VENV)/.docs ## write the documentation site to build/site; a warning or a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet -f website/mkdocs.yml

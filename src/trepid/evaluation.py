@@ -217,18 +217,21 @@ def compare(
     uncertainty: Uncertainty | str = Uncertainty.EXACT,
 ) -> Comparison:
     """Predict every frame and return predictions and labels; parameters and errors as `evaluate`."""
-    return compare_predictions(
-        frames, [potential.predict(atoms, uncertainty=uncertainty) for atoms in frames], potential.noise, keys=keys
-    )
+    labels = _labels(frames, keys)  # before predictions, which take time
+    predictions = [potential.predict(atoms, uncertainty=uncertainty) for atoms in frames]
+    return collect(frames, labels, predictions, [potential.noise] * len(frames))
 
 
 def compare_predictions(
     frames: Sequence[Atoms], predictions: Sequence[Prediction], noise: Noise | None, *, keys: LabelKeys | None = None
 ) -> Comparison:
     """As `compare`, with predictions of the frames that were made before by a model of this noise."""
-    keys = LabelKeys() if keys is None else keys
-    labels = [labels_of(atoms, keys, where=f"frame {k}", require=("forces",)) for k, atoms in enumerate(frames)]
-    return collect(frames, labels, predictions, [noise] * len(frames))
+    return collect(frames, _labels(frames, keys), predictions, [noise] * len(frames))
+
+
+def _labels(frames: Sequence[Atoms], keys: LabelKeys | None) -> list[Labels]:
+    known = LabelKeys() if keys is None else keys
+    return [labels_of(atoms, known, where=f"frame {k}", require=("forces",)) for k, atoms in enumerate(frames)]
 
 
 def with_prediction(atoms: Atoms, prediction: Prediction, noise: Noise | None) -> Atoms:
