@@ -264,7 +264,8 @@ def _grueneisen(source: ForceSource, cells: _Cells) -> tuple[FloatArray, FloatAr
     )
     middle.run_mesh(cells.settings.mesh)
     found = PhonopyGruneisen(middle, plus, minus)
-    found.set_mesh(middle.mesh_numbers, is_gamma_center=True)
+    with np.errstate(divide="ignore", invalid="ignore"):  # translations at Gamma; `_weighted` leaves them out
+        found.set_mesh(middle.mesh_numbers, is_gamma_center=True)
     _q, weights, frequencies, _vectors, gamma = found.get_mesh()
     return np.asarray(gamma), np.asarray(frequencies), np.asarray(weights, dtype=np.float64)
 
