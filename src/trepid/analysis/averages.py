@@ -39,7 +39,8 @@ class Average:
         if not self.error > 0:  # nan too
             return f"{self.value:.6g}"
         digits = max(0, 1 - math.floor(math.log10(self.error)))
-        return f"{self.value:.{digits}f} ± {self.error:.{digits}f}" + ("" if self.converged else " (at least)")
+        least = "" if self.converged else "at least "
+        return f"{self.value:.{digits}f} ± {least}{self.error:.{digits}f}"
 
     def as_dict(self) -> dict[str, float | bool | None]:
         """Plain types, for JSON; what is not known is None."""

@@ -165,8 +165,8 @@ def _headlines(run: TrajectoryAnalysis) -> list[Headline]:
     if found is not None:
         strip.append(Headline(f"{found.temperature_K.value:.0f}", "K", f"target {found.target_temperature_K:g} K"))
         if math.isfinite(found.pressure_GPa.value):
-            strip.append(Headline(_value(found.pressure_GPa), "GPa", f"± {_error(found.pressure_GPa)}"))
-    strip.append(Headline(_value(run.cell["a_A"]), "Å", f"a ± {_error(run.cell['a_A'])}"))
+            strip.append(Headline(_value(found.pressure_GPa), "GPa", _bar_of("", found.pressure_GPa)))
+    strip.append(Headline(_value(run.cell["a_A"]), "Å", _bar_of("a", run.cell["a_A"])))
     fast = [one for one in run.diffusion if one.diffuses and one.coefficient_cm2_per_s is not None]
     for one in fast[:1]:
         assert one.coefficient_cm2_per_s is not None
@@ -178,8 +178,10 @@ def _value(figure: Average) -> str:
     return str(figure).split(" ")[0]
 
 
-def _error(figure: Average) -> str:
-    return f"{figure.error:.2g}"
+def _bar_of(name: str, figure: Average) -> str:
+    """Name and bar of a figure, for the line below it; the name alone where there is no bar."""
+    bar = str(figure).partition(" ± ")[2]
+    return f"{name} ± {bar}".strip() if bar else name
 
 
 def _run_sections(run: TrajectoryAnalysis, number: int, *, of: int) -> list[Section]:
@@ -240,8 +242,8 @@ def _thermodynamic_rows(found: Thermodynamics) -> list[tuple[str, str, str, str]
 def _cells(figure: Average) -> tuple[str, str, str]:
     if not figure.error > 0:
         return f"{figure.value:.6g}", "", "constant" if figure.error == 0 else "too few frames for a bar"
-    value, _, error = str(figure).removesuffix(" (at least)").partition(" ± ")
-    return value, error, "" if figure.converged else "a lower bound: the run is short for its correlation time"
+    value, _, error = str(figure).partition(" ± ")
+    return value, error, "" if figure.converged else "the run is short for its correlation time"
 
 
 def _structure(run: TrajectoryAnalysis, suffix: str, tag: str) -> Section:
