@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from analysis import SheetRecord, Snapshot
 from matplotlib import colormaps
 from matplotlib.colors import BoundaryNorm
 from matplotlib.ticker import MaxNLocator, NullFormatter
@@ -15,6 +14,7 @@ from probes import PathRecord
 from training import THRESHOLD_EV_PER_A, GenerationRecord
 from validation import TestRecord
 
+from analysis import SheetRecord, Snapshot
 from trepid.report.style import ACCENT, MUTED, SERIES, envelope, new_figure, note
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pictures
-from analysis import BOND_A, LATE, SheetRecord
 from matplotlib.artist import getp, setp
 from PIL import Image
 from probes import PathRecord
@@ -22,6 +21,7 @@ from simulation import CELLS, CHECK_EVERY, TIMESTEP_PS
 from training import THRESHOLD_EV_PER_A, Errors, GenerationRecord, WalkerRecord
 from validation import TestRecord
 
+from analysis import BOND_A, LATE, SheetRecord
 from trepid.data import read_frames
 from trepid.data.atomic import write_bytes_atomic, write_text_atomic
 from trepid.potentials.bayesian.force_field import BayesianForceField

@@ -80,7 +80,6 @@ def _probe(run: Path) -> list[PathRecord]:
 
 def _analyse(run: Path) -> None:
     from analysis import analyse
-
     from report import figures_of, read_history, write_report
     from trepid.potentials.bayesian.force_field import BayesianForceField
 
