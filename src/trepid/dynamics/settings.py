@@ -16,10 +16,11 @@ import numpy as np
 from trepid.choices import DEFAULT_PRESSURE_TIME_FS, Barostat, Engine, GuardAction, Thermostat
 from trepid.data.arrays import structure_digest
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
+from trepid.data.claim import claimed, read_settings
 from trepid.data.lock import RunLock
 from trepid.dynamics.driver import MDParameters, require_pressure
 from trepid.dynamics.loop import Schedule
-from trepid.errors import ConfigError, DataError, cannot_write
+from trepid.errors import ConfigError
 from trepid.potentials.base import Potential, Uncertainty
 
 if TYPE_CHECKING:
@@ -213,23 +214,9 @@ def claimed_directory(
     DataError
         Another process uses it, it cannot be made, or its settings.json cannot be read.
     """
-    path = directory / "settings.json"
-    # Before the lock, so that no lock file is left in a folder of something else.
-    if not path.exists() and directory.exists():
-        if not directory.is_dir():
-            raise ConfigError(f"{directory} is a file; give a folder")
-        if any(not entry.name.startswith(".") for entry in directory.iterdir()):
-            raise ConfigError(f"{directory} is not empty and holds no MD run; give another directory")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(directory, error) from error
-    lock = RunLock(directory)
-    try:
-        _compare(directory, path, _described(settings, atoms, model_file), settings)
+    with claimed(directory, settings_file="settings.json", kind="MD run") as lock:
+        _compare(directory, directory / "settings.json", _described(settings, atoms, model_file), settings)
         yield lock
-    finally:
-        lock.release()
 
 
 def _described(settings: MDSettings, atoms: Atoms, model_file: str | Path | None) -> dict[str, Any]:
@@ -245,22 +232,12 @@ def _described(settings: MDSettings, atoms: Atoms, model_file: str | Path | None
 def _compare(directory: Path, path: Path, description: dict[str, Any], settings: MDSettings) -> None:
     """Write settings.json, after a comparison with the one that exists."""
     if path.exists():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{path}: not valid JSON ({' '.join(str(error).split())}); give another directory"
-            ) from error
-        if not isinstance(found, dict):
-            raise DataError(
-                f"{path}: holds a {type(found).__name__}, not the settings of a run; give another directory"
-            )
         # Runs begun before there was a barostat are those without a pressure.
         found = {
             "pressure_GPa": None,
             "barostat": Barostat.ISOTROPIC.value,
             "pressure_time_fs": DEFAULT_PRESSURE_TIME_FS,
-        } | found
+        } | read_settings(path)
         constant = isinstance(settings.temperature_K, int | float)
         for key, value in description.items():
             before = found.get(key, value)

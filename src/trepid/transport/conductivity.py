@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trepid.anharmonicity.matching import nearest_distances
 from trepid.data.arrays import structure_digest
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
+from trepid.data.claim import claimed, read_settings
 from trepid.data.geometry import require_start
 from trepid.data.lock import RunLock
-from trepid.errors import ConfigError, DataError, cannot_write
+from trepid.errors import ConfigError, DataError
 from trepid.lammps.installation import find_installation
 from trepid.lammps.session import NEIGHBOR, SETUP, Session
 from trepid.lammps.system import System
@@ -329,7 +331,7 @@ def size_result(fluxes: Sequence[Flux], atoms: Atoms, repeat: Repeat, interval_p
 
 def _remarks_of_runs(fluxes: Sequence[Flux], atoms: Atoms, settings: ConductivitySettings, size: str) -> list[str]:
     remarks = []
-    bond = _shortest_distance(atoms)
+    bond = float(nearest_distances(atoms).min())
     hopped = max(flux.displacement_A for flux in fluxes)
     if hopped > HOPPED * bond:
         remarks.append(
@@ -384,17 +386,6 @@ def _figure(estimate: Estimate) -> str:
     return f"{estimate.value:.3g} +- {estimate.error:.2g}"
 
 
-def _shortest_distance(atoms: Atoms) -> float:
-    from ase.neighborlist import neighbor_list
-
-    reach = 2.0
-    while True:
-        distances = neighbor_list("d", atoms, reach)
-        if len(distances):
-            return float(distances.min())
-        reach *= 1.5
-
-
 # ---------------------------------------------------------------------- files
 
 
@@ -447,34 +438,17 @@ def _described(source: Source, crystal: Atoms, settings: ConductivitySettings) -
 def _claimed(directory: Path, description: dict[str, Any]) -> Iterator[RunLock]:
     """Lock the directory for the block; write settings.json into a new one, or check that it describes the same computation."""
     path = directory / SETTINGS_FILE
-    if not path.exists() and directory.exists():
-        if not directory.is_dir():
-            raise ConfigError(f"{directory} is a file; give a folder")
-        if any(not entry.name.startswith(".") for entry in directory.iterdir()):
-            raise ConfigError(f"{directory} is not empty and holds no conductivity; give another directory")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(directory, error) from error
-    lock = RunLock(directory)
-    try:
+    with claimed(directory, settings_file=SETTINGS_FILE, kind="conductivity") as lock:
         if path.exists():
             _compare(directory, path, description)
             remove_stale_temporaries(directory)
         else:
             write_text_atomic(path, json.dumps(description, indent=2) + "\n")
         yield lock
-    finally:
-        lock.release()
 
 
 def _compare(directory: Path, path: Path, description: dict[str, Any]) -> None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not valid JSON ({' '.join(str(error).split())}); give another directory") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: holds a {type(found).__name__}, not settings; give another directory")
+    found = read_settings(path)
     for key in sorted(set(description) | set(found)):
         if found.get(key) != description.get(key):
             raise ConfigError(
