@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator
 
 from trepid.data.frames import LabelKeys, labels_of
 from trepid.potentials.base import Potential, Prediction, Uncertainty
+from trepid.reference.as_calculator import ReferenceCalculator
 from trepid.reference.base import Reference
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class EngineModel(AuditedModel):
 
     def calculator(self) -> Calculator:
         """ASE calculator that asks the engine."""
-        return EngineCalculator(self.engine)
+        return ReferenceCalculator(self.engine)
 
     def predict(self, atoms: Atoms) -> Prediction:
         """Energy and forces, without uncertainty."""
@@ -106,24 +107,3 @@ class EngineModel(AuditedModel):
     def close(self) -> None:
         """End the process of the engine."""
         self.engine.close()
-
-
-class EngineCalculator(Calculator):
-    """A reference method as ASE calculator.
-
-    Parameters
-    ----------
-    engine : Reference
-    """
-
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
-
-    def __init__(self, engine: Reference) -> None:
-        super().__init__()
-        self._engine = engine
-
-    def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes) -> None:
-        """Fill `results`."""
-        super().calculate(atoms, properties, system_changes)
-        labels = labels_of(self._engine.label(self.atoms, keys=_KEYS), _KEYS, where="the frame")
-        self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces}

@@ -8,9 +8,9 @@ import numpy as np
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
 from trepid.anharmonicity.force_source import ForceSource, Predictor
-from trepid.data.frames import LabelKeys
 from trepid.errors import ConfigError, NumericsError
 from trepid.potentials.base import Uncertainty
+from trepid.reference.as_calculator import ReferenceCalculator
 from trepid.reference.base import Reference
 
 if TYPE_CHECKING:
@@ -23,40 +23,27 @@ MOST_STEPS = 500
 
 def calculator_of(source: ForceSource) -> Any:
     """ASE calculator of a potential, one of its draws, a reference; an ASE calculator as it is."""
-    return SourceCalculator(source) if isinstance(source, Predictor | Reference) else source
+    if isinstance(source, Reference):
+        return ReferenceCalculator(source)
+    return PredictorCalculator(source) if isinstance(source, Predictor) else source
 
 
-class SourceCalculator(Calculator):
-    """Energies, forces and stresses of a potential or of a reference, without uncertainties."""
+class PredictorCalculator(Calculator):
+    """Energies, forces and stresses of a potential or one of its draws, without uncertainties."""
 
     implemented_properties = ("energy", "forces", "stress")
 
-    def __init__(self, source: Predictor | Reference) -> None:
+    def __init__(self, source: Predictor) -> None:
         super().__init__()
         self.source = source
 
     def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
         """Compute one frame."""
         super().calculate(atoms, properties, system_changes)
-        if isinstance(self.source, Reference):
-            labelled, keys = self.source.label(self.atoms), LabelKeys()
-            self.results = {
-                "energy": float(labelled.info[keys.energy]),
-                "forces": np.array(labelled.arrays[keys.forces]),
-            }
-            if keys.stress in labelled.info:
-                self.results["stress"] = _voigt(np.asarray(labelled.info[keys.stress]))
-            return
         found = self.source.predict(self.atoms, uncertainty=Uncertainty.NONE)
         self.results = {"energy": float(found.energy), "forces": np.array(found.forces)}
         if found.stress is not None:
-            self.results["stress"] = _voigt(np.asarray(found.stress))
-
-
-def _voigt(stress: Any) -> Any:
-    from ase.stress import full_3x3_to_voigt_6_stress
-
-    return stress if np.shape(stress) == (6,) else full_3x3_to_voigt_6_stress(stress.reshape(3, 3))
+            self.results["stress"] = np.array(found.stress)
 
 
 def energy_of(source: ForceSource, crystal: Atoms) -> float:
