@@ -56,14 +56,8 @@ def command(
         Path | None,
         typer.Option(metavar="CRYSTAL", help="Relaxed crystal; the structure of the campaign if absent."),
     ] = None,
-    interval: Annotated[
-        float | None,
-        typer.Option(metavar="FS", help="Time between two frames, fs, where the file does not tell it."),
-    ] = None,
-    species: Annotated[
-        list[str] | None,
-        typer.Option(metavar="EL", help="Element of type 1, then of type 2, ... of a LAMMPS dump without elements."),
-    ] = None,
+    interval: options.Interval = None,
+    species: options.DumpSpecies = None,
     dwell: Annotated[
         float, typer.Option(metavar="FS", min=0, help="How long an atom must stay to have arrived at a site, fs.")
     ] = 200.0,

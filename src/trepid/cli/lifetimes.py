@@ -67,16 +67,8 @@ def command(
             show_default=False,
         ),
     ] = None,
-    interval: Annotated[
-        float | None,
-        typer.Option(
-            metavar="FS", help="Time between two frames, fs, where the file does not tell it.", show_default=False
-        ),
-    ] = None,
-    species: Annotated[
-        list[str] | None,
-        typer.Option(metavar="EL", help="Element of type 1, then of type 2, ... of a LAMMPS dump.", show_default=False),
-    ] = None,
+    interval: options.Interval = None,
+    species: options.DumpSpecies = None,
     equilibrate: Annotated[
         float, typer.Option(metavar="PS", min=0, help="Time at the beginning of every trajectory that is left out, ps.")
     ] = 0.0,

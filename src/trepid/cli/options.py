@@ -26,6 +26,24 @@ Ood = Annotated[
         "--ood", metavar="FILE", help="Second test set (out of distribution), reported on its own.", show_default=False
     ),
 ]
+Interval = Annotated[
+    float | None,
+    typer.Option(
+        "--interval",
+        metavar="FS",
+        help="Time between two frames, fs, where the file does not tell it.",
+        show_default=False,
+    ),
+]
+DumpSpecies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--species",
+        metavar="EL",
+        help="Element of type 1, then of type 2, ... of a LAMMPS dump without elements: --species Cu --species I.",
+        show_default=False,
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number.")]
 EnergyKey = Annotated[str, typer.Option("--energy-key", help="Name of the energy label in the frames (eV).")]
 ForcesKey = Annotated[str, typer.Option("--forces-key", help="Name of the force labels (eV/A).")]

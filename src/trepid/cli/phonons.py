@@ -67,10 +67,7 @@ def command(
         ),
     ] = None,
     skip: Annotated[int, typer.Option(min=0, help="Frames at the beginning of the trajectory to leave out.")] = 0,
-    species: Annotated[
-        list[str] | None,
-        typer.Option(metavar="EL", help="Element of type 1, then of type 2, ... of a LAMMPS dump.", show_default=False),
-    ] = None,
+    species: options.DumpSpecies = None,
     tolerance: Annotated[
         float, typer.Option(help="Bar at which effective frequencies count as converged, in parts of the highest one.")
     ] = 0.02,
