@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from ase import Atoms
-from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor
 
 from trepid.data.geometry import completed_cell
@@ -90,14 +89,11 @@ class BatchEvaluator(torch.nn.Module):
         skin: float = SKIN,
     ) -> None:
         super().__init__()
-        self.species, self.dtype, self.device = potential.species, dtype, device or torch.device("cpu")
+        self.known, self.dtype, self.device = potential.index, dtype, device or torch.device("cpu")
         self.energy = SplineEnergy(potential, dtype=dtype).to(self.device)
         self.coulomb = CoulombEnergy(potential, dtype=dtype).to(self.device)
         self.neighbours = BatchedNeighbours(self.energy.cutoff, skin=skin)
-        index = np.full(max(atomic_numbers.values()) + 1, -1, dtype=np.int64)
-        for k, symbol in enumerate(self.species):
-            index[atomic_numbers[symbol]] = k
-        self.register_buffer("index", torch.as_tensor(index, device=self.device))
+        self.register_buffer("index", torch.as_tensor(self.known.of_number.astype(np.int64), device=self.device))
 
     def species_of(self, numbers: Tensor) -> Tensor:
         """Species indices of atomic numbers, (N,).
@@ -109,10 +105,7 @@ class BatchEvaluator(torch.nn.Module):
         """
         species = self.index[numbers.to(torch.int64)]
         if bool((species < 0).any()):
-            unknown = sorted({chemical_symbols[int(z)] for z in numbers[species < 0]})
-            raise DataError(
-                f"element {', '.join(unknown)} is unknown to this model, which describes {', '.join(self.species)}"
-            )
+            raise self.known.unknown(numbers[species < 0].tolist())
         return species
 
     def forward(self, batch: Batch, *, live: bool = False) -> BatchPrediction:
@@ -127,8 +120,8 @@ class BatchEvaluator(torch.nn.Module):
         n_systems = len(cell)
         with torch.enable_grad():
             listed = self.neighbours.update(x, cell, pbc=batch.pbc, system=batch.system)
-            pairs = listed.inside(listed.vectors(x, cell), self.energy.cutoff)
-            vectors = pairs.vectors(x, cell).requires_grad_()
+            pairs, vectors = listed.inside(listed.vectors(x, cell), self.energy.cutoff)
+            vectors.requires_grad_()
             near = self.energy.neighbourhoods(vectors, pairs.centre, pairs.neighbour, batch.species)
             sites = self.energy.site_energies(near, 0)
             gradient = pair_gradient(sites, vectors)

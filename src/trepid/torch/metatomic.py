@@ -44,10 +44,7 @@ class MetatomicForceField(torch.nn.Module):
         self.coulomb = CoulombEnergy(potential, dtype=dtype)
         self.listed = NeighborListOptions(cutoff=self.energy.cutoff, full_list=True, strict=True, requestor="trepid")
         self.uncertainty_name, self.support_name = UNCERTAINTY, SUPPORT  # TorchScript knows no globals
-        index = torch.full((max(atomic_numbers.values()) + 1,), -1, dtype=torch.int64)
-        for k, symbol in enumerate(potential.species):
-            index[atomic_numbers[symbol]] = k
-        self.register_buffer("index", index)
+        self.register_buffer("index", torch.as_tensor(potential.index.of_number).to(torch.int64))
 
     def requested_neighbor_lists(self) -> List[NeighborListOptions]:  # noqa: UP006
         """The full list to the longest cutoff."""

@@ -38,10 +38,11 @@ class Pairs:
         images = torch.bmm(self.shift[:, None, :], cell[self.system])[:, 0]
         return positions[self.neighbour] - positions[self.centre] + images
 
-    def inside(self, vectors: Tensor, cutoff: float) -> Pairs:
-        """Those not longer than `cutoff`, A."""
-        near = (vectors.detach() ** 2).sum(1) < cutoff**2
-        return Pairs(self.centre[near], self.neighbour[near], self.shift[near], self.system[near])
+    def inside(self, vectors: Tensor, cutoff: float) -> tuple[Pairs, Tensor]:
+        """Those shorter than `cutoff`, A, and their `vectors`."""
+        near = (vectors**2).sum(1) < cutoff**2
+        pairs = Pairs(self.centre[near], self.neighbour[near], self.shift[near], self.system[near])
+        return pairs, vectors[near]
 
 
 class BatchedNeighbours:
@@ -60,8 +61,8 @@ class BatchedNeighbours:
     def __init__(self, cutoff: float, *, skin: float = SKIN) -> None:
         self.cutoff, self.skin, self.n_builds = cutoff, skin, 0
         self._pairs: Pairs | None = None
-        self._identity: tuple[bytes, ...] = ()
-        self._positions, self._cell = torch.zeros(0), torch.zeros(0)
+        self._pbc = (False, False, False)
+        self._system, self._positions, self._cell = (torch.zeros(0) for _ in range(3))
 
     def update(self, positions: Tensor, cell: Tensor, *, pbc: tuple[bool, bool, bool], system: Tensor) -> Pairs:
         """Pairs within cutoff and skin.
@@ -81,11 +82,12 @@ class BatchedNeighbours:
         DataError
             Positions or cell are not finite, atoms coincide, or a periodic direction has no cell vector.
         """
-        identity = (system.cpu().numpy().tobytes(), bytes(pbc))
-        if self._pairs is not None and identity == self._identity and self._reaches(positions, cell):
+        same = pbc == self._pbc and torch.equal(system, self._system)
+        if self._pairs is not None and same and self._reaches(positions, cell):
             return self._pairs
         self._pairs = self._search(positions.detach().cpu(), cell.detach().cpu(), pbc, system.cpu(), positions)
-        self._identity, self._positions, self._cell = identity, positions.detach().clone(), cell.detach().clone()
+        self._pbc, self._system = pbc, system.clone()
+        self._positions, self._cell = positions.detach().clone(), cell.detach().clone()
         self.n_builds += 1
         return self._pairs
 

@@ -6,14 +6,14 @@ evaluates them at every step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
 from trepid import _native
@@ -55,13 +55,19 @@ def zbl_table(basis: Basis) -> FloatArray:
 
 
 class SpeciesIndex:
-    """Maps atomic numbers to the indices of a model's species."""
+    """Maps atomic numbers to the indices of a model's species.
+
+    Attributes
+    ----------
+    of_number : array of int32
+        Index of every atomic number; -1 for elements that the model does not know.
+    """
 
     def __init__(self, species: tuple[str, ...]) -> None:
         self.species = species
-        self._index = np.full(max(atomic_numbers.values()) + 1, -1, dtype=np.int32)
+        self.of_number = np.full(max(atomic_numbers.values()) + 1, -1, dtype=np.int32)
         for k, symbol in enumerate(species):
-            self._index[atomic_numbers[symbol]] = k
+            self.of_number[atomic_numbers[symbol]] = k
 
     def __call__(self, atoms: Atoms) -> NDArray[np.int32]:
         """Species index of every atom, (n_atoms,).
@@ -73,13 +79,17 @@ class SpeciesIndex:
         """
         if len(atoms) == 0:
             raise DataError("the structure has no atoms")
-        index = self._index[atoms.numbers]
+        index = self.of_number[atoms.numbers]
         if (index < 0).any():
-            unknown = sorted({atoms[int(k)].symbol for k in np.flatnonzero(index < 0)})
-            raise DataError(
-                f"element {', '.join(unknown)} is unknown to this model, which describes {', '.join(self.species)}"
-            )
+            raise self.unknown(atoms.numbers[index < 0].tolist())
         return index
+
+    def unknown(self, numbers: Sequence[int]) -> DataError:
+        """The error that names the elements of these atomic numbers."""
+        unknown = sorted({chemical_symbols[z] for z in numbers})
+        return DataError(
+            f"element {', '.join(unknown)} is unknown to this model, which describes {', '.join(self.species)}"
+        )
 
 
 class SplinePotential:
