@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -65,11 +64,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for page, make in {**MADE, "examples/index.md": examples_page}.items():
         files.append(File.generated(config, page, content=make()))
     return files
-
-
-def on_nav(nav: Any, config: MkDocsConfig, files: Files) -> Any:
-    """The examples are pages of the site without a line each in the navigation."""
-    return nav
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -96,7 +96,7 @@ def test_neighbours_in_every_crystal_of_the_list_are_as_far_apart_as_their_radii
         i, j, distance = neighbor_list("ijd", atoms, 5.0)
         radii = covalent_radii[atoms.numbers[i]] + covalent_radii[atoms.numbers[j]]
         assert 0.78 < (distance / radii).min() < 1.35, name
-        for number in set(atoms.numbers.tolist()):  # nobody is alone
+        for number in set(atoms.numbers.tolist()):  # of every element
             own = atoms.numbers[i] == number
             assert (distance[own] / radii[own]).min() < 1.35, (name, number)
         assert 5.0 < atoms.cell.volume / len(atoms) < 55.0, name

@@ -77,7 +77,7 @@ def unphysical(
     if not temperature_K <= limits.max_temperature_factor * target_temperature_K:
         return f"temperature {temperature_K:.4g} K is over {limits.max_temperature_factor:g} times the target"
     if volume_factor is not None and not 1 / limits.max_volume_factor <= volume_factor <= limits.max_volume_factor:
-        return f"the volume is {volume_factor:.3g} times that at the start: the cell came apart or collapsed"
+        return f"the volume is {volume_factor:.3g} times that at the start: the cell expanded or collapsed"
     if forces is not None and len(forces):
         largest = float(np.linalg.norm(forces, axis=1).max())
         if largest > limits.max_force_eV_per_A:

@@ -55,7 +55,7 @@ class Table:
 class Section:
     """A heading, a short text, pictures and a table; `wide` puts every picture on a row by itself.
 
-    `html` stands below the text as it is: whoever makes it has to escape what comes from users.
+    `html` stands below the text as it is: the caller escapes what comes from users.
     """
 
     title: str
