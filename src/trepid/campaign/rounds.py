@@ -144,6 +144,7 @@ class Rounds:
         while True:
             selections = context.selections_before(len(context.records))
             settings = self.campaign.rounds
+            context.progress.whole(max(len(context.records) - 1, 0), settings.max_rounds)
             stop = verdict(context.records, settings, hours=self.ledger.wall_time_s / 3600, selections=selections)
             if stop is not None:
                 return stop

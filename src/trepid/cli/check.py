@@ -246,6 +246,12 @@ def _frames(path: Path, keys: LabelKeys) -> Verdict:
         "species": " ".join(sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})),
         "labels": ", ".join(f"{found.kind} in {found.n_frames}" for found in report.kinds),
     }
+    if not any(found.n_frames for found in report.kinds):
+        verdict.problems.append(
+            f"no frame has an energy, forces or stress: a model cannot be trained on {path}. Of a crystal to start from, 'trepid "
+            f"init {path}' writes a campaign. {report.summary()}"
+        )
+        return verdict
     problems: list[str] = []
     warnings: list[str] = []
     for finding in [*refused_by_fit(frames, keys), *labelled.findings, *inspected(labelled, keys).findings]:
