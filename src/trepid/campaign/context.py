@@ -15,6 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from trepid.campaign.first_look import FirstLook
 from trepid.campaign.repair import retrain_without
 from trepid.campaign.start import build_crystal
 from trepid.campaign.training import PotentialFactory, Trainer
@@ -38,6 +39,7 @@ from trepid.runs.ledger import Ledger, Resume, SettingsUsed, Stage, Start, Stop,
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from trepid.potentials.base import Potential
     from trepid.potentials.bayesian.force_field import BayesianForceField
     from trepid.potentials.committee import Committee
     from trepid.potentials.committee import CommitteeSettings as Members
@@ -118,6 +120,13 @@ class CampaignContext(Generic[SomeCampaign]):
     def trainer(self) -> Trainer:
         """Trains potentials, through the executor."""
         return Trainer(self.potentials, self.ledger, self.executor, self.progress)
+
+    def look_at_crystal(self, potential: Potential) -> None:
+        """Say what the first model says of the crystal as given."""
+        with self.progress.stage("first look"):
+            found = FirstLook.of(potential, self.crystal, seed=self.campaign.seed)
+        for line in found.lines(self.campaign.reference.engine, potential.n_frames):
+            self.view.message(line)
 
     def interrupted(self) -> bool:
         """Whether a signal has come."""

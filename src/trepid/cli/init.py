@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LINE = 110
 """Width of the comments."""
+NARROW_A = 8.0
+"""In narrower cells, methods without k points give structures and frequencies that are not those of the crystal."""
 
 
 class Mode(str, Enum):
@@ -174,7 +176,7 @@ def _example(name: Example) -> tuple[Atoms, dict[str, Any]]:
 
 def say_cells(cells: Sequence[Supercell], reference: str) -> None:
     """Say which supercell was chosen, what a label of it costs, and what the others would be."""
-    from trepid.reference.tblite import expected_seconds
+    from trepid.reference.tblite import FEWEST_ATOMS, expected_seconds
 
     best, *others = cells
     say(
@@ -183,7 +185,13 @@ def say_cells(cells: Sequence[Supercell], reference: str) -> None:
     )
     for cell in others:
         cost = duration(expected_seconds(cell.n_atoms))
-        say(f"  {'smaller' if cell.n_atoms < best.n_atoms else 'larger'}: {cell.setting}: {cell}{_width(cell)}; {cost}")
+        narrow = (
+            "; narrow for tblite, which has no k points" if cell.width_A < NARROW_A and reference == "tblite" else ""
+        )
+        if reference == "tblite" and cell.n_atoms < FEWEST_ATOMS:
+            narrow = f"; too small for tblite, which needs {FEWEST_ATOMS} atoms"
+        size = "smaller" if cell.n_atoms < best.n_atoms else "larger"
+        say(f"  {size}: {cell.setting}: {cell}{_width(cell)}; {cost}{narrow}")
 
 
 def _width(cell: Supercell) -> str:
