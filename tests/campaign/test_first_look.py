@@ -24,7 +24,9 @@ def labelled(atoms: Atoms) -> Atoms:
 
 def model_of(crystal: Atoms) -> BayesianForceField:
     frames = initial_frames(crystal, 4, displacement_A=0.05, strain=0.01, seed=0)
-    model = BayesianForceField(["Cu"], pair_cutoff=5.0, triplet_cutoff=3.5, n_pair=12, n_radial=5, l_max=2, n_channels=0)
+    model = BayesianForceField(
+        ["Cu"], pair_cutoff=5.0, triplet_cutoff=3.5, n_pair=12, n_radial=5, l_max=2, n_channels=0
+    )
     return model.fit([labelled(frame) for frame in frames])
 
 

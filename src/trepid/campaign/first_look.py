@@ -8,6 +8,7 @@ after hours, in the trajectory.
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,11 @@ class FirstLook:
         force_bar = float(np.hypot(0.0 if sure is None else sure.max(), potential.noise.forces))
         if len(crystal) > MOST_ATOMS or crystal.cell.rank < 3:
             return cls(pressure, bar, largest, force_bar)
-        displaced = DisplacedCrystal(crystal, (1, 1, 1), symprec=SYMMETRY_A)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # of phonopy: a supercell has fewer point operations than its primitive cell
+            displaced = DisplacedCrystal(crystal, (1, 1, 1), symprec=SYMMETRY_A)
         began = time.perf_counter()
         potential.predict(crystal, uncertainty=Uncertainty.NONE)
         expected_s = (time.perf_counter() - began) * len(displaced.phonon.dataset["first_atoms"])
