@@ -18,11 +18,11 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from trepid.audit import AuditedModel, EngineModel, PotentialModel
 from trepid.audit.band import find_band, interpolated
-from trepid.audit.model import EngineCalculator
 from trepid.audit.states import end_state, start_state
 from trepid.potentials.base import Prediction
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.reference import Reference
+from trepid.reference.as_calculator import ReferenceCalculator
 
 N_FRAMES = 15
 
@@ -33,7 +33,7 @@ def frames_of(
     """Labelled frames of Langevin dynamics on the truth, 2 fs a step (4 fs for the toy), after 200 steps."""
     potential = system.potential()
     atoms = crystal.copy()
-    atoms.calc = EngineCalculator(potential)
+    atoms.calc = ReferenceCalculator(potential)
     rng = np.random.default_rng(seed)
     MaxwellBoltzmannDistribution(atoms, temperature_K=2 * temperature_K, rng=rng)
     step = (4.0 if len(system.species) > 1 else 2.0) * units.fs
@@ -98,7 +98,7 @@ def repaired(system: System, seed: int, what: str) -> Callable[[Scene], AuditedM
 def images_of(system: System, scene: Scene, seed: int) -> list[Atoms]:
     """Labelled images on the way of the event on the truth, each displaced at random by 0.05 A a coordinate."""
     potential = system.potential()
-    calculator = EngineCalculator(potential)
+    calculator = ReferenceCalculator(potential)
     start = start_state(scene.crystal, scene.motion, scene.sites, calculator)
     end = end_state(start, scene.motion, scene.sites, calculator)
     images = interpolated(start.bare(), end.bare(), 5)
@@ -163,7 +163,7 @@ class BumpModel(EngineModel):
 
     def __init__(self, engine: Reference, scene: Scene, *, part: float, height_eV: float) -> None:
         super().__init__(engine)
-        self._bump = Bump(EngineCalculator(engine), scene, part=part, height_eV=height_eV)
+        self._bump = Bump(ReferenceCalculator(engine), scene, part=part, height_eV=height_eV)
 
     def calculator(self) -> Calculator:
         """With the bump."""

@@ -48,10 +48,10 @@ from trepid.audit import (
     judge_probe,
 )
 from trepid.audit.band import BandSettings, find_band, interpolated
-from trepid.audit.model import EngineCalculator
 from trepid.audit.states import Relaxation, settle
 from trepid.data.frames import labels_of
 from trepid.reference import Reference
+from trepid.reference.as_calculator import ReferenceCalculator
 
 ROWS = RESULTS / "audits_rows.json"
 HORIZON_NS = 10.0
@@ -90,7 +90,7 @@ def known(case: Case, scene: Scene, audit: EventClassAudit, criteria: Criteria) 
     assert audit.band is not None
     assert audit.model_barrier is not None
     potential = case.system.potential()
-    calculator = EngineCalculator(potential)
+    calculator = ReferenceCalculator(potential)
     motion, sites = scene.motion, scene.sites
     held = audit.end is State.HELD
     start = settle(audit.band.images[0], calculator, sites, motion.before, motion.atoms, relaxation=EXACT)
