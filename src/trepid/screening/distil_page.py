@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,6 @@ import numpy as np
 from trepid.data.atomic import write_text_atomic
 from trepid.report.page import Headline, Picture, Section, Table, now, render_page
 from trepid.report.style import INK, MUTED, direct_legend, house_style, new_figure, species_colours, to_svg
-from trepid.runs.directory import versions_now
 from trepid.screening.distil import Distilled
 from trepid.screening.second import Against, Checked, CheckedFrame
 
@@ -33,7 +33,7 @@ def write_page(result: Distilled, checked: Checked | None, frames: Sequence[Chec
         headlines=_headlines(result, checked),
         sections=sections,
         footer="trepid; the campaign of the student: run/report.html after 'trepid report run'",
-        versions=versions_now(),
+        versions=json.loads((result.directory / "run" / "versions.json").read_text(encoding="utf-8")),
     )
     write_text_atomic(path, text)
     return path

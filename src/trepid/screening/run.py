@@ -25,6 +25,7 @@ from trepid.execution import TaskCrashed, make_executor
 from trepid.quantities import duration
 from trepid.runs.checksums import text_sha256
 from trepid.runs.ledger import Ledger, Resume
+from trepid.runs.versions import versions_now
 from trepid.screening.budget import Choice, next_turn, room_of
 from trepid.screening.directory import ScreeningDirectory, read_records
 from trepid.screening.entries import KINDS, Advanced, Begun, Ended, ScreeningEnd, Settled, Turn
@@ -124,14 +125,14 @@ def _claim(home: ScreeningDirectory, ledger: Ledger, settings: ScreeningSettings
     if not ledger.all(Begun):
         if (home.path / "materials").is_dir():
             raise DataError(f"{home.ledger}: has lost its beginning, and there are materials; put it back")
-        home.write(text)
+        home.write(text, versions_now(settings.reference))
         described = json.loads(settings.reference.model_dump_json(exclude_none=True))
         ledger.append(Begun(len(settings.materials), described, text_sha256(text)))
         return
     changed = home.compare_screening(settings)
     if changed:
         ledger.append(Settled(text_sha256(text), changed))
-    home.write(text)
+    home.write(text, versions_now(settings.reference))
     records = read_records(home.path, settings)
     n = sum(record.n_computations for record in records)
     ready = sum(record.status is not Status.WAITING for record in records)
