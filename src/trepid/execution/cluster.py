@@ -143,8 +143,8 @@ def _given_up(error: BaseException) -> str:
     """What Parsl says of the jobs, in one line."""
     reason = " ".join(str(error.__cause__ or error).split())[:300]
     return (
-        f"Parsl has given up its executor, because its jobs fail: {reason}. Finished labels are kept, and the same command goes on; "
-        "where single jobs may fail, set block_error_handler in the configuration (docs/execution.md)"
+        f"Parsl has given up its executor, because its jobs fail: {reason}. Finished labels are kept, and the same command "
+        "goes on; where single jobs may fail, set block_error_handler in the configuration (docs/execution.md)"
     )
 
 

@@ -20,8 +20,19 @@ from trepid.runs.ledger import ACCEPT
 
 """Packages that compute in every run, beside those of the references."""
 
-_MAY_CHANGE = ("structure.file", "learning", "output", "dynamics.stages", "reference.timeout_s", "rounds", "execution")
-"""Settings that may differ from those a run began with; the structure itself is compared by its content."""
+_MAY_CHANGE = (
+    "structure.file",
+    "learning",
+    "output",
+    "dynamics.stages",
+    "reference.timeout_s",
+    "rounds",
+    "execution",
+    "walkers.duration_ps",
+    "acquisition.least_probability",
+)
+"""Settings that may differ from those a run began with, in rounds from the next round on; the structure itself is compared by its
+content."""
 _MUST_STAY = ("learning.initial_frames", "learning.initial_displacement_A", "learning.initial_strain")
 
 

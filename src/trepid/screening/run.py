@@ -28,6 +28,7 @@ from trepid.runs.ledger import Ledger, Resume
 from trepid.runs.versions import versions_now
 from trepid.screening.budget import Choice, next_turn, room_of
 from trepid.screening.directory import ScreeningDirectory, read_records
+from trepid.screening.effort import effort_of
 from trepid.screening.entries import KINDS, Advanced, Begun, Ended, ScreeningEnd, Settled, Turn
 from trepid.screening.material import MaterialFiles, MaterialJob, advance, failed, release_reference
 from trepid.screening.record import FailureCode, MaterialRecord, Status
@@ -266,7 +267,10 @@ class _Screening:
         # A record of this turn that is not in the ledger yet has its round already.
         if self.records[name].turn < turn:
             rounds += 1
-        return MaterialJob(self.settings, name, self.home.files_of(name).directory, turn, rounds)
+        stop = self.settings.rounds.stop
+        assert stop is not None
+        effort = effort_of(self.records[name].rounds, tolerance=stop.sigma_a, longest=self.settings.budget.longest_walk)
+        return MaterialJob(self.settings, name, self.home.files_of(name).directory, turn, rounds, effort)
 
     def _collect(self, running: dict[Future[MaterialRecord], str], turn: int, *, timeout_s: float) -> None:
         done, _ = wait(running, timeout=timeout_s, return_when=FIRST_COMPLETED)
