@@ -111,7 +111,7 @@ class FirstLook:
         p, bar = self.pressure_GPa, self.pressure_bar_GPa
         if p is not None and bar is not None and abs(p) > max(LARGE_PRESSURE_GPa, 2 * bar):
             found.append(
-                f"pressure of the crystal as given {told}: {p:.1f} +- {bar:.1f} GPa: {engine} wants a "
+                f"pressure of the crystal as given {told}: {p:.1f} +- {bar:.1g} GPa: {engine} wants a "
                 f"{'smaller' if p < 0 else 'larger'} cell. The run keeps the given one; a stage with pressure_GPa: 0 (on the fly) "
                 "lets it go, or give a structure relaxed with this reference"
             )
