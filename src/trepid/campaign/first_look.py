@@ -113,10 +113,11 @@ class FirstLook:
         found, told = [], f"by the model of {n_labels} labels"
         p, bar = self.pressure_GPa, self.pressure_bar_GPa
         if p is not None and bar is not None and abs(p) > max(LARGE_PRESSURE_GPa, 2 * bar):
+            far = _FAR if abs(p) > FAR_GPa else ""
             found.append(
                 f"pressure of the crystal as given {told}: {p:.1f} +- {bar:.1g} GPa: {engine} wants a "
-                f"{'smaller' if p < 0 else 'larger'} cell{_FAR if abs(p) > FAR_GPa else ''}. The run keeps the given one; a stage with pressure_GPa: 0 (on the fly) "
-                "lets it go, or give a structure relaxed with this reference"
+                f"{'smaller' if p < 0 else 'larger'} cell{far}. The run keeps the given one; a stage with pressure_GPa: 0 (on the "
+                "fly) lets it go, or give a structure relaxed with this reference"
             )
         if self.largest_force > max(LARGE_FORCE_eV_per_A, 2 * self.force_bar):
             found.append(
