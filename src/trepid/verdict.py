@@ -178,7 +178,8 @@ class Verdict:
         inside = f"{share(self.coverage_95)} of the force components are inside their 95 % interval"
         if self.coverage_95 < NARROW:
             factor = f"; about {self.scale:.2g} times the error bar fits the errors" if self.scale is not None else ""
-            return [f"Too sure of itself: {inside}{factor}."]
+            calibrate = " (trepid calibrate MODEL FRAMES, with labels of this kind)" if self.basis is Basis.TEST else ""
+            return [f"Error bars too narrow: {inside}{factor}{calibrate}."]
         return [f"Error bars too wide: {inside}." if self.coverage_95 > WIDE else f"Error bars fit: {inside}."]
 
     def _doubts(self) -> list[str]:
