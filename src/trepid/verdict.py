@@ -170,7 +170,12 @@ class Verdict:
             return []
         error, forces, n = self.asked
         part = f", {share(error / forces)}" if forces > 0 else ""
-        return [f"On the {n} frames that it asked for, before training on them: {force(error)}{part}."]
+        frames = (
+            "frame that it asked for, before training on it"
+            if n == 1
+            else f"{n} frames that it asked for, before training on them"
+        )
+        return [f"On the {frames}: {force(error)}{part}."]
 
     def _intervals(self) -> list[str]:
         if self.coverage_95 is None:

@@ -255,7 +255,7 @@ def read_run(directory: str | Path, *, keys: LabelKeys = LabelKeys()) -> RunReco
         raise DataError(f"{paths.path}: no such directory; give the output directory of a learning run")
     if not paths.begun:
         raise DataError(
-            f"{paths.path}: not a learning run (no {paths.ledger.name} in it); give the run directory of 'trepid learn', such as run"
+            f"{paths.path}: not a learning run (no {paths.ledger.name} in it); give the run directory of a campaign, such as run"
         )
     entries = read_ledger(paths.ledger)
     rounds = complete_rounds(paths.path)
