@@ -298,7 +298,8 @@ def toy_rows(
 def toy_row(name: str, temperature: float, true: LifetimeAnalysis, found: LifetimeAnalysis) -> dict[str, Any]:
     """A model against the truth, whose own statistical error counts too."""
     ratio, held, held_without, held_frequency = [], [], [], []
-    for ours, theirs in zip(found.modes, true.modes, strict=True):
+    both = [(a, b) for a, b in zip(found.modes, true.modes, strict=True) if a.fit.resolved and b.fit.resolved]
+    for ours, theirs in both:
         log = math.log(ours.lifetime_ps / theirs.lifetime_ps)
         ratio.append(log)
         half = math.hypot(math.log(ours.high_ps / ours.lifetime_ps), 1.96 * theirs.log_error)
@@ -310,11 +311,12 @@ def toy_row(name: str, temperature: float, true: LifetimeAnalysis, found: Lifeti
         "T K": temperature,
         "model": name,
         "T true / model": f"{true.spectrum.temperature_K:.0f} / {found.spectrum.temperature_K:.0f}",
-        "modes": len(ratio),
-        "true lifetime ps": float(np.exp(np.mean([math.log(m.lifetime_ps) for m in true.modes]))),
+        "modes": len(found.modes),
+        "resolved": len(both),
+        "true lifetime ps": float(np.exp(np.mean([math.log(b.lifetime_ps) for _, b in both]))),
         "model / true": math.exp(float(np.mean(ratio))),
-        "bar %": 100 * float(np.median([math.log(m.high_ps / m.lifetime_ps) for m in found.modes])),
-        "statistical bar %": 100 * float(np.median([1.96 * m.log_error for m in found.modes])),
+        "bar %": 100 * float(np.median([math.log(m.high_ps / m.lifetime_ps) for m, _ in both])),
+        "statistical bar %": 100 * float(np.median([1.96 * m.log_error for m, _ in both])),
         "lifetime held %": 100 * float(np.mean(held)),
         "by statistics alone %": 100 * float(np.mean(held_without)),
         "frequency held %": 100 * float(np.mean(held_frequency)),

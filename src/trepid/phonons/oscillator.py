@@ -35,10 +35,16 @@ LEAST_BINS = 24
 """Frequencies in the window, where there are so many."""
 FEWEST_BINS = 12
 """Frequencies around the guess without which there is nothing to fit."""
+NARROWEST = 0.1
+"""A width times the length of the longest series below which the spectrum does not change: no smaller one is given."""
 MOST_STEPS = 200
 NOT_A_LINE = 0.01
 """Probability of the test below which a spectrum is not that of one damped oscillator."""
 _TINY = 1e-12
+
+
+class TooShortError(DataError):
+    """A series has too few frequencies around a line."""
 
 
 class Kind(str, Enum):
@@ -182,22 +188,25 @@ def fit_line(periodograms: Sequence[Periodogram], guess_omega: float) -> LineFit
 
     Raises
     ------
-    DataError
+    TooShortError
         The series are too short to have a spectrum there.
     """
     periodograms = merged(periodograms)
     power, omega0, gamma = _start(periodograms, guess_omega)
     theta = np.log([power, omega0, gamma])
+    narrowest = math.log(NARROWEST / max(one.duration_fs for one in periodograms))
     for _ in range(4):
         windows = [_window(one, math.exp(theta[1]), math.exp(theta[2])) for one in periodograms]
         best, before = _best(periodograms, windows, theta), theta
         theta = best
+        theta[2] = max(theta[2], narrowest)
         if abs(theta[2] - before[2]) < 0.1 and abs(theta[1] - before[1]) < 1e-3:
             break
     background = -np.inf
     p_value = _test(periodograms, windows, theta, background)
     if p_value < NOT_A_LINE:
         longer = _maximise(periodograms, windows, np.append(theta, theta[0] + np.log(2.0) - theta[2] + np.log(0.02)))
+        longer[2] = max(longer[2], narrowest)
         better = _test(periodograms, windows, longer[:3], longer[3])
         if better > p_value:
             theta, background, p_value = longer[:3], longer[3], better
@@ -238,7 +247,7 @@ def _start(periodograms: Sequence[Periodogram], guess: float) -> tuple[float, fl
     longest = max(periodograms, key=lambda one: one.n_frames)
     near = np.flatnonzero((longest.omega > 0.4 * guess) & (longest.omega < 1.6 * guess))
     if near.size < FEWEST_BINS:
-        raise DataError(
+        raise TooShortError(
             f"trajectories, or blocks of them, of {longest.duration_fs / 1000:.3g} ps are too short for a line at "
             f"{guess / (2 * np.pi) * 1000:.3g} THz: {FEWEST_BINS / (1.2 * guess / (2 * np.pi)) / 1000:.2g} ps or more are needed; "
             "give longer ones, or fewer --blocks"
