@@ -68,7 +68,7 @@ def lifetimes(model: Potential, crystal: Atoms, options: argparse.Namespace) -> 
     with tempfile.TemporaryDirectory() as name:
         paths = [
             energy_constant(one, harmonic.supercell, Path(name) / f"{k}.extxyz", seed=50 + k, **how)
-            for k, one in enumerate([model, model, *model.sample(options.draws, 0)])
+            for k, one in enumerate([model, model, *(model.sample(options.draws, 0) if options.draws else [])])
         ]
         found = analyse_lifetimes(
             paths[:2],

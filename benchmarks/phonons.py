@@ -237,7 +237,16 @@ def toy_models(
     return naive, repaired
 
 
-def toy(report: Report, folder: Path, duration_ps: float, n_runs: int, draws: int, temperatures: Sequence[int]) -> None:
+def toy(
+    report: Report,
+    folder: Path,
+    names: Sequence[str],
+    temperatures: Sequence[int],
+    *,
+    duration_ps: float,
+    n_runs: int,
+    draws: int,
+) -> None:
     """Rows of every temperature are kept in results/toy-lifetimes, so that a run can be stopped and continued."""
     commands = toy_commands(folder)
     truth = make_reference("lammps", commands=commands, atom_types={"Ag": 1, "I": 2})
@@ -252,18 +261,22 @@ def toy(report: Report, folder: Path, duration_ps: float, n_runs: int, draws: in
     truth.close()
     rows = []
     for temperature in temperatures:
-        path = kept / f"{temperature}K-{n_runs}x{duration_ps:g}ps-{draws}.json"
-        if not path.exists():
-            how = {"temperature_K": temperature, "duration_ps": duration_ps, "n_runs": n_runs}
-            path.write_text(json.dumps(toy_rows(commands, models, harmonic, folder, draws=draws, **how), indent=1))
-        rows += json.loads(path.read_text())
+        how = {"temperature_K": temperature, "duration_ps": duration_ps, "n_runs": n_runs}
+        for name in names:
+            path = kept / f"{name}-{temperature}K-{n_runs}x{duration_ps:g}ps-{draws}.json"
+            if not path.exists():
+                path.write_text(
+                    json.dumps(toy_one(commands, name, models[name], harmonic, folder, draws=draws, **how), indent=1)
+                )
+            rows.append(json.loads(path.read_text()))
         report.table(f"AgI-like toy, {n_runs} runs of {duration_ps:g} ps each, {draws} draws; against the truth", rows)
         report.write()
 
 
-def toy_rows(
+def toy_one(
     commands: list[str],
-    models: dict[str, BayesianForceField],
+    name: str,
+    model: BayesianForceField,
     harmonic: HarmonicReference,
     folder: Path,
     *,
@@ -271,8 +284,8 @@ def toy_rows(
     duration_ps: float,
     n_runs: int,
     draws: int,
-) -> list[dict[str, Any]]:
-    """Both models at one temperature."""
+) -> dict[str, Any]:
+    """A model at one temperature."""
     settings, how = LifetimeSettings(resolution_THz=0.3), {"temperature_K": temperature_K, "duration_ps": duration_ps}
 
     def analysed(runs: Sequence[Path], members: Sequence[Path] = ()) -> LifetimeAnalysis:
@@ -281,18 +294,16 @@ def toy_rows(
         )
 
     # Short runs of the truth cost nothing.
-    runs = [toy_truth_run(commands, folder / f"truth-{k}.lammpstrj", seed=k, **how) for k in range(2 * n_runs)]
-    true = analysed(runs)
-    rows = []
-    for name, model in models.items():
-        force_fields = [model] * n_runs + list(model.sample(draws, 0))
-        paths = [
-            toy_model_run(one, folder / f"{name}-{k}.extxyz", seed=100 + k, **how) for k, one in enumerate(force_fields)
-        ]
-        found = analysed(paths[:n_runs], paths[n_runs:])
-        print(f"{name}, {temperature_K:g} K:", *found.remarks, sep="\n  ", flush=True)
-        rows.append(toy_row(name, temperature_K, true, found))
-    return rows
+    true = analysed(
+        [toy_truth_run(commands, folder / f"truth-{k}.lammpstrj", seed=k, **how) for k in range(2 * n_runs)]
+    )
+    force_fields = [model] * n_runs + (list(model.sample(draws, 0)) if draws else [])
+    paths = [
+        toy_model_run(one, folder / f"{name}-{k}.extxyz", seed=100 + k, **how) for k, one in enumerate(force_fields)
+    ]
+    found = analysed(paths[:n_runs], paths[n_runs:])
+    print(f"{name}, {temperature_K:g} K:", *found.remarks, sep="\n  ", flush=True)
+    return toy_row(name, temperature_K, true, found)
 
 
 def toy_row(name: str, temperature: float, true: LifetimeAnalysis, found: LifetimeAnalysis) -> dict[str, Any]:
@@ -334,6 +345,7 @@ def main() -> None:
     parser.add_argument("--duration", type=float, default=24.0, help="of each run of the toy, ps")
     parser.add_argument("--runs", type=int, default=2, help="of each model of the toy")
     parser.add_argument("--draws", type=int, default=4, help="of each model of the toy")
+    parser.add_argument("--models", nargs="+", default=["naive", "repaired"], help="of the toy")
     parser.add_argument("--temperatures", type=int, nargs="+", default=list(TOY_TEMPERATURES))
     options = parser.parse_args()
     report = Report(f"phonons-{options.part}")
@@ -343,7 +355,8 @@ def main() -> None:
         langevin(report, options.seeds)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            toy(report, Path(folder), options.duration, options.runs, options.draws, options.temperatures)
+            how = {"duration_ps": options.duration, "n_runs": options.runs, "draws": options.draws}
+            toy(report, Path(folder), options.models, options.temperatures, **how)
     report.write()
 
 
