@@ -262,19 +262,46 @@ def toy(
     rows = []
     for temperature in temperatures:
         how = {"temperature_K": temperature, "duration_ps": duration_ps, "n_runs": n_runs}
+        true: LifetimeAnalysis | None = None
         for name in names:
             path = kept / f"{name}-{temperature}K-{n_runs}x{duration_ps:g}ps-{draws}.json"
             if not path.exists():
+                true = true or toy_truth(commands, harmonic, folder, **how)
                 path.write_text(
-                    json.dumps(toy_one(commands, name, models[name], harmonic, folder, draws=draws, **how), indent=1)
+                    json.dumps(toy_one(true, name, models[name], harmonic, folder, draws=draws, **how), indent=1)
                 )
             rows.append(json.loads(path.read_text()))
         report.table(f"AgI-like toy, {n_runs} runs of {duration_ps:g} ps each, {draws} draws; against the truth", rows)
         report.write()
 
 
-def toy_one(
+def analysed(runs: Sequence[Path], harmonic: HarmonicReference, members: Sequence[Path] = ()) -> LifetimeAnalysis:
+    return analyse_lifetimes(
+        runs,
+        toy_crystal(1),
+        phonon=lambda lattice: to_phonopy(harmonic),
+        members=members,
+        settings=LifetimeSettings(resolution_THz=0.3),
+    )
+
+
+def toy_truth(
     commands: list[str],
+    harmonic: HarmonicReference,
+    folder: Path,
+    *,
+    temperature_K: float,
+    duration_ps: float,
+    n_runs: int,
+) -> LifetimeAnalysis:
+    """Twice as many runs as of a model: those of the truth cost nothing."""
+    how = {"temperature_K": temperature_K, "duration_ps": duration_ps}
+    runs = [toy_truth_run(commands, folder / f"truth-{k}.lammpstrj", seed=k, **how) for k in range(2 * n_runs)]
+    return analysed(runs, harmonic)
+
+
+def toy_one(
+    true: LifetimeAnalysis,
     name: str,
     model: BayesianForceField,
     harmonic: HarmonicReference,
@@ -286,22 +313,12 @@ def toy_one(
     draws: int,
 ) -> dict[str, Any]:
     """A model at one temperature."""
-    settings, how = LifetimeSettings(resolution_THz=0.3), {"temperature_K": temperature_K, "duration_ps": duration_ps}
-
-    def analysed(runs: Sequence[Path], members: Sequence[Path] = ()) -> LifetimeAnalysis:
-        return analyse_lifetimes(
-            runs, toy_crystal(1), phonon=lambda lattice: to_phonopy(harmonic), members=members, settings=settings
-        )
-
-    # Short runs of the truth cost nothing.
-    true = analysed(
-        [toy_truth_run(commands, folder / f"truth-{k}.lammpstrj", seed=k, **how) for k in range(2 * n_runs)]
-    )
+    how = {"temperature_K": temperature_K, "duration_ps": duration_ps}
     force_fields = [model] * n_runs + (list(model.sample(draws, 0)) if draws else [])
     paths = [
         toy_model_run(one, folder / f"{name}-{k}.extxyz", seed=100 + k, **how) for k, one in enumerate(force_fields)
     ]
-    found = analysed(paths[:n_runs], paths[n_runs:])
+    found = analysed(paths[:n_runs], harmonic, paths[n_runs:])
     print(f"{name}, {temperature_K:g} K:", *found.remarks, sep="\n  ", flush=True)
     return toy_row(name, temperature_K, true, found)
 
@@ -309,7 +326,9 @@ def toy_one(
 def toy_row(name: str, temperature: float, true: LifetimeAnalysis, found: LifetimeAnalysis) -> dict[str, Any]:
     """A model against the truth, whose own statistical error counts too."""
     ratio, held, held_without, held_frequency = [], [], [], []
-    both = [(a, b) for a, b in zip(found.modes, true.modes, strict=True) if a.fit.resolved and b.fit.resolved]
+    theirs_by_name = {mode.group.name: mode for mode in true.modes}
+    pairs = [(mode, theirs_by_name[mode.group.name]) for mode in found.modes if mode.group.name in theirs_by_name]
+    both = [(a, b) for a, b in pairs if a.fit.resolved and b.fit.resolved]
     for ours, theirs in both:
         log = math.log(ours.lifetime_ps / theirs.lifetime_ps)
         ratio.append(log)
@@ -322,7 +341,7 @@ def toy_row(name: str, temperature: float, true: LifetimeAnalysis, found: Lifeti
         "T K": temperature,
         "model": name,
         "T true / model": f"{true.spectrum.temperature_K:.0f} / {found.spectrum.temperature_K:.0f}",
-        "modes": len(found.modes),
+        "modes": len(true.modes),
         "resolved": len(both),
         "true lifetime ps": float(np.exp(np.mean([math.log(b.lifetime_ps) for _, b in both]))),
         "model / true": math.exp(float(np.mean(ratio))),
