@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from scipy.stats import norm
 
 from form_truths import copper, quadruplet_truth
 from potential_systems import labelled, triclinic
@@ -14,7 +15,7 @@ from trepid.potentials.bayesian import BayesianForceField
 from trepid.potentials.bayesian.acceptance import LARGEST_DOUBT, LEAST_GAIN, Figures, Judge, refusal
 from trepid.potentials.bayesian.compositions import least_squares_energies
 from trepid.potentials.bayesian.features import FeatureBuilder
-from trepid.potentials.bayesian.leave_one_out import noise_factor
+from trepid.potentials.bayesian.leave_one_out import ErrorBar, LeftOut, error_bars, joined, noise_factor, predict_labels
 from trepid.potentials.bayesian.posterior import Posterior
 from trepid.potentials.bayesian.sizes import Sizes
 from trepid.potentials.bayesian.statistics import LabelKind
@@ -22,7 +23,7 @@ from trepid.potentials.bayesian.terms import Hyperparameters
 
 KEYS = LabelKeys()
 SMALL = {"pair_cutoff": 4.2, "triplet_cutoff": 4.0, "n_pair": 8, "n_radial": 6, "l_max": 3}
-BEFORE = Figures(100.0, 0.12, 0.10, 0.20, np.array([0.1, 0.2, 0.4]))
+BEFORE = Figures(100.0, 0.12, 0.10, 1.5, 0.20, np.array([0.1, 0.2, 0.4]))
 
 
 def judge(frames: list[Atoms], sizes: Sizes, species: list[str]) -> Judge:
@@ -50,6 +51,35 @@ def test_one_rule_refuses(change: dict[str, float], growth: float, reason: str) 
     said = refusal(BEFORE, replace(BEFORE, **change), growth=growth)
     assert reason in said
     assert bool(reason) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"left_out_score": 1.61}, "gains 0.11; 0.13 is asked"),
+        ({"left_out_score": 1.64}, ""),
+        # One frame that no other resembles, with a bar that says so.
+        ({"left_out_score": 1.64, "left_out_rmse": 0.15, "left_out_typical": 0.09}, ""),
+        ({"left_out_score": 1.64, "hot_rmse": 0.21}, "largest forces"),
+        ({"left_out_score": 1.64, "outside_std": 1.6 * BEFORE.outside_std}, "perturbed environments"),
+    ],
+)
+def test_the_score_decides_in_place_of_the_errors_where_a_change_asks_for_it(
+    change: dict[str, float], reason: str
+) -> None:
+    said = refusal(BEFORE, replace(BEFORE, **change), growth=0.5, least_fall=0.12, by_score=True)
+    assert reason in said
+    assert bool(reason) == bool(said)
+
+
+def test_errors_that_shrink_with_their_bars_gain_the_logarithm_in_score() -> None:
+    rng = np.random.default_rng(3)
+    before = LeftOut(rng.normal(size=200), rng.uniform(0.5, 2, size=200), rng.uniform(1, 2, size=200))
+    after = LeftOut(0.88 * before.residual, 0.88**2 * before.variance, 0.88 * before.multiplier)
+    bar = ErrorBar(noise=0.3, scale=1.7)
+    assert bar.log_score(after) - bar.log_score(before) == pytest.approx(-np.log(0.88))
+    density = norm(scale=bar.std(before.variance, before.multiplier)).logpdf(before.residual)
+    assert bar.log_score(before) == pytest.approx(density.mean())
 
 
 def test_errors_are_not_computed_below_the_least_evidence() -> None:
@@ -89,6 +119,10 @@ def test_figures_are_those_of_models_without_the_frames() -> None:
     assert figures.left_out_rmse == pytest.approx(np.sqrt(np.mean(np.concatenate(left_out) ** 2)), rel=1e-6)
     typical = np.prod([np.sqrt(np.mean(own**2)) for own in left_out]) ** (1 / 6)
     assert figures.left_out_typical == pytest.approx(typical, rel=1e-6)
+    rows = [features.label_rows(a, keys=KEYS, reference_energies=zero, noise=hyper.noise) for a in frames]
+    without = joined(*(predict_labels(model, own) for model, own in zip(others, rows, strict=True)))
+    bar = error_bars(without, hyper.noise)[LabelKind.FORCES]
+    assert figures.left_out_score == pytest.approx(bar.log_score(without[LabelKind.FORCES]), rel=1e-5)
     calm = posterior([k for k in range(6) if k not in hot])
     far = np.concatenate([np.divide(*residuals(calm, int(k))) for k in hot])
     assert figures.hot_rmse == pytest.approx(np.sqrt(np.mean(far**2)), rel=1e-6)

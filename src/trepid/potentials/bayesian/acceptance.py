@@ -6,7 +6,10 @@ A change (`size_search.Proposal`) gives another basis. A `Judge` computes the `F
 - the log evidence gains at least `LEAST_GAIN`;
 - the force error of a typical left-out frame (geometric mean over the frames) falls by `LEAST_FALL`, or by what the change asks
   for, and by `FALL_PER_COST` of what it adds to the time per MD step;
-- that of all left-out frames together, which a few violent ones decide, does not rise by more than `LARGEST_RISE`;
+- that of all left-out frames together, which a few violent ones decide, does not rise by more than `LARGEST_RISE`; or, in place of
+  these two, where a change asks for it, the logarithmic score of the left-out forces rises by as much as it would if all errors and
+  their bars fell by that share. It weighs every error by its bar, so that one violent frame, which no other resembles and whose
+  bar says so, does not decide;
 - the force error on the third of the frames with the largest forces, predicted from the others alone, does not rise by
   more than `LARGEST_RISE`: evidence alone prefers forms that describe the calm frames and fail outside;
 - the announced standard deviation of the forces in perturbed environments (`live.environment_rows`: strained, rattled, with a
@@ -32,7 +35,14 @@ from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.evidence import FIRST_PRIOR_WEIGHT, optimize_hyperparameters
 from trepid.potentials.bayesian.features import FeatureBuilder
-from trepid.potentials.bayesian.leave_one_out import LeftOut, error_bars, joined, leave_frame_out, noise_factor
+from trepid.potentials.bayesian.leave_one_out import (
+    ErrorBar,
+    LeftOut,
+    error_bars,
+    joined,
+    leave_frame_out,
+    noise_factor,
+)
 from trepid.potentials.bayesian.live import environment_rows
 from trepid.potentials.bayesian.posterior import Posterior
 from trepid.potentials.bayesian.statistics import LabelKind, LabelRows, SufficientStatistics, merged_rows
@@ -62,6 +72,8 @@ class Figures:
     left_out_rmse, left_out_typical : float or None
         Of force components, each frame left out in turn, eV/A: of all, and the geometric mean over the frames. None where the
         evidence was too small to go on.
+    left_out_score : float or None
+        Mean logarithm of the density of these components under their error bars (`ErrorBar.log_score`), nats.
     hot_rmse : float or None
         Of force components of the frames with the largest forces, predicted from the others, eV/A, with the weights of
         the labels.
@@ -72,13 +84,14 @@ class Figures:
     log_evidence: float
     left_out_rmse: float | None
     left_out_typical: float | None
+    left_out_score: float | None
     hot_rmse: float | None
     outside_std: FloatArray
 
     @classmethod
     def of_evidence(cls, log_evidence: float) -> Figures:
         """Where the evidence was too small to go on."""
-        return cls(log_evidence, None, None, None, np.empty(0))
+        return cls(log_evidence, None, None, None, None, np.empty(0))
 
     def doubt(self, before: Figures) -> float:
         """Geometric mean of the announced standard deviation in perturbed environments over that of `before`; 1 if unknown."""
@@ -89,7 +102,9 @@ class Figures:
         return float(np.exp(ratios.mean())) if len(ratios) else 1.0
 
 
-def refusal(before: Figures, after: Figures, *, growth: float, least_fall: float = LEAST_FALL) -> str:
+def refusal(
+    before: Figures, after: Figures, *, growth: float, least_fall: float = LEAST_FALL, by_score: bool = False
+) -> str:
     """Why a change is refused; empty if it is good enough.
 
     Parameters
@@ -100,19 +115,37 @@ def refusal(before: Figures, after: Figures, *, growth: float, least_fall: float
         Share that the change adds to the time per MD step; negative where it saves time.
     least_fall : float
         Share by which the error of left-out frames must fall, whatever the time.
+    by_score : bool
+        Ask the logarithmic score for this, not the errors of a typical frame and of all.
     """
-    if after.left_out_rmse is None or after.left_out_typical is None or after.hot_rmse is None:  # were not computed
+    if after.hot_rmse is None:  # nor were the others computed
         return f"evidence gains less than {LEAST_GAIN:g}"
     asked = max(least_fall, FALL_PER_COST * growth)
-    if after.left_out_typical > (1 - asked) * (before.left_out_typical or np.inf):
-        return f"error of a typical left-out frame falls by less than {100 * asked:.0f} %"
-    if after.left_out_rmse > (1 + LARGEST_RISE) * (before.left_out_rmse or np.inf):
-        return "error of all left-out frames together rises"
+    refused = _low_score(before, after, asked) if by_score else _large_errors(before, after, asked)
+    if refused:
+        return refused
     if after.hot_rmse > (1 + LARGEST_RISE) * (before.hot_rmse or np.inf):
         return "error on the frames with the largest forces, predicted from the others, rises"
     doubt = after.doubt(before)
     if doubt > LARGEST_DOUBT:
         return f"uncertainty in perturbed environments grows {doubt:.1f} times; {LARGEST_DOUBT:g} is the limit"
+    return ""
+
+
+def _large_errors(before: Figures, after: Figures, asked: float) -> str:
+    if (after.left_out_typical or 0) > (1 - asked) * (before.left_out_typical or np.inf):
+        return f"error of a typical left-out frame falls by less than {100 * asked:.0f} %"
+    if (after.left_out_rmse or 0) > (1 + LARGEST_RISE) * (before.left_out_rmse or np.inf):
+        return "error of all left-out frames together rises"
+    return ""
+
+
+def _low_score(before: Figures, after: Figures, asked: float) -> str:
+    least = -np.log(1 - asked)  # of a Gaussian whose width falls by the share
+    if before.left_out_score is not None and after.left_out_score is not None:
+        gain = after.left_out_score - before.left_out_score
+        if gain < least:
+            return f"log score of left-out forces gains {gain:.2f}; {least:.2f} is asked"
     return ""
 
 
@@ -173,10 +206,12 @@ class Judge:
             raise NumericsError("the frames ask for charges whose square is negative")
         evidence, hyper = posterior.log_evidence, posterior.hyper
         each = [leave_frame_out(posterior, own) for own in labels]
-        factor = noise_factor(basis, _scale(each, hyper))
+        bar = _force_bar(each, hyper)
+        factor = noise_factor(basis, bar.scale)
         if factor > 1:
             posterior = Posterior(basis, hyper.with_noise_times(factor), total)
             each = [leave_frame_out(posterior, own) for own in labels]
+            bar = _force_bar(each, hyper)
         of_forces = [left_out[LabelKind.FORCES] for left_out in each]
         mean, forces = Posterior(basis, posterior.hyper, calm).mean, hot.kinds[LabelKind.FORCES]
         misfit = forces.squared - 2 * float(forces.projection @ mean) + float(mean @ forces.gram @ mean)
@@ -184,8 +219,9 @@ class Judge:
             evidence,
             LeftOut.concatenate(of_forces).rms,
             float(np.exp(np.mean([np.log(max(labels.rms, 1e-300)) for labels in of_forces]))),
+            bar.log_score(LeftOut.concatenate(of_forces)),
             float(np.sqrt(max(misfit, 0.0) / forces.count)),
-            _scale(each, hyper) * self._outside(features, posterior),
+            bar.scale * self._outside(features, posterior),
         )
         return figures, hyper
 
@@ -201,8 +237,8 @@ class Judge:
         return np.asarray(np.linalg.norm(deviation, axis=1))
 
 
-def _scale(left_out: Sequence[Mapping[LabelKind, LeftOut]], hyper: Hyperparameters) -> float:
-    return error_bars(joined(*left_out), hyper.noise)[LabelKind.FORCES].scale
+def _force_bar(left_out: Sequence[Mapping[LabelKind, LeftOut]], hyper: Hyperparameters) -> ErrorBar:
+    return error_bars(joined(*left_out), hyper.noise)[LabelKind.FORCES]
 
 
 def _sums(basis: Basis, labels: Sequence[Sequence[LabelRows]]) -> SufficientStatistics:

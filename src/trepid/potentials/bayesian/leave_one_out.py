@@ -124,6 +124,11 @@ class ErrorBar:
         """Root mean square error bar of these labels, in the unit of the label."""
         return float(np.sqrt(np.mean(self.std(left_out.variance, left_out.multiplier) ** 2)))
 
+    def log_score(self, left_out: LeftOut) -> float:
+        """Mean logarithm of the Gaussian density of these residuals, in nats a label: errors and their bars in one figure."""
+        std = self.std(left_out.variance, left_out.multiplier)
+        return float(-np.mean(np.log(std) + (left_out.residual / std) ** 2 / 2) - np.log(2 * np.pi) / 2)
+
 
 def leave_frame_out(posterior: Posterior, labels: Sequence[LabelRows]) -> dict[LabelKind, LeftOut]:
     """Labels of one training frame, predicted by the posterior without that frame.

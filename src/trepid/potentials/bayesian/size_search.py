@@ -50,9 +50,10 @@ CHANNELS = 3
 """Sizes that are tried. Radial splines come in blocks of eight in the kernel: 9 cost as much as 16 in MD, not in the fit."""
 
 QUADRUPLET_FALL = 0.12
-"""Share of the error of a typical left-out frame that quadruplets must take away."""
+"""Share by which errors and bars of left-out frames must fall with quadruplets, by the logarithmic score."""
 CHARGES_FALL = 0.05
-"""The same of charges, whatever their time: it does not count, nor against the ceiling."""
+"""Share of the error of a typical left-out frame that charges must take away, whatever their time: it does not count, nor against
+the ceiling."""
 FEWEST_FRAMES = 6
 """Fewer frames with forces choose no sizes."""
 LARGEST_SAMPLE = 3000
@@ -105,6 +106,8 @@ class Proposal:
         Of a new term, whose hyperparameters are optimised before it is judged; None: those so far are used.
     least_fall : float
         Share by which the error of a typical left-out frame must fall.
+    by_score : bool
+        This share is asked of the logarithmic score of all left-out forces instead (`acceptance`).
     """
 
     target: str
@@ -112,6 +115,7 @@ class Proposal:
     sizes: Sizes
     start: Start | None = None
     least_fall: float = LEAST_FALL
+    by_score: bool = False
 
 
 def quadruplets(now: Sizes, given: GivenSizes) -> Proposal | None:
@@ -123,6 +127,7 @@ def quadruplets(now: Sizes, given: GivenSizes) -> Proposal | None:
         f"quadruplets of {CHANNELS} channels",
         replace(now, n_channels=CHANNELS),
         least_fall=QUADRUPLET_FALL,
+        by_score=True,  # they change the bars as well
         start=lambda hyper, error: replace(hyper, quadruplet_amplitude=error),
     )
 
@@ -394,7 +399,9 @@ class _Search:
         self._optimised[proposal.change] = figures, hyper
         # What charges gain in larger cells than those of the training set pays for their time, and no frame left out shows it.
         growth = self._cost(sizes, charges=False) / self._cost(self._sizes, charges=False) - 1
-        reason = refusal(self._figures, figures, growth=growth, least_fall=proposal.least_fall)
+        reason = refusal(
+            self._figures, figures, growth=growth, least_fall=proposal.least_fall, by_score=proposal.by_score
+        )
         remark = ""
         if sizes.pair_cutoff > self._height / 2 and sizes.pair_cutoff > self._sizes.pair_cutoff:
             remark = f"beyond half the cell ({self._height / 2:.1f} A): pairs include periodic images"
