@@ -48,7 +48,7 @@ def force_parity(comparison: Comparison, *, size: tuple[float, float] = THIRD) -
 
 
 def energy_parity(
-    comparison: Comparison, *, numbers: Sequence[int] | None = None, size: tuple[float, float] = SQUARE
+    comparison: Comparison, *, numbers: Sequence[int] | None = None, size: tuple[float, float] = THIRD
 ) -> Figure | None:
     """Energies per atom, prediction against label, with error bars; None without energy labels.
 
