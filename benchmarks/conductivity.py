@@ -6,6 +6,8 @@
     python conductivity.py plain                the same trajectories with stress/atom instead of the centroid virial
     python conductivity.py gradient             silicon by a temperature gradient, several lengths of the cell
     python conductivity.py argon                solid argon by Green and Kubo and by a temperature gradient
+    python conductivity.py both                 hot silicon, thin cells: truth by Green and Kubo and by a temperature gradient
+    python conductivity.py power [--seeds N]    warm argon, whose integral has a plateau: truth and models with narrow bars
 
 Truth: `pair_style sw` for the trajectories and an independent heat flux in numpy. Model: `trepid conductivity`. Same sizes, same
 lengths, same estimate. Results of every seed are kept in results/conductivity, so that a run can be stopped and continued.
@@ -22,6 +24,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _common import HERE, RESULTS
@@ -36,7 +39,7 @@ from trepid.lammps.system import VELOCITY, System
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.transport.conductivity import SizeResult, compute_conductivity, size_result
 from trepid.transport.flux_runs import Flux
-from trepid.transport.green_kubo import Estimate, cepstral, ornstein_uhlenbeck, running_integral
+from trepid.transport.green_kubo import Estimate, cepstral, ornstein_uhlenbeck, prefactor, running_integral
 from trepid.transport.settings import ConductivitySettings
 from trepid.transport.source import LammpsSource, ModelSource
 
@@ -52,7 +55,20 @@ SETTINGS = ConductivitySettings(
     sample_fs=20.0,
 )
 N_FRAMES = 8
-TRUE_RUNS = 6
+TRUE_RUNS = 30
+WARM_ARGON = ConductivitySettings(
+    temperature_K=80.0,
+    repeats=((3, 3, 3),),
+    timestep_fs=10.0,
+    equilibration_ps=10.0,
+    run_ps=90.0,
+    n_runs=8,
+    sample_fs=20.0,
+)
+"""Chosen on the truth alone: a plateau after some 5 ps, and a 95 % interval of a quarter."""
+WARM_CRYSTAL = bulk("Ar", "fcc", a=5.4, cubic=True)
+WARM_PAIR = "pair_style lj/smooth 5.5 6.5\npair_coeff * * 0.0104 3.4\n"
+WARM_TRUE_RUNS = 32
 BATCH = 250
 """Frames whose flux is computed at a time."""
 
@@ -114,13 +130,15 @@ def _row(estimate: Estimate, truth: float) -> tuple[float, float, float]:
 # ---------------------------------------------------------------------- silicon
 
 
-def session_of(atoms: Atoms, pair: str, *, seed: int, steps: int) -> tuple[Session, System]:
-    """Stillinger-Weber silicon in equilibrium, without thermostat from then on."""
+def session_of(
+    atoms: Atoms, pair: str, *, seed: int, steps: int, settings: ConductivitySettings = SETTINGS
+) -> tuple[Session, System]:
+    """A crystal in equilibrium, without thermostat from then on."""
     session, system = Session(), System.of(atoms)
     session.commands(SETUP)
     session.create_atoms(atoms, system, velocities=False)
-    t = SETTINGS.temperature_K
-    session.commands(f"""{pair}{NEIGHBOR}timestep {SETTINGS.timestep_fs / 1000}
+    t = settings.temperature_K
+    session.commands(f"""{pair}{NEIGHBOR}timestep {settings.timestep_fs / 1000}
         velocity all create {2 * t} {seed} mom yes rot no loop geom
         fix motion all nve
         fix heat all langevin {t} {t} 0.2 {seed} zero yes
@@ -131,20 +149,21 @@ def session_of(atoms: Atoms, pair: str, *, seed: int, steps: int) -> tuple[Sessi
     return session, system
 
 
-def true_flux(pair: str, seed: int) -> Flux:
+def true_flux(pair: str, seed: int, settings: ConductivitySettings = SETTINGS) -> Flux:
     """One run of the truth."""
-    atoms = CRYSTAL.repeat(SETTINGS.repeats[0])
+    atoms = CRYSTAL.repeat(settings.repeats[0])
     exact = StillingerWeber(atoms)
-    session, system = session_of(atoms, pair, seed=seed, steps=SETTINGS.n_equilibration)
+    session, system = session_of(atoms, pair, seed=seed, steps=settings.n_equilibration, settings=settings)
     flux, temperature, x, v = [], [], [], []
     masses = atoms.get_masses()
     try:
-        offset = np.round((session.positions(system) - atoms.positions) / 5.431 / 2) * 5.431 * 2
-        for k in range(SETTINGS.n_samples):
-            session.commands(f"run {SETTINGS.sample_every} {'pre no ' if k else ''}post no")
+        lengths = atoms.cell.lengths()
+        offset = np.round((session.positions(system) - atoms.positions) / lengths) * lengths
+        for k in range(settings.n_samples):
+            session.commands(f"run {settings.sample_every} {'pre no ' if k else ''}post no")
             x.append(session.positions(system) - offset)
             v.append(session.velocities(system))
-            if len(x) == BATCH or k == SETTINGS.n_samples - 1:
+            if len(x) == BATCH or k == settings.n_samples - 1:
                 moving = np.array(v)
                 kinetic = 0.5 * masses * (moving**2).sum(axis=-1)
                 part = exact.evaluate(np.array(x), moving)[1] + np.einsum("fi,fia->fa", kinetic, moving)
@@ -156,20 +175,22 @@ def true_flux(pair: str, seed: int) -> Flux:
         session.close()
     return Flux(
         flux=np.concatenate(flux),
-        velocities=np.zeros((SETTINGS.n_samples, 3, 0)),
+        velocities=np.zeros((settings.n_samples, 3, 0)),
         temperature_K=float(np.concatenate(temperature).mean()),
         drift_meV=0.0,
         displacement_A=float(np.linalg.norm(final - final.mean(axis=0), axis=1).max()),
     )
 
 
-def training_frames(pair: str, seed: int) -> list[Atoms]:
-    """Frames 0.5 ps apart, with energy and forces."""
-    atoms = CRYSTAL.repeat(SETTINGS.repeats[0])
-    session, system = session_of(atoms, pair, seed=seed, steps=1000)
+def training_frames(
+    pair: str, seed: int, *, crystal: Atoms = CRYSTAL, settings: ConductivitySettings = SETTINGS, n: int = N_FRAMES
+) -> list[Atoms]:
+    """Frames 250 steps apart, with energy and forces."""
+    atoms = crystal.repeat(settings.repeats[0])
+    session, system = session_of(atoms, pair, seed=seed, steps=1000, settings=settings)
     frames = []
     try:
-        for _ in range(N_FRAMES):
+        for _ in range(n):
             session.commands("run 250 post no")
             frame = Atoms(atoms.symbols, positions=session.positions(system), cell=atoms.cell, pbc=True)
             frame.info["REF_energy"] = session.thermo("pe")
@@ -198,6 +219,15 @@ def model_error(model: BayesianForceField, frames: list[Atoms]) -> float:
 
 def truth(n_runs: int) -> SizeResult:
     """The truth, from runs that are kept."""
+    return _silicon_result(_true_runs(n_runs))
+
+
+def _silicon_result(runs: list[Flux]) -> SizeResult:
+    repeat = SETTINGS.repeats[0]
+    return size_result(runs, CRYSTAL.repeat(repeat), repeat, SETTINGS.sample_fs / 1000)
+
+
+def _true_runs(n_runs: int) -> list[Flux]:
     FOLDER.mkdir(parents=True, exist_ok=True)
     runs = []
     for k in range(n_runs):
@@ -209,8 +239,7 @@ def truth(n_runs: int) -> SizeResult:
         kept = np.load(path)
         nothing = np.zeros((SETTINGS.n_samples, 3, 0))
         runs.append(Flux(kept["flux"], nothing, float(kept["temperature_K"]), 0.0, float(kept["displacement_A"])))
-    repeat = SETTINGS.repeats[0]
-    return size_result(runs, CRYSTAL.repeat(repeat), repeat, SETTINGS.sample_fs / 1000)
+    return runs
 
 
 def silicon(seeds: int) -> None:
@@ -246,14 +275,25 @@ def _facts(size: SizeResult) -> dict[str, object]:
 
 
 def table() -> None:
-    """Truth and models: how often they agree, and how often the bars of the models hold the mean of all models."""
+    """Silicon: what has been found so far, and the means of both over groups of as many runs, whose bias is the same."""
     found = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("model-*.json"))]
     true = truth(TRUE_RUNS)
+    compare("silicon", true, found)
+    runs = _true_runs(TRUE_RUNS)
+    groups = [_silicon_result(runs[k : k + SETTINGS.n_runs]).kappa.value for k in range(0, TRUE_RUNS, SETTINGS.n_runs)]
+    mean, error = float(np.mean(groups)), float(np.std(groups, ddof=1) / math.sqrt(len(groups)))
+    print(
+        f"truth, {len(groups)} groups of {SETTINGS.n_runs} runs, each with a cut-off of its own: {mean:.1f} +- {error:.1f} W/(m K)"
+    )
+
+
+def compare(name: str, true: SizeResult, found: list[dict[str, Any]]) -> None:
+    """Truth and models: how often they agree, and how often the bars of the models hold the mean of all models."""
     low, high = true.kappa.interval()
     print(
-        f"truth, {TRUE_RUNS} runs: {true.kappa.value:.1f} W/(m K), {low:.1f} to {high:.1f}, "
-        f"cut-off {true.integral.cutoff_ps:.3g} ps, "
-        f"cepstral {true.cepstral.estimate.value:.1f} +- {true.cepstral.estimate.error:.1f} (valid: {true.cepstral.valid})"
+        f"{name}, truth: {true.kappa.value:.3g} W/(m K), {low:.3g} to {high:.3g}, "
+        f"cut-off {true.integral.cutoff_ps:.3g} ps, long enough: {true.integral.converged}, "
+        f"cepstral {true.cepstral.estimate.value:.3g} +- {true.cepstral.estimate.error:.2g} (valid: {true.cepstral.valid})"
     )
     if len(found) < 2:
         return
@@ -267,14 +307,45 @@ def table() -> None:
     held = sum(e["interval"][0] <= mean <= e["interval"][1] for e in found)
     valid = [e for e in found if e["cepstral_valid"]]
     second = sum(e["cepstral_interval"][0] <= mean <= e["cepstral_interval"][1] for e in valid)
+    half_widths = [50 * (e["interval"][1] - e["interval"][0]) / e["kappa"] for e in found]
     print(
-        f"{agree} of {len(found)} models agree with the truth within the combined 95 % intervals; models {mean:.1f} +- "
-        f"{scatter / math.sqrt(len(values)):.1f} W/(m K), scatter {scatter:.1f}; {held} of {len(found)} intervals hold this mean "
-        f"(cepstral, where valid, {second} of {len(valid)}); force error of the models "
-        f"{1000 * np.mean([e['forces_error'] for e in found]):.1f} meV/A; runs long enough in "
-        f"{sum(e['converged'] for e in found)}",
+        f"{agree} of {len(found)} models agree with the truth within the combined 95 % intervals; models {mean:.3g} +- "
+        f"{scatter / math.sqrt(len(values)):.2g} W/(m K), scatter {scatter:.2g}, median half width of an interval "
+        f"{np.median(half_widths):.0f} %; {held} of {len(found)} intervals hold this mean (cepstral, where valid, {second} of "
+        f"{len(valid)}); force error of the models {1000 * np.mean([e['forces_error'] for e in found]):.2g} meV/A; runs long "
+        f"enough in {sum(e['converged'] for e in found)}",
         flush=True,
     )
+
+
+# ---------------------------------------------------------------------- warm argon
+
+
+def power(seeds: int) -> None:
+    """Models of a crystal whose conductivity a short run gives within a quarter: a difference of a quarter would be seen."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    longer = replace(WARM_ARGON, n_runs=WARM_TRUE_RUNS)
+    source = LammpsSource(WARM_PAIR)
+    true = compute_conductivity(source, WARM_CRYSTAL, longer, directory=FOLDER / "warm-truth").sizes[0]
+    found = []
+    for seed in range(1, seeds + 1):
+        path = FOLDER / f"warm-{seed:02d}.json"
+        if not path.exists():
+            how = {"crystal": WARM_CRYSTAL, "settings": WARM_ARGON}
+            model = BayesianForceField(
+                ["Ar"], pair_cutoff=6.5, triplet_cutoff=4.8, n_pair=16, n_radial=4, l_max=2, n_channels=0, n_threads=1
+            )
+            model.update(training_frames(WARM_PAIR, 1000 + seed, **how))
+            model.optimize()
+            with tempfile.TemporaryDirectory() as name:
+                model.save(Path(name) / "ar.trepid")
+                source_of_model = ModelSource(model, Path(name) / "ar.trepid", n_draws=0, seed=seed)
+                own = replace(WARM_ARGON, seed=seed)
+                size = compute_conductivity(source_of_model, WARM_CRYSTAL, own, directory=Path(name) / "k").sizes[0]
+            error = model_error(model, training_frames(WARM_PAIR, 9000 + seed, **how))
+            path.write_text(json.dumps({**_facts(size), "forces_error": error}, indent=1))
+        found.append(json.loads(path.read_text()))
+        compare("warm argon", true, found)
 
 
 def plain() -> None:
@@ -318,6 +389,14 @@ SILICON = Gradient(
     0.8,
     {"width": 2, "pair": "sw", "coeff": "* * Si.sw Si", "step": 0.002, "settle": 8000, "steps": 30_000},
 )
+HOT_SILICON = replace(
+    SILICON,
+    name="hot-silicon",
+    lengths=(16, 32, 64),
+    power=0.4,
+    variables={**SILICON.variables, "kelvin": 1500, "steps": 50_000},
+)
+HOT = replace(SETTINGS, temperature_K=1500.0, repeats=((2, 2, 8),), run_ps=60.0, n_runs=8)
 ARGON = Gradient(
     "argon",
     (16, 32),
@@ -376,6 +455,32 @@ def gradient(case: Gradient = SILICON) -> None:
         )
 
 
+def both() -> None:
+    """Stillinger-Weber silicon at 1500 K in cells of 2 x 2 unit cells across, where both ways have the same phonons across."""
+    gradient(HOT_SILICON)
+    fluxes, atoms = [], CRYSTAL.repeat(HOT.repeats[0])
+    for k in range(HOT.n_runs):
+        path = FOLDER / f"hot-{k + 1:02d}.npz"
+        if not path.exists():
+            with tempfile.TemporaryDirectory() as name:
+                run = true_flux(
+                    write_file(Path(name)), int(np.random.default_rng([8, k]).integers(1, 800_000_000)), HOT
+                )
+            np.savez(path, flux=run.flux, temperature_K=run.temperature_K)
+        kept = np.load(path)
+        factor = math.sqrt(prefactor(atoms.get_volume(), float(kept["temperature_K"])))
+        fluxes.append(kept["flux"][:, 2] * factor)
+        if len(fluxes) >= 4:
+            found = running_integral(np.array(fluxes), HOT.sample_fs / 1000)
+            low, high = found.estimate.interval()
+            print(
+                f"{len(atoms)} atoms along the length, {len(fluxes)} runs of {HOT.run_ps:g} ps, by Green and Kubo: "
+                f"{found.estimate.value:.3g} W/(m K), {low:.3g} to {high:.3g}, cut-off {found.cutoff_ps:.3g} ps, long enough: "
+                f"{found.converged}",
+                flush=True,
+            )
+
+
 def argon() -> None:
     """Solid argon by Green and Kubo and by a temperature gradient."""
     settings = ConductivitySettings(
@@ -410,6 +515,8 @@ PARTS = {
     "plain": lambda seeds: plain(),
     "gradient": lambda seeds: gradient(),
     "argon": lambda seeds: argon(),
+    "both": lambda seeds: both(),
+    "power": power,
 }
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ toy        the AgI-like toy at 300 to 600 K: lifetimes of a model of few calm fr
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from typing import Any
 
 import ase.units
 import numpy as np
-from _common import Report
+from _common import RESULTS, Report
 from _toy import toy_commands, toy_crystal, toy_lammps, toy_md
 from ase import Atoms
 from ase.build import bulk
@@ -236,54 +237,73 @@ def toy_models(
     return naive, repaired
 
 
-def toy(report: Report, folder: Path, duration_ps: float, draws: int, temperatures: Sequence[int]) -> None:
+def toy(report: Report, folder: Path, duration_ps: float, n_runs: int, draws: int, temperatures: Sequence[int]) -> None:
+    """Rows of every temperature are kept in results/toy-lifetimes, so that a run can be stopped and continued."""
     commands = toy_commands(folder)
-    crystal = toy_crystal(1)
     truth = make_reference("lammps", commands=commands, atom_types={"Ag": 1, "I": 2})
-    harmonic = harmonic_reference(crystal, SUPERCELL, truth)
-    naive, repaired = toy_models(commands, truth, harmonic)
+    harmonic = harmonic_reference(toy_crystal(1), SUPERCELL, truth)
+    kept = RESULTS / "toy-lifetimes"
+    kept.mkdir(parents=True, exist_ok=True)
+    files = {name: kept / f"{name}.trepid" for name in ("naive", "repaired")}
+    if not all(file.exists() for file in files.values()):
+        for file, model in zip(files.values(), toy_models(commands, truth, harmonic), strict=True):
+            model.save(file)
+    models = {name: BayesianForceField.load(file) for name, file in files.items()}
     truth.close()
-    settings = LifetimeSettings(resolution_THz=0.3)
     rows = []
     for temperature in temperatures:
-        runs = [
-            toy_truth_run(
-                commands,
-                folder / f"truth-{temperature}-{k}",
-                temperature_K=temperature,
-                duration_ps=duration_ps,
-                seed=k,
-            )
-            for k in range(4)
+        path = kept / f"{temperature}K-{n_runs}x{duration_ps:g}ps-{draws}.json"
+        if not path.exists():
+            how = {"temperature_K": temperature, "duration_ps": duration_ps, "n_runs": n_runs}
+            path.write_text(json.dumps(toy_rows(commands, models, harmonic, folder, draws=draws, **how), indent=1))
+        rows += json.loads(path.read_text())
+        report.table(f"AgI-like toy, {n_runs} runs of {duration_ps:g} ps each, {draws} draws; against the truth", rows)
+        report.write()
+
+
+def toy_rows(
+    commands: list[str],
+    models: dict[str, BayesianForceField],
+    harmonic: HarmonicReference,
+    folder: Path,
+    *,
+    temperature_K: float,
+    duration_ps: float,
+    n_runs: int,
+    draws: int,
+) -> list[dict[str, Any]]:
+    """Both models at one temperature."""
+    settings, how = LifetimeSettings(resolution_THz=0.3), {"temperature_K": temperature_K, "duration_ps": duration_ps}
+
+    def analysed(runs: Sequence[Path], members: Sequence[Path] = ()) -> LifetimeAnalysis:
+        return analyse_lifetimes(
+            runs, toy_crystal(1), phonon=lambda lattice: to_phonopy(harmonic), members=members, settings=settings
+        )
+
+    # Short runs of the truth cost nothing.
+    runs = [toy_truth_run(commands, folder / f"truth-{k}.lammpstrj", seed=k, **how) for k in range(2 * n_runs)]
+    true = analysed(runs)
+    rows = []
+    for name, model in models.items():
+        force_fields = [model] * n_runs + list(model.sample(draws, 0))
+        paths = [
+            toy_model_run(one, folder / f"{name}-{k}.extxyz", seed=100 + k, **how) for k, one in enumerate(force_fields)
         ]
-        true = analyse_lifetimes(runs, crystal, phonon=lambda lattice: to_phonopy(harmonic), settings=settings)
-        for name, model in (("naive", naive), ("repaired", repaired)):
-            paths = [
-                toy_model_run(
-                    one,
-                    folder / f"{name}-{temperature}-{k}.extxyz",
-                    temperature_K=temperature,
-                    duration_ps=duration_ps,
-                    seed=100 + k,
-                )
-                for k, one in enumerate([model] * 4 + list(model.sample(draws, 0)))
-            ]
-            found = analyse_lifetimes(
-                paths[:4], crystal, phonon=lambda lattice: to_phonopy(harmonic), members=paths[4:], settings=settings
-            )
-            rows.append(toy_row(name, temperature, true, found))
-            report.table(f"AgI-like toy, 4 runs of {duration_ps:g} ps each, {draws} draws; against the truth", rows)
-            report.write()
+        found = analysed(paths[:n_runs], paths[n_runs:])
+        print(f"{name}, {temperature_K:g} K:", *found.remarks, sep="\n  ", flush=True)
+        rows.append(toy_row(name, temperature_K, true, found))
+    return rows
 
 
 def toy_row(name: str, temperature: float, true: LifetimeAnalysis, found: LifetimeAnalysis) -> dict[str, Any]:
     """A model against the truth, whose own statistical error counts too."""
-    ratio, held, held_frequency = [], [], []
+    ratio, held, held_without, held_frequency = [], [], [], []
     for ours, theirs in zip(found.modes, true.modes, strict=True):
         log = math.log(ours.lifetime_ps / theirs.lifetime_ps)
         ratio.append(log)
         half = math.hypot(math.log(ours.high_ps / ours.lifetime_ps), 1.96 * theirs.log_error)
         held.append(abs(log) <= half)
+        held_without.append(abs(log) <= 1.96 * math.hypot(ours.log_error, theirs.log_error))
         bars = (ours.frequency_error_THz, theirs.frequency_error_THz, ours.frequency_model_error_THz or 0.0)
         held_frequency.append(abs(ours.frequency_THz - theirs.frequency_THz) <= 1.96 * float(np.linalg.norm(bars)))
     return {
@@ -294,7 +314,9 @@ def toy_row(name: str, temperature: float, true: LifetimeAnalysis, found: Lifeti
         "true lifetime ps": float(np.exp(np.mean([math.log(m.lifetime_ps) for m in true.modes]))),
         "model / true": math.exp(float(np.mean(ratio))),
         "bar %": 100 * float(np.median([math.log(m.high_ps / m.lifetime_ps) for m in found.modes])),
+        "statistical bar %": 100 * float(np.median([1.96 * m.log_error for m in found.modes])),
         "lifetime held %": 100 * float(np.mean(held)),
+        "by statistics alone %": 100 * float(np.mean(held_without)),
         "frequency held %": 100 * float(np.mean(held_frequency)),
         "one line % true": 100 * float(np.mean([m.fit.is_line for m in true.modes])),
         "sigma^A true / model": f"{np.mean([m.sigma_a or np.nan for m in true.modes]):.2f} / "
@@ -307,7 +329,8 @@ def main() -> None:
     parser.add_argument("part", choices=("silicon", "langevin", "toy"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--frames", type=int, default=15)
-    parser.add_argument("--duration", type=float, default=40.0, help="of each run of the toy, ps")
+    parser.add_argument("--duration", type=float, default=24.0, help="of each run of the toy, ps")
+    parser.add_argument("--runs", type=int, default=2, help="of each model of the toy")
     parser.add_argument("--draws", type=int, default=4, help="of each model of the toy")
     parser.add_argument("--temperatures", type=int, nargs="+", default=list(TOY_TEMPERATURES))
     options = parser.parse_args()
@@ -318,7 +341,7 @@ def main() -> None:
         langevin(report, options.seeds)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            toy(report, Path(folder), options.duration, options.draws, options.temperatures)
+            toy(report, Path(folder), options.duration, options.runs, options.draws, options.temperatures)
     report.write()
 
 

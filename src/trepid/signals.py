@@ -106,14 +106,15 @@ class SignalWatch:
         while True:
             patience = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
             ready, _, _ = select.select([self._read, self._wake], [], [], patience)
-            if self._wake in ready:
-                return
             if not ready:
                 self._end()
-            for number in os.read(self._read, 64):
+            # Before the end of the watch: the main thread may have ended by KeyboardInterrupt before this one was scheduled.
+            for number in os.read(self._read, 64) if self._read in ready else b"":
                 if number in _SIGNALS and not self.ending:
                     count += 1
                     self._seen(self, number, count)
+            if self._wake in ready:
+                return
 
     def _end(self) -> None:
         """End this process and those that it started."""

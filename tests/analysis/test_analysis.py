@@ -47,16 +47,6 @@ def test_a_correlated_series_has_the_wider_bar() -> None:
     assert average(values).error == pytest.approx(expected, rel=0.3)
 
 
-def test_a_slow_drift_under_an_oscillation_is_in_the_bar() -> None:
-    # Short blocks alone see 0.5 of it.
-    time, found, expected = np.arange(4000), [], []
-    for seed in (0, 1, 2, 4):
-        wander = np.repeat(np.random.default_rng(seed).normal(0, 1.0, 20), 200)
-        found.append(average(10 * np.sin(time / 3) + wander).error)
-        expected.append(wander.std() / math.sqrt(20))
-    assert np.mean(found) > 0.65 * np.mean(expected)
-
-
 def test_constants_and_short_series() -> None:
     assert average([3.7] * 50) == Average(pytest.approx(3.7), 0.0, True)
     assert math.isnan(average([1.0, 2.0]).error)

@@ -24,6 +24,7 @@ from trepid.anharmonicity import (
     write_phonopy,
 )
 from trepid.anharmonicity.ensemble import ensemble_of, ensemble_sigma_a, forces_of_frames
+from trepid.anharmonicity.force_source import force_function
 from trepid.cli.main import run
 from trepid.data.frames import Labels, attach_labels, read_frames, write_frames
 from trepid.errors import ConfigError
@@ -212,7 +213,14 @@ def test_error_bar_of_the_model_covers_the_truth(
 ) -> None:
     frames = trajectory[::4]
     truth = sigma_a([f.arrays["REF_forces"] for f in frames], [emt.forces(f) for f in frames])
-    draws = ensemble_sigma_a(ensemble_of(model, 12, 0), emt, frames)
+    ensemble = ensemble_of(model, 12, 0)
+    draws = ensemble_sigma_a(ensemble, emt, frames)
+    for one in (0, 7):  # as if its force constants were computed from the beginning
+        assert emt.unitcell is not None
+        own = harmonic_reference(emt.unitcell, emt.supercell_matrix.tolist(), ensemble[one], warn=False)
+        rest = force_function(ensemble[one])(emt.supercell)
+        harmonic = [own.in_order_of(emt.supercell).forces(f) + rest for f in frames]
+        assert draws[one] == pytest.approx(sigma_a(forces_of_frames(ensemble[one], frames), harmonic), rel=1e-9)
     assert 0 < draws.std(ddof=1) < 0.05
     assert abs(draws.mean() - truth) < 5 * draws.std(ddof=1) + 0.01
     np.testing.assert_array_equal(draws, ensemble_sigma_a(ensemble_of(model, 12, 0), emt, frames))

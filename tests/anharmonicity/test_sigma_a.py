@@ -166,6 +166,20 @@ def test_error_bars_of_correlated_frames(tau: float) -> None:
         assert block_error(correlated(n, tau, 0), block_length=1).error < 0.5 * exact
 
 
+def test_a_slow_drift_under_an_oscillation_is_in_the_bar() -> None:
+    """Short blocks alone see 0.5 of it; independent frames are none of it."""
+    time, found, expected = np.arange(4000), [], []
+    for seed in (0, 1, 2, 4):
+        wander = np.repeat(np.random.default_rng(seed).normal(0, 1.0, 20), 200)
+        found.append(block_error(10 * np.sin(time / 3) + wander))
+        expected.append(wander.std() / np.sqrt(20))
+    assert np.mean([one.error for one in found]) > 0.65 * np.mean(expected)
+    assert any(one.n_blocks == 8 for one in found)
+    independent = np.random.default_rng(0).normal(size=(200, 400))
+    errors = [block_error(row).error for row in independent]
+    assert np.mean(errors) == pytest.approx(1 / np.sqrt(400), rel=0.05)
+
+
 def test_error_bar_of_a_ratio() -> None:
     """Spread of sigma^A over many runs against the error bar of one."""
     values, errors = [], []

@@ -433,7 +433,11 @@ def until_line(process: subprocess.Popen[str], text: str, seconds: float) -> boo
     deadline, found = time.monotonic() + seconds, b""
     while time.monotonic() < deadline and text.encode() not in found:
         ready, _, _ = select.select([process.stderr], [], [], 0.1)
-        found += os.read(process.stderr.fileno(), 4096) if ready else b""
+        if ready:
+            more = os.read(process.stderr.fileno(), 4096)
+            if not more:
+                break
+            found += more
     return text.encode() in found
 
 

@@ -82,6 +82,8 @@ def test_draws_give_an_error_of_the_model(
         source.forces_error_eV_per_A is not None
     )
     assert facts(result)["model_error"] == result.model_error
+    effect = result.effect_of_error
+    assert any("times its conductivity" in remark for remark in result.remarks) == (effect is not None)
 
 
 def test_a_cell_in_which_an_atom_meets_its_image_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,19 @@ def test_the_conductivity_of_known_fluxes_is_found(result: ConductivityResult) -
 def test_the_total_bar_is_wider_than_the_statistical_one(result: ConductivityResult) -> None:
     assert result.total.error == pytest.approx(np.hypot(result.kappa.error, 0.9))
     assert facts(result)["total_95"][1] > facts(result)["statistical_95"][1]
+
+
+def test_what_errors_of_the_model_do_is_the_draws_over_the_model(result: ConductivityResult) -> None:
+    effect = result.effect_of_error
+    assert effect is not None
+    values = np.array([6.0, 8.0, 7.5])
+    assert effect[0] == pytest.approx(np.prod(values) ** (1 / 3) / result.kappa.value)
+    scatter = np.log(values).std(ddof=1) / np.sqrt(3)
+    half = 4.302653 * np.hypot(scatter, result.kappa.error / result.kappa.value)  # Student's t, two degrees of freedom
+    assert np.log([effect[2] / effect[0], effect[0] / effect[1]]) == pytest.approx(half)
+    assert facts(result)["draws_over_model"] == list(effect)
+    assert replace(result, draws=()).effect_of_error is None
+    assert replace(result, draws=(Estimate(-1.0, 2.0, 11), Estimate(1.0, 2.0, 11))).effect_of_error is None
 
 
 def test_all_is_on_the_page(result: ConductivityResult) -> None:

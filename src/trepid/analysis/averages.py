@@ -13,7 +13,6 @@ from trepid.anharmonicity.blocking import block_error
 from trepid.arrays import FloatArray
 from trepid.errors import DataError
 
-LONG_BLOCKS, _CLEARLY = 8, 1.5
 MIN_FRAMES = 16
 """Fewer frames give no bar: the jackknife would have fewer than eight blocks of two."""
 
@@ -75,9 +74,4 @@ def average(values: ArrayLike, statistic: Callable[[FloatArray], float] | None =
     if np.ptp(series, axis=0).max() <= 1e-12 * np.abs(series).max():
         return Average(value, 0.0, True)
     error = block_error(series, statistic)
-    # An oscillation, as of a cell on its barostat, cancels within short blocks and hides what wanders slowly: eight long
-    # blocks see it. Their error is itself uncertain by a quarter, so that only a clearly larger one counts.
-    slow = block_error(series, statistic, block_length=len(series) // LONG_BLOCKS).error
-    if slow > _CLEARLY * error.error:
-        return Average(value, slow, error.converged)
     return Average(value, error.error, error.converged)

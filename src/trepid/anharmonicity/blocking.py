@@ -21,6 +21,8 @@ from trepid.errors import DataError
 
 MIN_BLOCKS = 8
 """Fewer blocks do not give an error worth the name: it would itself be uncertain by more than a quarter."""
+CLEARLY_LARGER = 1.5
+"""Ratio from which on the error of eight long blocks counts: it is itself uncertain by a quarter."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def block_error(
 
     The block length is the shortest power of two B with B^3 > 2 n (e(B) / e(1))^4, e the error found with it: past it a
     longer block loses more to noise than it gains (U. Wolff, Comput. Phys. Commun. 156, 143 (2004); R. M. Lee et al.,
-    Phys. Rev. E 83, 066706 (2011)).
+    Phys. Rev. E 83, 066706 (2011)). An oscillation, as of a cell on its barostat or of a mode, cancels within such a block and
+    hides what wanders slowly: eight blocks that fill the series are looked at too, and count where their error is clearly larger.
 
     Parameters
     ----------
@@ -91,9 +94,18 @@ def block_error(
     for length, error in zip(lengths, errors, strict=True):
         ratio = error / errors[0] if errors[0] > 0 else 1.0
         if length**3 > 2 * n * ratio**4:
-            return BlockError(error, length, n // length, True)
+            return _slower(series, function, BlockError(error, length, n // length, True))
     largest = int(np.argmax(errors))
-    return BlockError(errors[largest], lengths[largest], n // lengths[largest], False)
+    return _slower(series, function, BlockError(errors[largest], lengths[largest], n // lengths[largest], False))
+
+
+def _slower(series: FloatArray, statistic: Callable[[FloatArray], float], found: BlockError) -> BlockError:
+    """The error of the longest blocks where it is clearly larger than the one found."""
+    length = len(series) // MIN_BLOCKS
+    if length <= found.block_length:
+        return found
+    error = _jackknife(series, statistic, length)
+    return BlockError(error, length, MIN_BLOCKS, found.converged) if error > CLEARLY_LARGER * found.error else found
 
 
 def _first(mean: FloatArray) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.anharmonicity.finite_displacements import harmonic_reference
+from trepid.anharmonicity.finite_displacements import DisplacedCrystal
 from trepid.anharmonicity.force_source import ForceSource, Predictor, force_function
 from trepid.anharmonicity.measure import sigma_a
 from trepid.anharmonicity.order import in_order
@@ -94,11 +94,12 @@ def ensemble_sigma_a(
         raise ConfigError(f"an error bar needs two force fields or more, not {len(ensemble)}")
     frames = in_order(reference, frames).frames
     u = np.array([reference.displacements(frame, check_order=False) for frame in frames])
+    displaced = _displaced(reference, displacement_A) if own_harmonic else None
     values = []
     for member in ensemble:
         harmonic = reference.forces_at(u)
-        if own_harmonic:
-            own = _own_reference(reference, member, displacement_A)
+        if displaced is not None:
+            own = displaced.reference(displaced.force_constants(member)[0]).in_order_of(reference.supercell)
             harmonic = own.forces_at(u) + force_function(member)(reference.supercell)
         values.append(sigma_a(forces_of_frames(member, frames), harmonic))
         if after_each is not None:
@@ -106,10 +107,7 @@ def ensemble_sigma_a(
     return np.array(values)
 
 
-def _own_reference(reference: HarmonicReference, member: ForceSource, displacement_A: float) -> HarmonicReference:
-    """Force constants of a force field for the crystal of a reference, in its order."""
+def _displaced(reference: HarmonicReference, displacement_A: float) -> DisplacedCrystal:
+    """The crystal of a reference and the displacements that force constants of any force field need."""
     unitcell = reference.supercell if reference.unitcell is None else reference.unitcell
-    own = harmonic_reference(
-        unitcell, reference.supercell_matrix.tolist(), member, displacement_A=displacement_A, warn=False
-    )
-    return own.in_order_of(reference.supercell)
+    return DisplacedCrystal(unitcell, reference.supercell_matrix.tolist(), displacement_A=displacement_A)

@@ -7,12 +7,13 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import stats
 
 from trepid.anharmonicity.matching import nearest_distances
 from trepid.data.arrays import structure_digest
@@ -140,6 +141,22 @@ class ConductivityResult:
         """The same with the error of the model, where draws tell it."""
         error = math.hypot(self.kappa.error, self.model_error or 0.0)
         return Estimate(self.kappa.value, error, self.kappa.dof)
+
+    @property
+    def effect_of_error(self) -> tuple[float, float, float] | None:
+        """By what factor errors as large as the model's own change its conductivity, and the 95 % interval of this factor.
+
+        A draw differs from the model by an error of forces of the size that the model has (if its bars are right), so that the
+        geometric mean of the draws over the model shows what such errors do. None without draws, or where one is not positive.
+        """
+        values = np.array([draw.value for draw in self.draws])
+        if len(values) < 2 or self.kappa.value <= 0 or values.min() <= 0:
+            return None
+        logs = np.log(values / self.kappa.value)
+        error = math.hypot(float(logs.std(ddof=1)) / math.sqrt(len(logs)), self.kappa.error / self.kappa.value)
+        half = float(stats.t.ppf(0.975, len(logs) - 1)) * error
+        middle = float(logs.mean())
+        return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
 
 
 def plan_conductivity(source: Source, crystal: Atoms, settings: ConductivitySettings, directory: Path) -> Plan:
@@ -296,7 +313,7 @@ def _result(
         remarks.append(
             f"the two largest cells differ, {_figure(sizes[-2].kappa)} and {_figure(sizes[-1].kappa)} W/(m K): give a larger one"
         )
-    return ConductivityResult(
+    result = ConductivityResult(
         name=source.name,
         formula=crystal.get_chemical_formula(),
         settings=settings,
@@ -304,9 +321,10 @@ def _result(
         draws=tuple(draws),
         model_error=model_error,
         forces_error_eV_per_A=source.forces_error_eV_per_A,
-        remarks=tuple(remarks + _remarks_of_source(source, len(sizes))),
+        remarks=(),
         directory=directory,
     )
+    return replace(result, remarks=tuple(remarks + _remarks_of_source(source, result)))
 
 
 def size_result(fluxes: Sequence[Flux], atoms: Atoms, repeat: Repeat, interval_ps: float) -> SizeResult:
@@ -361,9 +379,9 @@ def _remarks_of_size(size: SizeResult, settings: ConductivitySettings) -> list[s
     return []
 
 
-def _remarks_of_source(source: Source, n_sizes: int) -> list[str]:
+def _remarks_of_source(source: Source, result: ConductivityResult) -> list[str]:
     remarks = []
-    if n_sizes == 1:
+    if len(result.sizes) == 1:
         remarks.append(
             "one supercell: the finite-size error is not known; give --repeat for several, from small to large"
         )
@@ -372,6 +390,12 @@ def _remarks_of_source(source: Source, n_sizes: int) -> list[str]:
             f"forces of this model are {1000 * source.forces_error_eV_per_A:.3g} meV/A off (rms of a component, left-out frames): "
             "such errors scatter phonons like noise, so that the conductivity of a model is too low rather than too high (Wu et "
             "al., J. Chem. Phys. 161, 014103 (2024)); no correction is made"
+        )
+    if (effect := result.effect_of_error) is not None:
+        factor, low, high = effect
+        remarks.append(
+            f"draws, which differ from the model by errors as large as its own, have {factor:.2f} times its conductivity (95 %: "
+            f"{low:.2f} to {high:.2f}): this is what errors of this size do"
         )
     if source.can_draw and source.n_draws == 0:
         remarks.append("no error bar of the model: --draws 6 gives one, at six times the cost of the largest cell")
@@ -424,6 +448,7 @@ def facts(result: ConductivityResult) -> dict[str, Any]:
         ],
         "draws": [{"kappa": draw.value, "error": draw.error} for draw in result.draws],
         "forces_error_eV_per_A": result.forces_error_eV_per_A,
+        "draws_over_model": None if result.effect_of_error is None else list(result.effect_of_error),
         "remarks": list(result.remarks),
         "settings": json.loads(json.dumps(asdict(result.settings))),
     }

@@ -23,11 +23,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_solve, cholesky, lapack, solve_triangular
+from scipy.linalg import LinAlgError
 
 from trepid.errors import ConfigError, NumericsError
 from trepid.potentials.base import FloatArray, Noise
 from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.lower_factor import LowerFactor
 from trepid.potentials.bayesian.statistics import LabelKind, SeenStatistics, SufficientStatistics
 from trepid.potentials.bayesian.terms import PARAMETERS, Hyperparameters
 from trepid.potentials.bayesian.terms.base import Factor, Parameter
@@ -153,7 +154,7 @@ class Posterior:
                 "the statistics of the training set are not finite; check the labels for NaN or overflow"
             )
         try:
-            self._cholesky = cholesky(precision_matrix, lower=True, overwrite_a=True, check_finite=False)
+            self._cholesky = LowerFactor(precision_matrix)
         except LinAlgError as error:
             noise = ", ".join(f"{f.name} {getattr(hyper.noise, f.name):.3g}" for f in fields(Noise))
             raise NumericsError(
@@ -161,15 +162,15 @@ class Posterior:
                 f"(noise: {noise}); larger noises are needed"
             ) from error
         # Beyond this the evidence is round-off, which the search for its maximum would find.
-        if norm > 0 and lapack.dpocon(self._cholesky, norm, uplo="L")[0] < LEAST_RECIPROCAL_CONDITION:
+        if norm > 0 and self._cholesky.reciprocal_condition(norm) < LEAST_RECIPROCAL_CONDITION:
             raise NumericsError(
                 "the posterior precision is too badly conditioned for double precision; larger noises or smaller "
                 "amplitudes are needed"
             )
         projected = to_whitened(self._projection[None, :], self._seen_factors)[0]
-        self._whitened_mean = cho_solve((self._cholesky, True), projected, check_finite=False)
+        self._whitened_mean = self._cholesky.solve(projected)
         self.log_evidence = float(
-            evidence + 0.5 * projected @ self._whitened_mean - np.log(np.diagonal(self._cholesky)).sum()
+            evidence + 0.5 * projected @ self._whitened_mean - 0.5 * self._cholesky.log_determinant()
         )
 
     def __repr__(self) -> str:
@@ -226,18 +227,18 @@ class Posterior:
     def rotated(self, rows: FloatArray) -> FloatArray:
         """S^T rows^T, (n_directions, m): its products between columns are posterior covariances of the labels."""
         seen, rest = (to_whitened(rows, factors).T for factors in self._turned)
-        solved = solve_triangular(self._cholesky, seen, lower=True, check_finite=False, overwrite_b=True)
+        solved = self._cholesky.solve_lower(seen, overwrite=True)
         return np.concatenate([solved, rest])
 
     def rotated_labels(self, rows: FloatArray) -> FloatArray:
         """`rotated` of training labels, (n_seen, m), without the directions that they do not depend on."""
         seen = to_whitened(rows[:, self._seen.indices], self._seen_factors).T
-        return solve_triangular(self._cholesky, seen, lower=True, check_finite=False, overwrite_b=True)
+        return self._cholesky.solve_lower(seen, overwrite=True)
 
     def spread(self, directions: FloatArray) -> FloatArray:
         """S @ directions: coefficient vectors (raw, n) from directions (n_directions, n) in whitened space."""
         n, size = len(self._cholesky), self.basis.layout.size
-        solved = solve_triangular(self._cholesky, directions[:n], lower=True, trans="T", check_finite=False)
+        solved = self._cholesky.solve_lower(directions[:n], transposed=True)
         reached, rest = self._turned
         return from_whitened(solved, reached, size) + from_whitened(directions[n:], rest, size)
 
@@ -249,7 +250,7 @@ class Posterior:
         """Slopes d log p(y) / d log(theta); noises are named noise_energy, noise_forces, noise_stress."""
         mean = from_whitened(self._whitened_mean, self._seen_factors, len(self._gram))
         residual = self._projection - self._gram @ mean
-        inverse = self._inverse()
+        inverse = self._cholesky.inverse()  # its lower triangle
         gradient = self.basis.layout.evidence_slopes(self.hyper, self._gradient_blocks(residual, inverse))
         covariance = self._seen_covariance(inverse)
         for kind, s in self._seen.kinds.items():
@@ -280,7 +281,7 @@ class Posterior:
             dense[own] = columns.start not in diagonal
         where = np.cumsum(dense) - 1
         half = self._half.T if dense.all() else self._half.T[:, dense]
-        rotated = solve_triangular(self._cholesky, half, lower=True, check_finite=False)  # L^-1 T^T G
+        rotated = self._cholesky.solve_lower(half)  # L^-1 T^T G
         blocks = []
         for columns, own, rows in places:
             v = residual[own]
@@ -294,17 +295,10 @@ class Posterior:
             blocks.append(block)
         return blocks
 
-    def _inverse(self) -> FloatArray:
-        """A^-1, its lower triangle."""
-        inverse, info = lapack.dpotri(self._cholesky, lower=1)
-        if info != 0:
-            raise NumericsError(f"the inverse of the posterior precision failed (LAPACK dpotri returned {info})")
-        return np.asarray(inverse)
-
     def _seen_covariance(self, inverse: FloatArray) -> FloatArray:
         """Sigma between the seen coefficients, from the lower triangle of A^-1, which it completes."""
         upper = np.triu_indices(len(inverse), 1)
-        inverse[upper] = inverse.T[upper]  # dpotri fills the lower triangle only
+        inverse[upper] = inverse.T[upper]  # only the lower triangle is filled
         half = from_whitened(inverse, self._seen_factors, len(self._gram))
         return from_whitened(np.ascontiguousarray(half.T), self._seen_factors, len(self._gram))
 
