@@ -148,7 +148,8 @@ def test_learn_status_and_report_end_with_the_same_verdict(
     facts = json.loads(capsys.readouterr().out)["verdict"]
     assert facts["grade"] == last.split(":")[0].lower()
     page = render(record)
-    for sentence in verdict_of_run(record).sentences():
+    verdict = verdict_of_run(record)
+    for sentence in (*verdict.findings(), verdict.advice()):
         assert html.escape(sentence.replace("eV/A", "eV/Å"), quote=False) in page
     # Every label was announced before it was computed: without an estimate first, with one afterwards.
     told = captured.err.splitlines()

@@ -123,7 +123,11 @@ class Verdict:
 
     def sentences(self) -> list[str]:
         """The judgement in words: the grade with its reason, intervals that are wrong, doubted labels, what to do next."""
-        return [*self._judgement(), *self._asked(), *self._intervals(), *self._doubts(), self._advice()]
+        return [*self.findings(), f"Next: {self.advice()}"]
+
+    def findings(self) -> list[str]:
+        """The sentences without what to do next."""
+        return [*self._judgement(), *self._asked(), *self._intervals(), *self._doubts()]
 
     def text(self) -> str:
         """All sentences in one line."""
@@ -186,17 +190,18 @@ class Verdict:
             f"{'was' if one else 'were'} believed: look at {'it' if one else 'them'} in the ledger (doubt)."
         ]
 
-    def _advice(self) -> str:
+    def advice(self) -> str:
+        """What to do next."""
         if self.grade is Grade.UNKNOWN:
-            return "Next: label more frames."
+            return "label more frames."
         refit = f"trepid fit {self.labels or 'TRAIN'} --speed balanced (or accurate) -o better.trepid"
         if self.grade is Grade.GOOD:
             better = f"; for less error without new labels: {refit}" if self.misfit_limits else ""
-            return f"Next: use it with a guard on the uncertainty (trepid md --guard){better}."
+            return f"use it with a guard on the uncertainty (trepid md --guard){better}."
         if self.misfit_limits:
-            return f"Next: a larger basis and longer cutoffs, without new labels, as more of the same kind will not help: {refit}."
+            return f"a larger basis and longer cutoffs, without new labels, as more of the same kind will not help: {refit}."
         return (
-            "Next: more labels where the model is used (its temperatures and volumes), or a lower learning.threshold; then trepid "
+            "more labels where the model is used (its temperatures and volumes), or a lower learning.threshold; then trepid "
             "fit --speed balanced."
         )
 

@@ -73,7 +73,7 @@ def test_check_learn_status_and_report_in_rounds(trepid, rounds: Path) -> None:
         "Selected configurations",
         "Calibration by round",
         "Anharmonicity",
-        "Timing",
+        "Costs",
     ):
         assert f"<h2>{heading}</h2>" in page
     assert "all rounds done" in page

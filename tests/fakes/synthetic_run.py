@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,18 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from trepid.runs.reading import RunRecord
+
+
+@dataclass(frozen=True)
+class Written:
+    """A run, and the page of its report."""
+
+    record: RunRecord
+    page: Path
+
 
 TRACE_HEADER = (
     "step,time_fs,stage,target_temperature_K,temperature_K,potential_energy_eV,total_energy_eV,"
@@ -118,6 +131,11 @@ def labelled_frame(
             "noise_energy": 0.004,
             "noise_forces": 0.008,
         }
+    stress = rng.normal(0.0, 0.004, 6)
+    frame.info["REF_stress"] = voigt_6_to_full_3x3_stress(stress)
+    if known:
+        frame.info["predicted_stress"] = stress + rng.normal(0.0, 2e-4, 6)
+        frame.info |= {"stress_uncertainty": np.full(6, 2e-4), "noise_stress": 1e-4}
     frame.calc = SinglePointCalculator(frame)
     return frame
 

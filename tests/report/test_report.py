@@ -74,7 +74,7 @@ def page(run: Path) -> tuple[str, Strict]:
 def test_page_is_self_contained(page: tuple[str, Strict]) -> None:
     html, parser = page
     for link in parser.links:
-        assert link.startswith(("#", "data:image/png;base64,")), link[:60]
+        assert link.startswith(("#", "data:image/png;base64,", "data:text/plain;base64,")), link[:60]
     assert "<script" not in html
     assert "@import" not in html
     assert not re.search(r"url\((?!#)", html)
@@ -108,7 +108,11 @@ def test_page_shows_settings_and_figures_of_the_run(page: tuple[str, Strict], ru
         "tblite GFN1-xTB",
         "all stages done",
         "3 initial, 8 above the threshold",
-        f"MAE {1000 * figures.forces_mae:.1f} meV/Å",
+        f"MAE {1000 * figures.forces_mae:.1f}, RMSE {1000 * figures.forces_rmse:.1f} meV/Å",
+        "What next:",
+        "Costs",
+        "Errors by species",
+        "crystal.extxyz",
         f"{1000 * figures.forces_mae:.3g}",
         f"Spearman {figures.forces_uncertainty_spearman:.2f}",
         "300 → 600 K",

@@ -150,6 +150,8 @@ class Measure:
     ----------
     of : callable
         From a `FrameSpread` to U >= 0; raises DataError where something is missing or of the wrong shape.
+    unit : str
+        Of U; "1" where it has none.
     is_force : bool
         U is a force, eV/A, and can be compared with the noise of force labels.
     needs_members : bool
@@ -159,6 +161,7 @@ class Measure:
     """
 
     of: Callable[[FrameSpread], float]
+    unit: str
     is_force: bool = False
     needs_members: bool = False
     needs_harmonic: bool = False
@@ -210,10 +213,10 @@ def _sigma_a(spread: FrameSpread) -> float:
 
 
 MEASURES: Mapping[UncertaintyMeasure, Measure] = {
-    UncertaintyMeasure.FORCE_MAX: Measure(_force_max, is_force=True),
-    UncertaintyMeasure.FORCE_MEAN: Measure(_force_mean, is_force=True),
-    UncertaintyMeasure.ENERGY: Measure(_energy),
-    UncertaintyMeasure.SIGMA_A: Measure(_sigma_a, needs_members=True, needs_harmonic=True),
+    UncertaintyMeasure.FORCE_MAX: Measure(_force_max, "eV/A", is_force=True),
+    UncertaintyMeasure.FORCE_MEAN: Measure(_force_mean, "eV/A", is_force=True),
+    UncertaintyMeasure.ENERGY: Measure(_energy, "eV"),
+    UncertaintyMeasure.SIGMA_A: Measure(_sigma_a, "1", needs_members=True, needs_harmonic=True),
 }
 
 

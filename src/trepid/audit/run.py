@@ -34,10 +34,11 @@ from trepid.execution import InlineExecutor
 from trepid.labelling.labeller import Labeller
 from trepid.reference.base import Reference
 from trepid.runs.checksums import text_sha256
-from trepid.runs.directory import RunDirectory, versions_now
+from trepid.runs.directory import RunDirectory
 from trepid.runs.integrity import changes
 from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger import Judged, Ledger, Resume, SettingsUsed, Start, Stop, StopReason
+from trepid.runs.versions import versions_now
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -241,7 +242,7 @@ def _claim(
     if ledger.recovered:
         tell(ledger.recovered)
     if not ledger.all(Start):
-        home.write(text)
+        home.write(text, versions_now())
         ledger.append(
             Start(
                 n_atoms=len(crystal),
@@ -266,7 +267,7 @@ def _claim(
                 )
     if text != home.settings.read_text(encoding="utf-8"):
         ledger.append(SettingsUsed(text_sha256(text)))
-        home.write(text)
+        home.write(text, versions_now())
     n_labels = len(LabelStore(home.labels).numbers())
     ledger.append(Resume(None, None, n_labels, f"{n_labels} labels, {len(ledger.all(Judged))} verdicts", []))
     tell(f"resuming: {n_labels} labels are there")

@@ -33,6 +33,7 @@ from trepid.runs.directory import RunDirectory, require_usable
 from trepid.runs.integrity import ADVICE, Change, accepted, changes, last_settings
 from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger import Ledger, Resume, SettingsUsed, Stage, Start, Stop, StopReason
+from trepid.runs.versions import versions_now
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -185,7 +186,7 @@ class CampaignContext(Generic[SomeCampaign]):
         started = bool(ledger.all(Start))
         if started and text_sha256(text) != last_settings(ledger.entries):
             ledger.append(SettingsUsed(text_sha256(text)))  # before the file, which a kill may leave as it was
-        self.directory.write(text)
+        self.directory.write(text, versions_now(self.campaign.reference, self.campaign.potential))
         if ledger.recovered:
             self.view.message(ledger.recovered)
         if not started:

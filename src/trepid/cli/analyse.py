@@ -62,9 +62,7 @@ def command(
         Path | None,
         typer.Option(metavar="FILE", help="Force constants from phonopy's files, for sigma^A.", show_default=False),
     ] = None,
-    figures: Annotated[
-        bool, typer.Option("--figures", help="Write every figure also as PNG and PDF, and its numbers as CSV.")
-    ] = False,
+    figures: options.Figures = False,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Output directory.")] = Path("analysis"),
     force: options.Force = False,
     trust: options.Trust = False,

@@ -100,6 +100,7 @@ def command(
     trust: Annotated[
         bool, typer.Option("--trust", help="Run what the model file names: a calculator, a worker script.")
     ] = False,
+    figures: options.Figures = False,
     json: options.Json = False,
 ) -> None:
     """Judge every class of events in a trajectory: genuine, miscaptured, hallucinated or undecided; and what is overlooked.
@@ -184,21 +185,23 @@ def command(
         )
         if learn is not None and not result.interrupted:
             first, learnt = result, _learn(learn, audited, result)
-            _show(first, summary(first.facts), quiet=json)
+            _show(first, summary(first.facts), figures=figures, quiet=json)
             say(f"the model that has learnt, {learn}, is judged again:")
             inputs = replace(inputs, model={**Inputs.file(learn), **learnt.describe()})
             result = run_audit(
                 analysis, learnt, source, task, output / AGAIN, inputs=inputs, later=other, executor=executor, tell=say
             )
-    _finish(result, summary(result.facts), json=json)
+    _finish(result, summary(result.facts), figures=figures, json=json)
 
 
-def _show(result: AuditResult, rows: list[tuple[str, str]], *, quiet: bool) -> None:
+def _show(result: AuditResult, rows: list[tuple[str, str]], *, figures: bool, quiet: bool) -> None:
     """Write the page, and show the verdicts: among the messages where standard output is for JSON."""
     from trepid.report.audit import write_audit_page
+    from trepid.report.page import FIGURES, figure_files
 
     if not result.interrupted:
-        page = write_audit_page(result.directory)
+        with figure_files(result.directory / FIGURES if figures else None):
+            page = write_audit_page(result.directory)
         say(f"page: {page}")
     if quiet:
         for name, text in rows:
@@ -207,8 +210,8 @@ def _show(result: AuditResult, rows: list[tuple[str, str]], *, quiet: bool) -> N
         emit_table(rows)
 
 
-def _finish(result: AuditResult, rows: list[tuple[str, str]], *, json: bool) -> None:
-    _show(result, rows if not json else [], quiet=json)
+def _finish(result: AuditResult, rows: list[tuple[str, str]], *, figures: bool, json: bool) -> None:
+    _show(result, rows if not json else [], figures=figures, quiet=json)
     if json:
         emit_json({**result.facts, "directory": str(result.directory)})
     if result.interrupted:

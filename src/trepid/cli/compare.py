@@ -24,6 +24,7 @@ def command(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Output directory.")] = Path("compare"),
     force: options.Force = False,
+    figures: options.Figures = False,
     json: options.Json = False,
 ) -> None:
     """Put the properties of runs side by side, such as those of a model before and after learning.
@@ -36,6 +37,7 @@ def command(
     JSON keys: properties (kind, name, temperature_K, values, change, differs), missing, runs.
     """
     from trepid.report.compare import JSON, PAGE, facts, summary, write_comparison
+    from trepid.report.page import FIGURES, figure_files
 
     if len(runs) < 2:
         raise ConfigError("give two runs or more to compare")
@@ -52,7 +54,8 @@ def command(
     for line in missing(outcomes, rows):
         say(f"note: {line}")
     output.mkdir(parents=True, exist_ok=True)
-    write_comparison(outcomes, rows, output)
+    with figure_files(output / FIGURES if figures else None):
+        write_comparison(outcomes, rows, output)
     if json:
         emit_json({**facts(outcomes, rows), "directory": str(output)})
     else:

@@ -59,6 +59,7 @@ def command(
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be run and what it costs; run nothing.")] = False,
     seed: options.Seed = 0,
     trust: options.Trust = False,
+    figures: options.Figures = False,
     json: options.Json = False,
 ) -> None:
     """Compute a thermal conductivity by Green and Kubo: independent runs in LAMMPS, the exact heat flux, error bars.
@@ -73,6 +74,7 @@ def command(
     from trepid.data.frames import read_structure
     from trepid.dynamics.interrupt import Interrupted
     from trepid.report.conductivity import PAGE, write_page
+    from trepid.report.page import FIGURES, figure_files
     from trepid.transport.conductivity import RESULT_FILE, SETTINGS_FILE, compute_conductivity, facts, plan_conductivity
     from trepid.transport.settings import ConductivitySettings, repeat_of
 
@@ -105,7 +107,8 @@ def command(
     except Interrupted:
         say("interrupted; the same command resumes")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
-    write_page(result, output / PAGE)
+    with figure_files(output / FIGURES if figures else None):
+        write_page(result, output / PAGE)
     for remark in result.remarks:
         say(f"note: {remark}")
     if json:

@@ -56,6 +56,7 @@ def command(
         typer.Option("--correct", help="Learn better minus teacher, and train a corrected student where it helps."),
     ] = False,
     seed: options.Seed = 0,
+    figures: options.Figures = False,
     json: options.Json = False,
 ) -> None:
     """Distil a teacher into a Bayesian force field, and measure its error and its bar against the teacher on fresh frames.
@@ -93,7 +94,7 @@ def command(
     checked, frames = None, None
     if better is not None:
         checked, frames = check_with(result, better, check_frames, correct=correct, tell=say)
-    page = write_page(result, checked, frames)
+    page = write_page(result, checked, frames, figures=figures)
     if json:
         emit_json({**result.as_dict(), "check": None if checked is None else checked.as_dict(), "page": str(page)})
         return

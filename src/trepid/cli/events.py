@@ -71,6 +71,7 @@ def command(
     seed: options.Seed = 0,
     force: options.Force = False,
     trust: options.Trust = False,
+    figures: options.Figures = False,
     json: options.Json = False,
 ) -> None:
     """Find hops, Frenkel pairs, exchanges and excursions in a trajectory; count them by class, with intervals.
@@ -87,6 +88,7 @@ def command(
     if phonopy is not None and model is not None:
         raise ConfigError("give force constants with --phonopy, or --model to compute them; not both")
     from trepid.report.events import CLASSES, EVENTS, JSON, PAGE, PATHS, SERIES, facts, write_events
+    from trepid.report.page import FIGURES, figure_files
 
     inputs = [path for path in (trajectory, structure, phonopy, model) if path is not None]
     if output.exists() and not output.is_dir():
@@ -119,7 +121,8 @@ def command(
     for remark in analysis.remarks:
         say(f"note: {remark}")
     output.mkdir(parents=True, exist_ok=True)
-    write_events(analysis, output)
+    with figure_files(output / FIGURES if figures else None):
+        write_events(analysis, output)
     if json:
         emit_json({**facts(analysis), "directory": str(output)})
     else:

@@ -88,6 +88,7 @@ def command(
     ),
     force: options.Force = False,
     trust: options.Trust = False,
+    figures: options.Figures = False,
     json: options.Json = False,
 ) -> None:
     """Fit the spectrum of every mode of the crystal in molecular dynamics: frequency and lifetime at a temperature, with bars.
@@ -117,6 +118,7 @@ def command(
     from trepid.phonons.lifetimes import analyse_lifetimes
     from trepid.phonons.mode_reader import LifetimeSettings
     from trepid.report.lifetimes import facts, rows, write_lifetimes
+    from trepid.report.page import FIGURES, figure_files
 
     settings = LifetimeSettings(
         interval_fs=interval,
@@ -135,7 +137,8 @@ def command(
         say(f"note: {remark}")
     output.mkdir(parents=True, exist_ok=True)
     names, source = [str(path) for path in trajectories], str(phonopy or model or "none")
-    write_lifetimes(result, output, names=names, model=source)
+    with figure_files(output / FIGURES if figures else None):
+        write_lifetimes(result, output, names=names, model=source)
     if json:
         short = {k: v for k, v in facts(result, names=names, model=source).items() if k not in ("vdos", "vacf")}
         emit_json({**short, "directory": str(output)})

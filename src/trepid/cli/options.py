@@ -26,6 +26,10 @@ Ood = Annotated[
         "--ood", metavar="FILE", help="Second test set (out of distribution), reported on its own.", show_default=False
     ),
 ]
+Figures = Annotated[
+    bool,
+    typer.Option("--figures", help="Write every figure also as PNG and PDF, and its numbers as CSV, into a folder."),
+]
 Interval = Annotated[
     float | None,
     typer.Option(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from trepid.phonons.analysis import PhononSettings
+    from trepid.report.page import FIGURES, figure_files
     from trepid.report.phonons import PhononPage
 
 NO_MODEL = "none"
@@ -78,6 +79,7 @@ def command(
     seed: options.Seed = 0,
     force: options.Force = False,
     trust: options.Trust = False,
+    figures: options.Figures = False,
     json: options.Json = False,
 ) -> None:
     """Compute phonons by finite displacements through phonopy, each result with the 95 % interval of the model.
@@ -141,7 +143,8 @@ def command(
         from trepid.data.frames import write_frames
 
         write_frames(output / RELAXED, [crystal])
-    write_phonons(page, output)
+    with figure_files(output / FIGURES if figures else None):
+        write_phonons(page, output)
     if json:
         short = {key: value for key, value in facts(page).items() if key not in ("bands", "dos")}
         emit_json({**short, "directory": str(output)})

@@ -7,13 +7,13 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trepid.analysis.averages import Average
 from trepid.data.atomic import write_text_atomic
-from trepid.report.page import Headline, Picture, Section, Table, draw, figure_files, now, render_page
+from trepid.report.page import FIGURES, Headline, Section, Table, draw, draw_series, figure_files, now, render_page
 
 if TYPE_CHECKING:
     from trepid.analysis.eos import EquationOfState
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trepid.analysis.thermodynamics import Expansion, Thermodynamics
     from trepid.events.analysis import EventAnalysis
 
-PAGE, FACTS, RDF, MSD, CELL, FIGURES = "analysis.html", "analysis.json", "rdf.csv", "msd.csv", "cell.csv", "figures"
+PAGE, FACTS, RDF, MSD, CELL = "analysis.html", "analysis.json", "rdf.csv", "msd.csv", "cell.csv"
 """Files in the output directory."""
 _PLOTS = "trepid.report.analysis_plots"
 _CELL_ROWS = (
@@ -202,26 +202,17 @@ def _states(run: TrajectoryAnalysis, suffix: str, tag: str) -> Section:
         rows = [*_thermodynamic_rows(found), *rows]
         if found.cell_changes:
             text += " Bulk modulus, expansion and heat capacity: from the fluctuations of volume and enthalpy (classical nuclei)."
-    pictures = tuple(
-        replace(desk, narrow=phone.svg)
-        for desk, phone in zip(
-            _over_time(run, tag, width=9.6), _over_time(run, f"{tag}-narrow", width=4.6), strict=True
-        )
-    )
-    head = ("", "mean", "bar", "")
-    return Section(f"Cell, temperature and pressure{suffix}", text, pictures, wide=True, table=Table(head, tuple(rows)))
-
-
-def _over_time(run: TrajectoryAnalysis, tag: str, *, width: float) -> tuple[Picture, ...]:
-    return draw(
-        (f"cell{tag}", _PLOTS, lambda plots: plots.cell(run, width=width), "Cell over time; dashed: mean."),
+    pictures = draw_series(
+        (f"cell{tag}", _PLOTS, lambda plots, width: plots.cell(run, width=width), "Cell over time; dashed: mean."),
         (
             f"temperature-pressure{tag}",
             _PLOTS,
-            lambda plots: plots.temperature_and_pressure(run, width=width),
+            lambda plots, width: plots.temperature_and_pressure(run, width=width),
             "Temperature and pressure at every check; dashed: mean. The pressure has its kinetic part.",
         ),
     )
+    head = ("", "mean", "bar", "")
+    return Section(f"Cell, temperature and pressure{suffix}", text, pictures, wide=True, table=Table(head, tuple(rows)))
 
 
 def _thermodynamic_rows(found: Thermodynamics) -> list[tuple[str, str, str, str]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from trepid.report.axes import key
 from trepid.report.style import INK, MUTED, SERIES, envelope, new_figure, species_colours
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def radial_distribution(rdfs: Sequence[PartialRDF]) -> Figure | None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("distance r (Å)")
     axes.set_ylabel("g(r) (1)")
-    axes.legend(loc="upper right")
+    key(axes)
     return figure
 
 
@@ -59,7 +60,7 @@ def mean_squared_displacement(diffusion: Sequence[Diffusion]) -> Figure | None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("time t (ps)")
     axes.set_ylabel("mean squared displacement (Å²)")
-    axes.legend(loc="upper left")
+    key(axes)
     return figure
 
 
@@ -71,7 +72,7 @@ def cell(analysis: TrajectoryAnalysis, *, width: float = 9.6) -> Figure | None:
     lengths, volume = figure.subplots(2, 1, sharex=True)
     for k, name in enumerate("abc"):
         lengths.plot(*envelope(analysis.times_ps, analysis.cells[:, k]), color=SERIES[k], linewidth=1.0, label=name)
-    lengths.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    key(lengths)
     lengths.set_ylabel("length (Å)")
     _series(volume, analysis.times_ps, analysis.volumes_A3, analysis.cell["volume_A3"].value, "volume (Å³)")
     volume.set_xlabel("time (ps)")
@@ -110,5 +111,5 @@ def equation_of_state(found: EquationOfState) -> Figure:
     axes.axvline(found.volume_A3.value, color=MUTED, linewidth=1.0, linestyle=_DASHED, label="equilibrium")
     axes.set_xlabel("volume (Å³)")
     axes.set_ylabel("energy above the lowest (meV)")
-    axes.legend(loc="upper center")
+    key(axes)
     return figure

@@ -40,8 +40,8 @@ def sigma_a_series(result: Anharmonicity) -> Figure:
             axes.plot(x, y, color=colour, linestyle="", marker="o", markersize=3.6, markeredgewidth=0, label=label)
     axes.axhline(result.sigma_a, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
     axes.set_ylim(0, None)
-    axes.set_xlabel("MD time (ps)" if known else "frame")
-    axes.set_ylabel("σA")
+    axes.set_xlabel("MD time (ps)" if known else "frame (number)")
+    axes.set_ylabel("σA (1)")
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, columnspacing=1.2)
     return figure
 

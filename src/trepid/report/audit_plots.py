@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trepid.report.axes import key
 from trepid.report.style import INK, MUTED, SERIES, new_figure
 
 if TYPE_CHECKING:
@@ -44,5 +45,5 @@ def path_picture(entry: Mapping[str, Any]) -> Figure:
         axes.axhline(entry["horizon_eV"], color=MUTED, linestyle="--", linewidth=1.0)
     axes.set_xlabel("length of the path (Å)")
     axes.set_ylabel("energy (eV)")
-    axes.legend(loc="best")
+    key(axes)
     return figure

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trepid.report.axes import dots, key, log_scale
 from trepid.report.style import MUTED, RULE, SERIES, new_figure
 from trepid.runs.outcomes import Compared, Kind, Outcome, Property
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_NAMES = 8
@@ -34,9 +36,9 @@ def values_picture(rows: Sequence[Compared], names: Sequence[str], *, log: bool)
     axes.set_yticks(range(len(rows)), [_label(row) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     if log:
-        axes.set_xscale("log")
+        log_scale(axes, x=True)
     units = {row.unit for row in rows if row.unit}
-    axes.set_xlabel(f"{rows[0].kind.value}{' (' + units.pop() + ')' if len(units) == 1 else ''}")
+    axes.set_xlabel(f"{rows[0].kind.value} ({', '.join(sorted(units)) or '1'})")
     axes.grid(False, axis="y")
     _legend(axes, names)
     return figure
@@ -57,8 +59,7 @@ def modes_picture(rows: Sequence[Compared], names: Sequence[str]) -> Figure | No
     limits = axes.get_xlim()
     ends = [max(min(limits[0], axes.get_ylim()[0]), 1e-3), max(limits[1], axes.get_ylim()[1])]
     axes.plot(ends, ends, color=MUTED, linewidth=1.0)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    log_scale(axes, x=True, y=True)
     axes.set_xlabel(f"lifetime in {names[0]} (ps)")
     axes.set_ylabel("lifetime in the others (ps)")
     _legend(axes, names, first=1)
@@ -135,12 +136,5 @@ def _label(row: Compared) -> str:
     return row.name if row.temperature_K is None else f"{row.name}, {row.temperature_K:g} K"
 
 
-def _legend(axes, names: Sequence[str], *, first: int = 0) -> None:  # type: ignore[no-untyped-def]
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], linestyle="", marker="o", color=SERIES[k % len(SERIES)], label=name)
-        for k, name in enumerate(names)
-        if k >= first
-    ]
-    axes.legend(handles=handles, loc="best", handletextpad=0.2)
+def _legend(axes: Axes, names: Sequence[str], *, first: int = 0) -> None:
+    key(axes, handles=dots({name: SERIES[k % len(SERIES)] for k, name in enumerate(names) if k >= first}))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trepid.report.axes import key, log_scale
 from trepid.report.style import ACCENT, MUTED, SERIES, new_figure
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def integral(size: SizeResult) -> Figure:
     axes.set_xlim(0, t[-1])
     axes.set_ylim(bottom=min(0.0, float((mean - error).min())))
     axes.set_xlabel("upper limit (ps)")
-    axes.set_ylabel("W/(m K)")
-    axes.legend(loc="best")
+    axes.set_ylabel("thermal conductivity (W/(m K))")
+    key(axes)
     return figure
 
 
@@ -66,10 +67,10 @@ def sizes(result: ConductivityResult) -> Figure:
         capsize=3,
         linewidth=1.2,
     )
-    axes.set_xscale("log")
+    log_scale(axes, x=True)
     axes.set_xticks(x, [str(n) for n in x])
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("atoms")
-    axes.set_ylabel("W/(m K)")
+    axes.set_xlabel("atoms (number)")
+    axes.set_ylabel("thermal conductivity (W/(m K))")
     return figure

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from trepid.report.style import ACCENT, INK, MUTED, RULE, SERIES, envelope, new_figure, note, species_colours
+from trepid.report.axes import key
+from trepid.report.style import ACCENT, INK, MUTED, RULE, SERIES, envelope, new_figure, species_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,12 +46,12 @@ def timeline(analysis: EventAnalysis) -> Figure | None:
         )
     rows.set_yticks(range(len(classes)), [str(k) for k in range(1, len(classes) + 1)])
     rows.set_ylim(len(classes) - 0.4, -0.6)
-    rows.set_ylabel("class")
+    rows.set_ylabel("class (number)")
     time, number = analysis.off_home.T
     counts.step(np.append(time, analysis.duration_ps), np.append(number, number[-1]), where="post", color=ACCENT)
     counts.set_ylim(bottom=0)
     counts.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
-    counts.set_ylabel("atoms not\nat home")
+    counts.set_ylabel("atoms not\nat home (number)")
     counts.set_xlabel("time (ps)")
     counts.set_xlim(0, analysis.duration_ps)
     if analysis.settings.equilibrate_ps > 0:
@@ -81,8 +82,8 @@ def rates(analysis: EventAnalysis) -> Figure | None:
     axes.set_yticks(range(len(classes)), [str(analysis.classes.index(found) + 1) for found in classes])
     axes.set_ylim(len(classes) - 0.4, -0.6)
     axes.set_xlim(left=0)
-    axes.set_xlabel("events per 100 ps")
-    axes.set_ylabel("class")
+    axes.set_xlabel("rate (events per 100 ps)")
+    axes.set_ylabel("class (number)")
     return figure
 
 
@@ -104,8 +105,8 @@ def waiting_times(analysis: EventAnalysis) -> Figure | None:
     axes.set_ylim(0, 1.03)
     axes.set_xlim(left=0)
     axes.set_xlabel("time to the next event (ps)")
-    axes.set_ylabel("share that wait longer")
-    axes.legend(loc="upper right")
+    axes.set_ylabel("share that wait longer (1)")
+    key(axes)
     return figure
 
 
@@ -129,8 +130,8 @@ def sigma_a_series(analysis: EventAnalysis) -> Figure | None:
     axes.set_ylim(bottom=0)
     axes.set_xlim(0, analysis.duration_ps)
     axes.set_xlabel("time (ps)")
-    axes.set_ylabel(r"$\sigma^A$")
-    note(axes, f"all frames {series.sigma_a:.3f}\nvertical lines: jumps; ticks below: events", y=0.97)
+    axes.set_ylabel(r"$\sigma^A$ (1)")
+    key(axes, f"All frames {series.sigma_a:.3f}; vertical lines: jumps; ticks below: events", handles=[])
     return figure
 
 
@@ -180,8 +181,8 @@ def class_picture(analysis: EventAnalysis, found: ClassFound) -> Figure | None:
         panel.set_ylim(-_REACH_A - 0.5, _REACH_A + 0.5)
         panel.set_xticks([-4, 0, 4])
         panel.set_yticks([-4, 0, 4])
-        panel.set_xlabel("Å")
-    panels[0].set_ylabel("Å")
+        panel.set_xlabel("place (Å)")
+    panels[0].set_ylabel("place (Å)")
     _legend(panels[2], colours, sites.n_sites > sites.n_atoms)
     return figure
 

@@ -1,29 +1,27 @@
-"""Renders the figures of a run as one self-contained page: no network, no other files, no script."""
+"""Renders the figures of a run as one self-contained page: no network, no script; files beside it are copies for other programs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trepid.acquisition.conformal import running_coverage
 from trepid.data.atomic import write_text_atomic
 from trepid.evaluation import Comparison, Evaluation, summarise
+from trepid.quantities import force, share
+from trepid.report.accuracy import accuracy_section, parity_sections, species_section, structure_section
+from trepid.report.costs import costs_section
+from trepid.report.frame_sets import FrameSet, sets_of_run
+from trepid.report.hyperparameters import hyperparameter_sections
 from trepid.report.intervals import intervals_section
-from trepid.report.page import Headline, Picture, Section, draw, now, render_page
-from trepid.report.rounds import rounds_sections
+from trepid.report.page import FIGURES, Headline, Section, draw, draw_series, figure_files, now, render_page
+from trepid.report.rounds import progress_sentence, rounds_sections
 from trepid.runs.ledger import StopReason
 from trepid.runs.reading import RunRecord, read_run
-from trepid.verdict import verdict_of_run
+from trepid.verdict import Verdict, verdict_of_run
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import ModuleType
-
-    from matplotlib.figure import Figure
-
+_PLOTS, _RUN_PLOTS = "trepid.report.plots", "trepid.report.run_plots"
 _STOP_TEXT: Mapping[StopReason, str] = {
     StopReason.FINISHED: "all stages done",
     StopReason.LABELS: "stopped: maximum number of labels reached",
@@ -36,8 +34,16 @@ _STOP_TEXT: Mapping[StopReason, str] = {
 }
 
 
-def write_report(run: str | Path, output: str | Path | None = None) -> Path:
+def write_report(
+    run: str | Path,
+    output: str | Path | None = None,
+    *,
+    tests: Sequence[FrameSet] = (),
+    figures: bool = False,
+) -> Path:
     """Write the report of a run directory; by default to `report.html` inside it.
+
+    The crystal and the frames of largest error are written as extended XYZ into a folder of the same name beside it.
 
     Parameters
     ----------
@@ -45,6 +51,10 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
         Run directory of `trepid learn`, finished or not.
     output : path, optional
         The HTML file; replaced in one step if it exists.
+    tests : sequence of FrameSet
+        Labelled frames that were not chosen by uncertainty, predicted by the model of the run (`FrameSet.predicted`).
+    figures : bool
+        Write every figure also as PNG and PDF, and its numbers as CSV, into `figures` of that folder.
 
     Returns
     -------
@@ -58,28 +68,50 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
     """
     record = read_run(run)
     path = Path(output) if output is not None else record.paths.report
-    write_text_atomic(path, render(record))
+    folder = path.with_suffix("")
+    with figure_files(folder / FIGURES if figures else None, page=path):
+        text = render(record, tests=tests, folder=folder)
+    write_text_atomic(path, text)
     return path
 
 
-def render(record: RunRecord) -> str:
-    """HTML of the report as text."""
+def render(record: RunRecord, *, tests: Sequence[FrameSet] = (), folder: Path | None = None) -> str:
+    """HTML of the report as text; `folder` gets the frames that it shows."""
     comparison = record.comparison()
     figures = None if comparison is None else summarise(comparison)
     verdict = verdict_of_run(record)
+    sets = [*sets_of_run(record), *tests]
+    sentences = [*verdict.findings(), *(_tested(each) for each in sets if not each.chosen), *progress_sentence(record)]
     return render_page(
         title=_title(record),
         subtitle=_subtitle(record),
         headlines=_headlines(record, figures),
         grade=verdict.grade.name.lower(),
-        sentences=[sentence.replace("eV/A", "eV/Å") for sentence in verdict.sentences()],
-        sections=_sections(record),
+        sentences=[_pretty(sentence) for sentence in sentences],
+        advice=_pretty(verdict.advice()),
+        sections=_sections(record, sets, verdict, folder),
         failures=record.failures,
         rewinds=record.rewinds,
         settings=record.settings_text,
         versions={name: str(value) for name, value in record.versions.items()},
         footer=f"Run {record.directory.name}, report written {now()}. Uncertainties are one standard deviation of the model; "
         "intervals add the residual noise. Energies in eV, lengths in Å.",
+    )
+
+
+def _pretty(sentence: str) -> str:
+    return sentence.replace("eV/A", "eV/Å")
+
+
+def _tested(frames: FrameSet) -> str:
+    """The error on frames that were not chosen by uncertainty, in a sentence."""
+    figures = frames.figures
+    part = f", {share(figures.forces_rmse / figures.forces_rms)} of the rms force" if figures.forces_rms > 0 else ""
+    inside = figures.forces_coverage_95
+    covered = "" if inside is None else f"; {share(inside)} inside the 95 % interval"
+    return (
+        f"Not chosen by uncertainty ({figures.n_frames} frames, {frames.name}): force error {force(figures.forces_rmse)}{part}"
+        f"{covered}."
     )
 
 
@@ -116,7 +148,7 @@ def _headlines(record: RunRecord, figures: Evaluation | None) -> list[Headline]:
             str(len(record.labels)),
             "label" if len(record.labels) == 1 else "labels",
             f"{n_first} initial, {n_called} "
-            + (f"in {len(record.rounds) - 1} rounds" if record.rounds else "above the threshold"),
+            + (_rounds_text(len(record.rounds) - 1) if record.rounds else "above the threshold"),
         ),
         Headline(f"{record.time_ps:.3g}", "ps", "of molecular dynamics on the model"),
     ]
@@ -139,6 +171,10 @@ def _headlines(record: RunRecord, figures: Evaluation | None) -> list[Headline]:
     return strip
 
 
+def _rounds_text(n: int) -> str:
+    return f"in {n} round{'s' * (n != 1)}"
+
+
 def _duration(seconds: float) -> tuple[str, str]:
     for limit, divisor, unit in ((100.0, 1.0, "s"), (6000.0, 60.0, "min"), (math.inf, 3600.0, "h")):
         if seconds < limit:
@@ -146,21 +182,23 @@ def _duration(seconds: float) -> tuple[str, str]:
     raise AssertionError("unreachable: the last limit is infinite")
 
 
-def _sections(record: RunRecord) -> list[Section]:
+def _sections(record: RunRecord, sets: Sequence[FrameSet], verdict: Verdict, folder: Path | None) -> list[Section]:
     comparison = record.comparison()
-    if record.rounds:
-        unseen = [] if comparison is None else [_unseen(record, comparison), _knows(record, comparison)]
-        reliable = [] if comparison is None else _calibrated(comparison)
-        return [*rounds_sections(record), *unseen, *reliable, *intervals_section(record), *_settled(record)]
-    if comparison is None:
-        return [_UNSEEN_YET, _asked(record), *_settled(record)]
+    accuracy = [
+        *structure_section(record, sets, folder),
+        accuracy_section(record, sets, verdict) if sets or record.rounds else _UNSEEN_YET,
+        *parity_sections(sets),
+        *species_section(sets),
+    ]
+    reliable = [] if comparison is None else [_knows(record, comparison), *_calibrated(comparison)]
+    middle = rounds_sections(record) if record.rounds else [_asked(record)]
     return [
-        _unseen(record, comparison),
-        _asked(record),
-        _knows(record, comparison),
-        *_calibrated(comparison),
+        *accuracy,
+        *middle,
+        *reliable,
         *intervals_section(record),
-        *_settled(record),
+        costs_section(record),
+        *hyperparameter_sections(record),
     ]
 
 
@@ -172,46 +210,26 @@ _UNSEEN_YET = Section(
 )
 
 
-def _unseen(record: RunRecord, comparison: Comparison) -> Section:
-    return Section(
-        "Accuracy on unseen frames",
-        "Predictions made before the model was trained on a frame. The frames were selected for their high uncertainty, "
-        "so the errors are larger than on an average frame of the same simulation.",
-        _pictures(
-            (
-                "force_parity",
-                lambda plots: plots.force_parity(comparison),
-                "Every force component of every frame.",
-            ),
-            (
-                "energy_parity",
-                lambda plots: plots.energy_parity(record, comparison),
-                "One point per frame; bars are one standard deviation, uncertainty and residual noise.",
-            ),
-        ),
-    )
-
-
 def _asked(record: RunRecord) -> Section:
-    wide, narrow = 9.6, 4.6
-    labels_caption = "Number of labels over MD time."
-    traces_caption = (
-        "Largest force uncertainty of an atom (threshold dashed), temperature (target dashed) and potential energy "
-        "above its lowest value. Long series are thinned so that every peak stays visible."
-    )
-    for_desk = _pictures(
-        ("labels-wide", lambda plots: plots.labels_over_time(record, width=wide), labels_caption),
-        ("traces-wide", lambda plots: plots.traces(record, width=wide), traces_caption),
-    )
-    for_phone = _pictures(
-        ("labels-narrow", lambda plots: plots.labels_over_time(record, width=narrow), labels_caption),
-        ("traces-narrow", lambda plots: plots.traces(record, width=narrow), traces_caption),
-    )
     return Section(
         "Label requests",
         "Each step of the curve and each vertical line is a frame whose force uncertainty exceeded the threshold; it was "
         "labelled and the model trained again. Requests become rarer as the training set covers the simulation.",
-        tuple(replace(desk, narrow=phone.svg) for desk, phone in zip(for_desk, for_phone, strict=True)),
+        draw_series(
+            (
+                "labels",
+                _RUN_PLOTS,
+                lambda plots, width: plots.labels_over_time(record, width=width),
+                "Number of labels over MD time.",
+            ),
+            (
+                "traces",
+                _RUN_PLOTS,
+                lambda plots, width: plots.traces(record, width=width),
+                "Largest force uncertainty of an atom (threshold dashed), temperature (target dashed) and potential energy "
+                "above its lowest value. Long series are thinned so that every peak stays visible.",
+            ),
+        ),
         wide=True,
     )
 
@@ -221,15 +239,17 @@ def _knows(record: RunRecord, comparison: Comparison) -> Section:
         "Uncertainty against error",
         "A useful uncertainty ranks atoms by their true error and has the size of that error. All values were predicted "
         "before training.",
-        _pictures(
+        draw(
             (
                 "uncertainty",
+                _PLOTS,
                 lambda plots: plots.uncertainty_against_error(comparison),
                 "Force uncertainty of the model, norm over x, y and z; dashed: error equal to uncertainty. Below the "
                 "residual noise, errors are independent of it.",
             ),
             (
                 "error",
+                _RUN_PLOTS,
                 lambda plots: plots.error_over_labels(record),
                 "Mean force error of each frame before training, and the mean error predicted for it.",
             ),
@@ -238,14 +258,16 @@ def _knows(record: RunRecord, comparison: Comparison) -> Section:
 
 
 def _calibrated(comparison: Comparison) -> list[Section]:
-    pictures = _pictures(
+    pictures = draw(
         (
             "reliability",
+            _PLOTS,
             lambda plots: plots.reliability(comparison),
             "Fraction of force components inside intervals of every width, from uncertainty and residual noise.",
         ),
         (
             "z",
+            _PLOTS,
             lambda plots: plots.z_histogram(comparison),
             "Errors divided by their predicted standard deviation. Shaded: the normal distribution; values outside are "
             "counted in the outermost bins.",
@@ -264,20 +286,3 @@ def _calibrated(comparison: Comparison) -> list[Section]:
     if others:
         text += f" {' and '.join(others)} are inside their 95 % intervals."
     return [Section("Calibration", text, pictures)] if pictures else []
-
-
-def _settled(record: RunRecord) -> list[Section]:
-    pictures = _pictures(
-        (
-            "hyperparameters",
-            lambda plots: plots.hyperparameters(record),
-            "Relative to the last value, which the legend gives in eV and Å. They change when the evidence is maximised "
-            "again.",
-        )
-    )
-    text = "Residual noise and prior of the model, from maximising the evidence of the labels."
-    return [Section("Hyperparameters", text, pictures)] if pictures else []
-
-
-def _pictures(*wanted: tuple[str, Callable[[ModuleType], Figure | None], str]) -> tuple[Picture, ...]:
-    return draw(*((name, "trepid.report.plots", function, caption) for name, function, caption in wanted))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trepid.report.axes import key, log_scale
 from trepid.report.style import MUTED, SERIES, new_figure, species_colours
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ COLOUR = SERIES[0]
 
 def lifetimes_picture(result: LifetimeAnalysis) -> Figure | None:
     """Lifetime of every mode against its frequency, with 95 % intervals; hollow where the spectrum is not one line."""
-    from matplotlib.ticker import FuncFormatter
-
     if not result.modes:
         return None
     figure = new_figure(9.2, 3.8)
@@ -43,10 +42,8 @@ def lifetimes_picture(result: LifetimeAnalysis) -> Figure | None:
             label="one damped oscillator" if is_line else "not one line",
         )
     if any(not mode.fit.is_line for mode in result.modes):
-        axes.legend(loc="upper right")
-    axes.set_yscale("log")
-    for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        which(FuncFormatter(lambda y, _: f"{y:g}"))
+        key(axes)
+    log_scale(axes, y=True)
     axes.set_xlabel("frequency (THz)")
     axes.set_ylabel("lifetime (ps)")
     return figure
@@ -74,7 +71,7 @@ def shift_picture(result: LifetimeAnalysis) -> Figure | None:
         )
         panels[1].set_ylim(bottom=0)
         panels[1].set_xlabel("harmonic frequency (THz)")
-        panels[1].set_ylabel(r"$\sigma^A$ of the mode")
+        panels[1].set_ylabel(r"$\sigma^A$ of the mode (1)")
     return figure
 
 
@@ -92,11 +89,11 @@ def spectrum_picture(result: LifetimeAnalysis) -> Figure:
     if len(names) > 1:
         for name, colour in species_colours(names).items():
             density.plot(x, found.density[name][kept], color=colour, label=name)
-        density.legend(loc="upper left")
+        key(density)
     density.set_xlim(0, x[-1])
     density.set_ylim(bottom=0)
     density.set_xlabel("frequency (THz)")
-    density.set_ylabel("modes per THz and atom")
+    density.set_ylabel("modes (1/THz per atom)")
     t, c = found.times_fs / 1000.0, found.autocorrelation
     correlation.plot(t, c, color=COLOUR)
     correlation.fill_between(
@@ -109,5 +106,5 @@ def spectrum_picture(result: LifetimeAnalysis) -> Figure:
     )
     correlation.set_xlim(0, t[-1])
     correlation.set_xlabel("time (ps)")
-    correlation.set_ylabel("velocity autocorrelation")
+    correlation.set_ylabel("velocity autocorrelation (1)")
     return figure

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trepid.data.atomic import write_bytes_atomic, write_text_atomic
+from trepid.report.citation import citation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,12 +38,25 @@ class Headline:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A file that belongs to a figure: its address, and the name under which a browser saves it (empty: it opens it)."""
+
+    text: str
+    address: str
+    save_as: str = ""
+
+
+@dataclass(frozen=True)
 class Picture:
-    """One figure of the page. `narrow` is the version for narrow screens, where the wide one would be too small."""
+    """One figure of the page, with its files.
+
+    `narrow` is the version for narrow screens, where the wide one would be too small.
+    """
 
     svg: str
     caption: str
     narrow: str | None = None
+    links: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,21 +82,41 @@ class Section:
     html: str = ""
 
 
-_FOLDER: ContextVar[Path | None] = ContextVar("folder of the figures", default=None)
+FIGURES = "figures"
+"""Folder of the figures of a page, beside it."""
+WIDE_INCHES, NARROW_INCHES = 9.6, 4.6
+"""Widths of time series on desks and on phones."""
+_KINDS: tuple[tuple[str, dict[str, None]], ...] = (("png", {"Software": None}), ("pdf", {"CreationDate": None}))
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """Where figures are written, and the way there from the page."""
+
+    path: Path
+    prefix: str
+
+
+_FOLDER: ContextVar[_Folder | None] = ContextVar("folder of the figures", default=None)
 
 
 @contextmanager
-def figure_files(folder: Path | None) -> Iterator[None]:
+def figure_files(folder: Path | None, *, page: Path | None = None) -> Iterator[None]:
     """Write every figure that is drawn inside the block also as NAME.png and NAME.pdf, and its numbers as NAME.csv.
 
     Parameters
     ----------
     folder : Path or None
         Made where it is missing; None: nothing is written.
+    page : Path, optional
+        The page that links to them; by default one beside the folder.
     """
+    wanted = None
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    token = _FOLDER.set(folder)
+        start = folder.parent if page is None else page.parent
+        wanted = _Folder(folder, Path(os.path.relpath(folder, start)).as_posix())
+    token = _FOLDER.set(wanted)
     try:
         yield
     finally:
@@ -94,8 +130,7 @@ def _write(figure: Figure, folder: Path, name: str) -> None:
     csv.writer(text, lineterminator="\n").writerows([("axes", "series", "x", "y"), *numbers_of(figure)])
     write_text_atomic(folder / f"{name}.csv", text.getvalue())
     on_paper(figure)
-    kinds: tuple[tuple[str, dict[str, None]], ...] = (("png", {"Software": None}), ("pdf", {"CreationDate": None}))
-    for kind, metadata in kinds:
+    for kind, metadata in _KINDS:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, dpi=200, facecolor="white", metadata=metadata)
         write_bytes_atomic(folder / f"{name}.{kind}", buffer.getvalue())
@@ -109,18 +144,41 @@ def draw(*wanted: tuple[str, str, Callable[[ModuleType], Figure | None], str]) -
     *wanted : tuples of (name, module, function, caption)
         The function gets the module, which is imported only here: matplotlib is slow to import.
     """
-    from trepid.report.style import house_style, to_svg
+    drawn = (_draw(name, module, function, caption) for name, module, function, caption in wanted)
+    return tuple(picture for picture in drawn if picture is not None)
 
+
+def draw_series(*wanted: tuple[str, str, Callable[[ModuleType, float], Figure | None], str]) -> tuple[Picture, ...]:
+    """As `draw`, for functions that also take a width in inches: once for desks, once for phones."""
     pictures = []
     for name, module, function, caption in wanted:
-        with house_style(name):
-            figure = function(import_module(module))
-            if figure is not None:
-                pictures.append(Picture(to_svg(figure, name), caption))
-                folder = _FOLDER.get()
-                if folder is not None:
-                    _write(figure, folder, name)
+        desk = _draw(name, module, partial(_of_width, function, WIDE_INCHES), caption)
+        if desk is not None:
+            phone = _draw(f"{name}-narrow", module, partial(_of_width, function, NARROW_INCHES), caption, files=False)
+            assert phone is not None
+            pictures.append(replace(desk, narrow=phone.svg))
     return tuple(pictures)
+
+
+def _of_width(function: Callable[[ModuleType, float], Figure | None], width: float, plots: ModuleType) -> Figure | None:
+    return function(plots, width)
+
+
+def _draw(
+    name: str, module: str, function: Callable[[ModuleType], Figure | None], caption: str, *, files: bool = True
+) -> Picture | None:
+    from trepid.report.style import house_style, to_svg
+
+    with house_style(name):
+        figure = function(import_module(module))
+        if figure is None:
+            return None
+        svg, folder = to_svg(figure, name), _FOLDER.get()
+        if folder is None or not files:
+            return Picture(svg, caption)
+        _write(figure, folder.path, name)
+        links = (Link(kind.upper(), f"{folder.prefix}/{name}.{kind}") for kind in ("png", "pdf", "csv"))
+        return Picture(svg, caption, links=tuple(links))
 
 
 def now() -> str:
@@ -137,6 +195,7 @@ def render_page(
     footer: str,
     grade: str = "",
     sentences: Sequence[str] = (),
+    advice: str = "",
     failures: Sequence[Failure] = (),
     rewinds: Sequence[Rewind] = (),
     settings: str = "",
@@ -148,19 +207,23 @@ def render_page(
     ----------
     title, subtitle : str
     headlines : sequence of Headline
-        The summary on top.
+        The summary, below the verdict.
     sections : sequence of Section
     footer : str
     grade : str
-        Class of the box below the summary: good, fair, poor, or none.
+        Class of the box of the verdict, on top: good, fair, poor, or none.
     sentences : sequence of str
         In that box, the first one in bold; no box without any.
+    advice : str
+        What to do next, at its end.
     failures, rewinds : sequences
         Of a learning run.
     settings : str
         Shown on request.
     versions : mapping of str to str, optional
         Likewise.
+
+    Every page ends with what to cite.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -172,7 +235,9 @@ def render_page(
         headlines=headlines,
         grade=grade,
         sentences=sentences,
+        advice=advice,
         sections=sections,
+        citation=citation(),
         failures=failures,
         rewinds=rewinds,
         settings=settings,

@@ -35,7 +35,7 @@ def bands_picture(result: PhononAnalysis) -> Figure:
             dos.frequencies_THz, np.maximum(value - bar, 0), value + bar, color=COLOUR, alpha=0.25, linewidth=0
         )
     states.set_xlim(left=0)
-    states.set_xlabel("states per THz")
+    states.set_xlabel("states (1/THz)")
     states.grid(False)
     bands.set_ylabel("frequency (THz)")
     if result.stable:
@@ -133,10 +133,10 @@ def gruneisen_picture(found: QuasiHarmonic) -> Figure:
         rasterized=True,
     )
     modes.set_xlabel("frequency (THz)")
-    modes.set_ylabel("Grüneisen parameter")
+    modes.set_ylabel("Grüneisen parameter (1)")
     curve(crystal, found.temperatures_K, found.gruneisen)
     crystal.set_xlabel("temperature (K)")
-    crystal.set_ylabel("Grüneisen parameter of the crystal")
+    crystal.set_ylabel("Grüneisen parameter of the crystal (1)")
     return figure
 
 

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from trepid.acquisition.choices import UncertaintyMeasure
+from trepid.acquisition.uncertainty import MEASURES
+from trepid.report.axes import dots, key, log_scale, whole_numbers
 from trepid.report.plots import SQUARE
-from trepid.report.style import ACCENT, INK, MUTED, SERIES, new_figure, note
+from trepid.report.style import ACCENT, INK, MUTED, SERIES, new_figure
 from trepid.runs.round_files import ALL
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ FloatArray = NDArray[np.float64]
 
 REASON_COLOURS = {"uncertainty": ACCENT, "event": SERIES[1], "probe": SERIES[1], "random": SERIES[2], "hot": SERIES[3]}
 """Colour of a selected frame by the reason of its selection."""
+LEAST = 1e-8
+"""Smaller values are drawn here, so that logarithmic axes stay readable."""
 
 
 def learning_curve(records: Sequence[RoundRecord], *, size: tuple[float, float] = SQUARE) -> Figure | None:
@@ -38,10 +43,12 @@ def learning_curve(records: Sequence[RoundRecord], *, size: tuple[float, float] 
             x, y = np.array(points).T
             axes.plot(x, y, color=colour, marker="o", markersize=5, markeredgewidth=0, label=name)
     axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("number of training labels")
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, np.floor(low)), max(high, np.ceil(high)))
+    whole_numbers(axes.xaxis)
+    axes.set_xlabel("training labels (number)")
     axes.set_ylabel("mean force error (meV/Å)")
-    axes.legend(loc="upper right")
+    key(axes)
     return figure
 
 
@@ -65,12 +72,13 @@ def coverage_by_round(records: Sequence[RoundRecord], *, size: tuple[float, floa
     axes.set_ylim(0, 104)
     _round_axis(axes)
     axes.set_ylabel("force components inside (%)")
-    axes.legend(loc="lower right")
-    note(axes, "filled: as predicted\nopen: corrected by labels of earlier rounds", y=0.12, va="bottom")
+    key(axes, "Filled: as predicted; open: corrected by labels of earlier rounds")
     return figure
 
 
-def uncertainty_by_round(selections: Sequence[Selection], *, size: tuple[float, float] = SQUARE) -> Figure | None:
+def uncertainty_by_round(
+    selections: Sequence[Selection], *, measure: UncertaintyMeasure, size: tuple[float, float] = SQUARE
+) -> Figure | None:
     """Uncertainty of the candidates of every round, the value at which P_U is one half, and the selected frames."""
     known = [selection for selection in selections if selection.uncertainty]
     if not known:
@@ -100,37 +108,56 @@ def uncertainty_by_round(selections: Sequence[Selection], *, size: tuple[float, 
                 colour = REASON_COLOURS.get(pick.reason, ACCENT)
                 axes.plot(selection.round, pick.uncertainty, marker="D", markersize=4, markeredgewidth=0, color=colour)
     if min(min(selection.uncertainty) for selection in known) > 0:
-        axes.set_yscale("log")
+        log_scale(axes, y=True)
     _round_axis(axes)
-    axes.set_ylabel("uncertainty of a candidate (unit of its measure)")
+    unit = MEASURES[measure].unit
+    axes.set_ylabel(f"uncertainty of a candidate ({unit.replace('eV/A', 'eV/Å')})")
+    key(axes, handles=_reasons(known))
     return figure
 
 
 def why_chosen(selections: Sequence[Selection], *, size: tuple[float, float] = SQUARE) -> Figure | None:
-    """P_U against P_E of the candidates of all rounds; selected frames are marked."""
+    """P_E of the candidates against their uncertainty over the value where P_U is 1/2; selected frames are marked."""
     known = [selection for selection in selections if selection.statistics is not None and selection.uncertainty]
     if not known:
         return None
     figure = new_figure(*size)
     axes = figure.add_subplot()
-    p_u = np.concatenate([np.array(selection.p_uncertainty) for selection in known])
-    p_e = np.concatenate([np.array(selection.p_viability) for selection in known])
+    halves = {selection.round: selection.statistics.half for selection in known if selection.statistics is not None}
+    shown = [(each, halves[each.round]) for each in known if halves[each.round] > 0]
+    if not shown:
+        return None
+    ratio = np.concatenate([np.array(each.uncertainty) / half for each, half in shown])
+    accessible = np.concatenate([np.array(each.p_viability) for each, _ in shown])
     axes.plot(
-        p_u, p_e, linestyle="", marker="o", markersize=2.6, markeredgewidth=0, color=MUTED, alpha=0.35, rasterized=True
+        np.maximum(ratio, LEAST),
+        np.maximum(accessible, LEAST),
+        linestyle="",
+        marker="o",
+        markersize=2.6,
+        markeredgewidth=0,
+        color=MUTED,
+        alpha=0.5,
+        rasterized=True,
+        label="_candidates",
     )
-    chosen = [
-        (pick.p_uncertainty, pick.p_viability)
-        for selection in known
-        for pick in selection.picks
-        if pick.p_uncertainty is not None and pick.p_viability is not None
-    ]
-    if chosen:
-        x, y = np.array(chosen).T
-        axes.plot(x, y, linestyle="", marker="D", markersize=4.5, markeredgewidth=0, color=ACCENT)
-    axes.set_xlim(-0.04, 1.04)
-    axes.set_ylim(-0.04, 1.04)
-    axes.set_xlabel("$P_U$: unusually uncertain")
-    axes.set_ylabel("$P_E$: energetically accessible")
+    for each, half in shown:
+        for pick in each.picks:
+            if pick.uncertainty is not None and pick.p_viability is not None:
+                axes.plot(
+                    max(pick.uncertainty / half, LEAST),
+                    max(pick.p_viability, LEAST),
+                    marker="D",
+                    markersize=4.5,
+                    markeredgewidth=0,
+                    color=REASON_COLOURS.get(pick.reason, ACCENT),
+                )
+    axes.axvline(1.0, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
+    log_scale(axes, x=True, y=True)
+    axes.set_ylim(0.5 * min(0.5, float(np.maximum(accessible, LEAST).min())), 1.6)
+    axes.set_xlabel("uncertainty / value where $P_U$ is 1/2 (1)")
+    axes.set_ylabel("$P_E$, energetically accessible (1)")
+    key(axes, handles=_reasons(known))
     return figure
 
 
@@ -162,9 +189,18 @@ def sigma_a_by_round(records: Sequence[RoundRecord], *, size: tuple[float, float
         )
     axes.set_ylim(bottom=0)
     _round_axis(axes)
-    axes.set_ylabel(r"$\sigma^A$ of the model")
-    axes.legend(loc="lower right")
+    axes.set_ylabel(r"$\sigma^A$ of the model (1)")
+    key(axes)
     return figure
+
+
+def _reasons(selections: Sequence[Selection]) -> list[Line2D]:
+    """Handles of the reasons for which frames were selected."""
+    reasons = sorted({pick.reason.value for selection in selections for pick in selection.picks})
+    handles = dots({reason: REASON_COLOURS.get(reason, ACCENT) for reason in reasons})
+    for handle in handles:
+        handle.set_marker("D")
+    return handles
 
 
 def _labels_before(records: Sequence[RoundRecord], k: int) -> int:
@@ -172,7 +208,7 @@ def _labels_before(records: Sequence[RoundRecord], k: int) -> int:
 
 
 def _round_axis(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("round")
+    whole_numbers(axes.xaxis)
+    axes.set_xlabel("round (number)")
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, 0.5), max(high, 1.5))

@@ -17,12 +17,32 @@ if TYPE_CHECKING:
 
 
 def rounds_sections(record: RunRecord) -> list[Section]:
-    """Sections in the order of the page: learning curve, selection, calibration, anharmonicity, events, timing."""
+    """Sections in the order of the page: learning curve, selection, calibration, anharmonicity, events, properties."""
     sections = [_learned(record)]
     if record.selections:
         sections.append(_chose(record))
-    sections += _calibrated(record) + _anharmonic(record) + _events(record) + _verdicts(record) + _properties(record)
-    return [*sections, _time(record)]
+    return (
+        sections + _calibrated(record) + _anharmonic(record) + _events(record) + _verdicts(record) + _properties(record)
+    )
+
+
+_RECENT = 3
+"""Rounds whose errors tell whether more of them help."""
+
+
+def progress_sentence(record: RunRecord) -> list[str]:
+    """Whether the error on new labels still falls; nothing before three rounds have one."""
+    errors = [(each.round, each.new.forces_mae) for each in record.rounds if each.new is not None]
+    if len(errors) < _RECENT:
+        return []
+    recent = errors[-_RECENT:]
+    told = ", ".join(f"{1000 * error:.3g}" for _, error in recent)
+    fallen = recent[-1][1] < 0.9 * recent[0][1]
+    verb = "falls" if fallen else "has not fallen"
+    return [
+        f"The error on new labels, before training on them, {verb} over the rounds {recent[0][0]} to {recent[-1][0]}: {told} meV/A "
+        "(mean absolute, of frames chosen by uncertainty)."
+    ]
 
 
 def _learned(record: RunRecord) -> Section:
@@ -73,23 +93,24 @@ def _chose(record: RunRecord) -> Section:
     }
     counted = ", ".join(f"{n} {told.get(reason, reason.value)}" for reason, n in sorted(reasons.items()))
     assert isinstance(record.campaign, RoundsCampaign)
-    measure = record.campaign.acquisition.measure.value
+    measure = record.campaign.acquisition.measure
     return Section(
         "Selected configurations",
-        f"Selected: {counted or 'none'}. The uncertainty of a frame is its {measure}; P_U compares it with the coldest "
+        f"Selected: {counted or 'none'}. The uncertainty of a frame is its {measure.value}; P_U compares it with the coldest "
         "trajectory of the same round.",
         draw(
             (
                 "uncertainty-by-round",
                 "trepid.report.round_plots",
-                lambda plots: plots.uncertainty_by_round(record.selections),
+                lambda plots: plots.uncertainty_by_round(record.selections, measure=measure),
                 "One point per candidate; the line marks P_U = 1/2, diamonds are selected frames.",
             ),
             (
                 "why-chosen",
                 "trepid.report.round_plots",
                 lambda plots: plots.why_chosen(record.selections),
-                "Candidates at the top right are uncertain and energetically accessible. Diamonds are selected frames.",
+                "Candidates at the top right are uncertain and energetically accessible, and so worth a label. Diamonds are "
+                "selected frames; dashed: P_U = 1/2.",
             ),
         ),
     )
@@ -221,21 +242,3 @@ def _properties(record: RunRecord) -> list[Section]:
         + ("genuine." if audited else "known before.")
     )
     return [Section("Properties", text, (), table=Table(("", ""), tuple(rows)))]
-
-
-def _time(record: RunRecord) -> Section:
-    rows = [
-        (name, f"{seconds:.1f}", f"{100 * seconds / max(record.seconds_accounted, 1e-12):.0f}")
-        for name, seconds in (
-            ("labels, sum over workers", record.seconds_labelling),
-            ("trajectories", record.seconds_walking),
-            ("training", record.seconds_training),
-            ("selection", record.seconds_selecting),
-        )
-    ]
-    return Section(
-        "Timing",
-        f"{record.time_ps:.3g} ps of molecular dynamics on the model in {max(len(record.rounds) - 1, 0)} rounds.",
-        (),
-        table=Table(("", "s", "%"), tuple(rows)),
-    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from trepid.config.screening import ScreeningSettings, load_screening
 from trepid.data.atomic import write_text_atomic
 from trepid.quantities import duration
-from trepid.report.page import Headline, Picture, Section, Table, now, render_page
+from trepid.report.page import FIGURES, Headline, Section, Table, draw, figure_files, now, render_page
 from trepid.runs.ledger import Entry, Resume, read_ledger
 from trepid.screening.directory import ScreeningDirectory, files_of, read_records
 from trepid.screening.entries import KINDS, Advanced
@@ -22,9 +22,7 @@ from trepid.screening.record import Bars, MaterialRecord, Status
 from trepid.screening.table import Totals, csv_text, json_text, totals
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from matplotlib.figure import Figure
+    pass
 
 PAGE, TABLE, DATA = "screening.html", "screening.csv", "screening.json"
 
@@ -74,7 +72,7 @@ _COLUMNS = (
 )
 
 
-def write_dashboard(directory: Path, records: Sequence[MaterialRecord]) -> None:
+def write_dashboard(directory: Path, records: Sequence[MaterialRecord], *, figures: bool = False) -> None:
     """Write screening.html, screening.csv and screening.json of a screening.
 
     Parameters
@@ -82,6 +80,8 @@ def write_dashboard(directory: Path, records: Sequence[MaterialRecord]) -> None:
     directory : Path
         Of the screening; settings, versions and ledger are read from it.
     records : sequence of MaterialRecord
+    figures : bool
+        Write every figure also as PNG and PDF, and its numbers as CSV.
     """
     settings = load_screening_of(directory)
     assert settings.rounds.stop is not None
@@ -90,7 +90,8 @@ def write_dashboard(directory: Path, records: Sequence[MaterialRecord]) -> None:
     write_text_atomic(directory / TABLE, csv_text(records))
     write_text_atomic(directory / DATA, json_text(records, tolerance, versions))
     entries = read_ledger(directory / "ledger.jsonl", kinds=KINDS)
-    page = render_dashboard(settings, records, entries, versions, root=directory)
+    with figure_files(directory / FIGURES if figures else None):
+        page = render_dashboard(settings, records, entries, versions, root=directory)
     write_text_atomic(directory / PAGE, page)
 
 
@@ -207,35 +208,30 @@ def _barred(value: Bars | None, bar: float | None) -> _Cell:
 
 
 def _figures(records: Sequence[MaterialRecord], entries: Sequence[Entry], tolerance: float) -> Section:
-    from trepid.report.style import house_style, to_svg
-    from trepid.screening import plots
-
-    wanted: tuple[tuple[str, Callable[[ModuleType], Figure | None], str], ...] = (
+    plots = "trepid.screening.plots"
+    pictures = draw(
         (
             "sigma",
+            plots,
             lambda p: p.sigma_against_bar(records, tolerance),
             "How anharmonic every material is, and how well that is known. Green: within the tolerance.",
         ),
         (
             "coverage",
+            plots,
             lambda p: p.coverage_of_materials(records),
             "Force components inside their 95 % bars, on frames that were chosen because they are uncertain, and labelled after "
             "the bars had been announced. Green: 90 to 99 %.",
         ),
         (
             "spending",
+            plots,
             lambda p: p.spending(*spending_of(entries)),
             "What was spent, and what was done, over the wall time.",
         ),
-        ("labels", lambda p: p.labels_against_sigma(records), "Where the labels went."),
+        ("labels", plots, lambda p: p.labels_against_sigma(records), "Where the labels went."),
     )
-    pictures = []
-    for name, draw, caption in wanted:
-        with house_style(name):
-            figure = draw(plots)
-            if figure is not None:
-                pictures.append(Picture(to_svg(figure, name), caption))
-    return Section("Overview", "Every point is a material.", tuple(pictures))
+    return Section("Overview", "Every point is a material.", pictures)
 
 
 def spending_of(entries: Sequence[Entry]) -> tuple[list[float], list[int], list[int]]:
@@ -312,8 +308,13 @@ def _failures(records: Sequence[MaterialRecord]) -> list[Section]:
     ]
 
 
-def write_pages(directory: Path, records: Sequence[MaterialRecord], tell: Callable[[str], None]) -> int:
-    """Write the campaign report of every material whose report is missing or older than its record; gives their number."""
+def write_pages(
+    directory: Path, records: Sequence[MaterialRecord], tell: Callable[[str], None], *, figures: bool = False
+) -> int:
+    """Write the campaign report of every material whose report is missing or older than its record; gives their number.
+
+    With `figures` every report is written, for the files of its figures.
+    """
     from trepid.report.html import write_report
 
     due = []
@@ -321,18 +322,20 @@ def write_pages(directory: Path, records: Sequence[MaterialRecord], tell: Callab
         place = files_of(directory, record.name)
         page = place.run / "report.html"
         if place.run.is_dir() and record.rounds:
-            fresh = page.is_file() and page.stat().st_mtime >= place.record.stat().st_mtime
+            fresh = not figures and page.is_file() and page.stat().st_mtime >= place.record.stat().st_mtime
             if not fresh:
                 due.append(place.run)
     if due:
         tell(f"writing {len(due)} campaign reports, about {duration(3.0 * len(due))}")
     for run in due:
-        write_report(run)
+        write_report(run, figures=figures)
     return len(due)
 
 
-def write_screening_report(directory: Path, tell: Callable[[str], None]) -> Path:
+def write_screening_report(directory: Path, tell: Callable[[str], None], *, figures: bool = False) -> Path:
     """Write the campaign reports that are missing or old, and the dashboard with links to them; gives the path of the dashboard.
+
+    With `figures` every figure of all of them is written also as PNG and PDF, and its numbers as CSV.
 
     Raises
     ------
@@ -340,6 +343,6 @@ def write_screening_report(directory: Path, tell: Callable[[str], None]) -> Path
         A file of the screening is missing or damaged.
     """
     records = read_records(directory, load_screening_of(directory))
-    write_pages(directory, records, tell)
-    write_dashboard(directory, records)
+    write_pages(directory, records, tell, figures=figures)
+    write_dashboard(directory, records, figures=figures)
     return directory / PAGE

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
+from trepid.report.axes import key, log_scale
 from trepid.report.style import ACCENT, INK, MUTED, SERIES, new_figure
 from trepid.screening.record import MaterialRecord
 
@@ -37,12 +38,11 @@ def sigma_against_bar(records: Sequence[MaterialRecord], tolerance: float) -> Fi
         axes.annotate(
             record.name, (width, height), xytext=(4, 2), textcoords="offset points", fontsize=7.5, color=MUTED
         )
-    axes.set_xscale("log")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    log_scale(axes, x=True)
     axes.set_xlim(half.min() * 0.6, half.max() * 2.2)
-    axes.set_xlabel("half width of the 95 % interval")
-    axes.set_ylabel("sigma^A")
-    axes.legend(loc="upper left")
+    axes.set_xlabel(r"half width of the 95 % interval of $\sigma^A$ (1)")
+    axes.set_ylabel(r"$\sigma^A$ (1)")
+    key(axes)
     return figure
 
 
@@ -62,8 +62,8 @@ def coverage_of_materials(records: Sequence[MaterialRecord]) -> Figure | None:
             axes.annotate(
                 covered[k][1], (k + 1, shares[k]), xytext=(5, -2), textcoords="offset points", fontsize=7.5, color=MUTED
             )
-    axes.set_xlabel("materials, sorted")
-    axes.set_ylabel("inside the 95 % bars, %")
+    axes.set_xlabel("materials, sorted (number)")
+    axes.set_ylabel("inside the 95 % bars (%)")
     axes.set_ylim(min(80.0, float(shares.min()) - 3), 101)
     return figure
 
@@ -75,12 +75,12 @@ def spending(times_h: Sequence[float], computations: Sequence[int], done: Sequen
     figure = new_figure(5.2, 3.7)
     axes = figure.add_subplot()
     axes.step(times_h, computations, where="post", color=INK)
-    axes.set_xlabel("wall time, h")
-    axes.set_ylabel("reference computations")
+    axes.set_xlabel("wall time (h)")
+    axes.set_ylabel("reference computations (number)")
     axes.set_ylim(bottom=0)
     right = axes.twinx()
     right.step(times_h, done, where="post", color=ACCENT)
-    right.set_ylabel("materials done", color=ACCENT)
+    right.set_ylabel("materials done (number)", color=ACCENT)
     right.set_ylim(0, max(1.0, 1.05 * max(done)))
     right.yaxis.set_major_locator(MaxNLocator(integer=True))
     right.grid(False)
@@ -100,7 +100,7 @@ def labels_against_sigma(records: Sequence[MaterialRecord]) -> Figure | None:
         mask = rounds == k
         colour = SERIES[int(k - 1) % len(SERIES)]
         axes.scatter(value[mask], labels[mask], s=15, color=colour, linewidth=0, label=f"{k:.0f} rounds")
-    axes.set_xlabel("sigma^A")
-    axes.set_ylabel("reference computations")
-    axes.legend(loc="upper left")
+    axes.set_xlabel(r"$\sigma^A$ (1)")
+    axes.set_ylabel("reference computations (number)")
+    key(axes)
     return figure

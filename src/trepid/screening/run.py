@@ -25,8 +25,10 @@ from trepid.execution import TaskCrashed, make_executor
 from trepid.quantities import duration
 from trepid.runs.checksums import text_sha256
 from trepid.runs.ledger import Ledger, Resume
+from trepid.runs.versions import versions_now
 from trepid.screening.budget import Choice, next_turn, room_of
 from trepid.screening.directory import ScreeningDirectory, read_records
+from trepid.screening.effort import effort_of
 from trepid.screening.entries import KINDS, Advanced, Begun, Ended, ScreeningEnd, Settled, Turn
 from trepid.screening.material import MaterialFiles, MaterialJob, advance, failed, release_reference
 from trepid.screening.record import FailureCode, MaterialRecord, Status
@@ -124,14 +126,14 @@ def _claim(home: ScreeningDirectory, ledger: Ledger, settings: ScreeningSettings
     if not ledger.all(Begun):
         if (home.path / "materials").is_dir():
             raise DataError(f"{home.ledger}: has lost its beginning, and there are materials; put it back")
-        home.write(text)
+        home.write(text, versions_now(settings.reference))
         described = json.loads(settings.reference.model_dump_json(exclude_none=True))
         ledger.append(Begun(len(settings.materials), described, text_sha256(text)))
         return
     changed = home.compare_screening(settings)
     if changed:
         ledger.append(Settled(text_sha256(text), changed))
-    home.write(text)
+    home.write(text, versions_now(settings.reference))
     records = read_records(home.path, settings)
     n = sum(record.n_computations for record in records)
     ready = sum(record.status is not Status.WAITING for record in records)
@@ -265,7 +267,10 @@ class _Screening:
         # A record of this turn that is not in the ledger yet has its round already.
         if self.records[name].turn < turn:
             rounds += 1
-        return MaterialJob(self.settings, name, self.home.files_of(name).directory, turn, rounds)
+        stop = self.settings.rounds.stop
+        assert stop is not None
+        effort = effort_of(self.records[name].rounds, tolerance=stop.sigma_a, longest=self.settings.budget.longest_walk)
+        return MaterialJob(self.settings, name, self.home.files_of(name).directory, turn, rounds, effort)
 
     def _collect(self, running: dict[Future[MaterialRecord], str], turn: int, *, timeout_s: float) -> None:
         done, _ = wait(running, timeout=timeout_s, return_when=FIRST_COMPLETED)
