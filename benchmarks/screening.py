@@ -2,6 +2,7 @@
 
 python benchmarks/screening.py kills --kills 30             # six metals by EMT
 python benchmarks/screening.py shares DIR                   # DIR: a screening whose materials had all of their rounds
+python benchmarks/screening.py naive DIR                    # what the models of the harmonic frames do wrong, by audit
 python benchmarks/screening.py speed MODEL CRYSTAL TEACHER  # seconds per energy and forces, 64 and 512 atoms
 """
 
@@ -236,6 +237,50 @@ def shares(arguments: argparse.Namespace) -> None:
     say(json.dumps(rows))
 
 
+# ---------------------------------------------------------------------------------------------- naive models
+
+
+def naive(arguments: argparse.Namespace) -> None:
+    """Count the materials whose naive model, trained on harmonic frames alone, overlooks, miscaptures or hallucinates events.
+
+    Its walks are those of the first round. What it overlooks can only be known of materials that had a second one.
+    """
+    from trepid.screening.dashboard import load_screening_of
+    from trepid.screening.directory import read_records
+
+    records = [r for r in read_records(arguments.directory, load_screening_of(arguments.directory)) if r.rounds]
+    shown = [r for r in records if r.rounds[0].events]
+    faults = ("overlooked", "miscaptured", "hallucinated")
+    for record in records:
+        for each in record.classes:
+            barriers = [
+                "-" if value is None else f"{value:.3f} +- {bar or float('nan'):.3f}"
+                for value, bar in (
+                    (each.model_barrier_eV, each.model_bar_eV),
+                    (each.reference_barrier_eV, each.reference_bar_eV),
+                )
+            ]
+            say(
+                f"{record.name} | {each.name} | seen {each.n_seen} | naive: {each.naive or '-'} | latest: {each.verdict} | "
+                f"barrier of model, reference {', '.join(barriers)} eV"
+            )
+    say(
+        json.dumps(
+            {
+                "materials with a first round": len(records),
+                "with a second one": sum(len(r.rounds) > 1 for r in records),
+                "naive walks show events": [r.name for r in shown],
+                **{fault: [r.name for r in records if fault in r.naive_fault] for fault in faults},
+                "naive, undecided or not judged": [
+                    r.name for r in shown if not r.naive_fault and not any(c.naive == "genuine" for c in r.classes)
+                ],
+                "any fault": sum(bool(r.naive_fault) for r in records),
+            },
+            indent=1,
+        )
+    )
+
+
 # ---------------------------------------------------------------------------------------------- speed
 
 
@@ -301,6 +346,9 @@ def main() -> None:
     two = verbs.add_parser("shares")
     two.add_argument("directory", type=Path)
     two.set_defaults(run=shares)
+    four = verbs.add_parser("naive")
+    four.add_argument("directory", type=Path)
+    four.set_defaults(run=naive)
     three = verbs.add_parser("speed")
     three.add_argument("model", type=Path)
     three.add_argument("crystal", type=Path)

@@ -33,6 +33,19 @@ os.close(life)
 os.execvp(sys.argv[2], sys.argv[2:])
 """
 
+# Waits until the other end of its standard input is closed, and kills.
+_WATCH = """
+import os, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+if not sys.stdin.buffer.read():
+    for pid in sys.argv[1:]:
+        try:
+            os.kill(int(pid), signal.SIGKILL)
+        except OSError:
+            pass
+"""
+
 _groups: set[int] = set()
 _lock = threading.Lock()
 
@@ -99,6 +112,32 @@ class Dependent:
                     stream.close()
         os.close(self._life)
         forget(self.popen.pid)
+
+
+class Watch:
+    """Kills processes that a library has started, should this process end before `release`, in whatever way.
+
+    Parameters
+    ----------
+    pids : sequence of int
+    """
+
+    def __init__(self, pids: Sequence[int]) -> None:
+        self._popen = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _WATCH, *map(str, pids)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,  # whoever reads what this process prints must see it end
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def release(self) -> None:
+        """Leave the processes alone; a second call does nothing."""
+        assert self._popen.stdin is not None
+        if not self._popen.stdin.closed:
+            with contextlib.suppress(BrokenPipeError):
+                self._popen.communicate(b"released")
+            self._popen.wait()
 
 
 def keep(group: int) -> None:

@@ -8,6 +8,7 @@ from ase import Atoms
 
 from trepid.anharmonicity import HarmonicReference, harmonic_sample, one_shot_sample
 from trepid.anharmonicity.phonopy_objects import phonopy_cell
+from trepid.anharmonicity.sampling import sampled_from
 from trepid.errors import ConfigError
 
 
@@ -119,3 +120,30 @@ def test_frames_are_bare(reference: HarmonicReference) -> None:
     assert isinstance(frame, Atoms)
     assert frame.calc is None
     assert set(frame.arrays) <= {"numbers", "positions", "masses"}
+
+
+def test_soft_modes_are_held_so_that_no_atom_moves_further_than_it_may(reference: HarmonicReference) -> None:
+    modes, hot = reference.modes, 6000.0
+    free = modes.spreads(hot)
+    ratio = modes.rms_displacements(free) / reference.neighbour_distance
+    limit = 0.6 * ratio.max()
+    least = sampled_from(reference, hot, limit)
+    held = modes.spreads(hot, least_THz=least)
+    assert (modes.rms_displacements(held) / reference.neighbour_distance).max() == pytest.approx(limit, rel=2e-3)
+    softer = modes.frequencies_THz < least
+    assert softer.any()
+    assert (held[softer] < free[softer]).all()
+    np.testing.assert_array_equal(held[~softer], free[~softer])
+    np.testing.assert_allclose(held[softer], held[softer][0], rtol=1e-12)
+    frames = harmonic_sample(reference, hot, 400, 0, largest_rms=limit)
+    moved = np.array([frame.positions - reference.supercell.positions for frame in frames])
+    rms = np.sqrt((moved**2).sum(axis=2).mean(axis=0)) / reference.neighbour_distance
+    assert rms.max() == pytest.approx(limit, rel=0.1)
+
+
+def test_a_limit_that_holds_nothing_changes_nothing(reference: HarmonicReference) -> None:
+    assert sampled_from(reference, 300.0, 0.9) == 0.0
+    one, other = harmonic_sample(reference, 300.0, 1, 3), harmonic_sample(reference, 300.0, 1, 3, largest_rms=0.9)
+    np.testing.assert_array_equal(one[0].positions, other[0].positions)
+    with pytest.raises(ConfigError, match="positive part of the distance"):
+        harmonic_sample(reference, 300.0, 1, 3, largest_rms=0.0)

@@ -16,6 +16,7 @@ from trepid.campaign.learn import learn
 from trepid.data.frames import Labels
 from trepid.reference.base import FailureReason, LabelError
 from trepid.reference.calculator import CalculatorReference
+from trepid.reference.nonsense import repetition
 from trepid.runs.ledger import (
     Doubt,
     Doubted,
@@ -107,6 +108,30 @@ def test_sound_references_may_give_zeros_and_equal_numbers() -> None:
     mirrored.positions[0, 0] -= 0.05
     for atoms in (moved, mirrored):  # equivalent displacements: the same energy
         reference.label(atoms)
+
+
+@pytest.mark.parametrize("per_atom", [False, True])
+def test_energies_of_single_precision_may_be_equal_by_chance_where_the_forces_allow_it(per_atom: bool) -> None:
+    n = 12
+    crystal = bulk("Cu", "fcc", a=3.6).repeat((2, 2, 3))
+    assert len(crystal) == n
+    k = 5.0  # eV/A^2, of one atom
+
+    def labelled(x: float) -> tuple[Atoms, Labels]:
+        atoms, forces = crystal.copy(), np.zeros((n, 3))
+        atoms.positions[0, 0] += x
+        forces[0, 0] = -k * x
+        energy = -129.0 + 0.5 * k * x**2
+        single = n * float(np.float32(energy / n)) if per_atom else float(np.float32(energy))
+        return atoms, Labels(single, forces)
+
+    near, nearer, far = labelled(0.0005), labelled(0.0013), labelled(0.1)
+    assert near[1].energy == nearer[1].energy
+    assert repetition(*nearer, near) == ""
+    stale = Labels(near[1].energy, far[1].forces)  # by the forces 25 meV higher
+    assert "to the last digit" in repetition(far[0], stale, near)
+    exact = Labels(-129.0 + 1e-7, nearer[1].forces)  # of double precision: no chance
+    assert "to the last digit" in repetition(nearer[0], exact, (near[0], Labels(exact.energy, near[1].forces)))
 
 
 class Results(CalculatorReference):

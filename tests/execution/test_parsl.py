@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import execution_tasks as tasks
+from other_processes import alive, wait_until
 from trepid.config import ExecutionSettings
 from trepid.errors import ConfigError
-from trepid.execution import TaskCrashed, make_executor
+from trepid.execution import JobsFailed, TaskCrashed, make_executor
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("parsl") is None, reason="Parsl is an optional extra")
 
@@ -77,6 +80,43 @@ def test_a_worker_killed_in_mid_task(tmp_path: Path, monkeypatch: pytest.MonkeyP
             futures[4].result(timeout=120)
     assert len(list(tmp_path.glob("1.*"))) == 2
     assert len(list(tmp_path.glob("4.*"))) == 3
+
+
+def test_a_watch_kills_what_is_left_when_its_process_is_killed(tmp_path: Path) -> None:
+    text = (
+        "import subprocess, sys, time; from trepid.processes import Watch\n"
+        "children = [subprocess.Popen(['sleep', '600'], start_new_session=True) for _ in range(2)]\n"
+        "kept, left = (child.pid for child in children)\n"
+        "released = Watch([kept]); released.release(); released.release()\n"
+        "watch = Watch([left])\n"
+        "print(kept, left, flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    kept, left = map(int, process.stdout.readline().split())
+    process.kill()
+    process.wait()
+    try:
+        assert wait_until(lambda: not alive(left))
+        assert alive(kept)
+    finally:
+        os.kill(kept, signal.SIGKILL)
+
+
+@pytest.mark.slow  # starts Parsl's processes
+def test_jobs_that_fail_are_no_fault_of_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker command of every job is `false`: Parsl gives its executor up."""
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    broken = PROCESSES.replace("max_workers_per_node=2,", "max_workers_per_node=2, launch_cmd='false',")
+    broken = broken.replace("LocalProvider(", "LocalProvider(min_blocks=1, ").replace(
+        'strategy="none"', "strategy_period=1"
+    )
+    broken = broken.replace("config = Config(", "LocalProvider.status_polling_interval = 1\nconfig = Config(")
+    with make_executor(configuration(tmp_path, broken), directory=tmp_path / "run") as executor:
+        future = executor.submit(abs, -1)
+        with pytest.raises(JobsFailed, match="because its jobs fail: .*the same command goes on") as caught:
+            future.result(timeout=120)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trepid.config.screening import BudgetSettings
-from trepid.screening.budget import next_turn, risk_of, room_of
+from trepid.screening.budget import next_turn, priority_of, risk_of, room_of
+from trepid.screening.effort import Effort, effort_of
 from trepid.screening.record import Bars, MaterialRecord, RoundFigures, Status
 
 TOLERANCE = 0.03
@@ -42,13 +43,14 @@ def test_a_material_without_a_first_round_comes_before_all_others_in_the_order_o
     assert risk_of(waiting("B"), TOLERANCE) == math.inf
 
 
-def test_the_largest_risk_comes_first_and_equal_shares_go_by_labels() -> None:
+def test_the_most_risk_for_its_cost_comes_first_and_equal_shares_go_by_labels() -> None:
     records = [
         material("calm", 0.2, 0.01, labels=10),
         material("wild", 0.9, 0.2, labels=30),
         material("open", 0.3, 0.1, open_classes=2, labels=20),
+        material("near", 0.3, 0.02, labels=25),
     ]
-    assert names(records) == ["wild", "open"]
+    assert names(records, materials_per_turn=4) == ["near", "open", "wild", "calm"]
     assert names(records, share="equal") == ["calm", "open"]
 
 
@@ -57,6 +59,37 @@ def test_random_shares_change_with_the_turn_and_repeat_with_the_seed() -> None:
     drawn = [tuple(names(records, turn, share="random")) for turn in range(8)]
     assert drawn == [tuple(names(records, turn, share="random")) for turn in range(8)]
     assert len(set(drawn)) > 2
+
+
+@given(st.floats(0.01, 2), st.floats(0.016, 1), st.integers(0, 5))
+def test_of_two_equal_bars_the_more_anharmonic_and_the_one_with_open_classes_come_first(
+    value: float, bar: float, n: int
+) -> None:
+    first = priority_of(material("A", value, bar, open_classes=n), TOLERANCE)
+    assert first > 0
+    assert priority_of(material("A", value + 0.1, bar, open_classes=n), TOLERANCE) > first
+    assert priority_of(material("A", value, bar, open_classes=n + 1), TOLERANCE) > first
+    assert first > priority_of(material("A", value, 0.01), TOLERANCE)  # a narrow bar and nothing open
+
+
+def figures(k: int, frames: float, model: float) -> RoundFigures:
+    return RoundFigures(k, 10 + k, Bars(0.5, frames, model), 0, 0, False)
+
+
+def test_later_rounds_walk_longer_while_the_frames_are_too_few_and_label_more_while_the_model_is_too_uncertain() -> (
+    None
+):
+    wide, narrow = 0.05, 0.001
+    assert effort_of([], tolerance=TOLERANCE, longest=8) == Effort(1, False)
+    long = [figures(k, wide, narrow) for k in range(1, 6)]
+    factors = [effort_of(long[:n], tolerance=TOLERANCE, longest=8).longer for n in range(6)]
+    assert factors == [1, 2, 4, 8, 8, 8]
+    # Narrow at last: as long as it took, not shorter again.
+    assert effort_of([*long[:2], figures(3, narrow, narrow)], tolerance=TOLERANCE, longest=8) == Effort(4, False)
+    assert effort_of([figures(1, narrow, wide)], tolerance=TOLERANCE, longest=8) == Effort(1, True)
+    assert effort_of([figures(1, narrow, narrow)], tolerance=TOLERANCE, longest=8) == Effort(1, False)
+    lost = RoundFigures(1, 10, None, 0, 0, False)  # walks too short for sigma^A
+    assert effort_of([lost], tolerance=TOLERANCE, longest=8) == Effort(1, False)
 
 
 def test_known_exhausted_and_failed_materials_get_nothing() -> None:

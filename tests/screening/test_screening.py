@@ -193,8 +193,7 @@ def test_turns_are_noted_before_they_begin_and_every_material_has_its_first_roun
     assert [turn.materials for turn in turns[:2]] == [["Cu", "Ag"], ["Fe"]]
     assert all(risk is None for turn in turns[:2] for risk in turn.risks)
     assert len(turns) == 3
-    risks = turns[2].risks
-    assert risks == sorted(risks, reverse=True)
+    assert all(risk is not None and risk > 0 for risk in turns[2].risks)
     for turn in turns:
         done = [event for event in entries if isinstance(event, Advanced) and event.turn == turn.turn]
         assert all(entries.index(turn) < entries.index(event) for event in done)

@@ -22,6 +22,9 @@ from trepid.errors import ConfigError, NumericsError
 SOFT_THz = 0.05
 """Modes below this frequency, imaginary ones included, are too soft to sample: rounding of forces can give either sign."""
 
+PRECISE = 1e-3
+"""Relative precision of the frequency at which soft modes are sampled."""
+
 # omega^2 comes in eV/(A^2 amu); its square root is an angular frequency per time unit of ASE.
 _THZ_PER_OMEGA = ase.units.second / (2 * np.pi * 1e12)
 _HBAR = ase.units._hbar * ase.units.J * ase.units.second
@@ -74,11 +77,17 @@ class Modes:
         return int(np.sum(self.frequencies_THz < -SOFT_THz))
 
     def spreads(
-        self, temperature_K: float, *, quantum: bool = False, imaginary: Imaginary | str = Imaginary.ERROR
+        self,
+        temperature_K: float,
+        *,
+        quantum: bool = False,
+        imaginary: Imaginary | str = Imaginary.ERROR,
+        least_THz: float = 0.0,
     ) -> FloatArray:
         """Standard deviation of every mode coordinate in the canonical distribution, (n_modes,), A sqrt(amu).
 
-        Classical sqrt(kT)/omega, quantum sqrt(hbar/(2 omega) coth(hbar omega / 2 kT)).
+        Classical sqrt(kT)/omega, quantum sqrt(hbar/(2 omega) coth(hbar omega / 2 kT)). Modes below `least_THz` get the spread of
+        one at that frequency (`least_frequency`).
 
         Raises
         ------
@@ -100,7 +109,7 @@ class Modes:
                 "structure, or treat these modes as 'mirror' or 'skip'"
             )
         kept = ~bad if policy is Imaginary.SKIP else np.abs(frequency) >= SOFT_THz
-        omega = np.sqrt(np.abs(self.omega2[kept]))
+        omega = np.maximum(np.sqrt(np.abs(self.omega2[kept])), least_THz / _THZ_PER_OMEGA)
         kT = ase.units.kB * temperature_K
         if not quantum:
             variance = kT / omega**2
@@ -111,6 +120,42 @@ class Modes:
         spread = np.zeros(len(self.omega2))
         spread[kept] = np.sqrt(variance)
         return spread
+
+    def rms_displacements(self, spreads: FloatArray) -> FloatArray:
+        """Root mean square displacement of every atom, (n_atoms,), A, for spreads (n_modes,) of the modes."""
+        squares = np.einsum("k,kic->i", spreads**2, self.vectors**2)
+        return np.asarray(np.sqrt(squares / self.masses))
+
+    def least_frequency(
+        self,
+        temperature_K: float,
+        largest_A: FloatArray,
+        *,
+        quantum: bool = False,
+        imaginary: Imaginary | str = Imaginary.ERROR,
+    ) -> float:
+        """Frequency at which softer modes must be sampled so that no atom moves further than it may, THz; 0 where none does.
+
+        Parameters
+        ----------
+        temperature_K : float
+        largest_A : (n_atoms,) array
+            Root mean square displacement that an atom may have, A.
+        """
+
+        def excess(least_THz: float) -> float:
+            spreads = self.spreads(temperature_K, quantum=quantum, imaginary=imaginary, least_THz=least_THz)
+            return float((self.rms_displacements(spreads) / largest_A).max())
+
+        if excess(0.0) <= 1:
+            return 0.0
+        low, high = SOFT_THz, float(np.abs(self.frequencies_THz).max())
+        while excess(high) > 1:  # no solid at this temperature: every mode is held
+            low, high = high, 2 * high
+        while high - low > PRECISE * high:
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if excess(middle) > 1 else (low, middle)
+        return high
 
     def displacements(self, coordinates: FloatArray) -> FloatArray:
         """Displacements (..., n_atoms, 3), A, of mode coordinates (..., n_modes), A sqrt(amu)."""

@@ -1,7 +1,8 @@
 """Frames of a harmonic crystal at a temperature: a start for learning and for sigma^A that needs no molecular dynamics.
 
 The displacements are drawn from the canonical distribution of the supercell's own modes (phonons at the wave vectors that the
-supercell holds), without translations. What lies beyond harmonic forces is absent by construction: no frame here holds a rare
+supercell holds), without translations. A very soft mode gets amplitudes in it at which nothing is harmonic, and the crystal not
+itself: `largest_rms` limits them. What lies beyond harmonic forces is absent by construction: no frame here holds a rare
 event that a harmonic crystal would not show, and `sigma^A` of such frames (one-shot, F. Knoop et al., Phys. Rev. Materials 4,
 083809 (2020)) can be far above or below that of the true dynamics where the crystal is strongly anharmonic.
 """
@@ -34,6 +35,7 @@ def harmonic_sample(
     *,
     quantum: bool = False,
     imaginary: Imaginary | str = Imaginary.ERROR,
+    largest_rms: float | None = None,
 ) -> list[Atoms]:
     """Independent frames of the harmonic crystal at a temperature; the same seed gives the same frames.
 
@@ -50,6 +52,9 @@ def harmonic_sample(
         Amplitudes of quantum oscillators (zero-point motion) instead of classical ones.
     imaginary : Imaginary or str
         What to do about imaginary modes.
+    largest_rms : float, optional
+        Root mean square displacement that an atom may have, over the distance to its nearest neighbour; no limit if absent. Modes
+        softer than `sampled_from` are sampled as if they had that frequency.
 
     Returns
     -------
@@ -66,13 +71,37 @@ def harmonic_sample(
     if n < 1:
         raise ConfigError(f"{n} frames of a harmonic crystal: give 1 or more")
     modes = reference.modes
-    spread = modes.spreads(temperature_K, quantum=quantum, imaginary=imaginary)
+    least = sampled_from(reference, temperature_K, largest_rms, quantum=quantum, imaginary=imaginary)
+    spread = modes.spreads(temperature_K, quantum=quantum, imaginary=imaginary, least_THz=least)
     rng = np.random.default_rng([seed, 1])
     shape = modes.vectors.shape
     flat = modes.vectors.reshape(len(spread), -1)
     # Random numbers belong to coordinates and not to modes, so that the frames do not depend on which vectors the eigensolver
     # picks among modes of equal frequency; frame by frame, so that the first do not depend on how many are drawn.
     return [reference.displaced(modes.displacements(spread * (flat @ rng.normal(size=3 * shape[1])))) for _ in range(n)]
+
+
+def sampled_from(
+    reference: HarmonicReference,
+    temperature_K: float,
+    largest_rms: float | None,
+    *,
+    quantum: bool = False,
+    imaginary: Imaginary | str = Imaginary.ERROR,
+) -> float:
+    """Frequency at which all softer modes are sampled, THz; 0 where the atoms stay within `largest_rms` without.
+
+    F. A. Lindemann, Phys. Z. 11, 609 (1910): a crystal melts once its atoms move by 0.1 to 0.15 of the distance to their
+    neighbours. Beyond that no harmonic frame is one of the crystal. One frequency for all modes, so that modes of equal
+    frequency stay equal, and frames do not depend on which vectors the eigensolver picks among them. Parameters as
+    `harmonic_sample`.
+    """
+    if largest_rms is None:
+        return 0.0
+    if not largest_rms > 0:
+        raise ConfigError(f"largest_rms {largest_rms}: give a positive part of the distance to the nearest neighbour")
+    largest = largest_rms * reference.neighbour_distance
+    return reference.modes.least_frequency(temperature_K, largest, quantum=quantum, imaginary=imaginary)
 
 
 def one_shot_sample(

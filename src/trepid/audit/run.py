@@ -27,6 +27,7 @@ from trepid.audit.model import AuditedModel
 from trepid.audit.seen import Candidate, probes, seen_classes, shown_later
 from trepid.data.arrays import structure_digest
 from trepid.data.atomic import write_text_atomic
+from trepid.data.progress_file import ProgressFile
 from trepid.dynamics.interrupt import Interrupted, Interruptible
 from trepid.errors import ConfigError, DataError
 from trepid.events.analysis import EventAnalysis
@@ -34,10 +35,11 @@ from trepid.execution import InlineExecutor
 from trepid.labelling.labeller import Labeller
 from trepid.reference.base import Reference
 from trepid.runs.checksums import text_sha256
-from trepid.runs.directory import RunDirectory, versions_now
+from trepid.runs.directory import RunDirectory
 from trepid.runs.integrity import changes
 from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger import Judged, Ledger, Resume, SettingsUsed, Start, Stop, StopReason
+from trepid.runs.versions import versions_now
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -213,8 +215,20 @@ def run_audit(
         closing.callback(ledger.close)
         _claim(home, ledger, crystal, reference, _settings_text(task, inputs), tell)
         interrupt = closing.enter_context(Interruptible())
+        progress = closing.enter_context(ProgressFile(home.path, job="audit", unit="event classes", stage="paths"))
         run = _Run(
-            analysis, model, task, plan, home, ledger, interrupt, reference, executor or InlineExecutor(), inputs, tell
+            analysis,
+            model,
+            task,
+            plan,
+            home,
+            ledger,
+            interrupt,
+            reference,
+            executor or InlineExecutor(),
+            inputs,
+            tell,
+            progress,
         )
         return run.go()
 
@@ -241,7 +255,7 @@ def _claim(
     if ledger.recovered:
         tell(ledger.recovered)
     if not ledger.all(Start):
-        home.write(text)
+        home.write(text, versions_now())
         ledger.append(
             Start(
                 n_atoms=len(crystal),
@@ -266,7 +280,7 @@ def _claim(
                 )
     if text != home.settings.read_text(encoding="utf-8"):
         ledger.append(SettingsUsed(text_sha256(text)))
-        home.write(text)
+        home.write(text, versions_now())
     n_labels = len(LabelStore(home.labels).numbers())
     ledger.append(Resume(None, None, n_labels, f"{n_labels} labels, {len(ledger.all(Judged))} verdicts", []))
     tell(f"resuming: {n_labels} labels are there")
@@ -297,6 +311,7 @@ class _Run:
     executor: Executor
     inputs: Inputs
     tell: Callable[[str], None]
+    progress: ProgressFile
 
     def go(self) -> AuditResult:
         store = LabelStore(self.home.labels)
@@ -308,15 +323,21 @@ class _Run:
             self.task.retries,
             lambda: self.interrupt.requested,
             self.tell,
+            self.progress,
         )
         done: dict[str, list[EventClassAudit]] = {"classes": [], "probes": []}
         stopped = False
         try:
             for kind, candidates in (("classes", self.plan.classes), ("probes", self.plan.probes)):
                 for number, candidate in enumerate(candidates, 1):
+                    n_done = len(done["classes"]) + len(done["probes"])
+                    self.progress.whole(n_done, len(self.plan.classes) + len(self.plan.probes))
                     done[kind].append(self._one(kind, number, candidate, len(candidates)))
         except Interrupted:
             stopped = True
+            self.progress.interrupted()
+        n_done = len(done["classes"]) + len(done["probes"])
+        self.progress.whole(n_done, len(self.plan.classes) + len(self.plan.probes))
         n_failed = len(list(self.home.labels.glob("*.failed.extxyz"))) if self.home.labels.is_dir() else 0
         facts = finite(
             certificate(

@@ -160,9 +160,19 @@ def start_frames(
             crystal, start.n, displacement_A=start.displacement_A, strain=start.strain, seed=campaign.seed
         )
     if isinstance(start, HarmonicStart):
-        from trepid.anharmonicity.sampling import harmonic_sample
+        from trepid.anharmonicity.sampling import harmonic_sample, sampled_from
 
-        frames = harmonic_sample(harmonic(), start.temperature_K, start.n, campaign.seed, imaginary=start.imaginary)
+        found, T = harmonic(), start.temperature_K
+        least = sampled_from(found, T, start.largest_rms, imaginary=start.imaginary)
+        if least:
+            n_softer = int((found.frequencies_THz < least).sum())
+            say(
+                f"{n_softer} modes softer than {least:.2f} THz are sampled at this frequency: with their own the atoms would "
+                f"move by more than {start.largest_rms:g} of the distance to their neighbours (start.largest_rms)"
+            )
+        frames = harmonic_sample(
+            found, T, start.n, campaign.seed, imaginary=start.imaginary, largest_rms=start.largest_rms
+        )
         return [bare_copy(frame) for frame in frames]
     return _user_frames(start, crystal, say)
 

@@ -70,6 +70,13 @@ class HarmonicStart(Settings):
         description="Imaginary modes: error: end | mirror: sample them as if their frequency were real | skip: leave them at zero.",
     )
 
+    largest_rms: Annotated[float, Number, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="Root mean square displacement that an atom may have, over the distance to its nearest neighbour; softer "
+        "modes are sampled as if they were as hard as that takes. 0.15 is the limit of Lindemann's rule, above which crystals "
+        "melt; no limit if absent.",
+    )
+
     @field_validator("force_constants")
     @classmethod
     def _resolve(cls, value: Path | None, info: ValidationInfo) -> Path | None:

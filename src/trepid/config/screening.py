@@ -158,10 +158,15 @@ class BudgetSettings(Settings):
         default=8,
         description="Materials that get one more round at the same time; then risks are compared again. More than workers.",
     )
+    longest_walk: Count = Field(
+        default=8,
+        description="Factor by which the walks of later rounds may be longer than walkers.duration_ps, where sigma^A has too few "
+        "frames; 1: never longer.",
+    )
     share: Literal["risk", "equal", "random"] = Field(
         default="risk",
-        description="Who gets the next rounds once every material had its first: risk: where the risk is largest | equal: the "
-        "fewest labels first | random: drawn at random. Equal and random are controls.",
+        description="Who gets the next rounds once every material had its first: risk: where the most risk goes for its cost | "
+        "equal: the fewest labels first | random: drawn at random. Equal and random are controls.",
     )
 
 

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from trepid.execution.inline import InlineExecutor
 from trepid.execution.local import LocalExecutor
-from trepid.execution.worker import MAX_DEATHS, TaskCrashed
+from trepid.execution.worker import MAX_DEATHS, JobsFailed, TaskCrashed
 
 if TYPE_CHECKING:
     from trepid.config import ExecutionSettings
 
-__all__ = ["MAX_DEATHS", "InlineExecutor", "LocalExecutor", "TaskCrashed", "make_executor"]
+__all__ = ["MAX_DEATHS", "InlineExecutor", "JobsFailed", "LocalExecutor", "TaskCrashed", "make_executor"]
 
 
 def make_executor(settings: ExecutionSettings, *, directory: Path) -> Executor:

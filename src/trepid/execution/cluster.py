@@ -15,11 +15,14 @@ from types import TracebackType
 from typing import Any
 
 from trepid.errors import ConfigError
-from trepid.execution.worker import MAX_DEATHS, died
+from trepid.execution.worker import MAX_DEATHS, JobsFailed, died
+from trepid.processes import Watch
 
 INSTALL = "pip install 'trepid[parsl]'"
 _DEATHS = ("WorkerLost", "ManagerLost")
 """Exceptions of Parsl for a lost worker; named, since they lie in different modules."""
+_GIVEN_UP = ("BadStateException", "ScalingFailed")
+"""Exceptions of Parsl for an executor that it uses no more, because its jobs fail."""
 
 
 class ParslExecutor(Executor):
@@ -44,6 +47,7 @@ class ParslExecutor(Executor):
     def __init__(self, config_file: Path, *, directory: Path, max_deaths: int = MAX_DEATHS) -> None:
         try:
             import parsl
+            import psutil  # of Parsl
             from parsl.concurrent import ParslPoolExecutor
         except ImportError as error:
             raise ConfigError(f"execution.parsl needs Parsl, which is not installed: {INSTALL}") from error
@@ -52,11 +56,15 @@ class ParslExecutor(Executor):
             config.run_dir = str((directory / "parsl").resolve())
         self.max_deaths = max_deaths
         # A kernel of our own, not the one of `parsl.load`, which a script may have loaded for itself.
+        here = psutil.Process()
+        before = {child.pid for child in here.children()}
         try:
             self._kernel = parsl.DataFlowKernel(config)
         except Exception as error:  # providers raise any exception
             problem = " ".join(str(error).split())[:300] or type(error).__name__
             raise ConfigError(f"{config_file}: Parsl cannot start with this configuration: {problem}") from error
+        # Parsl's interchange would outlive a killed campaign, and its jobs would hold their nodes to their time limit.
+        self._watch = Watch([child.pid for child in here.children() if child.pid not in before])
         self._pool = ParslPoolExecutor(dfk=self._kernel)
         self._open: set[Future[Any]] = set()
         self._changed = threading.Condition()
@@ -87,6 +95,7 @@ class ParslExecutor(Executor):
         if not self._cleaned:
             self._cleaned = True
             self._kernel.cleanup()
+            self._watch.release()
             with self._changed:
                 for future in list(self._open):
                     self._settle(future, error=died("task", 1))
@@ -103,6 +112,8 @@ class ParslExecutor(Executor):
             error = answer.exception()
             if error is None:
                 self._settle(future, result=answer.result())
+            elif type(error).__name__ in _GIVEN_UP:
+                self._settle(future, error=JobsFailed(_given_up(error)))
             elif type(error).__name__ not in _DEATHS:
                 self._settle(future, error=error)
             elif attempt >= self.max_deaths or self._cleaned:
@@ -126,6 +137,15 @@ class ParslExecutor(Executor):
             else:
                 future.set_exception(error)
             self._changed.notify_all()
+
+
+def _given_up(error: BaseException) -> str:
+    """What Parsl says of the jobs, in one line."""
+    reason = " ".join(str(error.__cause__ or error).split())[:300]
+    return (
+        f"Parsl has given up its executor, because its jobs fail: {reason}. Finished labels are kept, and the same command "
+        "goes on; where single jobs may fail, set block_error_handler in the configuration (docs/execution.md)"
+    )
 
 
 def _read_config(path: Path) -> Any:

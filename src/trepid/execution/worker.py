@@ -20,6 +20,12 @@ class TaskCrashed(TrepidError):  # noqa: N818 names what happened
     exit_code = ExitCode.BACKEND
 
 
+class JobsFailed(TrepidError):  # noqa: N818 names what happened
+    """The batch system ends the jobs of the workers, so that no task can be computed: no fault of a task."""
+
+    exit_code = ExitCode.BACKEND
+
+
 def died(task: str, deaths: int) -> TaskCrashed:
     """The error of a task, by its name, that ended `deaths` workers."""
     times = "once" if deaths == 1 else f"{deaths} times"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trepid.reference.base import Reference
+from trepid.workers.environments import Package
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Engine:
         Distribution whose version belongs to the record of a run.
     availability : Availability or None
         None where `trepid doctor` has nothing of its own to test.
+    environment : Package or None
+        The package, where it has an environment of its own (`trepid.workers`).
     code_in : callable
         Of its parameters: what they name that would run when the reference is made or checked, in a few words; None where they
         name no code. Runs nothing of it itself, and raises ConfigError for what is seen to be wrong without running it.
@@ -61,4 +64,5 @@ class Engine:
     reference: type[Reference]
     package: str
     availability: Availability | None = None
+    environment: Package | None = None
     code_in: Callable[[Mapping[str, Any]], str | None] = no_code

@@ -231,7 +231,7 @@ def _engine(kind: type[FoundationReference]) -> Engine:
     package = kind.foundation.package
     probe = partial(where_installed, package)
     found = Availability(kind.foundation.role, probe, False, how_to_install(package))
-    return Engine(kind.name, kind, package=package.distribution, availability=found)
+    return Engine(kind.name, kind, package=package.distribution, availability=found, environment=package)
 
 
 SEVENNET, CHGNET = _engine(SevenNetReference), _engine(CHGNetReference)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
+from ase.geometry import find_mic
 
 from trepid.data.duplicates import copies
 from trepid.data.frames import Labels
@@ -15,6 +16,9 @@ LARGEST_FORCE = 1e3
 atoms meet with a few eV. 1e3 eV/A is the force between bare protons 0.12 A apart."""
 EQUALLY_LARGE = 1e-2
 """Equivalent displacements have equal energies, and forces that are equally large."""
+CHANCE = 100
+"""Steps of single precision by which the energies of two frames may differ and still come out equal: a sum of as many energies
+of atoms is rounded in each of them."""
 
 
 def nonsense(atoms: Atoms, labels: Labels) -> str:
@@ -47,6 +51,33 @@ def repetition(atoms: Atoms, labels: Labels, before: tuple[Atoms, Labels]) -> st
     if labels.forces.any() and np.array_equal(labels.forces, last.forces):
         return "the forces are those of the frame before, digit for digit, though the atoms have moved"
     sizes = [float(np.linalg.norm(forces)) for forces in (last.forces, labels.forces)]
-    if labels.energy == last.energy and abs(sizes[0] - sizes[1]) > EQUALLY_LARGE * max(sizes):
+    if (
+        labels.energy == last.energy
+        and abs(sizes[0] - sizes[1]) > EQUALLY_LARGE * max(sizes)
+        and not _within_single_precision(earlier, atoms, last, labels)
+    ):
         return f"the energy is that of the frame before, to the last digit ({labels.energy} eV), with other forces"
     return ""
+
+
+def _within_single_precision(earlier: Atoms, atoms: Atoms, last: Labels, labels: Labels) -> bool:
+    """Whether two energies of single precision can be equal by chance: by the forces they differ by less than it can tell.
+
+    Networks compute in single precision, and the energies of small displacements then take few values. By the forces the
+    energies differ by -(F1 + F2) . (r2 - r1) / 2, up to the third order.
+    """
+    assert labels.energy is not None
+    assert labels.forces is not None
+    assert last.forces is not None
+    n = len(atoms)
+    # Of the cell or of an atom, as programs multiply.
+    steps = [k * float(np.spacing(np.float32(abs(labels.energy) / k))) for k in (1, n) if _is_single(labels.energy / k)]
+    if not steps or not np.array_equal(earlier.cell.array, atoms.cell.array):
+        return False
+    moved = find_mic(atoms.positions - earlier.positions, atoms.cell, atoms.pbc)[0]
+    expected = -0.5 * float(np.sum((last.forces + labels.forces) * moved))
+    return abs(expected) <= CHANCE * max(steps)
+
+
+def _is_single(number: float) -> bool:
+    return float(np.float32(number)) == number

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import sys
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,14 +16,23 @@ from trepid.config.loading import read_mapping
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
 from trepid.data.lock import RunLock
 from trepid.errors import ConfigError, DataError, cannot_write
-from trepid.reference import ENGINES
 from trepid.runs.ledger import ACCEPT
 
-_PACKAGES = ("trepid", "numpy", "scipy", "ase", "vesin")
 """Packages that compute in every run, beside those of the references."""
 
-_MAY_CHANGE = ("structure.file", "learning", "output", "dynamics.stages", "reference.timeout_s", "rounds", "execution")
-"""Settings that may differ from those a run began with; the structure itself is compared by its content."""
+_MAY_CHANGE = (
+    "structure.file",
+    "learning",
+    "output",
+    "dynamics.stages",
+    "reference.timeout_s",
+    "rounds",
+    "execution",
+    "walkers.duration_ps",
+    "acquisition.least_probability",
+)
+"""Settings that may differ from those a run began with, in rounds from the next round on; the structure itself is compared by its
+content."""
 _MUST_STAY = ("learning.initial_frames", "learning.initial_displacement_A", "learning.initial_strain")
 
 
@@ -138,10 +145,10 @@ class RunDirectory(RunPaths):
         except ConfigError as error:
             raise DataError(f"{error}; put the settings of the run back, or {ACCEPT}") from error
 
-    def write(self, settings_text: str) -> None:
-        """Write settings and versions."""
+    def write(self, settings_text: str, versions: Mapping[str, str]) -> None:
+        """Write settings and versions (`trepid.runs.versions`)."""
         write_text_atomic(self.settings, settings_text)
-        write_text_atomic(self.versions, json.dumps(versions_now(), indent=2) + "\n")
+        write_text_atomic(self.versions, json.dumps(dict(versions), indent=2) + "\n")
 
     def _compare(self, found: Any, campaign: AnyCampaign, n_stages_entered: int) -> list[str]:
         old, new = _flat(found), _flat(yaml.safe_load(campaign.to_yaml()))
@@ -201,14 +208,3 @@ def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}.{key}" if prefix else str(key)
         flat |= _flat(value, name) if isinstance(value, dict) and value else {name: value}
     return flat
-
-
-def versions_now() -> dict[str, str]:
-    """Versions of Python, the packages that compute, and the machine type."""
-    found = {"python": sys.version.split()[0], "platform": platform.platform(), "cpus": str(os.cpu_count())}
-    for package in dict.fromkeys((*_PACKAGES, *(engine.package for engine in ENGINES.values()))):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

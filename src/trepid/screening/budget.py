@@ -1,4 +1,4 @@
-"""Who gets the next rounds of a screening: where the risk of being wrong about a material is largest.
+"""Who gets the next rounds of a screening: where the most risk of being wrong about a material goes for what it costs.
 
 Risk of a material
 ------------------
@@ -7,6 +7,12 @@ Risk of a material
 A strongly anharmonic material, an event class without a verdict and a wide bar each make it likely that its properties are not
 what they seem; the product is zero where sigma^A is zero or exactly known, and rises with every one of them. A material without
 its first round comes before all others, in the order of the list.
+
+Order
+-----
+Bars fall with the square root of the effort, so what a material still costs grows with the square of its half width over the
+tolerance, and the order is that of risk over this cost. Materials whose bar is narrow enough and that have no open class come
+last: only the rates of rare events can gain there.
 """
 
 from __future__ import annotations
@@ -54,6 +60,18 @@ def risk_of(record: MaterialRecord, tolerance: float) -> float:
     return (1 + record.open_classes) * upper * width
 
 
+def priority_of(record: MaterialRecord, tolerance: float) -> float:
+    """Risk over what it costs to remove it; negative where the bar is narrow enough and no class is open."""
+    risk = risk_of(record, tolerance)
+    if not 0 < risk < math.inf:
+        return risk
+    half = None if record.sigma_a is None else record.sigma_a.half_width
+    width = NO_BAR if half is None else half / tolerance
+    if width <= 1 and not record.open_classes:
+        return -1 / risk
+    return risk / max(1.0, width) ** 2
+
+
 def next_turn(
     records: Sequence[MaterialRecord],
     settings: BudgetSettings,
@@ -85,7 +103,7 @@ def next_turn(
     open_ones = [record for record in records if record.status is Status.OPEN]
     risks = {record.name: risk_of(record, tolerance) for record in open_ones}
     if settings.share == "risk":
-        ordered = sorted(open_ones, key=lambda record: -risks[record.name])
+        ordered = sorted(open_ones, key=lambda record: -priority_of(record, tolerance))
     elif settings.share == "equal":
         ordered = sorted(open_ones, key=lambda record: record.n_computations)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import numpy as np
 
 from trepid.data.atomic import write_text_atomic
 from trepid.report.page import FIGURES, Headline, Section, Table, draw, figure_files, now, render_page
-from trepid.runs.directory import versions_now
 from trepid.screening.distil import Distilled
 from trepid.screening.second import Against, Checked, CheckedFrame
 
@@ -32,7 +32,7 @@ def write_page(
         headlines=_headlines(result, checked),
         sections=sections,
         footer="trepid; the campaign of the student: run/report.html after 'trepid report run'",
-        versions=versions_now(),
+        versions=json.loads((result.directory / "run" / "versions.json").read_text(encoding="utf-8")),
     )
     write_text_atomic(path, text)
     return path

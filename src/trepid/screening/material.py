@@ -31,6 +31,7 @@ from trepid.reference import make_reference
 from trepid.reference.base import LabelError, Reference
 from trepid.runs.ledger import StopReason
 from trepid.screening.cells import choose_supercell
+from trepid.screening.effort import NO_MORE, Effort
 from trepid.screening.prototypes import build
 from trepid.screening.record import FailureCode, MaterialRecord, Status, record_of_run
 from trepid.screening.relaxation import RelaxationError, RelaxationFiles, Relaxed, relax, spacegroup_of
@@ -85,6 +86,8 @@ class MaterialJob:
     turn : int
     rounds : int
         Rounds that it may have, those of earlier turns among them.
+    effort : Effort
+        Of the next round.
     """
 
     settings: ScreeningSettings
@@ -92,6 +95,7 @@ class MaterialJob:
     directory: Path
     turn: int
     rounds: int
+    effort: Effort = NO_MORE
 
     @property
     def material(self) -> MaterialSettings:
@@ -174,9 +178,15 @@ def supercell_of(material: MaterialSettings, unit: Atoms, settings: ScreeningSet
     return build_supercell(unit, material.supercell)[1]
 
 
-def campaign_of(settings: ScreeningSettings, files: MaterialFiles, matrix: IntArray, *, rounds: int) -> RoundsCampaign:
-    """The campaign of a material, with so many rounds."""
+def campaign_of(
+    settings: ScreeningSettings, files: MaterialFiles, matrix: IntArray, *, rounds: int, effort: Effort | None = None
+) -> RoundsCampaign:
+    """The campaign of a material, with so many rounds, the last of them with this effort."""
     dumped = settings.model_dump(mode="json")
+    if effort is not None:
+        dumped["walkers"]["duration_ps"] *= effort.longer
+        if effort.fill:
+            dumped["acquisition"]["least_probability"] = 0.0
     data = {key: dumped[key] for key in ("reference", "potential", "start", "walkers", "acquisition", "seed")}
     return RoundsCampaign.model_validate(
         {
@@ -206,7 +216,7 @@ def _advance(job: MaterialJob, files: MaterialFiles, record: MaterialRecord) -> 
     if not files.structure.exists():
         write_frames(files.structure, crystal)
     record = replace(record, volume_ratio=None if relaxed is None else relaxed.volume_ratio)
-    campaign = campaign_of(settings, files, matrix, rounds=job.rounds)
+    campaign = campaign_of(settings, files, matrix, rounds=job.rounds, effort=job.effort)
     result = learn(campaign, reference=reference, progress=view)
     if result.reason is StopReason.INTERRUPTED:
         raise Interrupted
