@@ -15,6 +15,7 @@ from ase.units import GPa
 
 from trepid.data.frames import write_frames
 from trepid.evaluation import Evaluation, summarise
+from trepid.quantities import force
 from trepid.report.frame_sets import FrameSet
 from trepid.report.page import Link, Picture, Section, Table, draw
 from trepid.verdict import Basis, Verdict
@@ -139,7 +140,7 @@ def species_section(sets: Sequence[FrameSet]) -> list[Section]:
                     f"{1000 * figures.forces_rmse:.3g}",
                     f"{100 * figures.forces_rmse / figures.forces_rms:.2g}" if figures.forces_rms > 0 else "",
                     "" if figures.forces_coverage_95 is None else f"{100 * figures.forces_coverage_95:.1f}",
-                    f"{1000 * worst:.3g}",
+                    f"{1000 * worst:.4g}",
                 )
             )
     if not rows:
@@ -183,8 +184,8 @@ def structure_section(record: RunRecord, sets: Sequence[FrameSet], folder: Path 
             _picture(
                 f"worst-{each.slug}",
                 frame,
-                f"Largest force error of the frames {each.name}: {1000 * worst.error:.3g} meV/Å on atom {worst.atom} ({symbol}, "
-                f"counted from 0) of {each.titles[worst.frame]}.",
+                f"Largest force error of the frames {each.name}: {force(worst.error).replace('eV/A', 'eV/Å')} on atom "
+                f"{worst.atom} ({symbol}, counted from 0) of {each.titles[worst.frame]}.",
                 each.written(worst.frame),
                 folder,
                 marked=(worst.atom, worst.label, worst.predicted),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
-REASON_COLOURS = {"uncertainty": ACCENT, "event": SERIES[1], "probe": SERIES[1], "random": SERIES[2], "hot": SERIES[3]}
+REASON_COLOURS = {"uncertainty": ACCENT, "event": SERIES[1], "probe": SERIES[4], "random": SERIES[2], "hot": SERIES[3]}
 """Colour of a selected frame by the reason of its selection."""
 LEAST = 1e-8
 """Smaller values are drawn here, so that logarithmic axes stay readable."""
