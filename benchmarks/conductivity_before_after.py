@@ -110,7 +110,7 @@ def conductivity(model: Potential, file: Path, crystal: Atoms, options: argparse
         n_draws=options.kappa_draws,
     )
     source = ModelSource(model, file, n_draws=options.kappa_draws, seed=0)
-    directory = FOLDER / f"{options.name}-{file.stem}-{options.kappa_draws}-kappa"
+    directory = FOLDER / f"{file.stem}-{options.kappa_draws}-kappa"
     return facts(compute_conductivity(source, crystal, settings, directory=directory))
 
 

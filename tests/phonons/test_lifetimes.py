@@ -226,7 +226,7 @@ def test_modes_that_are_too_soft_for_the_length_are_left_out_and_named(
     expected = {f for f in np.round(harmonic.frequencies_THz, 1) if f > softest}
     assert {round(mode.group.frequency_THz, 1) for mode in found.modes} == expected
     assert len(found.modes) == 4
-    assert found.remarks[0].startswith("1 of 5 modes are too soft and left out: trajectories")
+    assert found.remarks[0].startswith("left out as too soft: 1 of 5 modes; trajectories")
     with pytest.raises(DataError, match="too short for a line"):
         analyse(64, blocks=2)
 

@@ -168,9 +168,8 @@ def analyse_lifetimes(
         raise too_soft[-1]  # of the highest frequency: what is needed at least
     remarks = [*_remarks(modes, read), *reader.remarks]
     if too_soft:
-        remarks.insert(
-            0, f"{len(too_soft)} of {len(modes) + len(too_soft)} modes are too soft and left out: {too_soft[0]}"
-        )
+        n_groups = len(modes) + len(too_soft)
+        remarks.insert(0, f"left out as too soft: {len(too_soft)} of {n_groups} modes; {too_soft[0]}")
     return LifetimeAnalysis(
         crystal=reader.lattice.supercell,
         modes=tuple(modes),
