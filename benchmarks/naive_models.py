@@ -19,16 +19,18 @@ from collections import Counter
 from pathlib import Path
 
 import yaml
+from ase import Atoms
 
 from trepid import load, md
 from trepid.data.atomic import write_text_atomic
 from trepid.data.frames import read_frames
-from trepid.errors import TrepidError
-from trepid.events.analysis import EventSettings, analyse_events
+from trepid.errors import UntrustedError
+from trepid.events.analysis import analyse_events
 from trepid.screening.dashboard import load_screening_of
 from trepid.screening.directory import files_of
 
 SAMPLE_FS, STEP_FS, TEMPERATURE_K = 40.0, 2.0, 300.0
+TRAJECTORY = "trajectory.lammpstrj"
 HALLUCINATED, MISCAPTURED = "hallucinated", "miscaptured"
 
 
@@ -47,36 +49,46 @@ def walk(arguments: argparse.Namespace) -> None:
     """Dynamics of every naive model from its relaxed crystal, and the event classes in them."""
     for name in materials(arguments.screening):
         run, home = files_of(arguments.screening, name).run, home_of(arguments.screening, name)
-        found = home / "events.json"
-        if found.exists():
-            continue
         crystal = read_frames(run / "rounds" / "crystal.extxyz", require=())[0]
         home.mkdir(parents=True, exist_ok=True)
-        facts: dict[str, object] = {"name": name, "ps": arguments.ps, "end": "complete"}
-        try:
-            md(
-                load(run / "rounds" / "00" / "model.trepid"),
-                crystal,
-                temperature_K=TEMPERATURE_K,
-                duration_ps=arguments.ps,
-                timestep_fs=STEP_FS,
-                directory=home / "md",
-                engine="lammps",
-                check_every=20,
-                sample_every=round(SAMPLE_FS / STEP_FS),
+        end = home / "end.txt"
+        if not end.exists():
+            write_text_atomic(
+                end, _dynamics(run / "rounds" / "00" / "model.trepid", crystal, home / "md", arguments.ps)
             )
-        except TrepidError as error:
-            facts["end"] = " ".join(str(error).split())
-        try:
-            analysis = analyse_events(
-                home / "md" / "trajectory.extxyz", crystal, interval_fs=SAMPLE_FS, settings=EventSettings()
-            )
-        except TrepidError as error:
-            facts |= {"classes": {}, "remark": " ".join(str(error).split())}
-        else:
-            facts |= {"classes": {str(each.event_class): each.rate.n for each in analysis.classes}}
-        write_text_atomic(found, json.dumps(facts, indent=1) + "\n")
-        say(f"{name}: {facts['end']}; {facts['classes'] or 'no events'}")
+        found = home / "events.json"
+        if not found.exists():
+            analysis = analyse_events(home / "md" / TRAJECTORY, crystal, interval_fs=SAMPLE_FS)
+            classes = {str(each.event_class): each.rate.n for each in analysis.classes}
+            facts = {
+                "name": name,
+                "ps": analysis.duration_ps,
+                "end": end.read_text(encoding="utf-8"),
+                "classes": classes,
+            }
+            write_text_atomic(found, json.dumps(facts, indent=1) + "\n")
+            say(f"{name}: {facts['end']}; {analysis.duration_ps:.1f} ps; {classes or 'no events'}")
+
+
+def _dynamics(model: Path, crystal: Atoms, directory: Path, ps: float) -> str:
+    """How the dynamics ended: complete, or why not."""
+    try:
+        result = md(
+            load(model),
+            crystal,
+            temperature_K=TEMPERATURE_K,
+            duration_ps=ps,
+            timestep_fs=STEP_FS,
+            directory=directory,
+            engine="lammps",
+            check_every=20,
+            sample_every=round(SAMPLE_FS / STEP_FS),
+        )
+    except UntrustedError as error:  # unstable
+        return " ".join(str(error).split())
+    if result.time_ps < ps - 1e-6:
+        raise SystemExit(f"{directory}: interrupted; the same command resumes")
+    return "complete"
 
 
 def audit(arguments: argparse.Namespace) -> None:
@@ -91,7 +103,7 @@ def audit(arguments: argparse.Namespace) -> None:
             continue
         if (home / "audit" / "certificate.json").exists():
             continue
-        command = [sys.executable, "-m", "trepid", "audit", str(home / "md" / "trajectory.extxyz")]
+        command = [sys.executable, "-m", "trepid", "audit", str(home / "md" / TRAJECTORY)]
         command += ["--model", str(run / "rounds" / "00" / "model.trepid"), "--reference", str(reference)]
         command += ["--structure", str(run / "rounds" / "crystal.extxyz"), "--interval", str(SAMPLE_FS)]
         command += ["--temperature", str(TEMPERATURE_K), "--labels", str(arguments.labels), "--no-probes"]
