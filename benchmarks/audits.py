@@ -5,10 +5,12 @@ the truth. The known verdict is that of `trepid.audit.judge` on the truth itself
 rest, and a band of five images between them, or, where the end is held, everything else relaxed by it.
 
 Groups: settings were chosen on the cases of `choose`, figures are quoted for those of `quote`, which have other materials, lattice
-constants and stiffnesses. `overlooked` has models from which an event of the truth is removed.
+constants and stiffnesses. `networks` has committees of neural networks (SO3krates, see `trepid doctor`), `overlooked` models from
+which an event of the truth is removed.
 
     python benchmarks/audits.py run choose          # goes on where it was
     python benchmarks/audits.py run quote
+    python benchmarks/audits.py run networks
     python benchmarks/audits.py run overlooked
     python benchmarks/audits.py table
 """
@@ -28,7 +30,7 @@ from _common import RESULTS, Report  # first: it sets one thread, before BLAS is
 
 # isort: split
 
-from _audit_cases import Case, choose, overlooked, quote
+from _audit_cases import Case, choose, network_cases, overlooked, quote
 from _audit_estimators import estimates
 from _audit_scenes import KEYS, RUNS, Scene
 from _ground_truth import append_result
@@ -48,10 +50,10 @@ from trepid.audit import (
     judge_probe,
 )
 from trepid.audit.band import BandSettings, find_band, interpolated
-from trepid.audit.model import EngineCalculator
 from trepid.audit.states import Relaxation, settle
 from trepid.data.frames import labels_of
 from trepid.reference import Reference
+from trepid.reference.as_calculator import ReferenceCalculator
 
 ROWS = RESULTS / "audits_rows.json"
 HORIZON_NS = 10.0
@@ -90,7 +92,7 @@ def known(case: Case, scene: Scene, audit: EventClassAudit, criteria: Criteria) 
     assert audit.band is not None
     assert audit.model_barrier is not None
     potential = case.system.potential()
-    calculator = EngineCalculator(potential)
+    calculator = ReferenceCalculator(potential)
     motion, sites = scene.motion, scene.sites
     held = audit.end is State.HELD
     start = settle(audit.band.images[0], calculator, sites, motion.before, motion.atoms, relaxation=EXACT)
@@ -165,7 +167,12 @@ def audited(case: Case, settings: AuditSettings, *, compare: bool) -> dict[str, 
     return record
 
 
-GROUPS: dict[str, Callable[[], Iterator[Case]]] = {"choose": choose, "quote": quote, "overlooked": overlooked}
+GROUPS: dict[str, Callable[[], Iterator[Case]]] = {
+    "choose": choose,
+    "quote": quote,
+    "networks": network_cases,
+    "overlooked": overlooked,
+}
 
 
 def run(group: str, only: str | None, *, again: bool, compare: bool) -> None:

@@ -1,7 +1,7 @@
 """Molecular dynamics of CuI with a foundation potential, as its users run it: plain ASE, in the environment of the package.
 
 PYTHON_OF_CHGNET foundation_md.py chgnet 600 20 md.extxyz                       # K, ps, trajectory; 16 atoms
-PYTHON_OF_SEVENNET foundation_md.py sevennet 600 5 md.extxyz --atoms 64
+PYTHON_OF_SEVENNET foundation_md.py sevennet 600 5 md.extxyz --atoms 64 --timestep 8
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from ase.md.nose_hoover_chain import NoseHooverChainNVT
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
 LATTICE_CONSTANT_A = 6.08
-TIMESTEP_FS = 4.0
 SAMPLE_EVERY = 5
 
 
@@ -33,12 +32,12 @@ def calculator(engine: str) -> Any:
     return SevenNetCalculator("7net-0", device="cpu")
 
 
-def run(atoms: Atoms, temperature_K: float, duration_ps: float, path: str, seed: int) -> None:
+def run(atoms: Atoms, temperature_K: float, duration_ps: float, path: str, seed: int, timestep_fs: float) -> None:
     """Run at constant volume; every fifth frame goes to the file, with the energy and the forces of the potential."""
     MaxwellBoltzmannDistribution(atoms, temperature_K=2 * temperature_K, rng=np.random.default_rng(seed))
     Stationary(atoms)
     dynamics = NoseHooverChainNVT(
-        atoms, timestep=TIMESTEP_FS * units.fs, temperature_K=temperature_K, tdamp=100 * units.fs
+        atoms, timestep=timestep_fs * units.fs, temperature_K=temperature_K, tdamp=100 * units.fs
     )
     begin = time.monotonic()
 
@@ -47,11 +46,11 @@ def run(atoms: Atoms, temperature_K: float, duration_ps: float, path: str, seed:
             return
         write(path, atoms, format="extxyz", append=dynamics.nsteps > 0)
         if dynamics.nsteps % 250 == 0:
-            told = f"{dynamics.nsteps * TIMESTEP_FS / 1000:7.2f} ps  {atoms.get_temperature():5.0f} K"
+            told = f"{dynamics.nsteps * timestep_fs / 1000:7.2f} ps  {atoms.get_temperature():5.0f} K"
             print(f"{told}  {atoms.get_potential_energy():10.4f} eV  {time.monotonic() - begin:7.0f} s", flush=True)
 
     dynamics.attach(sample)
-    dynamics.run(round(1000 * duration_ps / TIMESTEP_FS))
+    dynamics.run(round(1000 * duration_ps / timestep_fs))
 
 
 def main() -> None:
@@ -63,10 +62,11 @@ def main() -> None:
     parser.add_argument("path")
     parser.add_argument("--atoms", type=int, choices=[16, 64], default=16)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--timestep", type=float, default=4.0, help="fs")
     arguments = parser.parse_args()
     atoms = bulk("CuI", "zincblende", a=LATTICE_CONSTANT_A, cubic=arguments.atoms == 64) * (2, 2, 2)
     atoms.calc = calculator(arguments.engine)
-    run(atoms, arguments.temperature_K, arguments.duration_ps, arguments.path, arguments.seed)
+    run(atoms, arguments.temperature_K, arguments.duration_ps, arguments.path, arguments.seed, arguments.timestep)
 
 
 if __name__ == "__main__":

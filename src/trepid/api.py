@@ -24,6 +24,7 @@ from trepid.choices import (
 from trepid.data.findings import located
 from trepid.data.frames import LabelKeys, read_frames, read_structure
 from trepid.data.labelled import labelled_frames
+from trepid.data.noise_factors import with_weights
 from trepid.errors import DataError
 from trepid.potentials import load_potential
 from trepid.potentials.base import Potential, Uncertainty
@@ -81,6 +82,7 @@ def fit(
     n_channels: int | None = None,
     triplets: Triplets | str = Triplets.AUTO,
     charges: ChargeChoice | str | Mapping[str, float] = ChargeChoice.AUTO,
+    weights: Mapping[str, float] | None = None,
     keys: LabelKeys = _KEYS,
     check: bool = True,
     seed: int = 0,
@@ -111,6 +113,8 @@ def fit(
     charges : ChargeChoice, str or mapping of str to float
         Coulomb energy of effective charges: off, auto (formal charges from the composition of the frames, kept where evidence and
         the error of left-out frames gain), or formal charges by element, e, kept whatever they gain.
+    weights : mapping of str to float, optional
+        Weight of the frames by their `config_type` in `info`: a frame of weight 4 counts as four. Others have the weight 1.
     keys : LabelKeys
         Names of the labels in the frames.
     check : bool
@@ -140,6 +144,7 @@ def fit(
         for finding in inspection.findings:
             logger.warning("%s", located(finding, range(len(read))))
         read = inspection.weighted(read)
+    read = with_weights(read, weights or {})
     elements = sorted({symbol for frame in read for symbol in frame.get_chemical_symbols()})
     return fit_with_sizes(
         read,

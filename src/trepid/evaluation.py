@@ -19,6 +19,7 @@ from trepid.acquisition.calibration import calibration_scale, coverage, interval
 from trepid.acquisition.conformal import LEVEL, Factor, calibrate
 from trepid.arrays import FloatArray, IntArray, rms
 from trepid.data.frames import LabelKeys, Labels, labels_of
+from trepid.data.noise_factors import config_type_of
 from trepid.data.placeholders import held_components
 from trepid.errors import DataError
 from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
@@ -262,16 +263,12 @@ def with_prediction(atoms: Atoms, prediction: Prediction, noise: Noise | None) -
     return frame
 
 
-CONFIG_TYPE = "config_type"
-"""Name in `info` of the kind of a frame, by the convention of other codes."""
-
-
 def of_each_type(frames: Sequence[Atoms], comparison: Comparison) -> dict[str, Comparison]:
     """The comparison of the frames of every `config_type`, in the order of their first frames; empty where no frame has one.
 
     Frames without a type are under "none".
     """
-    types = [str(atoms.info.get(CONFIG_TYPE, "none")) for atoms in frames]
+    types = [config_type_of(atoms) or "none" for atoms in frames]
     if set(types) <= {"none"}:
         return {}
     return {

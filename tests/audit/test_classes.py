@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.calculator import all_changes
 from ase.calculators.emt import EMT
 from ase.geometry import find_mic
 
@@ -16,6 +18,7 @@ from trepid.audit import AuditSettings, Criteria, EventClassAudit, Role, State, 
 from trepid.audit.band import BandSettings
 from trepid.audit.event_class import ClassFiles
 from trepid.audit.states import Relaxation, held_end, settle, start_state
+from trepid.errors import NumericsError
 
 QUICK = AuditSettings(relaxation=Relaxation(0.02), band=BandSettings(n_images=3, fmax_eV_per_A=0.05))
 CRITERIA = Criteria(temperature_K=900.0, time_ns=10.0, ways=12)
@@ -112,6 +115,23 @@ def test_a_band_that_does_not_converge_costs_no_label() -> None:
     assert audit.verdict is Verdict.UNDECIDED
     assert "NOT converged" in audit.judgement.reason
     assert not oracle.asked
+
+
+def test_a_surface_that_falls_without_end_is_undecided_and_said() -> None:
+    """What the model says far from its data can be an error, and the labels are kept."""
+    oracle = Oracle()
+
+    class Falling(ChangedEMT):
+        def calculate(self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes) -> None:
+            if oracle.asked:
+                raise NumericsError("a force of 2e+03 eV/A on atom 4")
+            super().calculate(atoms, properties, system_changes)
+
+    audit = audited(Falling(), oracle)
+    assert audit.verdict is Verdict.UNDECIDED
+    assert "cannot be relaxed with 3 labels: a force of 2e+03 eV/A on atom 4" in audit.judgement.reason
+    assert audit.judgement.reason in audit.problems
+    assert len(audit.points) == 3
 
 
 def test_the_band_on_disk_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

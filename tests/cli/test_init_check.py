@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from ase.build import bulk
+from ase.build import bulk, fcc111
 from ase.io import read, write
 
 from trepid.cli.init import annotated_campaign
 from trepid.config import Campaign, campaign_schema, load_campaign
+from trepid.data import read_structure
 
 
 @pytest.mark.parametrize(("example", "n_atoms"), [("cui", 64), ("stanene", 32), ("silicon", 64)])
@@ -48,6 +49,35 @@ def test_a_structure_of_the_user(trepid, tmp_path: Path) -> None:
     assert settings.structure.file == (tmp_path / "POSCAR").resolve()
     assert settings.structure.supercell == (2, 2, 2)
     assert "file: POSCAR" in campaign.read_text()
+
+
+def test_a_slab_in_a_periodic_file_is_started_from_without_its_vacuum(trepid, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    slab = fcc111("Al", (2, 2, 4), vacuum=8.0)
+    slab.pbc = True
+    write("POSCAR", slab, format="vasp")
+    outcome = trepid("init", "POSCAR")
+    assert "'trepid init POSCAR --slab' writes POSCAR_slab.extxyz" in outcome.err
+    outcome = trepid("init", "POSCAR", "--slab", "-o", "slab.yaml")
+    assert outcome.code == 0, outcome.err
+    assert "warning" not in outcome.err
+    assert read_structure("POSCAR_slab.extxyz").pbc.tolist() == [True, True, False]
+    assert load_campaign("slab.yaml").structure.file == tmp_path / "POSCAR_slab.extxyz"
+    assert "exists" in trepid("init", "POSCAR", "--slab", "-o", "again.yaml").error
+    write("si.cif", bulk("Si"))
+    assert "vacuum is wider than 6 A; leave --slab out" in trepid("init", "si.cif", "--slab", "-o", "x.yaml").error
+
+
+def test_a_structure_in_the_place_of_something_else_is_told_from_it(trepid, tmp_path: Path) -> None:
+    write(tmp_path / "si.cif", bulk("Si"))
+    outcome = trepid("check", tmp_path / "si.cif")
+    assert outcome.code == 1
+    assert f"'trepid init {tmp_path / 'si.cif'}' writes a campaign" in " ".join(outcome.err.split())
+    assert "is no campaign; a campaign is a YAML mapping" in trepid("learn", tmp_path / "si.cif").error
+    (tmp_path / "junk.cif").write_text("hello")
+    error = trepid("init", tmp_path / "junk.cif").error
+    assert "see whether it is complete" in error
+    assert "train.extxyz" not in error
 
 
 def test_init_never_overwrites(trepid, tmp_path: Path) -> None:
@@ -125,6 +155,8 @@ def test_a_label_is_timed_when_asked_and_the_cost_told(trepid, campaign: Path, c
     [
         ("rounds: {test_frames: 2}", "rounds.test_frames: 2: should be the path of a file"),
         ("rounds: {max_rounds: 1.5}", "rounds.max_rounds: 1.5: should be a whole number"),
+        ("walkers: {temperatures_K: []}", "walkers.temperatures_K: []: should have 1 or more entries"),
+        ("reference: {engine: tbltie}", "did you mean 'tblite'?"),
         ("walkers: {temperatures_K: 300}", "walkers.temperatures_K: 300: should be a list"),
         ("walkers: {timestep_fs: fast}", "walkers.timestep_fs: 'fast': should be a number"),
         ("acquisition: {kind: 3}", "acquisition.kind: 3: should be 'uncertainty', 'random' or 'hot'"),

@@ -75,9 +75,11 @@ def test_the_command_line_of_an_interpreter(trepid) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("learm",), "No such command 'learm'"),
+        (("learm",), "No such command 'learm'; did you mean 'learn'?; try 'trepid --help'"),
         (("fit", "a.extxyz"), "Missing option"),
-        (("fit", "a.extxyz", "-o", "m", "--pair-cutof", "5"), "--pair-cutof"),
+        (("fit", "a.extxyz", "-o", "m", "--pair-cutof", "5"), "--pair-cutof; did you mean '--pair-cutoff'?"),
+        (("fit", "a.extxyz", "-o", "m", "--xyzzy", "5"), "No such option: --xyzzy; try 'trepid fit --help'"),
+        (("md", "m", "s", "--engine", "lamps"), "'lamps' is not one of 'ase', 'lammps'; did you mean 'lammps'?"),
         (("fit", "a.extxyz", "-o", "m", "--pair-cutoff", "five"), "five"),
         (("md", "m", "s", "--temperature", "300", "--thermostat", "andersen"), "andersen"),
     ],

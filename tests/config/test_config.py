@@ -150,8 +150,9 @@ def test_missing_empty_and_foreign_files(folder: Path) -> None:
         load_campaign(folder / "none.yaml")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_campaign(folder)
-    assert "is empty; a campaign is a mapping" in error(folder, "")
-    assert "holds a list" in error(folder, "- 1\n")
+    assert "is empty; a campaign is a YAML mapping" in error(folder, "")
+    assert "is no campaign; a campaign is a YAML mapping with the keys structure" in error(folder, "- 1\n")
+    assert error(folder, "- 1\n").endswith("'trepid init' writes one")
     (folder / "campaign.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="text file"):
         load_campaign(folder / "campaign.yaml")

@@ -61,7 +61,7 @@ def trace(folder: Path) -> list[dict[str, str]]:
 def same(one: Path, other: Path) -> None:
     names = sorted(path.name for path in one.iterdir())
     assert names == sorted(path.name for path in other.iterdir())
-    for name in names:
+    for name in set(names) - {"progress.json"}:  # of times
         assert filecmp.cmp(one / name, other / name, shallow=False), name
 
 

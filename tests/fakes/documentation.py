@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "examples/*/README.md", "benchmarks/README.md")
+    for pattern in ("*.md", "docs/**/*.md", "examples/*/README.md", "benchmarks/README.md", "install/README.md")
     for path in ROOT.glob(pattern)
 )
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)

@@ -19,6 +19,8 @@ from trepid.lammps.installation import Installation
 from trepid.lammps.session import NEIGHBOR, SETUP, Session, pair_commands
 from trepid.lammps.system import System
 from trepid.potentials.base import FloatArray
+from trepid.potentials.bayesian import BayesianForceField
+from trepid.potentials.bayesian.statistics import LabelKind
 
 
 @dataclass(frozen=True)
@@ -205,3 +207,17 @@ def test_types_without_an_element_do_not_interact(installation: Installation, cu
 def _quiet() -> Iterator[None]:
     with np.errstate(all="raise", under="ignore"):
         yield
+
+
+def test_a_calibrated_model_shows_its_bars_in_lammps(
+    installation: Installation, cui: Model, data_dir: Path, cui_frame: Atoms, tmp_path: Path
+) -> None:
+    hops = [a for a in read_frames(data_dir / "cui_gfn1_64.extxyz") if a.info.get("displaced_cu", 0)]
+    before = evaluate(installation, cui, cui_frame)
+    field = BayesianForceField.load(cui.file, n_threads=1)
+    factor = field.calibrate(hops[1:4]).factors[LabelKind.FORCES]
+    field.save(tmp_path / "hops.trepid")
+    after = evaluate(installation, Model(field, tmp_path / "hops.trepid"), cui_frame)
+    assert abs(factor - 1) > 0.1
+    np.testing.assert_array_equal(after.forces, before.forces)
+    np.testing.assert_allclose(after.atom_uncertainty, factor * before.atom_uncertainty, rtol=1e-4)

@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.constraints import FixAtoms
 
 from trepid.data import LabelKeys, read_frames
-from trepid.data.noise_factors import NoiseFactors, with_noise_factors
+from trepid.data.noise_factors import NoiseFactors, with_noise_factors, with_weights
 from trepid.errors import DataError
 from trepid.evaluation import compare, evaluate
 from trepid.potentials.bayesian import BayesianForceField
@@ -108,3 +108,40 @@ def test_a_noise_factor_must_be_positive(frames: list[Atoms]) -> None:
 def test_the_default_keys_name_what_the_fixture_has(frames: list[Atoms]) -> None:
     assert LabelKeys().forces in frames[0].arrays
     assert np.isfinite(frames[0].info["REF_energy"])
+
+
+def test_a_frame_of_weight_four_counts_as_four(frames: list[Atoms]) -> None:
+    heavy = with_weights([typed(frames[0], "melt")], {"melt": 4.0})[0]
+    one, four = (model().update([atoms]).statistics for atoms in (frames[0], heavy))
+    for kind, sums in one.kinds.items():
+        np.testing.assert_allclose(four.kinds[kind].gram, 4 * sums.gram, rtol=1e-12, atol=0)
+        np.testing.assert_allclose(four.kinds[kind].projection, 4 * sums.projection, rtol=1e-12, atol=0)
+        assert four.kinds[kind].count == sums.count
+
+
+def test_a_weight_draws_the_fit_and_claims_no_smaller_noise(frames: list[Atoms]) -> None:
+    given = [typed(atoms, "melt" if k < 3 else "crystal") for k, atoms in enumerate(frames)]
+    plain, heavy = (model().fit(own) for own in (given, with_weights(given, {"melt": 25.0})))
+    assert evaluate(heavy, given[:3]).forces_rmse < evaluate(plain, given[:3]).forces_rmse
+    assert evaluate(heavy, given[3:]).forces_rmse > evaluate(plain, given[3:]).forces_rmse
+    for kind, left in heavy.left_out.items():
+        np.testing.assert_allclose(left.multiplier, plain.left_out[kind].multiplier, rtol=1e-12)
+
+
+def test_weights_are_checked(frames: list[Atoms]) -> None:
+    given = [typed(frames[0], "melt"), typed(frames[1], "crystal")]
+    with pytest.raises(DataError, match=r"weight of metl: no frame has this config_type; did you mean 'melt'\?"):
+        with_weights(given, {"metl": 2.0})
+    with pytest.raises(DataError, match="no frame has this config_type; types: none"):
+        with_weights(frames[:2], {"melt": 2.0})
+    with pytest.raises(DataError, match="weight of melt: 0; a positive number is expected"):
+        with_weights(given, {"melt": 0.0})
+    given[0].info["fit_weight"] = "much"
+    with pytest.raises(DataError, match=r"frame 0 .*fit_weight is 'much'; a positive number is expected"):
+        model().fit(given)
+
+
+def typed(atoms: Atoms, name: str) -> Atoms:
+    copy = atoms.copy()
+    copy.info["config_type"] = name
+    return copy

@@ -248,7 +248,14 @@ class _ClassAudit:
         )
         while True:
             self.interrupted()
-            found = self.surface.renew(self.points)
+            try:
+                found = self.surface.renew(self.points)
+            except TrepidError as error:
+                # Model plus difference can fall without end where both are far from their data.
+                reason = f"model plus difference cannot be relaxed with {len(self.points)} labels: {error}"
+                self.problems.append(reason)
+                self.tell(f"{self.seen.name}: {reason}")
+                return _undecided(audit, reason)
             judgement = self._judge(audit, found)
             audit = replace(
                 audit,

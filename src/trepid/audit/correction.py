@@ -18,11 +18,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
 from ase.geometry import find_mic
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
@@ -177,34 +175,6 @@ def _span(differences: FloatArray) -> FloatArray:
     """Orthonormal basis (d, m) of the rows, without directions shorter than 1e-6 A."""
     _, lengths, rows = np.linalg.svd(differences, full_matrices=False)
     return np.ascontiguousarray(rows[lengths > 1e-6].T)
-
-
-class CorrectedCalculator(Calculator):
-    """A model plus the difference that labels show.
-
-    Parameters
-    ----------
-    model : Calculator
-    difference : DifferenceProcess
-    origin : Atoms
-        Coordinates are displacements from it, by the nearest image.
-    """
-
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
-
-    def __init__(self, model: Calculator, difference: DifferenceProcess, origin: Atoms) -> None:
-        super().__init__()
-        self._model, self._difference, self._origin = model, difference, origin
-
-    def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes) -> None:
-        """Fill `results`."""
-        super().calculate(atoms, properties, system_changes)
-        bare = self.atoms.copy()
-        bare.set_constraint()
-        bare.calc = self._model
-        energy, forces = self._difference(coordinates(bare, self._origin))
-        total = float(bare.get_potential_energy()) + energy
-        self.results = {"energy": total, "free_energy": total, "forces": bare.get_forces() + forces.reshape(-1, 3)}
 
 
 def coordinates(atoms: Atoms, origin: Atoms) -> FloatArray:

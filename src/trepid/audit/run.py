@@ -27,6 +27,7 @@ from trepid.audit.model import AuditedModel
 from trepid.audit.seen import Candidate, probes, seen_classes, shown_later
 from trepid.data.arrays import structure_digest
 from trepid.data.atomic import write_text_atomic
+from trepid.data.progress_file import ProgressFile
 from trepid.dynamics.interrupt import Interrupted, Interruptible
 from trepid.errors import ConfigError, DataError
 from trepid.events.analysis import EventAnalysis
@@ -214,8 +215,20 @@ def run_audit(
         closing.callback(ledger.close)
         _claim(home, ledger, crystal, reference, _settings_text(task, inputs), tell)
         interrupt = closing.enter_context(Interruptible())
+        progress = closing.enter_context(ProgressFile(home.path, job="audit", unit="event classes", stage="paths"))
         run = _Run(
-            analysis, model, task, plan, home, ledger, interrupt, reference, executor or InlineExecutor(), inputs, tell
+            analysis,
+            model,
+            task,
+            plan,
+            home,
+            ledger,
+            interrupt,
+            reference,
+            executor or InlineExecutor(),
+            inputs,
+            tell,
+            progress,
         )
         return run.go()
 
@@ -298,6 +311,7 @@ class _Run:
     executor: Executor
     inputs: Inputs
     tell: Callable[[str], None]
+    progress: ProgressFile
 
     def go(self) -> AuditResult:
         store = LabelStore(self.home.labels)
@@ -309,15 +323,21 @@ class _Run:
             self.task.retries,
             lambda: self.interrupt.requested,
             self.tell,
+            self.progress,
         )
         done: dict[str, list[EventClassAudit]] = {"classes": [], "probes": []}
         stopped = False
         try:
             for kind, candidates in (("classes", self.plan.classes), ("probes", self.plan.probes)):
                 for number, candidate in enumerate(candidates, 1):
+                    n_done = len(done["classes"]) + len(done["probes"])
+                    self.progress.whole(n_done, len(self.plan.classes) + len(self.plan.probes))
                     done[kind].append(self._one(kind, number, candidate, len(candidates)))
         except Interrupted:
             stopped = True
+            self.progress.interrupted()
+        n_done = len(done["classes"]) + len(done["probes"])
+        self.progress.whole(n_done, len(self.plan.classes) + len(self.plan.probes))
         n_failed = len(list(self.home.labels.glob("*.failed.extxyz"))) if self.home.labels.is_dir() else 0
         facts = finite(
             certificate(

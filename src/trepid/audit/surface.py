@@ -14,7 +14,8 @@ import numpy as np
 from ase.optimize import FIRE
 
 from trepid.audit.band import Band, find_band
-from trepid.audit.correction import CorrectedCalculator, DifferenceProcess, coordinates
+from trepid.audit.correction import coordinates
+from trepid.audit.difference import CorrectedCalculator, LearnedDifference
 from trepid.audit.event_class import AuditSettings, LabelledPoint, Role
 from trepid.audit.judgement import Criteria, Estimate, State
 from trepid.audit.states import Motion, RelaxedState, holding, settle
@@ -106,12 +107,8 @@ class CorrectedSurface:
         course, motion = self._course, self._course.motion
         self._points = [point for point in points if point.wanted.role not in _THERMAL]
         self._places = np.array([self._at(point.wanted.atoms) for point in self._points])
-        self._process = DifferenceProcess(
-            self._places,
-            np.array([point.energy - point.wanted.prediction.energy for point in self._points]),
-            np.array([(point.forces - point.wanted.prediction.forces).ravel() for point in self._points]),
-        )
-        self._calculator = CorrectedCalculator(self._model, self._process, self._origin)
+        self._difference = LearnedDifference(self._points, self._origin)
+        self._calculator = CorrectedCalculator(self._model, self._difference)
         start = self._settled(course.start, motion.before)
         end = self._settled(course.end, motion.after)
         band_end = end.bare() if end.stays else course.end.bare()
@@ -208,7 +205,7 @@ class CorrectedSurface:
         for constraint in holding(self._held, len(forces)):
             constraint.adjust_forces(frame, forces)
         below = float(np.sum(forces**2)) / (2 * STIFFNESS_EV_PER_A2)
-        return float(np.linalg.norm([self._process.std(self._at(atoms), place), change, below]))
+        return float(np.linalg.norm([self._difference.std(atoms, frame), change, below]))
 
     def _bar(self, atoms: Atoms, other: Atoms) -> float:
         """Standard deviation of the reference's energy difference of two frames, eV."""

@@ -15,14 +15,16 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from trepid.campaign.first_look import FirstLook
 from trepid.campaign.repair import retrain_without
 from trepid.campaign.start import build_crystal
 from trepid.campaign.training import PotentialFactory, Trainer
 from trepid.config import AnyCampaign, CommitteeSettings, PotentialSettings, RoundsCampaign
 from trepid.data.arrays import structure_digest
 from trepid.data.frames import LabelKeys
+from trepid.data.progress_file import NO_FILE, ProgressFile
 from trepid.dynamics.interrupt import Interrupted, Interruptible
-from trepid.dynamics.progress import ProgressView, SilentProgress
+from trepid.dynamics.progress import FiledProgress, ProgressView, SilentProgress
 from trepid.errors import ConfigError, DataError
 from trepid.execution import InlineExecutor
 from trepid.labelling.labeller import Labeller
@@ -38,6 +40,7 @@ from trepid.runs.versions import versions_now
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from trepid.potentials.base import Potential
     from trepid.potentials.bayesian.force_field import BayesianForceField
     from trepid.potentials.committee import Committee
     from trepid.potentials.committee import CommitteeSettings as Members
@@ -74,6 +77,7 @@ class CampaignContext(Generic[SomeCampaign]):
     directory : RunDirectory
     ledger : Ledger
     view : ProgressView
+    progress : ProgressFile
     interrupt : Interruptible
     executor : Executor
         Computes labels, trainings and walks.
@@ -89,6 +93,7 @@ class CampaignContext(Generic[SomeCampaign]):
     directory: RunDirectory
     ledger: Ledger
     view: ProgressView
+    progress: ProgressFile = NO_FILE
     interrupt: Interruptible = field(default_factory=Interruptible)
     executor: Executor = field(default_factory=InlineExecutor)
     keys: LabelKeys = field(default_factory=LabelKeys)
@@ -102,13 +107,27 @@ class CampaignContext(Generic[SomeCampaign]):
     def labeller(self, *, retries: int) -> Labeller:
         """Labels frames with the reference, through the executor."""
         return Labeller(
-            self.reference, self.executor, self.store, self.ledger, retries, self.interrupted, self.view.message
+            self.reference,
+            self.executor,
+            self.store,
+            self.ledger,
+            retries,
+            self.interrupted,
+            self.view.message,
+            self.progress,
         )
 
     @property
     def trainer(self) -> Trainer:
         """Trains potentials, through the executor."""
-        return Trainer(self.potentials, self.ledger, self.executor)
+        return Trainer(self.potentials, self.ledger, self.executor, self.progress)
+
+    def look_at_crystal(self, potential: Potential) -> None:
+        """Say what the first model says of the crystal as given."""
+        with self.progress.stage("first look"):
+            found = FirstLook.of(potential, self.crystal, seed=self.campaign.seed)
+        for line in found.lines(self.campaign.reference.engine, potential.n_frames):
+            self.view.message(line)
 
     def interrupted(self) -> bool:
         """Whether a signal has come."""
@@ -123,11 +142,14 @@ class CampaignContext(Generic[SomeCampaign]):
         """Learn until the campaign ends by itself, has to end (CampaignEnded), or a signal comes."""
         with self.interrupt:
             try:
-                return learn()
+                end = learn()
             except Interrupted:
-                return StopReason.INTERRUPTED, ""
-            except CampaignEnded as end:
-                return end.reason, end.message
+                end = StopReason.INTERRUPTED, ""
+            except CampaignEnded as ended:
+                end = ended.reason, ended.message
+        if end[0] is StopReason.INTERRUPTED:
+            self.progress.interrupted()
+        return end
 
     def verify(self, *, accept: bool) -> None:
         """Compare the files of an existing run with its ledger, before anything is made of them.
@@ -264,6 +286,9 @@ def open_campaign(
         closing.callback(directory.release)
         ledger = Ledger(directory.ledger, accept_changes=accept_changes)
         closing.callback(ledger.close)
+        unit = "rounds" if isinstance(campaign, RoundsCampaign) else "MD steps"
+        stage = "other" if isinstance(campaign, RoundsCampaign) else "dynamics"
+        file = closing.enter_context(ProgressFile(directory.path, job="learn", unit=unit, stage=stage))
         context = kind(
             campaign=campaign,
             crystal=crystal,
@@ -271,7 +296,8 @@ def open_campaign(
             potentials=potentials,
             directory=directory,
             ledger=ledger,
-            view=progress or SilentProgress(),
+            view=FiledProgress(progress or SilentProgress(), file),
+            progress=file,
         )
         context.verify(accept=accept_changes)
         yield context

@@ -199,6 +199,8 @@ class OnTheFly(Policy[End]):
         """MD through all stages."""
         checkpoint = load_checkpoint(self.directory.state)
         self._catch_up(checkpoint)
+        if checkpoint is None:
+            self.context.look_at_crystal(self.potential)
         dynamics, output = self.dynamics, self.campaign.output
         parameters = MDParameters(
             temperature_K=dynamics.temperature_at(0),

@@ -144,6 +144,7 @@ class Rounds:
         while True:
             selections = context.selections_before(len(context.records))
             settings = self.campaign.rounds
+            context.progress.whole(max(len(context.records) - 1, 0), settings.max_rounds)
             stop = verdict(context.records, settings, hours=self.ledger.wall_time_s / 3600, selections=selections)
             if stop is not None:
                 return stop
@@ -192,7 +193,10 @@ class Rounds:
     def _first_round(self, files: RoundFiles) -> RoundRecord:
         """Label the initial frames, and train the first model."""
         picks, labelled = label_start(self.context, files)
-        return finish_round(self.context, files, picks, labelled, test_frames=self.test_frames)
+        record = finish_round(self.context, files, picks, labelled, test_frames=self.test_frames)
+        if files.model.exists():
+            self.context.look_at_crystal(self.context.loaded(files.model))
+        return record
 
     def _round(self, files: RoundFiles) -> RoundRecord:
         """Walk, select, label, and train."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from trepid.config.learning import GAIN_NATS
+from trepid.data.progress_file import NO_FILE, ProgressFile
 from trepid.errors import DataError, NumericsError
 from trepid.potentials.base import Potential
 from trepid.runs.label_files import LabelledFrame
@@ -50,11 +51,14 @@ class Trainer:
     ledger : Ledger
     executor : Executor
         Trains the members of a committee.
+    progress : ProgressFile
+        Gets the stage "training".
     """
 
     factory: PotentialFactory
     ledger: Ledger
     executor: Executor
+    progress: ProgressFile = NO_FILE
 
     def train(
         self,
@@ -99,32 +103,35 @@ class Trainer:
         BackendError
             A member of a committee cannot be trained.
         """
-        began = time.perf_counter()
-        frames = [label.atoms for label in labels]
-        if fresh:
-            potential.fit(frames, executor=self.executor)
-        else:
-            try:
-                potential.update(frames, executor=self.executor)
-                if optimize is None:  # follows from the model file and the labels alone, as a resumed run needs it
-                    optimize = potential.tunable and potential.expected_gain() > GAIN_NATS
-                if optimize:
-                    potential.optimize(None if known is None else [*(label.atoms for label in known), *frames])
-            except NumericsError as error:
-                # A few exact labels can bring the noise so far down that the next ones contradict it beyond double precision.
-                if known is None:
-                    raise
-                logger.warning("the model cannot take the new labels (%s); it is trained anew on all of them", error)
-                potential.close()
-                potential = self.factory.create()
-                potential.fit([*(label.atoms for label in known), *frames], executor=self.executor)
-                optimize = True
-        optimized = potential.tunable and bool(fresh or optimize)
-        potential.save(file)
-        potential.close()
-        trained = self.factory.load(file)
-        self._note(trained, optimized=optimized, seconds=time.perf_counter() - began)
-        return trained
+        with self.progress.stage("training"):
+            began = time.perf_counter()
+            frames = [label.atoms for label in labels]
+            if fresh:
+                potential.fit(frames, executor=self.executor)
+            else:
+                try:
+                    potential.update(frames, executor=self.executor)
+                    if optimize is None:  # follows from the model file and the labels alone, as a resumed run needs it
+                        optimize = potential.tunable and potential.expected_gain() > GAIN_NATS
+                    if optimize:
+                        potential.optimize(None if known is None else [*(label.atoms for label in known), *frames])
+                except NumericsError as error:
+                    # A few exact labels can bring the noise so far down that the next ones contradict it beyond double precision.
+                    if known is None:
+                        raise
+                    logger.warning(
+                        "the model cannot take the new labels (%s); it is trained anew on all of them", error
+                    )
+                    potential.close()
+                    potential = self.factory.create()
+                    potential.fit([*(label.atoms for label in known), *frames], executor=self.executor)
+                    optimize = True
+            optimized = potential.tunable and bool(fresh or optimize)
+            potential.save(file)
+            potential.close()
+            trained = self.factory.load(file)
+            self._note(trained, optimized=optimized, seconds=time.perf_counter() - began)
+            return trained
 
     def catch_up(
         self,

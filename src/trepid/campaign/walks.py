@@ -166,8 +166,11 @@ def make_walks(context: RoundContext, files: RoundFiles, potential: Potential) -
         n_members=potential.n_members,
         force_constants=context.harmonic_file(files, potential) if sigma_a else None,
     )
-    for result in run_jobs(jobs, context.executor, potential=potential, interrupted=context.interrupted):
-        context.view.message(f"round {files.number}: {_line(result.summary)}")
+    with context.progress.stage("trajectories", total=len(jobs)):
+        results = run_jobs(jobs, context.executor, potential=potential, interrupted=context.interrupted)
+        for n, result in enumerate(results, 1):
+            context.view.message(f"round {files.number}: {_line(result.summary)}")
+            context.progress.done(n)
     summaries = [read_summary(job.output) for job in jobs]
     ends = [summary.end for summary in summaries]
     context.note_once(

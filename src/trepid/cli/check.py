@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from trepid.config import Campaign, RoundsCampaign, RoundSettings
     from trepid.data.frames import LabelKeys
+    from trepid.potentials.bayesian.force_field import BayesianForceField
 
 
 @dataclass
@@ -245,6 +246,12 @@ def _frames(path: Path, keys: LabelKeys) -> Verdict:
         "species": " ".join(sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})),
         "labels": ", ".join(f"{found.kind} in {found.n_frames}" for found in report.kinds),
     }
+    if not any(found.n_frames for found in report.kinds):
+        verdict.problems.append(
+            f"no frame has an energy, forces or stress: a model cannot be trained on {path}. Of a crystal to start from, 'trepid "
+            f"init {path}' writes a campaign. {report.summary()}"
+        )
+        return verdict
     problems: list[str] = []
     warnings: list[str] = []
     for finding in [*refused_by_fit(frames, keys), *labelled.findings, *inspected(labelled, keys).findings]:
@@ -280,6 +287,7 @@ def _force_field(path: Path) -> Verdict:
             "sizes": f"n_pair {basis.n_pair}, n_radial {basis.n_radial}, l_max {basis.l_max}, "
             f"{basis.layout.size} coefficients, {model.live_rank} live directions",
             "noise of forces": f"{1000 * model.noise.forces:.3g} meV/A",
+            **_calibration(model),
             "hyperparameters": ", ".join(f"{k} {v:.3g}" for k, v in hyper.items() if isinstance(v, float)),
             "written by": f"trepid {found.written_by}" if found.written_by else "an earlier version of trepid",
             "check sum": f"right (SHA-256 {found.check_sum})" if found.check_sum else "none",
@@ -291,6 +299,15 @@ def _force_field(path: Path) -> Verdict:
     )
     verdict.problems += [*found.table_problems, *found.coefficient_problems]
     return verdict
+
+
+def _calibration(model: BayesianForceField) -> dict[str, object]:
+    """What `trepid calibrate` did to the bars."""
+    found = model.calibration
+    if found is None:
+        return {}
+    factors = ", ".join(f"{kind.value} {factor:.3g}" for kind, factor in found.factors.items())
+    return {"error bars": f"calibrated on {found.n_frames} frames: times {factors}"}
 
 
 def _committee(path: Path, *, trust: bool) -> Verdict:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -85,6 +87,16 @@ def command(
             show_default=False,
         ),
     ] = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weight",
+            metavar="TYPE=W",
+            help="Weight of the frames with this config_type, 1 for ordinary ones: a frame of weight 4 counts as four. May be "
+            "repeated.",
+            show_default=False,
+        ),
+    ] = None,
     ood: options.Ood = None,
     energy_key: options.EnergyKey = options.ENERGY_KEY,
     forces_key: options.ForcesKey = options.FORCES_KEY,
@@ -111,6 +123,7 @@ def command(
     its figures.
     """
     from trepid.config import FitSettings
+    from trepid.data.noise_factors import with_weights
     from trepid.errors import ConfigError
 
     for name, value in (("--pair-cutoff", pair_cutoff), ("--triplet-cutoff", triplet_cutoff)):
@@ -122,7 +135,7 @@ def command(
         raise ConfigError("name one or more files of labelled frames, or a settings file with --settings")
     from trepid.potentials.bayesian.charge_choice import parsed_charges
 
-    chosen_charges = parsed_charges(charges)
+    chosen_charges, weights = parsed_charges(charges), _parsed_weights(weight or [])
     repeated = None
     if settings is not None:
         _only_repeats(context)
@@ -139,7 +152,7 @@ def command(
         from trepid.potentials.bayesian.fit_settings import unchanged_files, untrained_model
 
         model = untrained_model(repeated, source=settings)
-        keys, paths = model.keys, unchanged_files(repeated)
+        keys, paths, weights = model.keys, unchanged_files(repeated), dict(repeated.weights)
     weighted = not no_check if repeated is None else repeated.outliers_weigh_less
     labels = LabelFiles(keys, check=weighted or not no_check, strict=strict)
     read = [(path, labels.read(path)) for path in paths]
@@ -150,6 +163,9 @@ def command(
     labels.tell()
     if weighted:
         frames = [frame for _, own in read for frame in labels.weighted(own)]
+    if weights:
+        frames = with_weights(frames, weights)
+        say("weights: " + ", ".join(f"{name} {value:g}" for name, value in weights.items()))
     n_atoms = sum(len(frame) for frame in frames)
     say(f"{len(frames)} frames, {n_atoms} atoms, species {' '.join(species)}")
     if dry_run:
@@ -184,7 +200,8 @@ def command(
             say(fitted.choice.reason)
     command_line = " ".join(["trepid", "fit", *(str(path) for path, _ in files), "-o", str(output)])
     write_settings(
-        settings_of_fit(model, start, files, command=command_line, outliers_weigh_less=weighted), settings_file
+        settings_of_fit(model, start, files, command=command_line, outliers_weigh_less=weighted, weights=weights),
+        settings_file,
     )
     model.save(output)
     seconds = perf_counter() - begun
@@ -244,6 +261,25 @@ def _noises(noise: Noise, *, energies: bool, stresses: bool) -> list[tuple[str, 
     if stresses:
         rows.append(("noise of stresses", f"{EV_PER_A3_IN_GPA * noise.stress:.3g} GPa per component"))
     return rows
+
+
+def _parsed_weights(given: Sequence[str]) -> dict[str, float]:
+    """Weights of options TYPE=W; their size is checked where they are used."""
+    from trepid.errors import ConfigError
+
+    weights: dict[str, float] = {}
+    for text in given:
+        name, _, number = text.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if not name or not (math.isfinite(value) and value > 0):
+            raise ConfigError(f"--weight {text}: give a config_type and a positive number, such as --weight melt=0.5")
+        if name in weights:
+            raise ConfigError(f"--weight {text}: {name} has the weight {weights[name]:g} already")
+        weights[name] = value
+    return weights
 
 
 def _only_repeats(context: typer.Context) -> None:

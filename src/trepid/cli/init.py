@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LINE = 110
 """Width of the comments."""
+NARROW_A = 8.0
+"""In narrower cells, methods without k points give structures and frequencies that are not those of the crystal."""
 
 
 class Mode(str, Enum):
@@ -51,6 +53,14 @@ def command(
             help="on-the-fly: one trajectory, labels one by one; rounds: many trajectories, labels in batches."
         ),
     ] = Mode.ON_THE_FLY,
+    slab: Annotated[
+        bool,
+        typer.Option(
+            "--slab",
+            help="Of a slab, sheet or molecule with vacuum in a periodic file: write NAME_slab.extxyz, not periodic along the "
+            "vacuum, and start from it.",
+        ),
+    ] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Campaign file to write.")] = Path("campaign.yaml"),
 ) -> None:
     """Write a campaign file in which every setting is explained, for your own crystal or for an example.
@@ -64,8 +74,15 @@ def command(
     from trepid.data.atomic import write_text_atomic
     from trepid.data.frames import read_structure
     from trepid.data.geometry import require_start
-    from trepid.data.supercells import periodicity_warnings, suggested_supercells
+    from trepid.data.supercells import (
+        periodicity_warnings,
+        slab_name,
+        suggested_supercells,
+        without_vacuum_periodicity,
+    )
 
+    if slab and structure is None:
+        raise ConfigError("--slab is for a structure file of yours; the examples need none")
     if (structure is None) == (example is None):
         raise ConfigError("give one of the two: a structure file of yours, or --example cui, stanene or silicon")
     free_path(output, force=False, inputs=[] if structure is None else [structure])
@@ -81,6 +98,11 @@ def command(
         structure_file = structure
         atoms = read_structure(structure)
         require_start(atoms)
+        if slab:
+            atoms = without_vacuum_periodicity(atoms)
+            structure_file = free_path(output.parent / slab_name(structure), force=False, inputs=[structure])
+            write(structure_file, atoms, format="extxyz")
+            say(f"wrote {structure_file}, periodic along {_axes(atoms)}")
         for warning in periodicity_warnings(atoms, structure):
             say(f"warning: {warning}")
         cells = suggested_supercells(atoms)
@@ -93,6 +115,10 @@ def command(
     if cells:
         say_cells(cells, campaign.reference.engine)
     say(f"wrote {output}; edit it, then: trepid check {output} && trepid learn {output}")
+
+
+def _axes(atoms: Atoms) -> str:
+    return " and ".join(name for name, flag in zip("abc", atoms.pbc, strict=True) if flag) or "nothing"
 
 
 _STAGES: list[dict[str, Any]] = [
@@ -150,7 +176,7 @@ def _example(name: Example) -> tuple[Atoms, dict[str, Any]]:
 
 def say_cells(cells: Sequence[Supercell], reference: str) -> None:
     """Say which supercell was chosen, what a label of it costs, and what the others would be."""
-    from trepid.reference.tblite import expected_seconds
+    from trepid.reference.tblite import FEWEST_ATOMS, expected_seconds
 
     best, *others = cells
     say(
@@ -159,7 +185,13 @@ def say_cells(cells: Sequence[Supercell], reference: str) -> None:
     )
     for cell in others:
         cost = duration(expected_seconds(cell.n_atoms))
-        say(f"  {'smaller' if cell.n_atoms < best.n_atoms else 'larger'}: {cell.setting}: {cell}{_width(cell)}; {cost}")
+        narrow = (
+            "; narrow for tblite, which has no k points" if cell.width_A < NARROW_A and reference == "tblite" else ""
+        )
+        if reference == "tblite" and cell.n_atoms < FEWEST_ATOMS:
+            narrow = f"; too small for tblite, which needs {FEWEST_ATOMS} atoms"
+        size = "smaller" if cell.n_atoms < best.n_atoms else "larger"
+        say(f"  {size}: {cell.setting}: {cell}{_width(cell)}; {cost}{narrow}")
 
 
 def _width(cell: Supercell) -> str:

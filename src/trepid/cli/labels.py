@@ -45,6 +45,7 @@ class LabelFiles:
         self.keys, self._check, self._strict = keys, check, strict
         self._read: list[tuple[Path, LabelledFrames]] = []
         self._factors: list[dict[int, NoiseFactors]] = []
+        self._bad: list[str] = []
 
     def read(self, path: Path, *, require: Sequence[str] = ("forces",), index: str = ":") -> list[Atoms]:
         """Frames of one file, their labels under `keys`.
@@ -68,7 +69,7 @@ class LabelFiles:
         DataError
             There is a warning, and `strict` was given.
         """
-        from trepid.data.findings import located, shortened
+        from trepid.data.findings import Level, located, shortened
 
         refused: list[str] = []
         for path, labelled in self._read:
@@ -79,12 +80,19 @@ class LabelFiles:
                 findings = [*findings, *inspection.findings]
                 self._factors.append(inspection.factors)
             texts = [located(finding, labelled.numbers) for finding in findings]
+            self._bad += [f"{path}: {text}" for text, f in zip(texts, findings, strict=True) if f.level is Level.ERROR]
             for text in shortened(texts):
                 say(f"warning: {path}: {text}")
             refused += [f"{path}: {text}" for text in texts]
         if self._strict and refused:
             more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
             raise DataError(f"--strict: {refused[0]}{more}")
+
+    def require_sound(self) -> None:
+        """Raise DataError where a file that was told of has labels on which nothing can rest, by the checks."""
+        if self._bad:
+            more = f" and {len(self._bad) - 1} more" if len(self._bad) > 1 else ""
+            raise DataError(f"{self._bad[0]}{more}")
 
     def weighted(self, frames: Sequence[Atoms]) -> list[Atoms]:
         """Frames of a file that was read and told of; labels that others contradict count less, which is said.

@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import difflib
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -34,6 +36,7 @@ from trepid.cli import (
     analyse,
     anharmonicity,
     audit,
+    calibrate,
     check,
     compare,
     conductivity,
@@ -78,6 +81,7 @@ for verb in (
     learn,
     fit,
     evaluate,
+    calibrate,
     md,
     analyse,
     anharmonicity,
@@ -146,10 +150,14 @@ def _run(arguments: Sequence[str]) -> int:
         return ExitCode.INTERRUPTED
     except typer.Exit as leave:
         return int(leave.exit_code)
+    except _UsageError as error:
+        message = _with_nearest(_one_line(error.format_message()).rstrip("."))
+        where = "trepid" if error.ctx is None else error.ctx.command_path
+        say(f"error: {message}{_value_given(error, arguments)}; try '{where} --help'")
+        return ExitCode.INPUT
     except _ClickException as error:
-        message = _one_line(error.format_message()).rstrip(".")
-        say(f"error: {message}{_value_given(error, arguments)}; try 'trepid --help'")
-        return 2
+        say(f"error: {_one_line(error.format_message()).rstrip('.')}; try 'trepid --help'")
+        return ExitCode.INPUT
     except BrokenPipeError:
         # The reader of the output has ended (`| head`); without this the interpreter prints an error when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -184,6 +192,27 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _print_version() -> None:
     typer.echo(f"trepid {doctor.installed_version('trepid')}")
+
+
+_POSSIBLE = re.compile(r"\s*\(Possible options: (?P<several>[^)]*)\)|[\s;]*[Dd]id you mean '?(?P<one>--[\w-]+)'?\??")
+
+
+_CHOICE = re.compile(r"'(?P<given>[^']*)' is not one of (?P<several>.*)")
+
+
+def _with_nearest(message: str) -> str:
+    """The message about an unknown command, option or choice, with the most similar one where there is one."""
+    message = message.replace("Value error, ", "").replace(". Did you mean ", "; did you mean ")
+    option, choice = _POSSIBLE.search(message), _CHOICE.search(message)
+    if option is not None:
+        given = re.search(r"--[\w-]+", message)
+        names = [option["one"]] if option["one"] else option["several"].split(", ")
+        nearest = difflib.get_close_matches("" if given is None else given[0], names, n=1, cutoff=0.0)
+        return f"{message[: option.start()]}; did you mean '{nearest[0]}'?"
+    if choice is not None:
+        nearest = difflib.get_close_matches(choice["given"], re.findall(r"'([^']*)'", choice["several"]), n=1)
+        return message + (f"; did you mean '{nearest[0]}'?" if nearest else "")
+    return message
 
 
 def _value_given(error: typer.BadParameter, arguments: Sequence[str]) -> str:

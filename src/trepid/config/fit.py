@@ -61,6 +61,9 @@ class FitSettings(Settings):
         default=False,
         description="Labels that the others of their file contradict weigh less, as the checks judge them.",
     )
+    weights: dict[str, Positive] = Field(
+        default_factory=dict, description="Weights of the frames by their config_type; 1 where none is given."
+    )
     potential: PotentialSettings = Field(description="Sizes of the force field.")
     live_rank: Natural = Field(description="Directions of the live uncertainty.")
     seed: Natural = Field(description="Seed of every random number.")

@@ -129,8 +129,8 @@ def read_mapping(path: Path, *, what: str, origin: str, keys: Iterable[str]) -> 
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}{_yaml_problem(error)}") from error
     if not isinstance(data, dict):
-        found = "is empty" if data is None else f"holds a {type(data).__name__}"
-        raise ConfigError(f"{path}: {found}; a {what} is a mapping with the keys {', '.join(keys)}")
+        found = "is empty" if data is None else f"is no {what}"
+        raise ConfigError(f"{path}: {found}; a {what} is a YAML mapping with the keys {', '.join(keys)}; {origin}")
     return data
 
 
@@ -205,7 +205,10 @@ def _explain(problem: Any, data: Any, root: type[BaseModel]) -> str:
     meaning = f" [{field.description}]" if field is not None and field.description else ""
     if problem["type"] == "missing":
         return f"{key}: this key is missing{meaning}"
-    told = _one_line(_PLAIN.get(problem["type"], problem["msg"]))
+    plain = _PLAIN.get(problem["type"], problem["msg"])
+    if problem["type"] == "too_short":
+        plain = f"should have {problem['ctx']['min_length']} or more entries"
+    told = _one_line(plain)
     message = told.removeprefix("Value error, ").replace("Input should", "should", 1)
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return _wrong_tag(key, problem, _models(root, location))
@@ -233,8 +236,10 @@ def _wrong_tag(key: str, problem: Any, models: list[type[BaseModel]]) -> str:
     tag = _TAGS.get(key, "kind")
     given = problem["input"].get(tag) if isinstance(problem["input"], dict) else None
     found = "this key is missing" if given is None else repr(given)
-    *most, last = [name for model in models for name in _tag_values(model, tag)]
-    return f"{key}.{tag}: {found}: give {', '.join(most)} or {last}{_HINTS.get(key, '')}"
+    known = [name for model in models for name in _tag_values(model, tag)]
+    close = difflib.get_close_matches(str(given), known, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else _HINTS.get(key, "")
+    return f"{key}.{tag}: {found}: give {', '.join(known[:-1])} or {known[-1]}{hint}"
 
 
 def _mode_of(root: type[BaseModel]) -> str:

@@ -175,3 +175,12 @@ def known_among(frames: Sequence[Atoms], keys: LabelKeys, trained: FloatArray) -
         for k, atoms in enumerate(frames)
         if len(atoms) and is_known(fingerprint(atoms, labels_of(atoms, keys)), trained, n_atoms=len(atoms))
     ]
+
+
+def known_structures(frames: Sequence[Atoms], trained: FloatArray) -> list[int]:
+    """Numbers of the frames with a structure of those of these fingerprints (n, FINGERPRINT_SIZE), whatever their labels."""
+    return [
+        k
+        for k, atoms in enumerate(frames)
+        if len(atoms) and is_known(fingerprint(atoms, Labels()), trained, n_atoms=len(atoms))
+    ]

@@ -20,7 +20,7 @@ from trepid.data.findings import Finding
 from trepid.data.frame_geometry import check_extent, check_geometry
 from trepid.data.labelled import read_labelled, selected_frames
 from trepid.data.labels import DEFAULT_KEYS, LabelKeys, Labels, attach_labels, bare_copy, labels_of
-from trepid.data.reading import read_file, where_of
+from trepid.data.reading import STRUCTURE_HINT, read_file, where_of
 from trepid.errors import DataError
 
 __all__ = [
@@ -134,7 +134,7 @@ def read_structure(path: str | Path) -> Atoms:
         The file is missing, unreadable or empty, or its atoms have no finite positions or no cell along a periodic
         direction.
     """
-    file = read_file(path)
+    file = read_file(path, hint=STRUCTURE_HINT)
     structures = file.frames
     if not structures:
         raise DataError(f"{path}: the file holds no structure")

@@ -1,17 +1,25 @@
-"""Labels that count less than others: factors on their noise, one for each kind, which a frame carries in `atoms.info`.
+"""Labels that count less or more than others: factors on their noise, and the weight of a frame, carried in `atoms.info`.
 
 A label with the factor m is taken for one with m times the noise of the others of its kind. The checks give such factors to
-outliers; a file can hold them too.
+outliers; a file can hold them too. A frame of weight w counts as w frames of its kind would: its labels are fitted with 1 /
+sqrt(w) of their noise, and no other noise is claimed for them, so that weights do not change what the error bars are fitted to.
 """
 
 from __future__ import annotations
 
+import difflib
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 from ase import Atoms
 
 from trepid.errors import DataError
+
+WEIGHT = "fit_weight"
+CONFIG_TYPE = "config_type"
+"""Name in `info` of the kind of a frame, by the convention of other codes."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +53,61 @@ def noise_factors_of(atoms: Atoms) -> NoiseFactors:
     """
     found = {}
     for field in fields(NoiseFactors):
-        key = _key(field.name)
-        if key in atoms.info:
-            value = np.asarray(atoms.info[key])
-            if value.size != 1 or value.dtype.kind not in "fiu" or not (np.isfinite(value).all() and value.min() > 0):
-                raise DataError(f"frame: {key} is {str(atoms.info[key])[:40]!r}; a positive number is expected")
-            found[field.name] = float(value.reshape(()))
+        if _key(field.name) in atoms.info:
+            found[field.name] = _positive(atoms, _key(field.name))
     return NoiseFactors(**found)
+
+
+def weight_of(atoms: Atoms) -> float:
+    """Weight of a frame in a fit, `fit_weight` in `atoms.info`; 1 without one.
+
+    Raises
+    ------
+    DataError
+        It is not a positive number.
+    """
+    return _positive(atoms, WEIGHT) if WEIGHT in atoms.info else 1.0
+
+
+def fitted_factors(atoms: Atoms) -> NoiseFactors:
+    """Factors on the noise with which the labels of a frame are fitted: its noise factors and its weight. Errors as these."""
+    own, root = noise_factors_of(atoms), math.sqrt(weight_of(atoms))
+    return NoiseFactors(own.energy / root, own.forces / root, own.stress / root)
+
+
+def with_weights(frames: Sequence[Atoms], weights: Mapping[str, float]) -> list[Atoms]:
+    """Frames with weights by their `config_type`: copies that carry them, times those they have; the others as they are.
+
+    Raises
+    ------
+    DataError
+        A weight is not a positive number, or no frame has its type.
+    """
+    types = [config_type_of(atoms) for atoms in frames]
+    known = sorted({name for name in types if name is not None})
+    for name, weight in weights.items():
+        if not (math.isfinite(weight) and weight > 0):
+            raise DataError(f"weight of {name}: {weight:g}; a positive number is expected, 1 for an ordinary frame")
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"types: {', '.join(known) or 'none'}"
+            raise DataError(f"weight of {name}: no frame has this config_type; {hint}")
+    return [
+        atoms if name is None or weights.get(name, 1.0) == 1.0 else _with_weight(atoms, weights[name])
+        for atoms, name in zip(frames, types, strict=True)
+    ]
+
+
+def config_type_of(atoms: Atoms) -> str | None:
+    """Type of a frame, `config_type` in `atoms.info`."""
+    value = atoms.info.get(CONFIG_TYPE)
+    return None if value is None else str(value)
+
+
+def _with_weight(atoms: Atoms, weight: float) -> Atoms:
+    copy = atoms.copy()
+    copy.info[WEIGHT] = weight * weight_of(atoms)
+    return copy
 
 
 def with_noise_factors(atoms: Atoms, factors: NoiseFactors) -> Atoms:
@@ -66,6 +122,13 @@ def with_noise_factors(atoms: Atoms, factors: NoiseFactors) -> Atoms:
         if mine * more != 1.0:
             copy.info[_key(name)] = mine * more
     return copy
+
+
+def _positive(atoms: Atoms, key: str) -> float:
+    value = np.asarray(atoms.info[key])
+    if value.size != 1 or value.dtype.kind not in "fiu" or not (np.isfinite(value).all() and value.min() > 0):
+        raise DataError(f"frame: {key} is {str(atoms.info[key])[:40]!r}; a positive number is expected")
+    return float(value.reshape(()))
 
 
 def _key(kind: str) -> str:

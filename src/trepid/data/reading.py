@@ -32,6 +32,10 @@ HOW_TO_CONVERT = (
     "convert it to extended XYZ: from ase.io import read, write; write('train.extxyz', read('FILE', ':', format='...')), with "
     "energy, forces and stress in a SinglePointCalculator of each frame"
 )
+STRUCTURE_HINT = (
+    "see whether it is complete and has the name of its format (.cif, POSCAR, .extxyz, geometry.in), or convert it: "
+    "ase convert -i FORMAT FILE structure.extxyz"
+)
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,14 @@ def where_of(path: str | Path, number: int) -> str:
     return f"{path}: frame {number} (counted from 0)"
 
 
-def read_file(path: str | Path) -> FrameFile:
+def read_file(path: str | Path, *, hint: str = HOW_TO_CONVERT) -> FrameFile:
     """Read every frame of a file; whether a frame is possible is for `check_geometry` to say.
+
+    Parameters
+    ----------
+    path : path
+    hint : str
+        What helps where the format cannot be read, FILE for its name.
 
     Raises
     ------
@@ -87,7 +97,7 @@ def read_file(path: str | Path) -> FrameFile:
                 frames, steps = read_cp2k(file, path)
             read = FrameFile(frames, findings_of_steps(steps, len(frames)), from_code=True)
         else:
-            read = _others(source, path, head)
+            read = _others(source, path, head, hint)
     return read
 
 
@@ -100,15 +110,17 @@ def _extxyz(source: Path) -> FrameFile:
     return FrameFile(frames, findings)
 
 
-def _others(source: Path, path: str | Path, head: bytes) -> FrameFile:
+def _others(source: Path, path: str | Path, head: bytes, hint: str) -> FrameFile:
     """Frames of a format that ASE reads."""
     with unpacked(source) as file:
         format_name = format_of(head)
         try:
             format_name = format_name or filetype(str(file))
         except UnknownFileTypeError as error:
-            raise DataError(f"cannot read {path}: nothing tells its format; {_hint(path)}") from error
-        frames = [_restored(atoms) for atoms in _read_by_ase(file, path, format_name)]
+            raise DataError(
+                f"cannot read {path}: nothing tells its format; {hint.replace('FILE', str(path))}"
+            ) from error
+        frames = [_restored(atoms) for atoms in _read_by_ase(file, path, format_name, hint)]
         from_code = any("energy" in atoms.info or "forces" in atoms.arrays for atoms in frames)
         n_read = len(frames)
         if format_name in CODES:
@@ -122,14 +134,16 @@ def _others(source: Path, path: str | Path, head: bytes) -> FrameFile:
     return FrameFile(frames, findings, from_code)
 
 
-def _read_by_ase(file: Path, path: str | Path, format_name: str) -> list[Atoms]:
+def _read_by_ase(file: Path, path: str | Path, format_name: str, hint: str) -> list[Atoms]:
     """Frames as ASE reads them; of an output that is cut off inside a table, those before its last step."""
     try:
         return _by_ase(file, format_name)
     except OSError:
         raise
     except UnknownFileTypeError as error:
-        raise DataError(f"cannot read {path}: ASE reads no format {format_name!r}; {_hint(path)}") from error
+        raise DataError(
+            f"cannot read {path}: ASE reads no format {format_name!r}; {hint.replace('FILE', str(path))}"
+        ) from error
     except Exception as error:  # many parsers, each with its own exceptions
         text = file.read_text(encoding="utf-8", errors="replace")
         earlier = before_last_step(text, format_name)
@@ -139,7 +153,9 @@ def _read_by_ase(file: Path, path: str | Path, format_name: str) -> list[Atoms]:
                 copy.write_text(earlier, encoding="utf-8")
                 with suppress(Exception):  # the first error is the one to tell
                     return _by_ase(copy, format_name)
-        raise DataError(f"cannot read {path} as {format_name}: {_one_line(error)}; {_hint(path)}") from error
+        raise DataError(
+            f"cannot read {path} as {format_name}: {_one_line(error)}; {hint.replace('FILE', str(path))}"
+        ) from error
 
 
 def _by_ase(file: Path, format_name: str) -> list[Atoms]:
@@ -170,10 +186,6 @@ def _restored(atoms: Atoms) -> Atoms:
                 atoms.info.setdefault(name, value)
         atoms.calc = None
     return atoms
-
-
-def _hint(path: str | Path) -> str:
-    return HOW_TO_CONVERT.replace("FILE", str(path))
 
 
 def _one_line(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from trepid.arrays import FloatArray
 from trepid.data.geometry import box_of
+from trepid.errors import DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -154,13 +155,29 @@ def periodicity_warnings(atoms: Atoms, file: Path) -> list[str]:
         return []
     where = ", ".join(f"{gaps[k]:.1f} A along {'abc'[k]}" for k in empty)
     kind = ("a slab or sheet", "a wire", "a molecule in a box")[len(empty) - 1 + int(3 - atoms.pbc.sum())]
-    right = [int(bool(atoms.pbc[k]) and k not in empty) for k in range(3)]
-    name = f"{file.stem or file.name}_pbc.extxyz"
     return [
-        f"{file}: vacuum of {where}, and the file is periodic there: is it {kind}? Without periodicity there, stress, strain and "
-        f'supercell are right: python -c "from ase.io import read, write; a = read({str(file)!r}); a.pbc = {right}; '
-        f'write({name!r}, a)", and give {name}'
+        f"{file}: vacuum of {where}, and the file is periodic there: is it {kind}? 'trepid init {file} --slab' writes "
+        f"{slab_name(file)}, which is not periodic there: stress, strain and supercell are right then"
     ]
+
+
+def slab_name(file: Path) -> str:
+    """Name of the file of a structure without periodicity along its vacuum."""
+    return f"{file.stem or file.name}_slab.extxyz"
+
+
+def without_vacuum_periodicity(atoms: Atoms) -> Atoms:
+    """A copy that is not periodic along directions with vacuum; DataError where there is none."""
+    gaps = vacuum_A(atoms)
+    empty = [k for k in range(3) if gaps[k] > VACUUM_A]
+    if not empty:
+        raise DataError(
+            f"--slab: the widest gap between layers is {max(gaps):.1f} A along a periodic direction, and vacuum is wider than "
+            f"{VACUUM_A:g} A; leave --slab out"
+        )
+    copy = atoms.copy()
+    copy.pbc = [bool(atoms.pbc[k]) and k not in empty for k in range(3)]
+    return copy
 
 
 def _bases(atoms: Atoms, repeated: tuple[bool, bool, bool]) -> list[_Base]:

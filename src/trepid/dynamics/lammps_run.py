@@ -47,7 +47,7 @@ from trepid.dynamics.lammps_input import (
     UNTRUSTED_FILE,
     write_input,
 )
-from trepid.dynamics.progress import Progress, ProgressView, SilentProgress
+from trepid.dynamics.progress import FiledProgress, Progress, ProgressView, SilentProgress, md_progress
 from trepid.dynamics.record import TRACE_FILE
 from trepid.dynamics.sanity import unphysical
 from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claimed_directory
@@ -218,8 +218,15 @@ def run_lammps(
     """
     installation = find_installation()
     directory = Path(directory)
-    with prepared_lammps(potential, atoms, settings, directory=directory, model_file=model_file) as lock:
-        return _run(installation, potential, settings, directory, ranks, progress or SilentProgress(), lock)
+    with (
+        prepared_lammps(potential, atoms, settings, directory=directory, model_file=model_file) as lock,
+        md_progress(directory) as file,
+    ):
+        view = FiledProgress(progress or SilentProgress(), file)
+        result = _run(installation, potential, settings, directory, ranks, view, lock)
+        if result.end is MDEnd.INTERRUPTED:
+            file.interrupted()
+        return result
 
 
 def _run(

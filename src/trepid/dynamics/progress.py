@@ -9,6 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from trepid.data.progress_file import ProgressFile
 from trepid.quantities import force
 
 FS_PER_NS = 1e6
@@ -109,6 +111,22 @@ class SilentProgress(ProgressView):
         """Do nothing."""
 
 
+class FiledProgress(ProgressView):
+    """Shows a run by another view, and writes where it stands to progress.json."""
+
+    def __init__(self, view: ProgressView, file: ProgressFile) -> None:
+        self._view, self._file = view, file
+
+    def update(self, progress: Progress) -> None:
+        """Show it and write it."""
+        self._view.update(progress)
+        self._file.whole(progress.step, progress.n_steps)
+
+    def message(self, text: str) -> None:
+        """Show the line."""
+        self._view.message(text)
+
+
 class PlainProgress(ProgressView):
     """Plain lines for log files and pipes, at most one per `interval_s`.
 
@@ -178,6 +196,11 @@ def make_progress(*, title: str = "MD", console: Console | None = None, interval
     return PlainProgress(
         lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True), interval_s=interval_s
     )
+
+
+def md_progress(directory: Path) -> ProgressFile:
+    """The progress file of an MD run."""
+    return ProgressFile(directory, job="md", unit="MD steps", stage="dynamics")
 
 
 class Speedometer:

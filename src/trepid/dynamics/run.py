@@ -21,7 +21,7 @@ from trepid.dynamics.engine import start_driver
 from trepid.dynamics.guard import MD_LIMITS, TrustGuard
 from trepid.dynamics.interrupt import Interruptible
 from trepid.dynamics.loop import Check, MDLoop, Policy
-from trepid.dynamics.progress import ProgressView, SilentProgress
+from trepid.dynamics.progress import FiledProgress, ProgressView, SilentProgress, md_progress
 from trepid.dynamics.record import RECORD_FILES, TRACE_FILE, Recorder, RecordLengths, read_temperatures
 from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claimed_directory
 from trepid.errors import ConfigError, DataError, TrepidError
@@ -94,8 +94,12 @@ def run_md(
     rng = np.random.default_rng(settings.seed)
     driver = start_driver(atoms, potential, settings.parameters, rng=rng)
     guard = TrustGuard(threshold, action=settings.guard, frame_file=directory / UNTRUSTED_FRAMES)
-    with claimed_directory(directory, settings, atoms, model_file):
-        return _run(driver, potential, settings, guard, directory, progress or SilentProgress())
+    with claimed_directory(directory, settings, atoms, model_file), md_progress(directory) as file:
+        view = FiledProgress(progress or SilentProgress(), file)
+        result = _run(driver, potential, settings, guard, directory, view)
+        if result.end is MDEnd.INTERRUPTED:
+            file.interrupted()
+        return result
 
 
 def _run(

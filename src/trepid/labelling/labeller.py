@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trepid.data.frames import LabelKeys
+from trepid.data.progress_file import NO_FILE, ProgressFile
 from trepid.dynamics.interrupt import Interrupted
 from trepid.errors import ConfigError
 from trepid.execution import InlineExecutor, TaskCrashed
@@ -119,6 +120,8 @@ class Labeller:
         True once a signal has come: labels being computed are awaited, no others are started.
     tell : callable, optional
         Gets one line before each label: which frame, its size, and how long it will take by the labels so far.
+    progress : ProgressFile
+        Gets the stage "labels".
     """
 
     reference: Reference
@@ -128,6 +131,7 @@ class Labeller:
     retries: int
     interrupted: Callable[[], bool]
     tell: Callable[[str], None] | None = None
+    progress: ProgressFile = NO_FILE
 
     def label(
         self,
@@ -172,7 +176,8 @@ class Labeller:
         batch = _Batch(self, on_label, on_failure, [request.number for request in requests])
         due = [case for case in cases if case.due]
         while due:
-            batch.run(due)
+            with self.progress.stage("labels", total=len(due)):
+                batch.run(due)
             due = [] if checker is None else doubt_start(cases, checker)
         return [case.labelled for case in cases]
 
@@ -194,7 +199,7 @@ class _Batch:
         self._tell, self._numbers, self._store = labeller.tell, list(numbers), labeller.store
         self._executor, self._keys, self._interrupted = labeller.executor, labeller.store.keys, labeller.interrupted
         self._on_label, self._on_failure = on_label, on_failure
-        self._reference = labeller.reference
+        self._reference, self._progress = labeller.reference, labeller.progress
         # A worker gets its own copy of the reference; in this process there is no need for one.
         self._here = isinstance(labeller.executor, InlineExecutor)
         self._pickled: bytes | None = None
@@ -217,6 +222,8 @@ class _Batch:
                 self._receive(case, future)
                 if case.due:
                     waiting.append(case)
+            if done:
+                self._progress.done(sum(not case.due for case in cases))
         if any(case.due for case in cases):
             raise Interrupted
 

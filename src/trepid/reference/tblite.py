@@ -15,7 +15,7 @@ from trepid.reference.engine import Availability, Engine
 
 _METHODS = ("GFN1-xTB", "GFN2-xTB", "IPEA1-xTB")
 _HEAVIEST = 86
-_FEWEST_ATOMS = 16
+FEWEST_ATOMS = 16
 
 
 class TBLiteReference(CalculatorReference):
@@ -80,10 +80,10 @@ class TBLiteReference(CalculatorReference):
                 f"tblite: {chemical_symbols[heaviest]} is not parametrised; {self.method} knows H to "
                 f"{chemical_symbols[_HEAVIEST]}"
             )
-        if atoms.pbc.any() and len(atoms) < _FEWEST_ATOMS:
+        if atoms.pbc.any() and len(atoms) < FEWEST_ATOMS:
             raise ConfigError(
                 f"tblite: the periodic cell of {atoms.get_chemical_formula()} has {len(atoms)} atoms; tblite samples "
-                f"the Gamma point only and needs {_FEWEST_ATOMS} or more: use a supercell, such as {_supercell(atoms)}"
+                f"the Gamma point only and needs {FEWEST_ATOMS} or more: use a supercell, such as {_supercell(atoms)}"
             )
 
     def _calculator(self) -> Any:
@@ -111,7 +111,7 @@ def _supercell(atoms: Atoms) -> list[int]:
     repeat = [1, 1, 1]
     lengths = atoms.cell.lengths()
     periodic = [axis for axis in range(3) if atoms.pbc[axis]]
-    while len(atoms) * repeat[0] * repeat[1] * repeat[2] < _FEWEST_ATOMS:
+    while len(atoms) * repeat[0] * repeat[1] * repeat[2] < FEWEST_ATOMS:
         repeat[min(periodic, key=lambda axis: lengths[axis] * repeat[axis])] += 1
     return repeat
 

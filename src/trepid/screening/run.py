@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trepid.config.screening import ScreeningSettings
+from trepid.data.progress_file import ProgressFile
 from trepid.dynamics.interrupt import Interrupted, Interruptible
 from trepid.errors import DataError, ExitCode
 from trepid.execution import TaskCrashed, make_executor
@@ -114,8 +115,9 @@ def screen(
         closing.callback(ledger.close)
         _claim(home, ledger, settings, tell)
         interrupt = closing.enter_context(Interruptible())
+        progress = closing.enter_context(ProgressFile(home.path, job="screen", unit="materials"))
         closing.callback(release_reference)  # of this process; workers end with their executor
-        return _Screening(settings, home, ledger, interrupt, tell, after_turn).run(retry=retry)
+        return _Screening(settings, home, ledger, interrupt, tell, after_turn, progress).run(retry=retry)
 
 
 def _claim(home: ScreeningDirectory, ledger: Ledger, settings: ScreeningSettings, tell: Callable[[str], None]) -> None:
@@ -150,6 +152,7 @@ class _Screening:
     interrupt: Interruptible
     tell: Callable[[str], None]
     after_turn: Callable[[Path, Sequence[MaterialRecord]], None] | None
+    progress: ProgressFile
 
     def run(self, *, retry: bool) -> ScreeningResult:
         self.records = {record.name: record for record in read_records(self.home.path, self.settings)}
@@ -161,6 +164,8 @@ class _Screening:
                 reason, message = self._turns(executor)
         except Interrupted:
             reason, message = ScreeningEnd.INTERRUPTED, ""
+            self.progress.interrupted()
+        self.progress.whole(self._n_done, len(self.records))
         self._show()
         self.ledger.append(Ended(reason, self._turn, self._spent, message))
         return ScreeningResult(reason, message, tuple(self.records.values()), self._turn, self.home.path)
@@ -169,6 +174,10 @@ class _Screening:
     def _turn(self) -> int:
         """Number of the latest turn; 0 before the first."""
         return max((event.turn for event in self.ledger.all(Turn)), default=0)
+
+    @property
+    def _n_done(self) -> int:
+        return sum(record.done for record in self.records.values())
 
     @property
     def _spent(self) -> int:
@@ -245,21 +254,23 @@ class _Screening:
 
     def _run_turn(self, executor: Executor, turn: int, names: Sequence[str]) -> None:
         """Give these materials their round; every one is noted as it comes."""
-        n_done = sum(record.done for record in self.records.values())
+        self.progress.whole(self._n_done, len(self.records))
         self.tell(
-            f"turn {turn}: {', '.join(names)} ({n_done} of {len(self.records)} materials done, {self._spent} reference "
+            f"turn {turn}: {', '.join(names)} ({self._n_done} of {len(self.records)} materials done, {self._spent} reference "
             f"computations, {duration(self.ledger.wall_time_s)})"
         )
         running: dict[Future[MaterialRecord], str] = {}
-        for name in names:
-            if self.interrupt.requested:
-                raise Interrupted
-            running[executor.submit(advance, self._job(turn, name))] = name
-            self._collect(running, turn, timeout_s=0.0)
-        while running:
-            self._collect(running, turn, timeout_s=POLL_S)
-            if self.interrupt.requested:
-                raise Interrupted
+        with self.progress.stage(f"turn {turn}", total=len(names)):
+            for name in names:
+                if self.interrupt.requested:
+                    raise Interrupted
+                running[executor.submit(advance, self._job(turn, name))] = name
+                self._collect(running, turn, timeout_s=0.0)
+            while running:
+                self._collect(running, turn, timeout_s=POLL_S)
+                self.progress.done(len(names) - len(running))
+                if self.interrupt.requested:
+                    raise Interrupted
         self._show()
 
     def _job(self, turn: int, name: str) -> MaterialJob:

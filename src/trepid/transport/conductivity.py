@@ -21,6 +21,7 @@ from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
 from trepid.data.claim import claimed, read_settings
 from trepid.data.geometry import require_start
 from trepid.data.lock import RunLock
+from trepid.data.progress_file import ProgressFile
 from trepid.errors import ConfigError, DataError
 from trepid.lammps.installation import find_installation
 from trepid.lammps.session import NEIGHBOR, SETUP, Session
@@ -227,7 +228,17 @@ def compute_conductivity(
         source.write(directory)
         runs = [list(_runs_of_size(source, crystal, settings, directory, k)) for k in range(len(settings.repeats))]
         flat = [run for of_size in runs for run in of_size]
-        complete_runs(flat, settings, installation=installation, lock=lock, jobs=jobs, ranks=ranks, progress=progress)
+        with ProgressFile(directory, job="conductivity", unit="MD steps", stage="dynamics") as file:
+            complete_runs(
+                flat,
+                settings,
+                installation=installation,
+                lock=lock,
+                jobs=jobs,
+                ranks=ranks,
+                progress=progress,
+                file=file,
+            )
         result = _result(source, crystal, settings, runs, directory)
         write_text_atomic(directory / RESULT_FILE, json.dumps(facts(result), indent=2) + "\n")
     return result

@@ -14,6 +14,7 @@ import numpy as np
 from trepid.arrays import FloatArray
 from trepid.data.atomic import set_aside, write_text_atomic
 from trepid.data.lock import RunLock
+from trepid.data.progress_file import NO_FILE, ProgressFile
 from trepid.dynamics.interrupt import Interrupted, Interruptible
 from trepid.errors import DataError, NumericsError
 from trepid.lammps.installation import Installation
@@ -107,6 +108,7 @@ def complete_runs(
     ranks: int = 1,
     every_s: float = 30.0,
     progress: Progress = lambda message: None,
+    file: ProgressFile = NO_FILE,
 ) -> None:
     """Run what is not done yet.
 
@@ -125,6 +127,8 @@ def complete_runs(
         Time between two messages.
     progress : callable
         Gets a line of text.
+    file : ProgressFile
+        Gets the steps of all runs.
 
     Raises
     ------
@@ -154,7 +158,10 @@ def complete_runs(
                     _require_success(run, process, code, settings)
                     n_done += 1
                 if interrupt.requested:
+                    file.interrupted()
                     raise Interrupted
+                if file.due:
+                    file.whole(sum(reached(run, settings) for run in runs), all_steps)
                 if time.monotonic() - said >= every_s:
                     said = time.monotonic()
                     done = sum(reached(run, settings) for run in runs)

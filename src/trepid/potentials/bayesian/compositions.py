@@ -21,7 +21,7 @@ import numpy as np
 from ase import Atoms
 
 from trepid.data import LabelKeys, labels_of
-from trepid.data.noise_factors import noise_factors_of
+from trepid.data.noise_factors import fitted_factors
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.features import FeatureBuilder, naming_frame
 
@@ -67,7 +67,7 @@ def least_squares_energies(
 ) -> FloatArray:
     """Energy per atom of each species, by least squares of minimum norm over the energy labels, eV; zero without any.
 
-    The `chosen` of the frames count, labels with a noise factor (`trepid.data.noise_factors`) less than others; an error
+    The `chosen` of the frames count, with their noise factors and weights (`trepid.data.noise_factors`); an error
     names the number of the frame.
     """
     counts, energies = [], []
@@ -75,7 +75,7 @@ def least_squares_energies(
         with naming_frame(k):
             energy = labels_of(frames[k], keys).energy
             if energy is not None:
-                factor = noise_factors_of(frames[k]).energy
+                factor = fitted_factors(frames[k]).energy
                 counts.append(features.composition(frames[k]) / factor)
                 energies.append(energy / factor)
     if not energies:

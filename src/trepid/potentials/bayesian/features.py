@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trepid import _native
 from trepid.data import LabelKeys, Labels, labels_of
 from trepid.data.labels import missing
-from trepid.data.noise_factors import noise_factors_of
+from trepid.data.noise_factors import fitted_factors, weight_of
 from trepid.data.placeholders import held_components
 from trepid.errors import DataError
 from trepid.potentials.base import FloatArray, Noise
@@ -185,12 +185,12 @@ class FeatureBuilder:
         if labels.forces is not None:
             multiplier = noise.multiplier(labels.forces)
             free = ~held_components(atoms, labels.forces)
-        worst, more = float(multiplier.max()), noise_factors_of(atoms)
+        worst, more, weight = float(multiplier.max()), fitted_factors(atoms), weight_of(atoms)
         if rest.energy is not None or rest.stress is not None:
             rows = self.frame_rows(atoms)
             if rest.energy is not None:
                 scale = np.array([more.energy * worst * np.sqrt(len(atoms))])
-                yield LabelRows(LabelKind.ENERGY, rows.energy, np.array([rest.energy]), scale)
+                yield LabelRows(LabelKind.ENERGY, rows.energy, np.array([rest.energy]), scale, weight)
             # Exact zeros are what codes write that did not compute the stress.
             if (
                 rest.stress is not None
@@ -198,12 +198,12 @@ class FeatureBuilder:
                 and labels.stress is not None
                 and labels.stress.any()
             ):
-                yield LabelRows(LabelKind.STRESS, rows.stress, rest.stress, np.full(6, more.stress * worst))
+                yield LabelRows(LabelKind.STRESS, rows.stress, rest.stress, np.full(6, more.stress * worst), weight)
         if rest.forces is not None:
             for chunk, force_rows in self.force_rows(atoms):
                 own = free[chunk].ravel()
                 scale = more.forces * np.repeat(multiplier[chunk], 3)[own]
-                yield LabelRows(LabelKind.FORCES, force_rows[own], rest.forces[chunk].ravel()[own], scale)
+                yield LabelRows(LabelKind.FORCES, force_rows[own], rest.forces[chunk].ravel()[own], scale, weight)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -34,6 +34,7 @@ def settings_of_fit(
     *,
     command: str,
     outliers_weigh_less: bool = False,
+    weights: Mapping[str, float] | None = None,
 ) -> FitSettings:
     """Settings of a fit.
 
@@ -49,6 +50,8 @@ def settings_of_fit(
         Command line, for the reader of the file.
     outliers_weigh_less : bool
         Whether labels that the others contradict had factors on their noise (`trepid.inspection`).
+    weights : mapping of str to float, optional
+        Weights of the frames by their config_type.
 
     Raises
     ------
@@ -64,6 +67,7 @@ def settings_of_fit(
         species=list(model.species),
         labels=LabelSettings(**asdict(model.keys)),
         outliers_weigh_less=outliers_weigh_less,
+        weights=dict(weights or {}),
         potential=PotentialSettings(
             pair_cutoff_A=basis.pair_cutoff,
             triplet_cutoff_A=basis.triplet_cutoff,

@@ -23,11 +23,12 @@ from trepid import _native
 from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A, Speed, Triplets
 from trepid.data import LabelKeys
 from trepid.data.atomic import write_bytes_atomic
-from trepid.data.duplicates import FINGERPRINT_SIZE, distinct, fingerprints, known_among
+from trepid.data.duplicates import FINGERPRINT_SIZE, distinct, fingerprints, known_among, known_structures
 from trepid.errors import ConfigError, DataError
 from trepid.lammps.kspace import Electrostatics
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
+from trepid.potentials.bayesian.calibration import Calibration
 from trepid.potentials.bayesian.compositions import Compositions, least_squares_energies
 from trepid.potentials.bayesian.consistency import require_consistent_tables
 from trepid.potentials.bayesian.container import decode, read_file
@@ -159,6 +160,8 @@ class BayesianForceField(Potential):
         """Of the evidence at the last optimisation."""
         self.fingerprints = np.empty((0, FINGERPRINT_SIZE))
         """Of the training frames (`trepid.data.duplicates`)."""
+        self.calibration: Calibration | None = None
+        """Factors on the error bars from labels that were not trained on; the next training drops them."""
         self._bars: dict[LabelKind, ErrorBar] | None = None
         self._posterior: Posterior | None = None
         self._mean: SplinePotential | None = None
@@ -276,6 +279,26 @@ class BayesianForceField(Potential):
         self._set_posterior(trained.posterior)
         return self
 
+    def calibrate(self, frames: Sequence[Atoms], *, keys: LabelKeys | None = None) -> Calibration:
+        """Factors on the error bars from labels, under `keys`, of frames that are not in the training set; the mean stays.
+
+        They replace earlier factors, and are in files, live uncertainties and draws too; see `calibration`.
+
+        Raises
+        ------
+        DataError
+            A training structure, fewer than two structures with forces, or labels as for `update`.
+        """
+        if known := known_structures(frames, self.fingerprints):
+            raise DataError(f"frame {known[0]} (counted from 0) is a training frame of this model; give new ones")
+        own, before = keys or self.keys, self.error_bars[LabelKind.FORCES].scale
+        new = [frames[k] for k in distinct(frames, own)]
+        predicted = replace(self._errors, keys=own).predicted(self.posterior, new)
+        found = Calibration.of(predicted, self._bars_of_training, n_frames=len(new))
+        mean = self.mean.with_live_times(found.corrected(self._bars_of_training)[LabelKind.FORCES].scale / before)
+        self.calibration, self._mean = found, mean
+        return found
+
     def expected_gain(self) -> float:
         """What `optimize` promises to add to the logarithm of evidence times prior, nats, at the cost of one gradient."""
         self._require_data()
@@ -290,7 +313,7 @@ class BayesianForceField(Potential):
     @property
     def _prior_weight(self) -> float:
         """tau^2 of the forces: how many labels count as one against the prior of the hyperparameters."""
-        return (self.noise_factor * self.error_bars[LabelKind.FORCES].scale) ** 2
+        return (self.noise_factor * self._bars_of_training[LabelKind.FORCES].scale) ** 2
 
     def _weighted_posterior(self) -> Posterior:
         """Posterior of the present statistics, the noises of maximum evidence times `noise_factor`."""
@@ -357,7 +380,12 @@ class BayesianForceField(Potential):
 
     @property
     def error_bars(self) -> Mapping[LabelKind, ErrorBar]:
-        """Noise and scale of the error bars of each kind of label."""
+        """Noise and scale of the error bars of each kind of label, with the factors of `calibrate`."""
+        bars = self._bars_of_training
+        return bars if self.calibration is None else self.calibration.corrected(bars)
+
+    @property
+    def _bars_of_training(self) -> Mapping[LabelKind, ErrorBar]:
         if self._bars is None:
             self._bars = error_bars(self.left_out, self.hyperparameters.noise)
         return self._bars
@@ -425,7 +453,7 @@ class BayesianForceField(Potential):
 
     def _set_posterior(self, posterior: Posterior) -> None:
         """What follows from another posterior is computed when it is asked for."""
-        self._posterior, self._bars, self._mean = posterior, None, None
+        self._posterior, self._bars, self._mean, self.calibration = posterior, None, None, None
 
     # ---- prediction
 
@@ -533,6 +561,7 @@ class BayesianForceField(Potential):
             "hyperparameters": asdict(self.hyperparameters),
             "label_keys": asdict(self.keys),
             "seed": self.seed,
+            **({} if self.calibration is None else {"calibration": self.calibration.as_settings()}),
         }
 
     @property
@@ -581,6 +610,7 @@ class BayesianForceField(Potential):
             model.use_basis(basis_in_file(model.basis, content.settings))
             model.noise_factor = float(content.settings.get("noise_factor", 1.0))
             model.terms_tried_with = int(content.settings.get("terms_tried_with", 0))
+            model.calibration = Calibration.from_settings(content.settings.get("calibration"))
             training = training_in_file(content, size=model.basis.layout.size)
             if training.tables.rank != model.live_rank or training.reference_energies.shape != (len(model.species),):
                 raise ValueError("its arrays do not have the sizes that its settings name")

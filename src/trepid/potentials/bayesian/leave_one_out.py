@@ -23,7 +23,7 @@ Vocabulary
 ----------
 residual      label - prediction without the frame of the label, in the unit of the label
 variance      posterior variance of the label without its frame, without noise
-multiplier    m: the noise of the label is m sigma (`statistics`)
+multiplier    m: the noise of the label is m sigma (`statistics`), the weight of its frame in the fit left out
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def leave_frame_out(posterior: Posterior, labels: Sequence[LabelRows]) -> dict[L
     for part in labels:
         own = slice(start, start + len(part.residuals))
         found[part.kind] = LeftOut(
-            without[own] * sigma[own], np.maximum(variance[own], 0.0) * sigma[own] ** 2, part.multipliers
+            without[own] * sigma[own], np.maximum(variance[own], 0.0) * sigma[own] ** 2, part.own_multipliers
         )
         start = own.stop
     return found
@@ -223,7 +223,9 @@ def predict_labels(posterior: Posterior, labels: Sequence[LabelRows]) -> dict[La
     """Labels of one frame that is not in the training set, predicted by a posterior."""
     return {
         part.kind: LeftOut(
-            part.residuals - part.rows @ posterior.mean, posterior.standard_deviation(part.rows) ** 2, part.multipliers
+            part.residuals - part.rows @ posterior.mean,
+            posterior.standard_deviation(part.rows) ** 2,
+            part.own_multipliers,
         )
         for part in labels
     }

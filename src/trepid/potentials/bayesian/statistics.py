@@ -10,6 +10,7 @@ the evidence.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -49,12 +50,21 @@ class LabelRows:
     residuals : (m,) array
         After the prior mean, in the unit of the label.
     multipliers : (m,) array
+        Of the noise with which they are fitted: with the weight of their frame.
+    weight : float
+        Of the frame (`trepid.data.noise_factors`).
     """
 
     kind: LabelKind
     rows: FloatArray
     residuals: FloatArray
     multipliers: FloatArray
+    weight: float = 1.0
+
+    @property
+    def own_multipliers(self) -> FloatArray:
+        """Multipliers (m,) of the noise that the labels are expected to have: without the weight."""
+        return self.multipliers * math.sqrt(self.weight)
 
 
 def merged_rows(parts: Iterable[LabelRows]) -> list[LabelRows]:
@@ -68,6 +78,7 @@ def merged_rows(parts: Iterable[LabelRows]) -> list[LabelRows]:
             np.concatenate([part.rows for part in chunks]),
             np.concatenate([part.residuals for part in chunks]),
             np.concatenate([part.multipliers for part in chunks]),
+            chunks[0].weight,
         )
         for kind, chunks in by_kind.items()
     ]
