@@ -24,7 +24,7 @@ from ase import Atoms
 from trepid import load, md
 from trepid.data.atomic import write_text_atomic
 from trepid.data.frames import read_frames
-from trepid.errors import UntrustedError
+from trepid.errors import DataError, UntrustedError
 from trepid.events.analysis import analyse_events
 from trepid.screening.dashboard import load_screening_of
 from trepid.screening.directory import files_of
@@ -58,16 +58,16 @@ def walk(arguments: argparse.Namespace) -> None:
             )
         found = home / "events.json"
         if not found.exists():
-            analysis = analyse_events(home / "md" / TRAJECTORY, crystal, interval_fs=SAMPLE_FS)
-            classes = {str(each.event_class): each.rate.n for each in analysis.classes}
-            facts = {
-                "name": name,
-                "ps": analysis.duration_ps,
-                "end": end.read_text(encoding="utf-8"),
-                "classes": classes,
-            }
+            facts = {"name": name, "end": end.read_text(encoding="utf-8"), "classes": {}}
+            try:
+                analysis = analyse_events(home / "md" / TRAJECTORY, crystal, interval_fs=SAMPLE_FS)
+            except DataError as error:  # most atoms have left their sites
+                facts["end"] = " ".join(str(error).split())
+            else:
+                facts |= {"ps": analysis.duration_ps}
+                facts["classes"] = {str(each.event_class): each.rate.n for each in analysis.classes}
             write_text_atomic(found, json.dumps(facts, indent=1) + "\n")
-            say(f"{name}: {facts['end']}; {analysis.duration_ps:.1f} ps; {classes or 'no events'}")
+            say(f"{name}: {facts['end']}; {facts['classes'] or 'no events'}")
 
 
 def _dynamics(model: Path, crystal: Atoms, directory: Path, ps: float) -> str:
@@ -127,13 +127,16 @@ def table(arguments: argparse.Namespace) -> None:
         walked, ended = walked + 1, ended + (facts["end"] != "complete")
         certificate = home / "audit" / "certificate.json"
         classes = json.loads(certificate.read_text(encoding="utf-8"))["classes"] if certificate.exists() else []
-        verdicts = {each["name"]: each["verdict"] for each in classes}
+        verdicts = {each["class"]: each["verdict"] for each in classes}
         if facts["classes"]:
             say(f"{name} | {facts['end'][:60]} | " + "; ".join(
                 f"{each} x {n}: {verdicts.get(each, 'not judged')}" for each, n in facts["classes"].items()
             ))  # fmt: skip
+        if facts["end"] != "complete":
+            say(f"{name} | {facts['end'][:120]}")
         worst = next((v for v in (HALLUCINATED, MISCAPTURED, "undecided", "genuine") if v in verdicts.values()), None)
-        counts[worst or ("not judged" if facts["classes"] else "no events")] += 1
+        nothing = "no events" if facts["end"] == "complete" else "crystal lost"
+        counts[worst or ("not judged" if facts["classes"] else nothing)] += 1
     say(json.dumps({"naive models": walked, "ended early": ended, **counts}))
 
 
