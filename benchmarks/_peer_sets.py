@@ -110,6 +110,11 @@ def _stanene(folder: Path) -> Split:
     return _every(_exactly(folder / "sn_pbe_8_train.extxyz", 15), 3)
 
 
+def _silver_gallium_selenide(folder: Path) -> Split:
+    frames = _exactly(folder / "aggase2_gfn1_16.extxyz", 35)
+    return frames[:25], {"fresh": frames[25:]}
+
+
 def _every(frames: list[Atoms], n: int) -> Split:
     """Every n-th frame is held out."""
     held_out = frames[n - 1 :: n]
@@ -154,6 +159,13 @@ SETS: tuple[KnownSet, ...] = (
         "every third of the 15 frames held out",
         _stanene,
         flat=True,
+    ),
+    KnownSet(
+        "aggase2",
+        "aggase2_gfn1_16.extxyz",
+        "AgGaSe2, 16 atoms, GFN1-xTB labels",
+        "trained on the first 25 of 35 frames, tested on the others",
+        _silver_gallium_selenide,
     ),
 )
 

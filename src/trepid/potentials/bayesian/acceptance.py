@@ -14,8 +14,8 @@ A change (`size_search.Proposal`) gives another basis. A `Judge` computes the `F
   more than `LARGEST_RISE`: evidence alone prefers forms that describe the calm frames and fail outside;
 - the announced standard deviation of the forces in perturbed environments (`live.environment_rows`: strained, rattled, with a
   displaced atom, a vacancy or a surface) does not grow by more than `LARGEST_DOUBT` on average over their atoms. These need no
-  labels: a form that the frames do not determine there says so itself. With quadruplets on calm InP (Vashishta) it grows by
-  a factor of four, and the error of hot frames by fourteen.
+  labels: a form that the frames do not determine there says so itself. With quadruplets on calm InP (Vashishta), labels at full
+  weight (`noise_factor`), it grows by a factor of four, and the error of hot frames by fourteen.
 
 A new term is proposed in three steps: a field of `sizes.Sizes`, off by default; what it needs in `sizes.Sizes.complete`, which
 chooses from the frames what the term keeps fixed; a `Proposal` in `size_search.TERMS_ON_OFFER`. Then every fit tries it.
