@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -171,7 +172,7 @@ def _computed_twice(directory: Path) -> int:
 def shares(arguments: argparse.Namespace) -> None:
     """Replay the three ways to share a budget with what every round of every material gave when it was run.
 
-    A material whose recorded rounds end before it is known stays as its last round left it.
+    A round that was not run costs as many labels as those that were, on average, and leaves the material as it was.
     """
     from trepid.config.screening import BudgetSettings
     from trepid.screening.budget import next_turn
@@ -185,17 +186,25 @@ def shares(arguments: argparse.Namespace) -> None:
     assert settings.rounds.stop is not None
     tolerance = settings.rounds.stop.sigma_a
 
+    steps = [b.n_labels - a.n_labels for r in records for a, b in pairwise(r.rounds)]
+    usual = round(float(np.mean(steps)))
+
+    def labels(record: MaterialRecord, n: int) -> int:
+        """Of a material after n rounds."""
+        missing = max(0, n - len(record.rounds))
+        return record.rounds[n - missing - 1].n_labels + missing * usual
+
     def after(record: MaterialRecord, n: int) -> MaterialRecord:
         """The material as it was after n rounds."""
-        figures = record.rounds[n - 1]
-        last = n == len(record.rounds)
-        status = Status.KNOWN if figures.known else Status.EXHAUSTED if last else Status.OPEN
+        rounds = record.rounds[:n]
+        last = n == settings.rounds.max_rounds
+        status = Status.KNOWN if rounds[-1].known else Status.EXHAUSTED if last else Status.OPEN
         return replace(
             record,
             status=status,
-            rounds=record.rounds[:n],
-            sigma_a=figures.sigma_a,
-            n_labels=figures.n_labels,
+            rounds=rounds,
+            sigma_a=rounds[-1].sigma_a,
+            n_labels=labels(record, n),
             n_relaxation=0,
             n_failed=0,
         )
@@ -227,7 +236,7 @@ def shares(arguments: argparse.Namespace) -> None:
                     if not chosen:
                         break
                     record = next(r for r in records if r.name == chosen[0].name)
-                    cost = record.rounds[state[record.name]].n_labels - record.rounds[state[record.name] - 1].n_labels
+                    cost = labels(record, state[record.name] + 1) - labels(record, state[record.name])
                     if spent + cost > budget:
                         break
                     state[record.name] += 1

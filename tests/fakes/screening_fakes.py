@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -34,6 +35,16 @@ class SoftEMT(EMT):  # type: ignore[misc]
         """EMT, and the factor."""
         super().calculate(atoms, *args, **kwargs)
         self.results = {name: 0.8 * value for name, value in self.results.items()}
+
+
+class Licensed(EMT):  # type: ignore[misc]
+    """EMT that computes nothing before the file exists that TREPID_TEST_LICENCE names."""
+
+    def calculate(self, atoms: Atoms | None = None, *args: object, **kwargs: object) -> None:
+        """EMT, or an error."""
+        if not Path(os.environ["TREPID_TEST_LICENCE"]).exists():
+            raise RuntimeError("no licence")
+        super().calculate(atoms, *args, **kwargs)
 
 
 METALS = {"Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Ni": 3.52, "Pd": 3.89, "Pt": 3.92}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -108,3 +109,10 @@ def test_a_turn_takes_as_many_materials_as_the_budget_has_rounds_for(limit: int,
 def test_a_material_without_a_bar_is_a_risk_too() -> None:
     without = MaterialRecord("A", "A", Status.OPEN, 1)
     assert risk_of(without, TOLERANCE) > risk_of(material("B", 0.5, 0.03), TOLERANCE)
+
+
+@pytest.mark.parametrize(("limit", "chosen"), [(69, 0), (70, 1), (109, 1), (110, 2)])
+def test_first_rounds_are_expected_to_cost_as_much_as_the_dearest_so_far(limit: int, chosen: int) -> None:
+    begun = [material("A", 0.3, 0.1, labels=10), material("B", 0.3, 0.1, labels=40)]
+    begun = [replace(record, n_labels=labels) for record, labels in zip(begun, (10, 20), strict=True)]
+    assert len(names([*begun, waiting("C"), waiting("D")], max_labels=limit)) == chosen

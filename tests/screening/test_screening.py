@@ -185,6 +185,21 @@ def test_a_defect_is_kept_with_its_traceback_and_tried_again_on_request(
     assert log.read_text().count("ZeroDivisionError: by mistake") == 2
 
 
+def test_a_material_whose_force_constants_failed_starts_afresh_when_it_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    licence = tmp_path / "licence"
+    monkeypatch.setenv("TREPID_TEST_LICENCE", str(licence))
+    calculator = {"engine": "ase", "calculator": "screening_fakes:Licensed"}
+    settings = screening(tmp_path, names=("Cu",), relax=None, reference=calculator, rounds={"max_rounds": 1})
+    (record,) = screen(settings).records
+    assert (record.status, record.failure) == (Status.FAILED, FailureCode.STRUCTURE)
+    licence.touch()
+    (again,) = screen(settings, retry=True).records
+    assert again.status is Status.EXHAUSTED
+    assert (files_of(tmp_path / "out", "Cu").directory / "run.failed-1").is_dir()
+
+
 def test_turns_are_noted_before_they_begin_and_every_material_has_its_first_round_first(
     finished: ScreeningResult,
 ) -> None:

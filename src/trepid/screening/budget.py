@@ -119,12 +119,13 @@ def next_turn(
 
 
 def first_cost(records: Sequence[MaterialRecord], grant: int) -> int:
-    """Computations of a first round: as the mean of those so far; one round and a relaxation of as many where there is none.
+    """Computations of a first round: as the largest so far; one round and a relaxation of as many where there is none.
 
-    An estimate: how many displacements and steps of a relaxation a crystal needs is not known before.
+    How many displacements and steps of a relaxation a crystal needs is not known before. With the largest so far a budget is
+    exceeded only by a material that costs more than all before it.
     """
-    begun = [record.n_computations / max(1, len(record.rounds)) for record in records if record.rounds]
-    return max(grant, math.ceil(float(np.mean(begun)))) if begun else 2 * grant
+    begun = [record.rounds[0].n_labels for record in records if record.rounds]
+    return max(grant, *begun) if begun else 2 * grant
 
 
 def room_of(records: Sequence[MaterialRecord], settings: BudgetSettings) -> int | None:

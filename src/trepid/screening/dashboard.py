@@ -130,14 +130,13 @@ def render_dashboard(
 
 def _headlines(figures: Totals) -> list[Headline]:
     done = sum(figures.status.get(name, 0) for name in ("known", "exhausted"))
-    faults = sum(figures.naive.values())
     share = "-" if figures.coverage is None else f"{100 * figures.coverage:.1f}"
     return [
         Headline(f"{figures.status.get('known', 0)}", f"of {figures.n_materials}", "materials known"),
         Headline(f"{done}", "", "with all of their rounds"),
         Headline(f"{figures.status.get('failed', 0)}", "", "refused or failed"),
         Headline(f"{figures.with_events}", "", "show events"),
-        Headline(f"{faults}", "", "naive models that audits find wrong"),
+        Headline(f"{figures.n_naive_wrong}", "", "naive models that audits find wrong"),
         Headline(share, "%", "inside 95 % bars, pooled"),
         Headline(f"{figures.n_labels + figures.n_relaxation}", "", "reference computations"),
     ]

@@ -221,7 +221,7 @@ def _advance(job: MaterialJob, files: MaterialFiles, record: MaterialRecord) -> 
     if result.reason is StopReason.INTERRUPTED:
         raise Interrupted
     assert settings.rounds.stop is not None
-    record = record_of_run(record, files.run, relaxed, settings.rounds.stop)
+    record = record_of_run(record, files.run, relaxed, settings.start, settings.rounds.stop)
     if result.reason is StopReason.FAILURES:
         return failed(record, FailureCode.LABELS, result.message)
     if record.status is Status.OPEN and _exhausted(settings, record):

@@ -22,8 +22,9 @@ import numpy as np
 from trepid.acquisition.calibration import interval_half_width
 from trepid.acquisition.conformal import running_coverage
 from trepid.anharmonicity.measure import measure_anharmonicity
+from trepid.anharmonicity.sampling import sampled_from
 from trepid.campaign.start import quiet_phonopy, read_harmonic
-from trepid.config.rounds import PropertyStop
+from trepid.config.rounds import HarmonicStart, PropertyStop, StartSettings
 from trepid.data.atomic import write_text_atomic
 from trepid.data.frames import read_frames
 from trepid.errors import DataError
@@ -205,6 +206,8 @@ class MaterialRecord:
     frequency_min_THz : float or None
         Lowest at the wave vectors of the supercell; imaginary ones negative.
     n_imaginary : int
+    held_below_THz : float or None
+        Modes softer than this were sampled at this frequency in the harmonic frames (`start.largest_rms`); None where none was.
     residual_force_eV_per_A : float or None
     temperature_K : float or None
         Of sigma^A: the lowest of the walks.
@@ -251,6 +254,7 @@ class MaterialRecord:
     classes: tuple[ClassFigures, ...] = ()
     rounds: tuple[RoundFigures, ...] = ()
     seconds: float = 0.0
+    held_below_THz: float | None = None
 
     @property
     def n_computations(self) -> int:
@@ -309,7 +313,9 @@ def _bars(value: Mapping[str, Any] | None) -> Bars | None:
     return None if value is None else Bars(**value)
 
 
-def record_of_run(base: MaterialRecord, run: Path, relaxed: Relaxed | None, stop: PropertyStop) -> MaterialRecord:
+def record_of_run(
+    base: MaterialRecord, run: Path, relaxed: Relaxed | None, start: StartSettings, stop: PropertyStop
+) -> MaterialRecord:
     """Fill in what the campaign of a material has come to; its status is open or known.
 
     Parameters
@@ -319,6 +325,8 @@ def record_of_run(base: MaterialRecord, run: Path, relaxed: Relaxed | None, stop
     run : Path
         Run directory of the campaign.
     relaxed : Relaxed or None
+    start : StartSettings
+        How the initial frames were drawn.
     stop : PropertyStop
         When its properties count as known.
     """
@@ -346,10 +354,10 @@ def record_of_run(base: MaterialRecord, run: Path, relaxed: Relaxed | None, stop
         rounds=tuple(_figures(found, k, n_relaxation, stop) for k in range(1, len(found.rounds))),
         seconds=round((0.0 if relaxed is None else relaxed.seconds) + found.wall_time_s, 1),
     )
-    return _with_phonons(record, found, run)
+    return _with_phonons(record, found, run, start)
 
 
-def _with_phonons(record: MaterialRecord, found: RunRecord, run: Path) -> MaterialRecord:
+def _with_phonons(record: MaterialRecord, found: RunRecord, run: Path, start: StartSettings) -> MaterialRecord:
     """Frequencies, and the one-shot sigma^A of the harmonic frames; nothing where the start was not harmonic."""
     files = RoundFiles(run, 0)
     crystal = run / "rounds" / "crystal.extxyz"
@@ -358,10 +366,14 @@ def _with_phonons(record: MaterialRecord, found: RunRecord, run: Path) -> Materi
     with quiet_phonopy():
         harmonic = read_harmonic(files.harmonic, read_frames(crystal, require=())[0])
     frequencies = harmonic.frequencies_THz
+    held = 0.0
+    if isinstance(start, HarmonicStart):
+        held = sampled_from(harmonic, start.temperature_K, start.largest_rms, imaginary=start.imaginary)
     record = replace(
         record,
         frequency_min_THz=float(frequencies.min()),
         n_imaginary=harmonic.modes.n_imaginary,
+        held_below_THz=held or None,
         residual_force_eV_per_A=_residual_force(found),
     )
     frames = [label for label in found.labels if label.origin.reason is Reason.INITIAL]

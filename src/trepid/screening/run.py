@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from trepid.config.screening import ScreeningSettings
@@ -26,6 +27,7 @@ from trepid.execution import TaskCrashed, make_executor
 from trepid.quantities import duration
 from trepid.runs.checksums import text_sha256
 from trepid.runs.ledger import Ledger, Resume
+from trepid.runs.round_files import RoundFiles
 from trepid.runs.versions import versions_now
 from trepid.screening.budget import Choice, next_turn, room_of
 from trepid.screening.directory import ScreeningDirectory, read_records
@@ -187,7 +189,13 @@ class _Screening:
         names = [record.name for record in self.records.values() if record.status is Status.FAILED]
         for name in names:
             self.tell(f"{name}: tried again (it had failed: {self.records[name].message})")
-            self.home.files_of(name).record.unlink(missing_ok=True)
+            files = self.home.files_of(name)
+            files.record.unlink(missing_ok=True)
+            # A campaign that ended before its first model counts its failed labels as final: it starts afresh.
+            if files.run.exists() and not RoundFiles(files.run, 0).record.exists():
+                files.run.rename(
+                    next(p for k in count(1) if not (p := files.run.with_name(f"run.failed-{k}")).exists())
+                )
             self.records[name] = MaterialRecord(name, self.records[name].formula, Status.WAITING)
         if names:
             digest = text_sha256(self.settings.to_yaml())

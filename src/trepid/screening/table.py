@@ -21,6 +21,7 @@ COLUMNS = (
     "volume_ratio",
     "frequency_min_THz",
     "imaginary_modes",
+    "held_below_THz",
     "temperature_K",
     "sigma_a_one_shot",
     "sigma_a_one_shot_std",
@@ -64,6 +65,7 @@ def row(record: MaterialRecord) -> dict[str, Any]:
                 record.volume_ratio,
                 record.frequency_min_THz,
                 record.n_imaginary if record.frequency_min_THz is not None else None,
+                record.held_below_THz,
                 record.temperature_K,
                 *_two(one),
                 None if value is None else value.value,
@@ -127,7 +129,9 @@ class Totals:
     verdicts : mapping of str to int
         Latest verdicts of all classes.
     naive : mapping of str to int
-        Materials whose naive model overlooks, miscaptures or hallucinates.
+        Materials whose naive model overlooks, miscaptures or hallucinates; one may do more than one of them.
+    n_naive_wrong : int
+        Materials whose naive model does any of them.
     coverage_frames, coverage_components : int
     coverage : float or None
         Pooled over all materials, bars as announced.
@@ -151,6 +155,7 @@ class Totals:
     with_events: int
     verdicts: dict[str, int]
     naive: dict[str, int]
+    n_naive_wrong: int
     coverage_frames: int
     coverage_components: int
     coverage: float | None
@@ -186,6 +191,7 @@ def totals(records: Sequence[MaterialRecord], tolerance: float) -> Totals:
         with_events=sum(any(each.n_seen for each in record.classes) for record in records),
         verdicts=dict(Counter(each.verdict for record in records for each in record.classes)),
         naive={name: naive[name] for name in ("overlooked", "miscaptured", "hallucinated")},
+        n_naive_wrong=sum(bool(record.naive_fault) for record in records),
         coverage_frames=sum(each.n_frames for each in covered),
         coverage_components=components,
         coverage=sum(each.inside for each in covered) / components if components else None,
