@@ -68,7 +68,7 @@ def lifetimes(model: Potential, crystal: Atoms, options: argparse.Namespace) -> 
     with tempfile.TemporaryDirectory() as name:
         paths = [
             energy_constant(one, harmonic.supercell, Path(name) / f"{k}.extxyz", seed=50 + k, **how)
-            for k, one in enumerate([model, model, *model.sample(options.draws, 0)])
+            for k, one in enumerate([model, model, *(model.sample(options.draws, 0) if options.draws else [])])
         ]
         found = analyse_lifetimes(
             paths[:2],
@@ -78,7 +78,6 @@ def lifetimes(model: Potential, crystal: Atoms, options: argparse.Namespace) -> 
             settings=LifetimeSettings(resolution_THz=0.3),
         )
     return {
-        "imaginary": int(harmonic.modes.n_imaginary),
         "modes": [
             {
                 "name": mode.group.name,
@@ -88,6 +87,7 @@ def lifetimes(model: Potential, crystal: Atoms, options: argparse.Namespace) -> 
                 "interval": [mode.low_ps, mode.high_ps],
                 "log_error": mode.log_error,
                 "line": mode.fit.is_line,
+                "resolved": mode.fit.resolved,
                 "sigma_a": mode.sigma_a,
             }
             for mode in found.modes
@@ -101,7 +101,7 @@ def conductivity(model: Potential, file: Path, crystal: Atoms, options: argparse
     """By Green and Kubo, small and short."""
     settings = ConductivitySettings(
         temperature_K=options.temperature,
-        repeats=(tuple(options.repeat),),
+        repeats=(tuple(options.kappa_repeat or options.repeat),),
         timestep_fs=STEP_FS,
         equilibration_ps=3.0,
         run_ps=options.run,
@@ -116,21 +116,26 @@ def conductivity(model: Potential, file: Path, crystal: Atoms, options: argparse
 
 def row(label: str, lines: dict[str, Any], heat: dict[str, Any]) -> dict[str, Any]:
     """One model."""
-    logs = np.log([mode["ps"] for mode in lines["modes"]])
-    errors = np.array([mode["log_error"] for mode in lines["modes"]])
+    resolved = [mode for mode in lines["modes"] if mode["resolved"]]
+    logs = np.log([mode["ps"] for mode in resolved])
+    errors = np.array([mode["log_error"] for mode in resolved])
     low, high = heat["total_95"]
     return {
         "model": label,
-        "mean lifetime ps": float(np.exp(logs.mean())),
-        "+- %": 100 * 1.96 * math.sqrt(float(np.sum(errors**2))) / len(errors),
-        "bar of one mode %": 100 * float(np.median([math.log(m["interval"][1] / m["ps"]) for m in lines["modes"]])),
-        "one line %": 100 * float(np.mean([mode["line"] for mode in lines["modes"]])),
-        "sigma^A of modes": float(np.mean([mode["sigma_a"] for mode in lines["modes"]])),
+        "mean lifetime ps": float(np.exp(logs.mean())) if resolved else None,
+        "+- %": 100 * 1.96 * math.sqrt(float(np.sum(errors**2))) / max(len(errors), 1),
+        "resolved": f"{len(resolved)} of {len(lines['modes'])}",
+        "bar of one mode %": _mean([100 * math.log(m["interval"][1] / m["ps"]) for m in resolved]),
+        "one line %": _mean([100 * mode["line"] for mode in lines["modes"]]),
+        "sigma^A of modes": _mean([mode["sigma_a"] for mode in lines["modes"]]),
         "kappa W/(m K)": heat["kappa_W_per_m_K"],
         "95 %": f"{low:.3g} to {high:.3g}",
         "cut-off ps": heat["sizes"][-1]["cutoff_ps"],
-        "imaginary": lines["imaginary"],
     }
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def main() -> None:
@@ -140,6 +145,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", metavar="LABEL=FILE")
     parser.add_argument("--temperature", type=float, default=300.0)
     parser.add_argument("--repeat", type=int, nargs=3, default=[2, 2, 2])
+    parser.add_argument("--kappa-repeat", type=int, nargs=3, help="supercell for the conductivity, if another")
     parser.add_argument("--duration", type=float, default=12.0, help="of a trajectory for lifetimes, ps")
     parser.add_argument("--draws", type=int, default=3, help="trajectories of draws, for lifetimes")
     parser.add_argument("--run", type=float, default=20.0, help="of a run for the conductivity, ps")

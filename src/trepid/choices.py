@@ -60,6 +60,11 @@ class Engine(str, Enum):
     LAMMPS = "lammps"
     """LAMMPS, with `pair_style trepid`."""
 
+    @property
+    def program(self) -> str:
+        """Its name."""
+        return {"ase": "ASE", "lammps": "LAMMPS"}[self.value]
+
 
 class Thermostat(str, Enum):
     """How the temperature is controlled."""

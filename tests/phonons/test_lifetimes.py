@@ -100,7 +100,11 @@ def test_two_lines_are_not_taken_for_one() -> None:
 def test_a_line_narrower_than_the_series_resolves_is_said() -> None:
     rng = np.random.default_rng(2)
     series = damped_series(0.03, 1e-6, 20.0, 1000, rng)[:, 1]
-    assert not fit_line([periodogram(series, 20.0, Kind.INSTANT)], 0.03).resolved
+    found = fit_line([periodogram(series, 20.0, Kind.INSTANT)], 0.03)
+    assert not found.resolved
+    # A width that the series cannot tell from none is no figure.
+    assert 1 / found.gamma <= 10.001 * 20.0 * 1000
+    assert found.log_gamma_error > 0.2
     with pytest.raises(DataError, match="too short for a line at"):
         fit_line([periodogram(series[:40], 20.0, Kind.INSTANT)], 0.03)
 
@@ -208,6 +212,23 @@ def test_wrong_trajectories_are_refused(crystal: Atoms, harmonic: HarmonicRefere
         analyse_lifetimes([frames], crystal, members=[frames])
     with pytest.raises(DataError, match="shorter than one piece"):
         analyse(frames[:100], resolution_THz=0.01)
+
+
+def test_modes_that_are_too_soft_for_the_length_are_left_out_and_named(
+    crystal: Atoms, harmonic: HarmonicReference, frames: list[Atoms]
+) -> None:
+    def analyse(n: int, blocks: int = 1):
+        settings = LifetimeSettings(blocks=blocks, resolution_THz=1.0)
+        return analyse_lifetimes([frames[:n]], crystal, phonon=lambda lattice: to_phonopy(harmonic), settings=settings)
+
+    found = analyse(90)
+    softest = 12 / 1.2 / 3.6  # twelve frequencies between 0.4 and 1.6 times its own, in 3.6 ps
+    expected = {f for f in np.round(harmonic.frequencies_THz, 1) if f > softest}
+    assert {round(mode.group.frequency_THz, 1) for mode in found.modes} == expected
+    assert len(found.modes) == 4
+    assert found.remarks[0].startswith("1 of 5 modes are too soft and left out: trajectories")
+    with pytest.raises(DataError, match="too short for a line"):
+        analyse(64, blocks=2)
 
 
 def test_atoms_that_left_their_sites_are_named(

@@ -355,8 +355,9 @@ def potentials_of(campaign: AnyCampaign, crystal: Atoms) -> PotentialFactory:
     if isinstance(settings, CommitteeSettings):
         from trepid.potentials.committee import Committee
         from trepid.potentials.committee.settings import Programs
+        from trepid.potentials.placement import member_settings
 
-        members = _member_settings(settings, seed)
+        members = member_settings(settings, seed=seed)
         assert members.model is not None
         # The campaign file is the user's: what it names may run, whatever the model file of the run names.
         load = partial(Committee.load, programs=Programs.of(members.model))
@@ -389,18 +390,3 @@ def _committee(members: Members, species: list[str]) -> Committee:
     committee = Committee(species, settings=members)
     committee.require_backend()
     return committee
-
-
-def _member_settings(settings: CommitteeSettings, seed: int) -> Members:
-    from trepid.potentials.committee import CommitteeSettings as Members
-
-    values: dict[str, Any] = {
-        "backend": settings.backend,
-        "n_members": settings.members,
-        "n_subsets": settings.n_subsets,
-        "subset_fraction": settings.subset_fraction,
-        "validation_fraction": settings.validation_fraction,
-        "seed": seed,
-        "model": dict(settings.settings),
-    }
-    return Members.from_dict(values)

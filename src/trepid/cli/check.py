@@ -112,6 +112,7 @@ def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
     """
     from trepid.campaign.context import code_in, crystal_of, look_over, reference_of
     from trepid.config import RoundsCampaign, load_campaign
+    from trepid.potentials.placement import placement_of_settings
 
     campaign = load_campaign(path)
     crystal = crystal_of(campaign)
@@ -123,6 +124,7 @@ def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
             f"periodic along {periodic or 'nothing'}",
             "reference": campaign.reference.engine,
             "mode": campaign.mode,
+            "model runs": placement_of_settings(campaign.potential).text(),
             **(_rounds(campaign) if isinstance(campaign, RoundsCampaign) else _on_the_fly(campaign)),
             "run directory": campaign.output.directory,
         },
@@ -172,7 +174,10 @@ def _add_cost(path: Path, verdict: Verdict, *, trust: bool) -> None:
 
 def _on_the_fly(campaign: Campaign) -> dict[str, object]:
     dynamics = campaign.dynamics
-    return {"dynamics": f"{dynamics.n_steps} steps of {dynamics.timestep_fs:g} fs, {dynamics.thermostat.value}"}
+    return {
+        "dynamics": f"{dynamics.n_steps} steps of {dynamics.timestep_fs:g} fs, {dynamics.thermostat.value}, in "
+        f"{dynamics.engine.program}"
+    }
 
 
 def _rounds(campaign: RoundsCampaign) -> dict[str, object]:
@@ -190,7 +195,8 @@ def _rounds(campaign: RoundsCampaign) -> dict[str, object]:
     return {
         "potential": model,
         "start": campaign.start.kind,
-        "walkers": f"{w.n_walkers} a round, {w.n_steps} steps of {w.timestep_fs:g} fs each, at {temperatures} K",
+        "walkers": f"{w.n_walkers} a round, {w.n_steps} steps of {w.timestep_fs:g} fs each, at {temperatures} K, in "
+        f"{w.engine.program}",
         "acquisition": f"{acquisition.kind}, {acquisition.labels_per_round} labels a round{_audits(rounds)}",
         "rounds": f"{rounds.max_rounds} at most{budget}{hours}",
         "execution": f"{execution.workers} on this machine" if execution.parsl is None else f"Parsl: {execution.parsl}",
@@ -271,6 +277,7 @@ def _model(path: Path, *, trust: bool) -> Verdict:
 
 def _force_field(path: Path) -> Verdict:
     from trepid.potentials.bayesian.examination import examine
+    from trepid.potentials.placement import placement_of_force_field
 
     found = examine(path)
     model = found.model
@@ -283,6 +290,7 @@ def _force_field(path: Path) -> Verdict:
             "species": " ".join(model.species),
             "trained on": f"{model.n_frames} frames",
             "labels": ", ".join(f"{s.count} {kind.value}" for kind, s in kinds if s.count),
+            "runs": placement_of_force_field().text(),
             "cutoffs": f"{basis.pair_cutoff:g} A (pairs), {basis.triplet_cutoff:g} A (triplets)",
             "sizes": f"n_pair {basis.n_pair}, n_radial {basis.n_radial}, l_max {basis.l_max}, "
             f"{basis.layout.size} coefficients, {model.live_rank} live directions",
@@ -314,6 +322,7 @@ def _committee(path: Path, *, trust: bool) -> Verdict:
     from trepid.potentials.committee import Committee
     from trepid.potentials.committee.committee_file import read_committee
     from trepid.potentials.committee.settings import Programs
+    from trepid.potentials.placement import placement_of_committee
 
     contents = read_committee(path)
     assert contents.settings.model is not None
@@ -330,6 +339,7 @@ def _committee(path: Path, *, trust: bool) -> Verdict:
             "noise of forces": f"{1000 * committee.noise.forces:.3g} meV/A",
             "written by": f"trepid {contents.written_by}" if contents.written_by else "an earlier version of trepid",
             "check sum": "right (SHA-256 of every entry)" if contents.has_sums else "right (CRC-32 of the zip)",
+            "runs": placement_of_committee(contents.settings).text(),
             "names to run": str(programs) or "nothing",
         },
     )

@@ -81,7 +81,7 @@ def examine() -> list[Part]:
     return [
         _try(
             "native core",
-            "fast energies, forces and uncertainties",
+            "energies, forces and uncertainties of the Bayesian force field",
             _native,
             True,
             "reinstall with a C++ compiler: pip install .",
@@ -102,6 +102,13 @@ def examine() -> list[Part]:
             "pip install 'trepid[parsl]'",
         ),
         *_backends(),
+        _try(
+            "torch",
+            "the Bayesian force field on GPUs, in torch-sim and metatomic",
+            lambda: found_version("torch"),
+            False,
+            "pip install 'trepid[torch]'",
+        ),
         _try("vesin", "neighbour lists", lambda: _imported("vesin"), True, "pip install vesin"),
         _try("matplotlib", "figures of the report", lambda: _imported("matplotlib"), True, "pip install matplotlib"),
     ]
@@ -120,18 +127,19 @@ def _references() -> list[Part]:
 
 def _backends() -> list[Part]:
     """Packages of committee members, each in an environment of its own; found there, not imported."""
-    from trepid.potentials.committee.settings import PACKAGES
+    from trepid.potentials.committee.settings import KINDS
     from trepid.workers.environments import how_to_install, where_installed
 
     return [
         _try(
             package.distribution,
-            "members of committees",
+            f"members of committees, in a worker process, {kind.precision}, on cpu or cuda; molecular dynamics in ASE only",
             partial(where_installed, package),
             False,
             how_to_install(package),
         )
-        for package in PACKAGES.values()
+        for kind in KINDS
+        if (package := kind.package) is not None
     ]
 
 
@@ -146,8 +154,10 @@ def _try(name: str, role: str, probe: Callable[[], str], needed: bool, remedy: s
 
 
 def _native() -> str:
+    from trepid.potentials.placement import placement_of_force_field
+
     import_module("trepid._native")
-    return "compiled"
+    return f"compiled; {placement_of_force_field().text()}"
 
 
 def _lammps() -> str:
@@ -174,6 +184,19 @@ def installed_version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
+
+
+def found_version(name: str) -> str:
+    """Version of a package of this environment that is slow to import.
+
+    Raises
+    ------
+    PackageNotFoundError
+        It is not installed.
+    """
+    from importlib.metadata import version
+
+    return version(name)
 
 
 def _usable_cores() -> int:

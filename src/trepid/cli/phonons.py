@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from trepid.phonons.analysis import PhononSettings
-    from trepid.report.page import FIGURES, figure_files
     from trepid.report.phonons import PhononPage
 
 NO_MODEL = "none"
@@ -116,6 +115,7 @@ def command(
 
     from trepid.data.frames import read_structure
     from trepid.phonons.analysis import PhononSettings
+    from trepid.report.page import FIGURES, figure_files
     from trepid.report.phonons import facts, rows, write_phonons
 
     settings = PhononSettings(

@@ -88,6 +88,7 @@ def command(
             "other_hours": plan.other_hours,
             "days": None if plan.days is None else asdict(plan.days),
             "notes": list(plan.notes),
+            "model_runs": plan.placement.as_dict(),
         }
         emit_json(facts)
         return
@@ -98,7 +99,7 @@ def command(
         spread = "" if time.n < 2 else f" ({_number(time.seconds.low)} to {_number(time.seconds.high)})"
         tries = "" if time.attempts < 1.005 else f", {time.attempts:.2f} attempts each"
         rows.append(("time of a label", f"{_number(time.seconds.expected)} s{spread}{tries}, {time.source}"))
-    emit_table([*rows, *cost_rows(plan)])
+    emit_table([*rows, *cost_rows(plan), ("model runs", plan.placement.text())])
     for note in plan.notes:
         emit(f"  {note}")
 

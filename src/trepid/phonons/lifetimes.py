@@ -21,7 +21,7 @@ from trepid.anharmonicity.blocking import block_error
 from trepid.arrays import FloatArray
 from trepid.errors import ConfigError
 from trepid.phonons.mode_reader import LEAST_RUNS, LifetimeSettings, ModeReader, ModeRun, Source
-from trepid.phonons.oscillator import Kind, LineFit, Periodogram, fit_line, gamma_of_each
+from trepid.phonons.oscillator import Kind, LineFit, Periodogram, TooShortError, fit_line, gamma_of_each
 from trepid.phonons.projection import ModeGroup
 from trepid.phonons.sites import Lattice
 from trepid.phonons.spectra import VibrationalSpectrum
@@ -140,7 +140,8 @@ def analyse_lifetimes(
     ------
     DataError
         A trajectory cannot be read; its cell is no supercell of the crystal, or changes; frames are too far apart for the highest
-        frequency, or not evenly spaced; too few frames.
+        frequency, or not evenly spaced; too few frames, or too short for all modes (those that are too soft alone are left out,
+        and said).
     ConfigError
         A setting is out of range, or one member only.
     """
@@ -156,10 +157,20 @@ def analyse_lifetimes(
     others = [reader.read(member, 1, spectrum=False) for member in members]
     assert reader.lattice is not None
     modes: list[ModeLifetime] = []
+    too_soft: list[TooShortError] = []
     if reader.projection is not None:
         for k, group in enumerate(reader.projection.groups):
-            modes.append(_mode(reader, group, k, read, others))
+            try:
+                modes.append(_mode(reader, group, k, read, others))
+            except TooShortError as error:
+                too_soft.append(error)
+    if too_soft and not modes:
+        raise too_soft[-1]  # of the highest frequency: what is needed at least
     remarks = [*_remarks(modes, read), *reader.remarks]
+    if too_soft:
+        remarks.insert(
+            0, f"{len(too_soft)} of {len(modes) + len(too_soft)} modes are too soft and left out: {too_soft[0]}"
+        )
     return LifetimeAnalysis(
         crystal=reader.lattice.supercell,
         modes=tuple(modes),

@@ -35,10 +35,16 @@ LEAST_BINS = 24
 """Frequencies in the window, where there are so many."""
 FEWEST_BINS = 12
 """Frequencies around the guess without which there is nothing to fit."""
+NARROWEST = 0.1
+"""A width times the length of the longest series below which the spectrum does not change: no smaller one is given."""
 MOST_STEPS = 200
 NOT_A_LINE = 0.01
 """Probability of the test below which a spectrum is not that of one damped oscillator."""
 _TINY = 1e-12
+
+
+class TooShortError(DataError):
+    """A series has too few frequencies around a line."""
 
 
 class Kind(str, Enum):
@@ -149,7 +155,7 @@ def expected_periodogram(
     if abs(root) < 1e-9 * max(omega0, gamma):
         root += 1e-6 * max(omega0, gamma)  # critical damping: the limit of two equal roots
     total = np.zeros(len(omega))
-    phase = np.exp(-1j * omega * interval_fs)
+    phase, last = np.exp(-1j * omega * interval_fs), np.exp(-1j * omega * (n_frames * interval_fs))
     for rate, other in ((-gamma / 2 + root, -gamma / 2 - root), (-gamma / 2 - root, -gamma / 2 + root)):
         z = np.exp(rate * interval_fs)
         amplitude, at_zero = rate / (rate - other), rate / (rate - other)
@@ -157,15 +163,17 @@ def expected_periodogram(
             at_zero = amplitude * 2 * (z - 1) / (rate * interval_fs) ** 2
             amplitude = amplitude * (z + 1 / z - 2) / (rate * interval_fs) ** 2
         # C(-k) = C(k): 2 Re of the sum over k >= 0, less the value at 0; both terms together are real at every k.
-        total += 2 * (amplitude * (_one_sided(z * phase, n_frames) - 1.0)).real / 2
-        total += 2 * (amplitude * (_one_sided(z / phase, n_frames) - 1.0)).real / 2
+        z_last = np.exp(rate * (n_frames * interval_fs))
+        for w, w_last in ((z * phase, z_last * last), (z * phase.conj(), z_last * last.conj())):
+            total += (amplitude * (_one_sided(w, w_last, n_frames) - 1.0)).real
         total += at_zero.real
     return np.maximum(total, _TINY)
 
 
-def _one_sided(w: ComplexArray, n: int) -> ComplexArray:
-    rest = 1.0 - w
-    return np.asarray(1.0 / rest - w * (1.0 - w**n) / (n * rest**2))
+def _one_sided(w: ComplexArray, w_last: ComplexArray, n: int) -> ComplexArray:
+    """The sum above; w_last is w^n, which costs more as a power."""
+    inverse = 1.0 / (1.0 - w)
+    return np.asarray(inverse * (1.0 - w * (1.0 - w_last) * inverse / n))
 
 
 def fit_line(periodograms: Sequence[Periodogram], guess_omega: float) -> LineFit:
@@ -180,22 +188,25 @@ def fit_line(periodograms: Sequence[Periodogram], guess_omega: float) -> LineFit
 
     Raises
     ------
-    DataError
+    TooShortError
         The series are too short to have a spectrum there.
     """
     periodograms = merged(periodograms)
     power, omega0, gamma = _start(periodograms, guess_omega)
     theta = np.log([power, omega0, gamma])
+    narrowest = math.log(NARROWEST / max(one.duration_fs for one in periodograms))
     for _ in range(4):
         windows = [_window(one, math.exp(theta[1]), math.exp(theta[2])) for one in periodograms]
         best, before = _best(periodograms, windows, theta), theta
         theta = best
+        theta[2] = max(theta[2], narrowest)
         if abs(theta[2] - before[2]) < 0.1 and abs(theta[1] - before[1]) < 1e-3:
             break
     background = -np.inf
     p_value = _test(periodograms, windows, theta, background)
     if p_value < NOT_A_LINE:
         longer = _maximise(periodograms, windows, np.append(theta, theta[0] + np.log(2.0) - theta[2] + np.log(0.02)))
+        longer[2] = max(longer[2], narrowest)
         better = _test(periodograms, windows, longer[:3], longer[3])
         if better > p_value:
             theta, background, p_value = longer[:3], longer[3], better
@@ -236,7 +247,7 @@ def _start(periodograms: Sequence[Periodogram], guess: float) -> tuple[float, fl
     longest = max(periodograms, key=lambda one: one.n_frames)
     near = np.flatnonzero((longest.omega > 0.4 * guess) & (longest.omega < 1.6 * guess))
     if near.size < FEWEST_BINS:
-        raise DataError(
+        raise TooShortError(
             f"trajectories, or blocks of them, of {longest.duration_fs / 1000:.3g} ps are too short for a line at "
             f"{guess / (2 * np.pi) * 1000:.3g} THz: {FEWEST_BINS / (1.2 * guess / (2 * np.pi)) / 1000:.2g} ps or more are needed; "
             "give longer ones, or fewer --blocks"
@@ -273,13 +284,22 @@ def _joined(theta: FloatArray, background: float) -> FloatArray:
     return np.append(theta, background) if np.isfinite(background) else theta
 
 
-def _spectrum(one: Periodogram, window: slice, theta: FloatArray) -> FloatArray:
-    """Expected periodogram in the window for (log A, log omega0, log gamma[, log background])."""
+def _line(one: Periodogram, window: slice, theta: FloatArray) -> FloatArray:
+    """Expected periodogram of the oscillator in the window for (log A, log omega0, log gamma[, log background])."""
     power, omega0, gamma = np.exp(np.clip(theta[:3], -60, 60))
-    line = power * expected_periodogram(
+    expected = expected_periodogram(
         one.omega[window], omega0, gamma, n_frames=one.n_frames, interval_fs=one.interval_fs, kind=one.kind
     )
-    return line + (math.exp(min(theta[3], 60.0)) / one.interval_fs if len(theta) > 3 else 0.0)
+    return np.asarray(power * expected)
+
+
+def _background(one: Periodogram, theta: FloatArray) -> float:
+    return math.exp(min(theta[3], 60.0)) / one.interval_fs if len(theta) > 3 else 0.0
+
+
+def _spectrum(one: Periodogram, window: slice, theta: FloatArray) -> FloatArray:
+    """The line on its background."""
+    return _line(one, window, theta) + _background(one, theta)
 
 
 def _minus_log_likelihood(periodograms: Sequence[Periodogram], windows: Sequence[slice], theta: FloatArray) -> float:
@@ -297,13 +317,13 @@ def _derivatives(
     n = len(theta)
     gradient, fisher, meat = np.zeros(n), np.zeros((n, n)), np.zeros((n, n))
     for one, window in zip(periodograms, windows, strict=True):
-        mean = _spectrum(one, window, theta)
+        line, background = _line(one, window, theta), _background(one, theta)
+        mean = line + background
         slopes = np.empty((n, len(mean)))
-        for k in range(n):
-            step = 1e-5 if k == 1 else 1e-4
-            shifted = [theta + sign * step * np.eye(n)[k] for sign in (1, -1)]
-            up, down = (_spectrum(one, window, point) for point in shifted)
-            slopes[k] = (np.log(up) - np.log(down)) / (2 * step)
+        slopes[0], slopes[3:] = line / mean, background / mean
+        for k, step in ((1, 1e-5), (2, 1e-4)):
+            shift = step * np.eye(n)[k]
+            slopes[k] = (_line(one, window, theta + shift) - _line(one, window, theta - shift)) / (2 * step * mean)
         excess = one.count * (one.values[window] / mean - 1.0)
         gradient += slopes @ excess
         fisher += one.count * slopes @ slopes.T

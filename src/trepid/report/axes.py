@@ -83,7 +83,7 @@ def key(axes: Axes, text: str = "", *, handles: Sequence[Artist] | None = None) 
         return
     figure = axes.get_figure(root=True)
     assert figure is not None
-    width = figure.get_size_inches()[0] * axes.get_position().width
+    width = figure.get_size_inches()[0] * min(axes.get_position().width * 1.12, 0.86)
     longest = max(len(str(entry.get_label())) for entry in entries)
     columns = int(width // (_HANDLE_INCHES + _INCH_PER_LETTER * longest))
     legend = axes.legend(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trepid.config import Campaign
+from trepid.potentials.placement import placement_of_settings
 from trepid.quantities import duration
 from trepid.report.page import Section, Table
 
@@ -28,6 +30,17 @@ def costs_section(record: RunRecord) -> Section:
     if n_failed:
         text += f" The time of {n_failed} failed attempt{'s' * (n_failed != 1)} at labels is not known."
     return Section("Costs", text, (), table=Table(HEAD, tuple(shown)))
+
+
+def placement_sections(record: RunRecord) -> list[Section]:
+    """Where the model runs; nothing where the settings are gone."""
+    if record.campaign is None:
+        return []
+    campaign = record.campaign
+    engine = campaign.dynamics.engine if isinstance(campaign, Campaign) else campaign.walkers.engine
+    rows = [*placement_of_settings(campaign.potential).rows(), ("molecular dynamics of this run", engine.program)]
+    text = "Threads and interpreter are those of the machine that wrote this page."
+    return [Section("Where the model runs", text, (), table=Table(("", ""), tuple(rows)))]
 
 
 def cost_rows(record: RunRecord) -> list[tuple[str, str, float, str]]:

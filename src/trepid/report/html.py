@@ -11,7 +11,7 @@ from trepid.data.atomic import write_text_atomic
 from trepid.evaluation import Comparison, Evaluation, summarise
 from trepid.quantities import force, share
 from trepid.report.accuracy import accuracy_section, parity_sections, species_section, structure_section
-from trepid.report.costs import costs_section
+from trepid.report.costs import costs_section, placement_sections
 from trepid.report.frame_sets import FrameSet, sets_of_run
 from trepid.report.hyperparameters import hyperparameter_sections
 from trepid.report.intervals import intervals_section
@@ -198,6 +198,7 @@ def _sections(record: RunRecord, sets: Sequence[FrameSet], verdict: Verdict, fol
         *reliable,
         *intervals_section(record),
         costs_section(record),
+        *placement_sections(record),
         *hyperparameter_sections(record),
     ]
 

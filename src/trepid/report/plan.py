@@ -16,6 +16,7 @@ import numpy as np
 
 from trepid.config import AnyCampaign, Campaign, RoundsCampaign, load_campaign
 from trepid.errors import DataError
+from trepid.potentials.placement import Placement, placement_of_settings
 from trepid.report.forecast import (
     FURTHEST,
     CannotTell,
@@ -89,6 +90,8 @@ class Plan:
         Labels computed at a time; cores of each.
     notes : tuple of str
         What these figures rest on.
+    placement : Placement
+        Where the model runs.
     """
 
     mode: str
@@ -104,6 +107,7 @@ class Plan:
     workers: int
     cores: int
     notes: tuple[str, ...]
+    placement: Placement
 
     @property
     def labels(self) -> Interval | CannotTell:
@@ -215,6 +219,7 @@ def _before(campaign: AnyCampaign, target: float | None, time: LabelTime | None,
         workers=workers,
         cores=cores,
         notes=tuple(notes),
+        placement=placement_of_settings(campaign.potential),
     )
 
 
@@ -265,6 +270,7 @@ def _during(
         workers=workers,
         cores=cores,
         notes=tuple(notes),
+        placement=placement_of_settings(campaign.potential),
     )
 
 

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 
 SQUARE = (4.6, 4.5)
 """Size of a square figure, inches."""
+THIRD = (3.7, 3.8)
+"""Of one of three in a row."""
 _VOIGT = ("xx", "yy", "zz", "yz", "xz", "xy")
 
 
-def force_parity(comparison: Comparison, *, size: tuple[float, float] = SQUARE) -> Figure:
+def force_parity(comparison: Comparison, *, size: tuple[float, float] = THIRD) -> Figure:
     """Force components, prediction against label, coloured by species."""
     figure = new_figure(*size)
     axes = figure.add_subplot()
@@ -46,7 +48,7 @@ def force_parity(comparison: Comparison, *, size: tuple[float, float] = SQUARE) 
 
 
 def energy_parity(
-    comparison: Comparison, *, numbers: Sequence[int] | None = None, size: tuple[float, float] = SQUARE
+    comparison: Comparison, *, numbers: Sequence[int] | None = None, size: tuple[float, float] = THIRD
 ) -> Figure | None:
     """Energies per atom, prediction against label, with error bars; None without energy labels.
 
@@ -84,7 +86,7 @@ def energy_parity(
     return figure
 
 
-def stress_parity(comparison: Comparison, *, size: tuple[float, float] = SQUARE) -> Figure | None:
+def stress_parity(comparison: Comparison, *, size: tuple[float, float] = THIRD) -> Figure | None:
     """Stress components, prediction against label, with error bars; None without stress labels."""
     known = np.isfinite(comparison.stresses) & np.isfinite(comparison.stresses_predicted)
     if not known.any():

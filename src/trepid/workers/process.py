@@ -35,7 +35,14 @@ SILENCE_VARIABLE = "TREPID_WORKER_SILENCE_S"
 _LONGEST_POLL_MS = 2**31 - 1  # a C int
 _LOG_LINES = 4
 _GRACE_S = 5.0
+DEFAULT_THREADS = "1"
+"""Of a worker, where OMP_NUM_THREADS is not set."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def worker_threads(variables: Mapping[str, str]) -> str:
+    """Threads of a worker that is started with these environment variables."""
+    return variables.get("OMP_NUM_THREADS", DEFAULT_THREADS)
 
 
 class WorkerDied(BackendError):  # noqa: N818 names what happened
@@ -72,8 +79,7 @@ class WorkerProcess:
         variables.pop("PYTHONHOME", None)
         variables[FOUNDATION_VARIABLE] = environment.foundation_model or ""
         variables["TMPDIR"] = str(self.folder)  # a worker that is stopped leaves nothing behind
-        threads = variables.get("OMP_NUM_THREADS", "1")
-        variables.update(dict.fromkeys(_THREADS, threads))
+        variables.update(dict.fromkeys(_THREADS, worker_threads(variables)))
         try:
             with open(self.log, "wb") as stderr:
                 self._process = subprocess.Popen(

@@ -55,6 +55,8 @@ class BayesianSettings:
 
     backend: ClassVar[Backend] = Backend.BAYESIAN
     package: ClassVar[Package | None] = None
+    precision: ClassVar[str] = "float64"
+    """Of energies and forces in the C++ core."""
 
     pair_cutoff_A: float = PAIR_CUTOFF_A
     triplet_cutoff_A: float = TRIPLET_CUTOFF_A
@@ -107,6 +109,8 @@ class NetworkSettings:
 
     backend: ClassVar[Backend]
     package: ClassVar[Package | None] = None
+    precision: ClassVar[str] = "float32"
+    """Of the network in the worker scripts; sums over atoms are in float64."""
 
     r_max_A: float = 5.0
     l_max: int = 2
@@ -219,6 +223,7 @@ class ScriptSettings(NetworkSettings):
     """
 
     backend: ClassVar[Backend] = Backend.SCRIPT
+    precision: ClassVar[str] = "precision as the script has it"
 
     script: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
