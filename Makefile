@@ -35,10 +35,10 @@ $(VENV)/.dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet 'mypy>=1.10' 'ruff>=0.6' types-PyYAML
 	@touch $@
 
-demo: $(VENV)/.installed ## learn CuI on the fly from GFN1-xTB, write the report, test the model on fresh frames
+demo: $(VENV)/.installed ## learn CuI on the fly from GFN1-xTB, test the model on fresh frames, write the report
 	$(BIN)/trepid learn examples/cui/campaign.yaml
-	$(BIN)/trepid report examples/cui/run
 	$(BIN)/python examples/cui/validate.py
+	$(BIN)/trepid report examples/cui/run --test examples/cui/run/validation.extxyz
 
 # One process per core; a test takes the next free one, so that long ones do not wait for each other.
 PARALLEL := -n auto --dist worksteal

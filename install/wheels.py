@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -32,6 +31,7 @@ WAYS = ("container", "auditwheel", "plain")
 COMPILER_MB = 600
 """What one compiler may need; as many run at once as the memory allows."""
 SMOKE_TEST = Path(__file__).with_name("smoke_test.py")
+MEASURED = Path(__file__).with_name("measured_compiler.py")
 
 
 def say(text: str) -> None:
@@ -93,22 +93,22 @@ def memory_mb() -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable")), float("inf"))
 
 
-def largest_child_mb() -> float:
-    """Largest memory of a process that this one has started and that has ended, and of theirs, MB."""
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return peak / 1024 if sys.platform == "linux" else peak / 1024**2
-
-
-def build(program: str, output: Path, *, jobs: int) -> Path:
-    """Build one wheel from this source tree."""
-    before = set(output.glob("*.whl"))
-    environment = {**os.environ, "CMAKE_BUILD_PARALLEL_LEVEL": str(jobs)}
-    command = [program, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(output), str(ROOT)]
-    subprocess.run(command, check=True, env=environment)
-    made = set(output.glob("*.whl")) - before
-    if len(made) != 1:
-        raise SystemExit(f"error: the build left {len(made)} new wheels in {output}; empty that folder and try again")
-    return made.pop()
+def build(program: str, output: Path, *, jobs: int) -> tuple[Path, float]:
+    """Build one wheel from this source tree; gives it, and the memory of the largest compiler, MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "memory"
+        environment = {
+            **os.environ,
+            "CMAKE_BUILD_PARALLEL_LEVEL": str(jobs),
+            "CMAKE_CXX_COMPILER_LAUNCHER": f"{sys.executable};{MEASURED};{log}",
+        }
+        # A build folder of its own: one that is there keeps the compiler call of its first use.
+        fresh = f"--config-settings=build-dir={folder}/build"
+        command = [program, "-m", "pip", "wheel", "--quiet", "--no-deps", fresh, "--wheel-dir", folder, str(ROOT)]
+        subprocess.run(command, check=True, env=environment)
+        (made,) = Path(folder).glob("*.whl")
+        wheel = Path(shutil.move(made, output / made.name))
+        return wheel, max(int(line) for line in log.read_text().split()) / 1024
 
 
 def repair(wheel: Path, output: Path) -> Path:
@@ -168,10 +168,8 @@ def main() -> None:
         say(f"{jobs} compilers at once, up to {COMPILER_MB} MB each; about five minutes of one core for each Python")
         for version, program in programs.items():
             start = time.monotonic()
-            wheel = build(program, options.output, jobs=jobs)
-            say(
-                f"Python {version}: built in {time.monotonic() - start:.0f} s; largest compiler {largest_child_mb():.0f} MB"
-            )
+            wheel, memory = build(program, options.output, jobs=jobs)
+            say(f"Python {version}: built in {time.monotonic() - start:.0f} s; largest compiler {memory:.0f} MB")
             if way == "auditwheel":
                 wheel = repair(wheel, options.output)
             say(f"{wheel} ({wheel.stat().st_size / 1e6:.1f} MB)")

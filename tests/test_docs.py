@@ -10,6 +10,7 @@ import typer
 from documentation import FENCE, PAGES, ROOT
 from trepid.cli.main import app
 from trepid.config import RoundsCampaign
+from trepid.config.key_types import type_in_words
 
 MOST_WORDS = 700
 """Of the README, outside code blocks; tables count."""
@@ -89,32 +90,10 @@ SECTIONS = {
 }
 
 
-def kind_of(value: dict[str, Any]) -> str:
-    """Type of a key in the words of the documentation."""
-    if "anyOf" in value:
-        return kind_of(next(option for option in value["anyOf"] if option.get("type") != "null"))
-    if "enum" in value:
-        return " or ".join(map(str, value["enum"]))
-    if "const" in value:
-        return str(value["const"])
-    if "$ref" in value:
-        name = value["$ref"].rsplit("/", 1)[1]
-        definition = SCHEMA["$defs"][name]
-        return " or ".join(definition["enum"]) if "enum" in definition else f"keys of {name}"
-    if value.get("format") == "path":
-        return "path"
-    if value.get("additionalProperties") == {"type": "number"}:
-        return "numbers by name"
-    kind = {"integer": "whole number", "boolean": "true or false", "string": "text", "object": "keys of the backend"}
-    if value["type"] == "array":
-        return f"list of {kind_of(value['items'])}s"
-    return kind.get(value["type"], value["type"])
-
-
 def row_of(name: str, value: dict[str, Any], *, required: bool) -> str:
     default = value.get("default")
     shown = "required" if required else "" if default is None or default == {} else str(default)
-    return f"| `{name}` | {kind_of(value)} | {shown.lower() if isinstance(default, bool) else shown} |"
+    return f"| `{name}` | {type_in_words(value, SCHEMA['$defs'])} | {shown.lower() if isinstance(default, bool) else shown} |"
 
 
 def table_of(model: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -98,3 +99,13 @@ def test_the_way_follows_from_what_is_there(
     assert wheels.container_engine() is None
     if sys.platform == "linux":
         assert list(wheels.possible_ways()) == ["auditwheel", "plain"]
+
+
+def test_the_memory_of_a_compiler_is_measured_and_its_exit_code_kept(wheels: ModuleType, tmp_path: Path) -> None:
+    log = tmp_path / "memory"
+    for code, size in ((0, 1), (3, 100)):
+        command = f"x = bytearray({size} << 20); raise SystemExit({code})"
+        call = [sys.executable, str(wheels.MEASURED), str(log), sys.executable, "-c", command]
+        assert subprocess.run(call, check=False).returncode == code
+    small, large = (int(line) / 1024 for line in log.read_text().split())
+    assert large > small + 80

@@ -61,7 +61,7 @@ def test_what_limits_a_model_is_said_with_the_remedy() -> None:
 
 def test_intervals_and_doubted_labels_are_judged_too() -> None:
     text = verdict(0.03, coverage_95=0.62, scale=2.9, believed=2).text()
-    assert "Too sure of itself: 62 % of the force components are inside their 95 % interval; about 2.9 times" in text
+    assert "Error bars too narrow: 62 % of the force components are inside their 95 % interval; about 2.9 times" in text
     assert "2 doubted labels were computed again, came out the same and were believed" in text
     assert "Error bars fit: 93 % of the force components" in verdict(0.03, coverage_95=0.93).text()
     assert "believed" not in verdict(0.03).text()

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 import trepid
 from trepid.cli.main import app
 from trepid.config import Campaign, RoundsCampaign
+from trepid.config.key_types import type_in_words
 
 
 def command_line_page() -> str:
@@ -87,42 +88,16 @@ def _table(definition: dict[str, Any], schema: dict[str, Any]) -> list[str]:
             else f"`{str(default).lower() if isinstance(default, bool) else default}`"
         )
         rows.append(
-            f"| `{name}` | {_kind(value, schema)} | {_range(value)} | {shown} | {_plain(value.get('description', ''))} |"
+            f"| `{name}` | {_type(value, schema)} | {_range(value)} | {shown} | {_plain(value.get('description', ''))} |"
         )
     return ["| key | type | range | default | |", "|---|---|---|---|---|", *rows, ""]
 
 
-def _kind(value: dict[str, Any], schema: dict[str, Any]) -> str:
+def _type(value: dict[str, Any], schema: dict[str, Any]) -> str:
     """Type of a key; settings classes are links."""
-    for several in ("anyOf", "oneOf"):
-        if several in value:
-            return " or ".join(
-                dict.fromkeys(_kind(option, schema) for option in value[several] if option.get("type") != "null")
-            )
-    if "enum" in value:
-        return " or ".join(f"`{v}`" for v in value["enum"])
-    if "const" in value:
-        return f"`{value['const']}`"
-    if "$ref" in value:
-        name = value["$ref"].rsplit("/", 1)[1]
-        definition = schema["$defs"][name]
-        if "enum" in definition:
-            return " or ".join(f"`{v}`" for v in definition["enum"])
-        return f"[{name}](#{name.lower()})" if "properties" in definition else _kind(definition, schema)
-    if value.get("format") == "path":
-        return "path"
-    if value.get("type") == "array":
-        items = value.get("items", {})
-        inner = (
-            " and ".join(dict.fromkeys(_kind(i, schema) for i in value["prefixItems"]))
-            if "prefixItems" in value
-            else _kind(items, schema)
-            if items
-            else "values"
-        )
-        return f"list of {inner}"
-    names = {"integer": "whole number", "boolean": "true or false", "string": "text", "object": "mapping"}
-    return names.get(value.get("type", ""), value.get("type", "any"))
+    return type_in_words(
+        value, schema["$defs"], choice="`{}`".format, keys_of=lambda name: f"[{name}](#{name.lower()})"
+    )
 
 
 def _range(value: dict[str, Any]) -> str:

@@ -59,7 +59,6 @@ def main() -> int:
             f"{100 * intervals.coverage_95:.1f} % with the factors from the last labels of the campaign "
             f"({', '.join(f'{name} {factor.value:.2f}' for name, factor in intervals.factors.items())})"
         )
-    print(f"report: {run / 'report.html'}")
     return 0
 
 

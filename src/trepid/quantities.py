@@ -15,6 +15,27 @@ def energy(value: float) -> str:
     return _scaled(value, "eV")
 
 
+def with_bar(value: float, bar: float | None, *, decimals: int | None = None) -> str:
+    """A figure and its bar with equally many decimals, "0.308 ± 0.037"; the figure alone where there is no bar.
+
+    Parameters
+    ----------
+    value : float
+    bar : float or None
+        Not finite or not positive: none.
+    decimals : int, optional
+        Default: two digits of the bar, and without one four digits of the value.
+    """
+    known = bar is not None and math.isfinite(bar) and bar > 0
+    if bar is None or not known:
+        return f"{value:.4g}" if decimals is None else f"{value:.{decimals}f}"
+    if decimals is None:
+        decimals = max(0, 1 - math.floor(math.log10(bar)))
+        if decimals > 6:
+            return f"{value:.4g}"
+    return f"{value:.{decimals}f} ± {bar:.{decimals}f}"
+
+
 def share(value: float) -> str:
     """A fraction as a percentage with two digits."""
     return f"{_digits(100 * value, 2)} %"

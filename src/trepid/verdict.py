@@ -170,7 +170,12 @@ class Verdict:
             return []
         error, forces, n = self.asked
         part = f", {share(error / forces)}" if forces > 0 else ""
-        return [f"On the {n} frames that it asked for, before training on them: {force(error)}{part}."]
+        frames = (
+            "frame that it asked for, before training on it"
+            if n == 1
+            else f"{n} frames that it asked for, before training on them"
+        )
+        return [f"On the {frames}: {force(error)}{part}."]
 
     def _intervals(self) -> list[str]:
         if self.coverage_95 is None:
@@ -178,7 +183,8 @@ class Verdict:
         inside = f"{share(self.coverage_95)} of the force components are inside their 95 % interval"
         if self.coverage_95 < NARROW:
             factor = f"; about {self.scale:.2g} times the error bar fits the errors" if self.scale is not None else ""
-            return [f"Too sure of itself: {inside}{factor}."]
+            calibrate = " (trepid calibrate MODEL FRAMES, with labels of this kind)" if self.basis is Basis.TEST else ""
+            return [f"Error bars too narrow: {inside}{factor}{calibrate}."]
         return [f"Error bars too wide: {inside}." if self.coverage_95 > WIDE else f"Error bars fit: {inside}."]
 
     def _doubts(self) -> list[str]:

@@ -333,6 +333,18 @@ def test_initial_labels_are_compared_with_each_other(desk: Desk, workers: Execut
     assert desk.store.numbers() == [1, 2, 3, 4, 5]
 
 
+def test_where_all_initial_labels_drive_the_atoms_away_one_is_computed_again(desk: Desk, workers: Executor) -> None:
+    frames = some_frames(4)
+    origin = Origin(Reason.INITIAL, 0, 0.0, 300.0, round=0)
+    always = {(k, attempt): "sign" for k in range(4) for attempt in range(3)}
+    found = desk.labeller(desk.reference(always), workers).label(
+        [LabelRequest(k, atoms, origin) for k, atoms in enumerate(frames, start=1)],
+        checker=LabelChecker(LabelHistory(), crystal=bulk("Cu", cubic=True) * (2, 1, 1)),
+    )
+    assert [e.label for e in desk.events(Doubted)] == [1]
+    assert [labelled.confirmed for labelled in found if labelled is not None] == [Doubt.STIFFNESS, None, None, None]
+
+
 def test_a_worker_keeps_its_reference(tmp_path: Path) -> None:
     frames = some_frames(3)
     first, second = (pickle.dumps(Unreliable(tmp_path, {(9, 9): name})) for name in ("sign", "order"))

@@ -26,11 +26,20 @@ def test_learn_status_report_and_evaluate_in_one_go(trepid, campaign: Path, copp
 
     written = trepid("report", run)
     assert written.out.strip() == str(run / "report.html")
-    assert "Cu" in (run / "report.html").read_text()
-    assert trepid("report", run).code == 0
+    page = (run / "report.html").read_text()
+    assert "Cu" in page
+    assert "this process (C++ core)" in page
+    assert "--test FRAMES.extxyz" in page
 
     figures = trepid("evaluate", run / "model.trepid", copper / "test.extxyz", "--json").json
     assert figures["forces_mae"] < 0.1 * figures["forces_rms"]
+    assert trepid("report", run, "--test", copper / "test.extxyz").code == 0
+    page = (run / "report.html").read_text()
+    cells = ("test.extxyz", "3", f"{1000 * figures['forces_rms']:.0f}", f"{1000 * figures['forces_mae']:.3g}")
+    assert "".join(f"<td>{cell}</td>" for cell in cells) in page
+    assert "Not chosen by uncertainty (3 frames, test.extxyz)" in page
+    assert "--test FRAMES.extxyz" not in page
+    assert "force_error" in (run / "report" / "worst-test-extxyz.extxyz").read_text()
 
     ledger = (run / "ledger.jsonl").read_bytes()
     again = trepid("learn", campaign, "--quiet")

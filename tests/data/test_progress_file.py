@@ -69,7 +69,7 @@ def test_a_resumed_job_keeps_the_seconds_and_takes_its_own_rate(tmp_path: Path) 
         clock.now += INTERVAL_S / 2
         file.whole(700, 1000)  # too soon
         assert read(tmp_path)["done"] == 600
-    assert (read(tmp_path)["done"], read(tmp_path)["state"]) == (700, "ended")
+    assert (read(tmp_path)["done"], read(tmp_path)["state"], read(tmp_path)["eta_s"]) == (700, "ended", None)
 
 
 def test_an_error_is_a_failure_and_a_job_with_nothing_to_do_writes_nothing(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from trepid.campaign.assess import verdict
 from trepid.config import RoundSettings
 from trepid.events.counting import class_rate
-from trepid.runs.ledger import StopReason
+from trepid.runs.ledger import Reason, StopReason
 from trepid.runs.properties import latest_verdicts, pooled_rates, property_status, settled_rounds
-from trepid.runs.round_files import ClassVerdict, EventCount, RoundRecord, Selection, SigmaA
+from trepid.runs.round_files import ClassVerdict, EventCount, Pick, RoundRecord, Selection, SigmaA
 from trepid.runs.walk_files import WalkEnd, WalkSummary
 
 HOP = "hop Cu: Cu -> Cu, 2.56 A"
@@ -95,6 +95,30 @@ def test_a_campaign_without_events_ends_when_sigma_a_and_their_absence_are_known
 def test_sigma_a_counts_the_frames_and_the_model(sigma_a: tuple[SigmaA, ...], met: bool) -> None:
     records = [record(0), record(1), record(2, sigma_a=sigma_a)]
     assert ends(records, [selection(1), selection(2)], stop=True) is met
+
+
+@pytest.mark.parametrize("end", [WalkEnd.UNTRUSTED, WalkEnd.UNSTABLE])
+def test_a_walk_that_the_model_could_not_finish_keeps_a_campaign_open(end: WalkEnd) -> None:
+    """Averages over what the model knows are no properties where it goes further; a later round of full length may end."""
+    early = WalkSummary(1, 300.0, 48_000, 1.0, 5, end, "force uncertainty 1.4 eV/A")
+    cut = record(2, walks=(*record(2).walks, early))
+    selections = [selection(1), selection(2), selection(3)]
+    assert not ends([record(0), record(1), cut], selections[:2], stop=True)
+    status = property_status([record(0), record(1), cut], selections[:2], settings(stop=True).stop, audited=False)
+    assert status.missing == ("a walk of the last round at 300 K left what the model knows after 48 ps",)
+    assert ends([record(0), record(1), cut, record(3)], selections, stop=True)
+
+
+def test_a_way_that_is_still_probed_keeps_a_campaign_open() -> None:
+    """No event in the walks of a model that does not know the way is no knowledge; labels of other reasons do not count."""
+    probe = Pick(12, Reason.PROBE, -1, 0, 0.0, 300.0, event_class="Cu from Cu to empty 4Cu6I")
+    records = [record(0), record(1), record(2)]
+    open_way, other = (replace(selection(2), picks=(pick,)) for pick in (probe, replace(probe, reason=Reason.INITIAL)))
+    assert not ends(records, [selection(1), open_way], stop=True)
+    status = property_status(records, [selection(1), open_way], settings(stop=True).stop, audited=False)
+    assert status.missing == ("the way of Cu from Cu to empty 4Cu6I was still to be probed",)
+    assert ends(records, [selection(1), other], stop=True)
+    assert ends([*records, record(3)], [selection(1), open_way, selection(3)], stop=True)
 
 
 def test_rates_are_pooled_over_settled_rounds_and_need_enough_events() -> None:

@@ -35,6 +35,10 @@ SAME_PLACE_A = 0.05
 """A frame whose atoms are all nearer than this to those of a label is not labelled to tell what lies between."""
 DESCENT_A = 0.6
 """Longest way of an atom from the labelled frames to the next one on a descent."""
+DESCENT_BAR_EV = 0.3
+"""A descent ends where the difference is known less well than this: from there model plus difference may lead anywhere."""
+LEAST_DESCENT_A = 0.2
+"""Shortest way of an atom to a frame on a descent: a label there tells more than the one before."""
 DESCENT_LABELS = 2
 """Labels on a descent before a state counts as absent."""
 CHANGE_SHARE = 0.5
@@ -197,15 +201,24 @@ class CorrectedSurface:
         What the process says, a part of the change that is expected from there, and what the forces of the reference there allow.
         """
         k = self._nearest(atoms)[0]
-        place, point = self._places[k], self._points[k]
-        frame = self._origin.copy()
-        frame.positions = self._origin.positions + place.reshape(-1, 3)
+        point = self._points[k]
+        frame = self._labelled(k)
         change = CHANGE_SHARE * (self._energy(frame) - self._energy(atoms))
         forces = point.forces.copy()
         for constraint in holding(self._held, len(forces)):
             constraint.adjust_forces(frame, forces)
         below = float(np.sum(forces**2)) / (2 * STIFFNESS_EV_PER_A2)
         return float(np.linalg.norm([self._difference.std(atoms, frame), change, below]))
+
+    def _labelled(self, k: int) -> Atoms:
+        """A labelled frame, in the images of its atoms nearest to the origin."""
+        frame = self._origin.copy()
+        frame.positions = self._origin.positions + self._places[k].reshape(-1, 3)
+        return frame
+
+    def _std_from(self, k: int, atoms: Atoms) -> float:
+        """How well the difference is known against a labelled frame, eV."""
+        return self._difference.std(atoms, self._labelled(k))
 
     def _bar(self, atoms: Atoms, other: Atoms) -> float:
         """Standard deviation of the reference's energy difference of two frames, eV."""
@@ -241,12 +254,13 @@ class CorrectedSurface:
         return State.ABSENT if all(np.diff(energies) < 0) else State.UNKNOWN
 
     def _on_descent(self) -> Atoms:
-        """The first frame on the way down from the end that is far from all labels, or the last one."""
+        """The first frame on the way down from the end that is far from all labels or badly known, or the last one."""
         frame = self._course.end.bare()
         frame.calc = self._calculator
         minimiser = FIRE(frame, logfile=None, maxstep=0.05)
         for _ in minimiser.irun(fmax=self._settings.relaxation.fmax_eV_per_A, steps=300):
-            if self._nearest(frame)[1] > DESCENT_A:
+            k, way = self._nearest(frame)
+            if way > DESCENT_A or (way > LEAST_DESCENT_A and self._std_from(k, frame) > DESCENT_BAR_EV):
                 break
         frame.calc = None
         return frame

@@ -27,6 +27,9 @@ LARGE_PRESSURE_GPa = 1.0
 """Beyond this and two of its bars, a pressure is worth a word: 0.3 to 1 % in the lattice constant of usual crystals."""
 LARGE_FORCE_eV_per_A = 0.1
 """Beyond this and two bars, the atoms are not where the reference has them."""
+FAR_GPa = 10.0
+"""Beyond this the method, in this cell, is not one for the crystal."""
+_FAR = ", so far from the given one that the method does not describe this crystal, or needs a larger supercell"
 N_DRAWS = 4
 MOST_ATOMS, LONGEST_S = 200, 20.0
 """Larger supercells are not searched for imaginary modes, nor those for which that would take longer: networks without symmetry."""
@@ -110,10 +113,11 @@ class FirstLook:
         found, told = [], f"by the model of {n_labels} labels"
         p, bar = self.pressure_GPa, self.pressure_bar_GPa
         if p is not None and bar is not None and abs(p) > max(LARGE_PRESSURE_GPa, 2 * bar):
+            far = _FAR if abs(p) > FAR_GPa else ""
             found.append(
-                f"pressure of the crystal as given {told}: {p:.1f} +- {bar:.1f} GPa: {engine} wants a "
-                f"{'smaller' if p < 0 else 'larger'} cell. The run keeps the given one; a stage with pressure_GPa: 0 (on the fly) "
-                "lets it go, or give a structure relaxed with this reference"
+                f"pressure of the crystal as given {told}: {p:.1f} +- {bar:.1g} GPa: {engine} wants a "
+                f"{'smaller' if p < 0 else 'larger'} cell{far}. The run keeps the given one; a stage with pressure_GPa: 0 (on the "
+                "fly) lets it go, or give a structure relaxed with this reference"
             )
         if self.largest_force > max(LARGE_FORCE_eV_per_A, 2 * self.force_bar):
             found.append(

@@ -160,7 +160,7 @@ class ProgressFile:
         self._begun, self._written = True, self._clock()
         if self._path is None:
             return
-        stage, left = self._stages[-1], self._left_s
+        stage, left = self._stages[-1], self._left_s if state is JobState.RUNNING else None
         content = {
             "format": FORMAT,
             "job": self._job,

@@ -168,7 +168,11 @@ class LabelChecker:
         return check_label(frame.atoms, labels, frame.prediction, frame.noise, self.history, limits=self.limits)
 
     def start(self, frames: Sequence[LabelledFrame]) -> list[Suspicion | None]:
-        """Check initial labels together; those with a prediction, or confirmed, are skipped."""
+        """Check initial labels together; those with a prediction, or confirmed, are skipped.
+
+        Where all drive the atoms away from their sites, the structure is unstable for the reference, or its sign is wrong: the
+        second computation of one of them tells as much as those of all.
+        """
         fresh = [k for k, f in enumerate(frames) if f.prediction is None]
         if self.crystal is None:
             return [None] * len(frames)
@@ -184,7 +188,12 @@ class LabelChecker:
                 strict=True,
             )
         )
-        return [None if f.confirmed is not None else found.get(k) for k, f in enumerate(frames)]
+        doubts = [None if f.confirmed is not None else found.get(k) for k, f in enumerate(frames)]
+        suspicions = [suspicion for suspicion in found.values() if suspicion is not None]
+        if len(suspicions) == len(frames) > 1 and all(s.doubt is Doubt.STIFFNESS for s in suspicions):
+            confirmed = any(f.confirmed is Doubt.STIFFNESS for f in frames)
+            return [None if confirmed or k else doubt for k, doubt in enumerate(doubts)]
+        return doubts
 
 
 def check_label(
@@ -278,8 +287,13 @@ def check_start(
             np.isfinite(middle) and not 1 / limits.stiffness <= strength / middle <= limits.stiffness
         )
         if np.isfinite(strength) and wrong:
-            typical = f", {middle:.2g} in the other frames" if np.isfinite(middle) else "; it must be positive"
+            typical = f", {middle:.2g} in the other frames" if np.isfinite(middle) else ""
             text = f"the stiffness of the restoring forces is {strength:.2g} eV/A^2{typical}"
+            if strength <= 0:
+                text += (
+                    ": they drive the atoms away from their sites. Either their sign is wrong, or the given structure is unstable "
+                    "for this reference"
+                )
             doubts.append(Suspicion(Doubt.STIFFNESS, text))
         elif far > limits.energy_per_atom:
             text = f"the energy per atom is {far:.2g} eV from that of the other frames"

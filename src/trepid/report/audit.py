@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trepid.data.atomic import write_text_atomic
 from trepid.errors import DataError
+from trepid.quantities import with_bar
 from trepid.report.page import Headline, Picture, Section, Table, draw, now, render_page
 
 if TYPE_CHECKING:
@@ -167,9 +168,7 @@ def _path(entry: Mapping[str, Any], plots: ModuleType) -> Figure | None:
 
 def _value(entry: Mapping[str, Any], name: str, bar: str = "reference_barrier") -> str:
     value, half = entry[f"{name}_eV"], entry[f"{bar}_bar_eV"]
-    if value is None:
-        return "none"
-    return f"{value:.3f}" if half is None else f"{value:.3f} ± {half:.3f}"
+    return "none" if value is None else with_bar(value, half, decimals=3)
 
 
 def _factor(entry: Mapping[str, Any]) -> str:

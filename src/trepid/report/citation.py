@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 
 TITLE = "trepid: machine-learned interatomic potentials by active learning, for strongly anharmonic crystals"
 AUTHORS = "the trepid developers"
@@ -19,13 +19,10 @@ class Citation:
 
 def citation() -> Citation:
     """The citation of this version of trepid."""
-    try:
-        number = version("trepid")
-    except PackageNotFoundError:
-        number = "of unknown version"
+    number = version("trepid")
     text = (
-        f"Cite {AUTHORS[0].upper()}{AUTHORS[1:]}, {TITLE}, version {number}; and the reference method that made the labels, with "
-        "its code. CITATION.cff of trepid names the papers of the methods."
+        f"{AUTHORS[0].upper()}{AUTHORS[1:]}, {TITLE}, version {number}. Cite the reference method that made the labels and its "
+        "code too; CITATION.cff of trepid names the papers of its methods."
     )
     bibtex = f"@software{{trepid,\n  title = {{{TITLE}}},\n  author = {{{{{AUTHORS}}}}},\n  version = {{{number}}}\n}}"
     return Citation(text, bibtex)

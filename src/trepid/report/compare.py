@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trepid.data.atomic import write_text_atomic
+from trepid.quantities import with_bar
 from trepid.report.json_text import json_text
 from trepid.report.page import Headline, Section, Table, draw, now, render_page
-from trepid.report.phonons import with_bar
 from trepid.runs.outcomes import RATIOS, Compared, Kind, Outcome, Property, missing
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from trepid.report.page import FIGURES, Headline, Section, draw, draw_series, fi
 from trepid.report.rounds import progress_sentence, rounds_sections
 from trepid.runs.ledger import StopReason
 from trepid.runs.reading import RunRecord, read_run
-from trepid.verdict import Verdict, verdict_of_run
+from trepid.verdict import Basis, Verdict, verdict_of_run
 
 _PLOTS, _RUN_PLOTS = "trepid.report.plots", "trepid.report.run_plots"
 _STOP_TEXT: Mapping[StopReason, str] = {
@@ -184,9 +184,10 @@ def _duration(seconds: float) -> tuple[str, str]:
 
 def _sections(record: RunRecord, sets: Sequence[FrameSet], verdict: Verdict, folder: Path | None) -> list[Section]:
     comparison = record.comparison()
+    left_out = verdict.basis is Basis.LEFT_OUT and math.isfinite(verdict.error)
     accuracy = [
         *structure_section(record, sets, folder),
-        accuracy_section(record, sets, verdict) if sets or record.rounds else _UNSEEN_YET,
+        accuracy_section(record, sets, verdict) if sets or record.rounds or left_out else _UNSEEN_YET,
         *parity_sections(sets),
         *species_section(sets),
     ]

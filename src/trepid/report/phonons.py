@@ -11,6 +11,7 @@ import numpy as np
 from trepid.data.atomic import write_text_atomic
 from trepid.phonons.drawn import Drawn
 from trepid.phonons.phonopy_output import write_phonopy_files
+from trepid.quantities import with_bar
 from trepid.report.json_text import json_text
 from trepid.report.page import Headline, Section, Table, draw, now, render_page
 
@@ -140,16 +141,6 @@ def number(found: Drawn, index: int | None = None) -> str:
     bar = found.bar()
     value = float(found.value if index is None else found.value[index])
     return with_bar(value, None if bar is None else float(bar if index is None else bar[index]))
-
-
-def with_bar(value: float, bar: float | None) -> str:
-    """A value and its bar with two digits of the bar; four digits of the value where there is none."""
-    if bar is None or not np.isfinite(bar) or bar <= 0:
-        return f"{value:.4g}"
-    decimals = max(0, 1 - int(np.floor(np.log10(bar))))
-    if decimals > 6:
-        return f"{value:.4g}"
-    return f"{value:.{decimals}f} ± {bar:.{decimals}f}"
 
 
 def rows(page: PhononPage) -> list[tuple[str, str]]:

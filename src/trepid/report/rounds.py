@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trepid.config import RoundsCampaign
 from trepid.events.classes import event_rate
+from trepid.quantities import with_bar
 from trepid.report.page import Section, Table, draw
 from trepid.runs.ledger import Reason
 from trepid.runs.properties import property_status
@@ -221,7 +222,7 @@ def _verdict_cell(verdict: ClassVerdict) -> str:
         ("reference", verdict.reference_barrier_eV, verdict.reference_bar_eV),
     ):
         if value is not None:
-            barriers.append(f"{name} {value:.2f}" + ("" if bar is None else f" ± {bar:.2f}"))
+            barriers.append(f"{name} {with_bar(value, bar, decimals=2)}")
     return verdict.verdict + (f": {', '.join(barriers)}" if barriers else "")
 
 

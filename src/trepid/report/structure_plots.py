@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from trepid.arrays import FloatArray
 
-WIDTH = 4.6
+WIDTH = 3.9
 """Inches."""
 _TURN, _TILT, _TILT_OF_SHEETS = np.deg2rad(18.0), np.deg2rad(12.0), np.deg2rad(50.0)
 """Angles of view: about the upright axis, and from above; thin crystals are seen from further above."""

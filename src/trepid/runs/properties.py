@@ -17,7 +17,9 @@ from dataclasses import dataclass
 
 from trepid.config.rounds import PropertyStop
 from trepid.events.counting import ClassRate, class_rate
+from trepid.runs.ledger import Reason
 from trepid.runs.round_files import ClassVerdict, RoundRecord, Selection
+from trepid.runs.walk_files import WalkEnd
 
 Z_95 = 1.96
 """Half width of the 95 % interval of a normal distribution, standard deviations."""
@@ -86,6 +88,12 @@ def property_status(
     ):
         known += parts[0]
         missing += parts[1]
+    missing += [
+        f"a walk of the last round at {walk.temperature_K:g} K left what the model knows after {walk.time_ps:.3g} ps"
+        for walk in walked[-1].walks
+        if walk.end is not WalkEnd.FINISHED
+    ]
+    missing += _unknown_ways(walked[-1], selections)
     return PropertyStatus(tuple(known), tuple(missing))
 
 
@@ -195,6 +203,16 @@ def _rates(
         else:
             missing.append(f"{text}, wanted within a factor {stop.rate_factor:g} or below {stop.rare_per_100_ps:g}")
     return known, missing
+
+
+def _unknown_ways(last: RoundRecord, selections: Sequence[Selection]) -> list[str]:
+    """Ways to empty sites that the last round still had to probe: within the horizon, and known less well than labels are.
+
+    That the walks show no event says little where the model does not know what the way costs.
+    """
+    picks = next((s.picks for s in selections if s.round == last.round), ())
+    ways = sorted({pick.event_class for pick in picks if pick.reason is Reason.PROBE})
+    return [f"the way of {way} was still to be probed" for way in ways]
 
 
 def _verdicts(records: Sequence[RoundRecord], selections: Sequence[Selection]) -> tuple[list[str], list[str]]:

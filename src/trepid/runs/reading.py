@@ -254,7 +254,9 @@ def read_run(directory: str | Path, *, keys: LabelKeys = LabelKeys()) -> RunReco
     if not paths.path.is_dir():
         raise DataError(f"{paths.path}: no such directory; give the output directory of a learning run")
     if not paths.begun:
-        raise DataError(f"{paths.path}: not a learning run (no {paths.ledger.name} in it)")
+        raise DataError(
+            f"{paths.path}: not a learning run (no {paths.ledger.name} in it); give the run directory of a campaign, such as run"
+        )
     entries = read_ledger(paths.ledger)
     rounds = complete_rounds(paths.path)
     # The structure may have moved since; what is shown needs none of the files that the settings name.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from trepid.config.screening import ScreeningSettings, load_screening
 from trepid.data.atomic import write_text_atomic
-from trepid.quantities import duration
+from trepid.quantities import duration, with_bar
 from trepid.report.page import FIGURES, Headline, Section, Table, draw, figure_files, now, render_page
 from trepid.runs.ledger import Entry, Resume, read_ledger
 from trepid.screening.directory import ScreeningDirectory, files_of, read_records
@@ -203,8 +202,7 @@ def _number(value: float | None, form: str) -> _Cell:
 def _barred(value: Bars | None, bar: float | None) -> _Cell:
     if value is None:
         return _Cell("", "")
-    known = bar is not None and math.isfinite(bar)
-    return _Cell(f"{value.value:.3f}" + (f" \u00b1 {bar:.3f}" if known else ""), f"{value.value:.10g}")
+    return _Cell(with_bar(value.value, bar, decimals=3), f"{value.value:.10g}")
 
 
 def _figures(records: Sequence[MaterialRecord], entries: Sequence[Entry], tolerance: float) -> Section:
@@ -285,9 +283,7 @@ def _classes(records: Sequence[MaterialRecord]) -> list[Section]:
 
 
 def _barrier(value: float | None, bar: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3f}" + ("" if bar is None else f" \u00b1 {bar:.3f}")
+    return "" if value is None else with_bar(value, bar, decimals=3)
 
 
 def _failures(records: Sequence[MaterialRecord]) -> list[Section]:
