@@ -11,6 +11,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from command_line import Outcome, Trepid
 from trepid.cli.main import run
@@ -18,6 +19,10 @@ from trepid.cli.main import run
 # A shell that starts the tests in the background has them ignore SIGINT, and so would everything that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("trepid", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("trepid")
 
 
 @pytest.fixture

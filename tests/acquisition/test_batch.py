@@ -50,7 +50,7 @@ def brute_greedy(rows: list[FloatArray], weights: FloatArray, n: int) -> tuple[l
     return chosen, gains
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), weighted=st.booleans())
 def test_greedy_is_greedy(seed: int, weighted: bool) -> None:
     rows = some_rows(seed)
@@ -62,7 +62,7 @@ def test_greedy_is_greedy(seed: int, weighted: bool) -> None:
     assert batch.gains.sum() == pytest.approx(information(rows, tuple(chosen)), rel=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000))
 def test_greedy_is_nearly_the_best_set(seed: int) -> None:
     """The bound 1 - 1/e of submodular maximisation, against every set of three."""
@@ -72,7 +72,7 @@ def test_greedy_is_nearly_the_best_set(seed: int) -> None:
     assert (1 - 1 / np.e) * best <= total <= best * (1 + 1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000))
 def test_gains_fall_as_others_are_chosen(seed: int) -> None:
     rows = some_rows(seed, n=6)

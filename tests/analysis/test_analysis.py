@@ -181,7 +181,7 @@ def test_no_shell_where_there_is_none() -> None:
 # ---------------------------------------------------------------------- diffusion
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(n=st.integers(4, 40), n_atoms=st.integers(1, 30), seed=st.integers(0, 10**6))
 def test_displacements_by_fourier_transform_are_the_direct_sum(n: int, n_atoms: int, seed: int) -> None:
     x = np.cumsum(np.random.default_rng(seed).normal(size=(n, n_atoms, 3)), axis=0) + 100.0

@@ -64,7 +64,7 @@ def test_it_grows_with_temperature_where_forces_are_anharmonic(zincblende: Atoms
 
 
 @given(forces, forces)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_against_loops(f: np.ndarray, f2: np.ndarray) -> None:
     f = f + np.array([7.0, 0, 0])  # nowhere zero
     top, bottom = np.zeros((4, 3)), np.zeros((4, 3))
@@ -83,7 +83,7 @@ def test_against_loops(f: np.ndarray, f2: np.ndarray) -> None:
 
 
 @given(forces, forces, st.floats(0.01, 100))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_units_and_directions_do_not_matter(f: np.ndarray, f2: np.ndarray, scale: float) -> None:
     f = f + np.array([7.0, 0, 0])
     value = sigma_a(f, f2)

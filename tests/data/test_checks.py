@@ -157,7 +157,7 @@ def test_limits_are_obeyed(frames: list[Atoms]) -> None:
     assert len(check_frames(frames, limits=strict)) == 8
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(*[st.integers(0, 3)] * 4), min_size=1, max_size=14), st.integers(0, 2**16))
 def test_coincident_rows_are_those_of_comparing_all_pairs(rows: list[tuple[int, ...]], seed: int) -> None:
     noise = np.random.default_rng(seed).uniform(-1e-4, 1e-4, size=(len(rows), 4))

@@ -390,7 +390,7 @@ values = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     positions=st.lists(st.tuples(coordinate, coordinate, coordinate), min_size=1, max_size=3),
     info=st.dictionaries(keys, values, max_size=4),

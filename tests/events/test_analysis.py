@@ -276,7 +276,7 @@ def hop_sequences(draw: st.DrawFn) -> list[tuple[int, int, int]]:
     return moves
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 @given(moves=hop_sequences(), seed=st.integers(0, 1000))
 def test_random_sequences_of_hops_are_reproduced_exactly(moves, seed) -> None:
     n = 330
@@ -320,7 +320,7 @@ def test_primitive_cells_and_other_orders(trajectory, expected, given_crystal, t
     assert str(found.classes[0].event_class).split(",")[0] == str(expected.classes[0].event_class).split(",")[0]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000))
 def test_alignment_undoes_any_order_and_translation(seed) -> None:
     rng = np.random.default_rng(seed)

@@ -24,7 +24,7 @@ def event(kind: EventKind, moves: list[tuple[int, int, int]], sites: Sites = SIT
 # --- classes
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(shift=st.tuples(*[st.integers(0, 3)] * 3), noise=st.integers(0, 100))
 def test_a_class_does_not_change_under_translations_of_the_crystal(shift, noise):
     # A crystal relaxed to a finite precision: equivalent distances differ in the last digits.

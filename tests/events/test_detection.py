@@ -317,7 +317,7 @@ def test_the_eventful_trajectory_is_eventful():
     assert [event.kind for event in EVENTS] == [EventKind.FRENKEL, EventKind.EXCHANGE]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10**6))
 def test_rigid_motion_of_every_frame_and_other_images_change_nothing(seed):
     rng = np.random.default_rng(seed)
@@ -327,7 +327,7 @@ def test_rigid_motion_of_every_frame_and_other_images_change_nothing(seed):
     assert [replace(event, distance_A=0.0) for event in found] == [replace(event, distance_A=0.0) for event in EVENTS]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10**6))
 def test_another_order_of_atoms_gives_the_same_events_under_other_names(seed):
     order = np.random.default_rng(seed).permutation(64)

@@ -153,7 +153,7 @@ def test_a_layer_of_packed_spheres_is_dense_and_disordered():
     assert sum(shares.values()) == pytest.approx(1)
 
 
-@settings(max_examples=8, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(max_examples=8, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(
     angle=st.floats(0, 2 * np.pi),
     shift=st.tuples(*[st.floats(-50, 50)] * 3),

@@ -167,7 +167,7 @@ def test_a_trajectory_is_assigned_as_its_frames_are():
         assert distances[k] == pytest.approx(assignment.distances_A)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 10**6),
     drift=st.tuples(*[st.floats(-30, 30)] * 3),

@@ -189,7 +189,7 @@ def test_frames_far_from_the_crystal_are_skipped() -> None:
     st.sampled_from([1e-9, 1e-6, 1e-2, 1.0]),
     st.integers(0, 100),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_labels_agree_when_and_only_when_they_are_the_same(size: float, change: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     forces = rng.normal(scale=size, size=(8, 3))

@@ -50,7 +50,7 @@ def springs() -> tuple[Atoms, BondSprings]:
 
 
 @given(st.integers(2, 40), st.floats(1e-3, 1e3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_bar_is_students_t_times_the_standard_deviation_of_the_draws(n: int, width: float) -> None:
     draws = np.random.default_rng(n).normal(0, width, (n, 3))
     found = Drawn.of(np.zeros(3), list(draws))

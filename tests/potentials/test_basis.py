@@ -17,7 +17,7 @@ from trepid.potentials.bayesian.terms.pair import PairTerm
 from trepid.potentials.bayesian.terms.triplet import TripletTerm
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(r=st.floats(0.3, 6.0), n=st.integers(4, 20), cutoff=st.floats(3.0, 6.5))
 def test_splines_are_those_of_scipy(r: float, n: int, cutoff: float) -> None:
     basis = small_basis(1)
@@ -52,7 +52,7 @@ def test_splines_are_straight_below_the_grid() -> None:
     assert np.abs(slopes[0]).max() > 0.1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(n_species=st.integers(1, 3), n_pair=st.integers(4, 12), n_radial=st.integers(4, 9), l_max=st.integers(0, 8))
 def test_layout_names_every_coefficient_once(n_species: int, n_pair: int, n_radial: int, l_max: int) -> None:
     basis = small_basis(n_species, n_pair=n_pair, n_radial=n_radial, l_max=l_max)

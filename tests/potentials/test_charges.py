@@ -81,7 +81,7 @@ def deformed(seed: int, n: int = 6) -> tuple[Atoms, FloatArray]:
     return Atoms(f"H{n}", scaled_positions=sites, cell=cell, pbc=True), rng.normal(size=n)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000))
 def test_the_split_does_not_matter_for_point_charges_also_of_a_charged_cell(seed: int) -> None:
     atoms, charges = deformed(seed)
@@ -90,7 +90,7 @@ def test_the_split_does_not_matter_for_point_charges_also_of_a_charged_cell(seed
     assert energies[0] == pytest.approx(energies[1], rel=1e-9, abs=1e-9)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000))
 def test_forces_and_strain_are_derivatives(seed: int) -> None:
     atoms, charges = deformed(seed)

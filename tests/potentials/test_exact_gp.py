@@ -533,7 +533,7 @@ def test_prediction_before_training_is_refused() -> None:
         model().predict(crystal())
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10**6))
 def test_prior_covariance_is_positive_semidefinite(seed: int) -> None:
     covariance = model().prior_covariance(crystal(seed=seed))

@@ -81,7 +81,7 @@ def _own(left_out: LeftOut, start: dict[LabelKind, int], kind: LabelKind, n: int
 # ---------------------------------------------------------------------- error bars
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0.002, 0.05), st.floats(1.3, 8.0), st.integers(0, 2**31))
 def test_noise_and_scale_are_found_again(noise: float, scale: float, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -120,7 +120,7 @@ def test_forces_and_stress_are_derivatives_of_the_energy(n_species: int, quadrup
         assert found.stress[v] == pytest.approx(expected, rel=1e-5, abs=1e-6 * abs(found.stress).max())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**16), angle=st.floats(0, 360), axis=st.tuples(*3 * [st.floats(-1, 1)]))
 def test_invariant_under_rotations_and_exchange_of_atoms(
     seed: int, angle: float, axis: tuple[float, float, float]

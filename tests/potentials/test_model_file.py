@@ -117,7 +117,7 @@ def test_molecular_dynamics_needs_no_posterior(path: Path, monkeypatch: pytest.M
     assert np.isfinite(atoms.get_forces()).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(n=st.integers(1, 12), seed=st.integers(0, 100))
 def test_packing_symmetric_matrices(n: int, seed: int) -> None:
     x = np.random.default_rng(seed).normal(size=(n, n))
@@ -140,7 +140,7 @@ def refused(path: Path) -> str:
     return message
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 0.9999))
 def test_a_file_cut_off_anywhere(path: Path, tmp_path: Path, share: float) -> None:
     whole = path.read_bytes()

@@ -214,7 +214,7 @@ def test_the_potential_is_smooth_at_the_cutoff() -> None:
 ROTATIONS = st.integers(0, 10_000).map(lambda s: Rotation.random(random_state=s).as_matrix())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(rotation=ROTATIONS, mirror=st.booleans(), seed=st.integers(0, 50))
 def test_rotation_and_reflection(rotation: np.ndarray, mirror: bool, seed: int) -> None:
     potential, atoms = random_potential(small_basis(2), rank=16), triclinic(seed=seed)
@@ -234,7 +234,7 @@ def test_rotation_and_reflection(rotation: np.ndarray, mirror: bool, seed: int) 
     np.testing.assert_allclose(after.atom_uncertainty, before.atom_uncertainty, rtol=1e-4)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(shift=st.tuples(*3 * [st.floats(-30, 30)]), seed=st.integers(0, 50), wrap=st.booleans())
 def test_translation_and_wrapping(shift: tuple[float, float, float], seed: int, wrap: bool) -> None:
     potential, atoms = random_potential(small_basis(2)), triclinic(seed=seed)
@@ -245,7 +245,7 @@ def test_translation_and_wrapping(shift: tuple[float, float, float], seed: int, 
     assert_same(potential.evaluate(shifted), potential.evaluate(atoms))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data(), seed=st.integers(0, 50))
 def test_permutation(data: st.DataObject, seed: int) -> None:
     atoms = molecule(SPECIES[3], seed=seed)

@@ -51,7 +51,7 @@ def test_pairs_are_all_pairs(structure: object) -> None:
     assert (pairs.n_ghosts > 0) == bool(atoms.pbc.any())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1000), skin=st.floats(0.1, 1.0), periodic=st.integers(0, 2))
 def test_a_moving_system(seed: int, skin: float, periodic: int) -> None:
     """Random walk of atoms and cell; steps small against the skin, so that the list is kept most of the time."""

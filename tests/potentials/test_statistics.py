@@ -60,7 +60,7 @@ def test_one_multiplier_for_all() -> None:
     assert one.log_multiplier == pytest.approx(5 * np.log(2))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(cut=st.integers(0, 30), seed=st.integers(0, 100))
 def test_batches_in_any_division_and_order(cut: int, seed: int) -> None:
     rows, labels, multipliers = data(30, seed)

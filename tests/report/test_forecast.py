@@ -45,7 +45,7 @@ def test_few_calls_leave_much_open() -> None:
 
 
 @given(st.integers(0, 40), st.floats(0.1, 1.5), st.floats(0.01, 100.0), st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_forecasts_do_not_depend_on_the_unit_of_time(n: int, ahead: float, unit: float, seed: int) -> None:
     times = np.sort(np.random.default_rng(seed).uniform(0.01, 1.0, size=n))
     first = forecast_calls(times, 1.0, ahead, draws=300)

@@ -86,7 +86,7 @@ def test_the_cepstral_analysis_of_a_smooth_spectrum_agrees_with_the_exact_integr
     assert 0.6 < np.std(deviations) < 1.6
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(scale=st.floats(1e-3, 1e3), seed=st.integers(0, 1000))
 def test_estimates_scale_with_the_square_of_the_flux(scale: float, seed: int) -> None:
     series = ornstein_uhlenbeck(0.5, n_series=4, n_samples=200, interval_ps=INTERVAL, rng=np.random.default_rng(seed))

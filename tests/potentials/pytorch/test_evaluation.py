@@ -107,7 +107,7 @@ def test_trained_model_with_support(small_cui_model: BayesianForceField, cui_hop
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_a_batch_is_its_structures(seed: int) -> None:
     potential = random_potential(BASES["quadruplets"], rank=16)
     frames = [triclinic(seed=seed + k, n=3 + k) for k in range(3)]
