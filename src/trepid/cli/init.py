@@ -140,7 +140,7 @@ def _for_rounds(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _example(name: Example) -> tuple[Atoms, dict[str, Any]]:
-    """Structure with the lattice constant of GFN1-xTB, and the settings that differ from the defaults."""
+    """Structure, at the lattice constant of GFN1-xTB (silicon: of experiment), and settings that differ from the defaults."""
     from ase import Atoms
     from ase.build import bulk
 
