@@ -20,7 +20,7 @@ def test_examples_are_ready_to_run(trepid, tmp_path: Path, monkeypatch, example:
     assert outcome.code == 0
     assert outcome.json["ok"] is True
     assert f"{n_atoms} atoms" in outcome.json["facts"]["structure"]
-    assert outcome.json["facts"]["dynamics"].endswith(" fs, langevin")
+    assert outcome.json["facts"]["dynamics"].endswith(" fs, langevin, in ASE")
 
 
 def test_every_setting_is_written_with_its_description(tmp_path: Path) -> None:
