@@ -21,7 +21,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says how busy the machine is.
-settings.register_profile("trepid", suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("trepid", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("trepid")
 
 

@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.build import bulk, make_supercell
 from ase.geometry import find_mic
 from ase.io.trajectory import Trajectory as AseTrajectory
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trepid
@@ -276,7 +276,7 @@ def hop_sequences(draw: st.DrawFn) -> list[tuple[int, int, int]]:
     return moves
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10)
 @given(moves=hop_sequences(), seed=st.integers(0, 1000))
 def test_random_sequences_of_hops_are_reproduced_exactly(moves, seed) -> None:
     n = 330
