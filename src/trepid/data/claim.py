@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from trepid.data.lock import RunLock
-from trepid.errors import ConfigError, DataError, cannot_write
+from trepid.errors import ConfigError, cannot_write
+
+OTHER_DIRECTORY = "give another directory"
+"""Advice where the files of a directory are not those of the computation."""
 
 
 @contextmanager
@@ -46,14 +47,3 @@ def claimed(directory: Path, *, settings_file: str, kind: str) -> Iterator[RunLo
         yield lock
     finally:
         lock.release()
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Settings that a directory was claimed with; DataError where the file is no JSON object."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not valid JSON ({' '.join(str(error).split())}); give another directory") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: holds a {type(found).__name__}, not the settings of a run; give another directory")
-    return found

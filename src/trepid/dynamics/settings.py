@@ -16,7 +16,8 @@ import numpy as np
 from trepid.choices import DEFAULT_PRESSURE_TIME_FS, Barostat, Engine, GuardAction, Thermostat
 from trepid.data.arrays import structure_digest
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
-from trepid.data.claim import claimed, read_settings
+from trepid.data.claim import OTHER_DIRECTORY, claimed
+from trepid.data.json_file import read_json_object
 from trepid.data.lock import RunLock
 from trepid.dynamics.driver import MDParameters, require_pressure
 from trepid.dynamics.loop import Schedule
@@ -237,7 +238,7 @@ def _compare(directory: Path, path: Path, description: dict[str, Any], settings:
             "pressure_GPa": None,
             "barostat": Barostat.ISOTROPIC.value,
             "pressure_time_fs": DEFAULT_PRESSURE_TIME_FS,
-        } | read_settings(path)
+        } | read_json_object(path, advice=OTHER_DIRECTORY)
         constant = isinstance(settings.temperature_K, int | float)
         for key, value in description.items():
             before = found.get(key, value)

@@ -10,7 +10,6 @@ ratio      a property that is positive by nature (rate, lifetime, conductivity):
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from trepid.data.json_file import read_json_object
 from trepid.errors import DataError
 from trepid.runs.properties import Z_95, pooled_rates
 from trepid.runs.reading import read_run
@@ -183,7 +183,7 @@ def read_outcome(path: str | Path) -> Outcome:
             files.append(str(place / "ledger.jsonl"))
         for name, reader in _READERS.items():
             if (place / name).is_file():
-                content = _json(place / name)
+                content = read_json_object(place / name)
                 try:
                     properties += reader(content)
                     if name == "phonons.json" and bands is None:
@@ -258,16 +258,6 @@ def _one_temperature(tables: list[list[Property]]) -> list[list[Property]]:
         [p if p.temperature_K is None else replace(p, temperature_K=names[p.temperature_K]) for p in table]
         for table in tables
     ]
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: not as trepid writes it")
-    return content
 
 
 def _of_campaign(path: Path) -> list[Property]:

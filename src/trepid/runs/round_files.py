@@ -22,6 +22,7 @@ from typing import Any
 
 from trepid.acquisition.calibration import Calibration
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
+from trepid.data.json_file import read_json_object
 from trepid.errors import DataError
 from trepid.evaluation import Evaluation
 from trepid.runs.ledger import Reason
@@ -205,7 +206,7 @@ class Selection:
     @classmethod
     def read(cls, path: Path) -> Selection:
         """Read the file; DataError if it is damaged."""
-        data = _read_json(path)
+        data = read_json_object(path)
         try:
             statistics = data["statistics"]
             data["statistics"] = None if statistics is None else UncertaintyStatistics(**statistics)
@@ -321,7 +322,7 @@ class ClassVerdict:
     @classmethod
     def read(cls, path: Path) -> ClassVerdict:
         """Read a verdict.json; DataError if it is damaged."""
-        data = _read_json(path)
+        data = read_json_object(path)
         try:
             return cls.from_dict(data)
         except (KeyError, TypeError, ValueError) as error:
@@ -391,7 +392,7 @@ class RoundRecord:
     @classmethod
     def read(cls, path: Path) -> RoundRecord:
         """Read the file; DataError if it is damaged."""
-        data = _read_json(path)
+        data = read_json_object(path)
         try:
             data["walks"] = tuple(WalkSummary.from_dict(walk) for walk in data["walks"])
             for name in ("new", "test"):
@@ -422,13 +423,3 @@ def complete_rounds(run: Path) -> list[RoundRecord]:
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:
     write_text_atomic(path, json.dumps(data, allow_nan=False, indent=1) + "\n")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({' '.join(str(error).split())})") from error
-    if not isinstance(data, dict):
-        raise DataError(f"{path}: holds a {type(data).__name__}, not a record")
-    return data

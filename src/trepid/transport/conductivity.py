@@ -18,8 +18,9 @@ from scipy import stats
 from trepid.anharmonicity.matching import nearest_distances
 from trepid.data.arrays import structure_digest
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
-from trepid.data.claim import claimed, read_settings
+from trepid.data.claim import OTHER_DIRECTORY, claimed
 from trepid.data.geometry import require_start
+from trepid.data.json_file import read_json_object
 from trepid.data.lock import RunLock
 from trepid.data.progress_file import ProgressFile
 from trepid.errors import ConfigError, DataError
@@ -484,7 +485,7 @@ def _claimed(directory: Path, description: dict[str, Any]) -> Iterator[RunLock]:
 
 
 def _compare(directory: Path, path: Path, description: dict[str, Any]) -> None:
-    found = read_settings(path)
+    found = read_json_object(path, advice=OTHER_DIRECTORY)
     for key in sorted(set(description) | set(found)):
         if found.get(key) != description.get(key):
             raise ConfigError(
