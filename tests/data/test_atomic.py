@@ -147,3 +147,13 @@ def test_stale_temporaries_and_nothing_else_are_removed(tmp_path: Path) -> None:
         ".model.trepid.0123.trepid-tmp",
         "model.trepid",
     ]
+
+
+def test_what_need_not_survive_a_power_cut_is_not_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(descriptor: int) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(os, "fsync", refused)
+    write_text_atomic(tmp_path / "progress.json", "{}", durable=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["progress.json"]
+    assert (tmp_path / "progress.json").read_text() == "{}"

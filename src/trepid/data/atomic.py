@@ -25,7 +25,7 @@ _FOLDER_FSYNC_UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
 
 @contextmanager
-def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
+def atomic_write(path: str | Path, mode: str = "w", *, durable: bool = True) -> Iterator[IO[Any]]:
     """Open a file for writing that replaces `path` only when the block ends without an exception.
 
     Parameters
@@ -35,6 +35,9 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         kept.
     mode : {"w", "wb"}
         Text (UTF-8, newlines as given) or bytes.
+    durable : bool
+        Flush file and folder to the disk, so that a power cut leaves the old version or the new one. False for files that
+        nothing rests on.
 
     Yields
     ------
@@ -66,7 +69,8 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
             try:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
                 file.close()
             finally:
                 # After a failed write it fails once more on a full disk, for what is left in the buffer.
@@ -75,16 +79,17 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
             if target.exists():
                 os.chmod(temporary, target.stat().st_mode & 0o7777)
             os.replace(temporary, target)
-        with _as_data_error(path):
-            fsync_folder(target.parent)
+        if durable:
+            with _as_data_error(path):
+                fsync_folder(target.parent)
     finally:
         # After a rename no file of that name exists; after an exception of any kind, Ctrl-C included, one does.
         temporary.unlink(missing_ok=True)
 
 
-def write_text_atomic(path: str | Path, text: str) -> None:
-    """Replace `path` by `text` (UTF-8) atomically; errors as `atomic_write`."""
-    with atomic_write(path, "w") as file, _as_data_error(path):
+def write_text_atomic(path: str | Path, text: str, *, durable: bool = True) -> None:
+    """Replace `path` by `text` (UTF-8) atomically; `durable` and errors as `atomic_write`."""
+    with atomic_write(path, "w", durable=durable) as file, _as_data_error(path):
         file.write(text)
 
 

@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import platform
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +19,9 @@ from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
+
+from trepid.data.atomic import write_text_atomic
+from trepid.errors import TrepidError
 
 FILE = "progress.json"
 FORMAT = 1
@@ -179,20 +181,10 @@ class ProgressFile:
             "seconds": {name: round(seconds, 3) for name, seconds in self._seconds.items()},
         }
         try:
-            _replace(self._path, json.dumps(content, indent=1) + "\n")
-        except OSError as error:  # what is computed matters more; a full disk stops the job where it writes results
-            logger.warning("cannot write %s: %s", self._path, error.strerror)
+            write_text_atomic(self._path, json.dumps(content, indent=1) + "\n", durable=False)
+        except TrepidError as error:  # what is computed matters more; a full disk stops the job where it writes results
+            logger.warning("%s", error)
             self._path = None
-
-
-def _replace(path: Path, text: str) -> None:
-    """Replace a file; not flushed to the disk, since nothing rests on it after a power cut."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.trepid-tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _earlier_seconds(path: Path | None) -> dict[str, float]:
@@ -208,4 +200,4 @@ def _earlier_seconds(path: Path | None) -> dict[str, float]:
 
 
 NO_FILE = ProgressFile(None, job="", unit="")
-"""Where nobody waits."""
+"""Writes nothing."""
