@@ -7,8 +7,9 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.units import GPa
 
-from trepid.campaign.first_look import EV_PER_A3_IN_GPA, FirstLook
+from trepid.campaign.first_look import FirstLook
 from trepid.campaign.start import initial_frames
 from trepid.data import Labels, attach_labels
 from trepid.potentials.bayesian import BayesianForceField
@@ -43,7 +44,7 @@ def test_a_crystal_at_rest_needs_no_word() -> None:
 def test_the_pressure_of_another_lattice_constant_is_told(a: float, cell: str) -> None:
     crystal = bulk("Cu", a=a, cubic=True).repeat(2)
     look = FirstLook.of(model_of(crystal), crystal, seed=0)
-    truth = -EV_PER_A3_IN_GPA * labelled(crystal).info["REF_stress"][:3].mean()
+    truth = -labelled(crystal).info["REF_stress"][:3].mean() / GPa
     assert look.pressure_GPa == pytest.approx(truth, abs=0.5)
     assert any(f"emt wants a {cell} cell" in line for line in look.lines("emt", 4))
 

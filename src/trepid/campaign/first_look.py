@@ -8,21 +8,21 @@ after hours, in the trajectory.
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase.units import GPa
 
 from trepid.anharmonicity.ensemble import ensemble_of
 from trepid.anharmonicity.finite_displacements import DisplacedCrystal
+from trepid.campaign.start import quiet_phonopy
 from trepid.potentials.base import Potential, Uncertainty
 from trepid.quantities import force
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-EV_PER_A3_IN_GPA = 160.21766
 LARGE_PRESSURE_GPa = 1.0
 """Beyond this and two of its bars, a pressure is worth a word: 0.3 to 1 % in the lattice constant of usual crystals."""
 LARGE_FORCE_eV_per_A = 0.1
@@ -69,17 +69,14 @@ class FirstLook:
         at_rest = potential.predict(crystal)
         pressure = bar = None
         if all(crystal.pbc) and at_rest.stress is not None and at_rest.stress_uncertainty is not None:
-            pressure = -EV_PER_A3_IN_GPA * float(at_rest.stress[:3].mean())
-            bar = EV_PER_A3_IN_GPA * float(np.hypot(at_rest.stress_uncertainty[:3].mean(), potential.noise.stress))
+            pressure = -float(at_rest.stress[:3].mean()) / GPa
+            bar = float(np.hypot(at_rest.stress_uncertainty[:3].mean(), potential.noise.stress)) / GPa
         largest = float(np.linalg.norm(at_rest.forces, axis=1).max())
         sure = at_rest.forces_uncertainty
         force_bar = float(np.hypot(0.0 if sure is None else sure.max(), potential.noise.forces))
         if len(crystal) > MOST_ATOMS or crystal.cell.rank < 3:
             return cls(pressure, bar, largest, force_bar)
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of phonopy: a supercell has fewer point operations than its primitive cell
+        with quiet_phonopy():
             displaced = DisplacedCrystal(crystal, (1, 1, 1), symprec=SYMMETRY_A)
         began = time.perf_counter()
         potential.predict(crystal, uncertainty=Uncertainty.NONE)
