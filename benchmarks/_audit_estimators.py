@@ -23,6 +23,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from trepid.audit import AuditedModel, AuditSettings, EventClassAudit, State
 from trepid.audit.band import find_band, interpolated
 from trepid.audit.correction import DifferenceProcess, coordinates
+from trepid.audit.difference import energy_and_forces
 from trepid.audit.event_class import Role
 from trepid.audit.states import settle
 from trepid.errors import TrepidError
@@ -43,11 +44,9 @@ class Sum(Calculator):
         super().calculate(atoms, properties, system_changes)
         energy, forces = 0.0, np.zeros((len(self.atoms), 3))
         for part in self._parts:
-            frame = self.atoms.copy()
-            frame.set_constraint()
-            frame.calc = part
-            energy += float(frame.get_potential_energy())
-            forces += frame.get_forces()
+            more, more_forces = energy_and_forces(part, self.atoms)
+            energy += more
+            forces += more_forces
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}
 
 

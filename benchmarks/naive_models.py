@@ -16,6 +16,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -28,6 +29,8 @@ from trepid.errors import DataError, UntrustedError
 from trepid.events.analysis import analyse_events
 from trepid.screening.dashboard import load_screening_of
 from trepid.screening.directory import files_of
+
+say = partial(print, flush=True)
 
 SAMPLE_FS, STEP_FS, TEMPERATURE_K = 40.0, 2.0, 300.0
 TRAJECTORY = "trajectory.lammpstrj"
@@ -138,12 +141,6 @@ def table(arguments: argparse.Namespace) -> None:
         nothing = "no events" if facts["end"] == "complete" else "crystal lost"
         counts[worst or ("not judged" if facts["classes"] else nothing)] += 1
     say(json.dumps({"naive models": walked, "ended early": ended, **counts}))
-
-
-def say(text: str) -> None:
-    """One line at once."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def main() -> None:

@@ -13,12 +13,12 @@ import json
 import os
 import random
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +27,8 @@ import numpy as np
 from trepid.config.screening import load_screening
 from trepid.screening.dashboard import write_dashboard
 from trepid.screening.run import screen
+
+say = partial(print, flush=True)
 
 METALS = {"Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Ni": 3.52, "Pd": 3.89, "Pt": 3.92}
 SETTINGS = """\
@@ -332,12 +334,6 @@ def seconds(call: Callable[[], object], n: int) -> float:
         call()
         times.append(time.perf_counter() - began)
     return float(np.median(times))
-
-
-def say(text: str) -> None:
-    """One line at once."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def main() -> None:

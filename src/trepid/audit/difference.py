@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
+from trepid.arrays import rms
 from trepid.audit.correction import FORCE_NOISE_EV_PER_A, DifferenceProcess, coordinates
 from trepid.data.frames import LabelKeys
 from trepid.errors import TrepidError
@@ -54,7 +55,7 @@ class LearnedDifference:
         self._field = _trained(frames, energies, forces)
         if self._field is not None:
             self._calculator = self._field.calculator(uncertainty=Uncertainty.NONE)
-            learned = [self._of_field(frame) for frame in frames]
+            learned = [energy_and_forces(self._calculator, frame) for frame in frames]
             energies = energies - np.array([energy for energy, _ in learned])
             forces = forces - np.array([force for _, force in learned])
         places = np.array([coordinates(frame, origin) for frame in frames])
@@ -66,7 +67,7 @@ class LearnedDifference:
         forces = forces.reshape(-1, 3)
         if self._field is None:
             return energy, forces
-        learned = self._of_field(atoms)
+        learned = energy_and_forces(self._calculator, atoms)
         return energy + learned[0], forces + learned[1]
 
     def std(self, atoms: Atoms, other: Atoms) -> float:
@@ -75,16 +76,18 @@ class LearnedDifference:
         learned = 0.0 if self._field is None else self._field.energy_difference_uncertainty(atoms, other)
         return float(np.hypot(rest, learned))
 
-    def _of_field(self, atoms: Atoms) -> tuple[float, FloatArray]:
-        frame = atoms.copy()
-        frame.set_constraint()
-        frame.calc = self._calculator
-        return float(frame.get_potential_energy()), frame.get_forces()
+
+def energy_and_forces(calculator: Calculator, atoms: Atoms) -> tuple[float, FloatArray]:
+    """Energy, eV, and forces, (n_atoms, 3), eV/A, of a frame, whatever its constraints."""
+    frame = atoms.copy()
+    frame.set_constraint()
+    frame.calc = calculator
+    return float(frame.get_potential_energy()), frame.get_forces()
 
 
 def _trained(frames: Sequence[Atoms], energies: FloatArray, forces: FloatArray) -> BayesianForceField | None:
     """A force field of the difference; None where it has nothing to learn, or cannot."""
-    if np.sqrt(np.mean(forces**2)) < FORCE_NOISE_EV_PER_A:
+    if rms(forces) < FORCE_NOISE_EV_PER_A:
         return None
     labelled = []
     for frame, energy, force in zip(frames, energies, forces, strict=True):
@@ -127,9 +130,7 @@ class CorrectedCalculator(Calculator):
     def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes) -> None:
         """Fill `results`."""
         super().calculate(atoms, properties, system_changes)
-        bare = self.atoms.copy()
-        bare.set_constraint()
-        bare.calc = self._model
-        energy, forces = self._difference(bare)
-        total = float(bare.get_potential_energy()) + energy
-        self.results = {"energy": total, "free_energy": total, "forces": bare.get_forces() + forces}
+        energy, forces = energy_and_forces(self._model, self.atoms)
+        more, more_forces = self._difference(self.atoms)
+        energy += more
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces + more_forces}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trepid.runs.reading import RunRecord
 
 _PLOTS, _STRUCTURES = "trepid.report.plots", "trepid.report.structure_plots"
+_FORCE_HEAD = ("rms force (meV/Å)", "MAE (meV/Å)", "RMSE (meV/Å)", "RMSE / rms (%)", "inside 95 % (%)")
 _NONE_FRESH = (
     "None of these frames is independent of the uncertainty. For the error on an average frame, label some of a trajectory of "
     "its own and run: trepid report {run} --test FRAMES.extxyz"
@@ -59,11 +60,7 @@ def accuracy_section(record: RunRecord, sets: Sequence[FrameSet], verdict: Verdi
     head = (
         "frames",
         "number",
-        "rms force (meV/Å)",
-        "MAE (meV/Å)",
-        "RMSE (meV/Å)",
-        "RMSE / rms (%)",
-        "inside 95 % (%)",
+        *_FORCE_HEAD,
         "energy MAE (meV/atom)",
         "stress RMSE (GPa)",
     )
@@ -72,15 +69,22 @@ def accuracy_section(record: RunRecord, sets: Sequence[FrameSet], verdict: Verdi
     return Section("Accuracy on unseen frames", text, (), table=Table(head, tuple(rows)))
 
 
-def _row(name: str, figures: Evaluation) -> tuple[str, ...]:
+def _of_forces(figures: Evaluation) -> tuple[str, ...]:
+    """The columns of `_FORCE_HEAD`."""
     return (
-        name,
-        str(figures.n_frames),
         f"{1000 * figures.forces_rms:.0f}",
         f"{1000 * figures.forces_mae:.3g}",
         f"{1000 * figures.forces_rmse:.3g}",
         f"{100 * figures.forces_rmse / figures.forces_rms:.2g}" if figures.forces_rms > 0 else "",
         "" if figures.forces_coverage_95 is None else f"{100 * figures.forces_coverage_95:.1f}",
+    )
+
+
+def _row(name: str, figures: Evaluation) -> tuple[str, ...]:
+    return (
+        name,
+        str(figures.n_frames),
+        *_of_forces(figures),
         "" if figures.energy_mae_per_atom is None else f"{1000 * figures.energy_mae_per_atom:.3g}",
         "" if figures.stress_rmse is None else f"{figures.stress_rmse / GPa:.2g}",
     )
@@ -135,11 +139,7 @@ def species_section(sets: Sequence[FrameSet]) -> list[Section]:
                     each.name,
                     name,
                     str(figures.n_atoms),
-                    f"{1000 * figures.forces_rms:.0f}",
-                    f"{1000 * figures.forces_mae:.3g}",
-                    f"{1000 * figures.forces_rmse:.3g}",
-                    f"{100 * figures.forces_rmse / figures.forces_rms:.2g}" if figures.forces_rms > 0 else "",
-                    "" if figures.forces_coverage_95 is None else f"{100 * figures.forces_coverage_95:.1f}",
+                    *_of_forces(figures),
                     f"{1000 * worst:.4g}",
                 )
             )
@@ -149,11 +149,7 @@ def species_section(sets: Sequence[FrameSet]) -> list[Section]:
         "frames",
         "species",
         "atoms",
-        "rms force (meV/Å)",
-        "MAE (meV/Å)",
-        "RMSE (meV/Å)",
-        "RMSE / rms (%)",
-        "inside 95 % (%)",
+        *_FORCE_HEAD,
         "largest error of an atom (meV/Å)",
     )
     return [Section("Errors by species", "Of force components.", (), table=Table(head, tuple(rows)))]

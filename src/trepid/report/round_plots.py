@@ -89,17 +89,7 @@ def uncertainty_by_round(
     for selection in known:
         values = np.array(selection.uncertainty)
         x = selection.round + rng.uniform(-0.28, 0.28, size=values.size)
-        axes.plot(
-            x,
-            values,
-            linestyle="",
-            marker="o",
-            markersize=2.6,
-            markeredgewidth=0,
-            color=MUTED,
-            alpha=0.35,
-            rasterized=True,
-        )
+        _draw_candidates(axes, x, values, alpha=0.35)
         if selection.statistics is not None:
             half = selection.statistics.half
             axes.plot([selection.round - 0.36, selection.round + 0.36], [half, half], color=INK, linewidth=1.2)
@@ -116,6 +106,22 @@ def uncertainty_by_round(
     return figure
 
 
+def _draw_candidates(axes: Axes, x: FloatArray, y: FloatArray, *, alpha: float, label: str | None = None) -> None:
+    """Small dots, as one picture: there are thousands."""
+    axes.plot(
+        x,
+        y,
+        linestyle="",
+        marker="o",
+        markersize=2.6,
+        markeredgewidth=0,
+        color=MUTED,
+        alpha=alpha,
+        rasterized=True,
+        label=label,
+    )
+
+
 def why_chosen(selections: Sequence[Selection], *, size: tuple[float, float] = SQUARE) -> Figure | None:
     """P_E of the candidates against their uncertainty over the value where P_U is 1/2; selected frames are marked."""
     known = [selection for selection in selections if selection.statistics is not None and selection.uncertainty]
@@ -129,18 +135,7 @@ def why_chosen(selections: Sequence[Selection], *, size: tuple[float, float] = S
         return None
     ratio = np.concatenate([np.array(each.uncertainty) / half for each, half in shown])
     accessible = np.concatenate([np.array(each.p_viability) for each, _ in shown])
-    axes.plot(
-        np.maximum(ratio, LEAST),
-        np.maximum(accessible, LEAST),
-        linestyle="",
-        marker="o",
-        markersize=2.6,
-        markeredgewidth=0,
-        color=MUTED,
-        alpha=0.5,
-        rasterized=True,
-        label="_candidates",
-    )
+    _draw_candidates(axes, np.maximum(ratio, LEAST), np.maximum(accessible, LEAST), alpha=0.5, label="_candidates")
     for each, half in shown:
         for pick in each.picks:
             if pick.uncertainty is not None and pick.p_viability is not None:

@@ -53,11 +53,15 @@ def risk_of(record: MaterialRecord, tolerance: float) -> float:
         return math.inf
     if record.done:
         return 0.0
-    value = record.sigma_a
-    half = None if value is None else value.half_width
-    width = NO_BAR if half is None else half / tolerance
-    upper = NO_VALUE if value is None else value.value + (NO_BAR * tolerance if half is None else half)
+    width = _width(record, tolerance)
+    upper = NO_VALUE if record.sigma_a is None else record.sigma_a.value + width * tolerance
     return (1 + record.open_classes) * upper * width
+
+
+def _width(record: MaterialRecord, tolerance: float) -> float:
+    """Half width of the 95 % interval of sigma^A over the tolerance."""
+    half = None if record.sigma_a is None else record.sigma_a.half_width
+    return NO_BAR if half is None else half / tolerance
 
 
 def priority_of(record: MaterialRecord, tolerance: float) -> float:
@@ -65,8 +69,7 @@ def priority_of(record: MaterialRecord, tolerance: float) -> float:
     risk = risk_of(record, tolerance)
     if not 0 < risk < math.inf:
         return risk
-    half = None if record.sigma_a is None else record.sigma_a.half_width
-    width = NO_BAR if half is None else half / tolerance
+    width = _width(record, tolerance)
     if width <= 1 and not record.open_classes:
         return -1 / risk
     return risk / max(1.0, width) ** 2

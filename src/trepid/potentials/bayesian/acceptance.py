@@ -213,13 +213,14 @@ class Judge:
             each = [leave_frame_out(posterior, own) for own in labels]
             bar = _force_bar(each, hyper)
         of_forces = [left_out[LabelKind.FORCES] for left_out in each]
+        together = LeftOut.concatenate(of_forces)
         mean, forces = Posterior(basis, posterior.hyper, calm).mean, hot.kinds[LabelKind.FORCES]
         misfit = forces.squared - 2 * float(forces.projection @ mean) + float(mean @ forces.gram @ mean)
         figures = Figures(
             evidence,
-            LeftOut.concatenate(of_forces).rms,
+            together.rms,
             float(np.exp(np.mean([np.log(max(labels.rms, 1e-300)) for labels in of_forces]))),
-            bar.log_score(LeftOut.concatenate(of_forces)),
+            bar.log_score(together),
             float(np.sqrt(max(misfit, 0.0) / forces.count)),
             bar.scale * self._outside(features, posterior),
         )

@@ -32,7 +32,7 @@ class _Routine:
         address = _CALLS.PyCapsule_GetPointer(capsule, signature)
         self._call = ctypes.CFUNCTYPE(None, *(len(kinds) * [ctypes.c_void_p]))(address)
 
-    def __call__(self, *arguments: str | int | FloatArray | np.ndarray) -> int:
+    def __call__(self, *arguments: str | int | np.ndarray) -> int:
         """The number that the routine returns as `info`.
 
         Raises
