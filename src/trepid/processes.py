@@ -126,7 +126,7 @@ class Watch:
         self._popen = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _WATCH, *map(str, pids)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,  # whoever reads what this process prints must see it end
+            stdout=subprocess.DEVNULL,  # inherited, it would keep the output of this process open after its end
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
