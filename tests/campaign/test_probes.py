@@ -14,7 +14,7 @@ from trepid.acquisition.viability import Horizon
 from trepid.campaign.probes import N_IMAGES, probe_frames
 from trepid.data import read_frames
 from trepid.potentials.base import Prediction
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 
 
 @pytest.fixture(scope="module")
