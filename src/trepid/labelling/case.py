@@ -285,6 +285,18 @@ def failures_in_row(ledger: Ledger, retries: int) -> int:
     return len(failed)
 
 
+def latest_failure(ledger: Ledger, number: int | None = None) -> Failure | None:
+    """The latest failed attempt, at a label or at any; None where there is none."""
+    return next((event for event in reversed(ledger.all(Failure)) if number in (None, event.label)), None)
+
+
+def none_labelled(ledger: Ledger) -> str:
+    """That no initial frame has a label, and why the last one has none."""
+    failure = latest_failure(ledger)
+    why = "" if failure is None else f"; the last one failed: {failure.reason}: {failure.message}"
+    return f"none of the initial frames could be labelled{why}"
+
+
 def stopped_for_failures(event: Event) -> bool:
     """Whether the campaign ended here because labels failed."""
     return isinstance(event, Stop) and event.reason is StopReason.FAILURES
