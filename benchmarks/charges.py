@@ -70,7 +70,12 @@ def row(name: str, model: BayesianForceField, frames: Mapping[str, Sequence[Atom
 def cui(report: Report) -> None:
     data = CuI.read(DATA)
     frames = {"crystal, fresh": data.crystal[20:], "one Cu displaced": data.hops}
-    variants: dict[str, dict[str, Any]] = {"without": {}, "charges": {"charges": CU_I}, "pairs to 12 A": PAIRS_12}
+    variants: dict[str, dict[str, Any]] = {
+        "without": {},
+        "charges": {"charges": CU_I},
+        "charges, triplets to 5.5 A": {"charges": CU_I, "triplet_cutoff": 5.5},
+        "pairs to 12 A": PAIRS_12,
+    }
     rows = []
     for name, settings in variants.items():
         model = BayesianForceField(["Cu", "I"], n_channels=0, n_threads=1, **settings).fit(data.crystal[:20])

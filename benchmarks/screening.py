@@ -159,7 +159,8 @@ def _outcome(directory: Path) -> tuple[list[object], dict[str, object]]:
 
 def _computed_twice(directory: Path) -> int:
     """Labels that have more than one entry in the ledgers."""
-    from trepid.runs.ledger import Label, events_of, read_ledger
+    from trepid.runs.ledger import events_of, read_ledger
+    from trepid.runs.ledger_events import Label
 
     twice = 0
     for ledger in directory.glob("materials/*/*/ledger.jsonl"):

@@ -27,7 +27,8 @@ from trepid.execution import InlineExecutor
 from trepid.labelling.labeller import Labeller
 from trepid.report.audit import write_audit_page
 from trepid.runs.label_files import LabelStore
-from trepid.runs.ledger import Judged, Label, Ledger, Start, Stop, read_ledger
+from trepid.runs.ledger import Ledger, read_ledger
+from trepid.runs.ledger_events import Judged, Label, Start, Stop
 
 SETTINGS = AuditSettings(
     labels_per_class=5,

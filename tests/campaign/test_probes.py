@@ -16,7 +16,7 @@ from trepid.campaign.probes import N_IMAGES, probe_frames
 from trepid.campaign.selection import EventFrame
 from trepid.data import read_frames
 from trepid.potentials.base import Prediction
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ from trepid.labelling.case import LabelRequest
 from trepid.labelling.check import LabelChecker, LabelHistory
 from trepid.potentials.base import Potential
 from trepid.runs.label_files import PriorPrediction
-from trepid.runs.ledger import Judged
+from trepid.runs.ledger_events import Judged
 from trepid.runs.properties import latest_verdicts
 from trepid.runs.round_files import ClassVerdict, RoundFiles
 from trepid.runs.walk_files import Walk

@@ -34,7 +34,7 @@ from trepid.events.paths import empty_site_ways, quench, site_path
 from trepid.events.sites import Sites
 from trepid.events.ways import equivalent_ways
 from trepid.potentials.base import Potential, Uncertainty
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 
 if TYPE_CHECKING:
     from ase import Atoms

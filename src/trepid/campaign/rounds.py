@@ -52,7 +52,7 @@ from trepid.data.atomic import write_bytes_atomic
 from trepid.data.frames import bare_copy, read_frames, write_frames
 from trepid.execution import make_executor
 from trepid.potentials.base import Potential, Uncertainty
-from trepid.runs.ledger import Label, Reason, Request, Resume, Round, RoundEnd, Selected, Stop, StopReason
+from trepid.runs.ledger_events import Label, Reason, Request, Resume, Round, RoundEnd, Selected, Stop, StopReason
 from trepid.runs.properties import property_status
 from trepid.runs.round_files import RoundFiles, RoundRecord, Selection
 from trepid.runs.walk_files import Walk

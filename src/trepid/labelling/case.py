@@ -27,7 +27,8 @@ from trepid.reference.base import FailureReason, LabelError
 from trepid.runs.checksums import file_sha256
 from trepid.runs.intervals import Announced
 from trepid.runs.label_files import LabelledFrame, LabelStore, Origin, PriorPrediction, Suspect
-from trepid.runs.ledger import Doubted, Event, Failure, Label, Ledger, Request, Stop, StopReason
+from trepid.runs.ledger import Ledger
+from trepid.runs.ledger_events import Doubted, Event, Failure, Label, Request, Stop, StopReason
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -26,7 +26,8 @@ from trepid.execution import InlineExecutor
 from trepid.labelling.case import LabelRequest
 from trepid.labelling.labeller import Labeller
 from trepid.runs.label_files import LabelStore, Origin
-from trepid.runs.ledger import Label, Ledger, Reason
+from trepid.runs.ledger import Ledger
+from trepid.runs.ledger_events import Label, Reason
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -218,7 +219,7 @@ def _folded(unit: Atoms, frame: Atoms, forces: np.ndarray) -> np.ndarray:
 
 
 def _failure(labeller: Labeller, number: int) -> str:
-    from trepid.runs.ledger import Failure
+    from trepid.runs.ledger_events import Failure
 
     messages = [f"{e.reason}: {e.message}" for e in labeller.ledger.all(Failure) if e.label == number]
     return messages[-1] if messages else "no reason was noted"
