@@ -8,7 +8,7 @@ charges.py time       CuI in LAMMPS: the kernel alone, with charges (pppm, ewald
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -70,7 +70,12 @@ def row(name: str, model: BayesianForceField, frames: Mapping[str, Sequence[Atom
 def cui(report: Report) -> None:
     data = CuI.read(DATA)
     frames = {"crystal, fresh": data.crystal[20:], "one Cu displaced": data.hops}
-    variants: dict[str, dict[str, Any]] = {"without": {}, "charges": {"charges": CU_I}, "pairs to 12 A": PAIRS_12}
+    variants: dict[str, dict[str, Any]] = {
+        "without": {},
+        "charges": {"charges": CU_I},
+        "charges, triplets to 5.5 A": {"charges": CU_I, "triplet_cutoff": 5.5},
+        "pairs to 12 A": PAIRS_12,
+    }
     rows = []
     for name, settings in variants.items():
         model = BayesianForceField(["Cu", "I"], n_channels=0, n_threads=1, **settings).fit(data.crystal[:20])
@@ -159,8 +164,13 @@ def _seconds_per_step(file: Path, model: BayesianForceField, atoms: Atoms) -> fl
 
 def main() -> None:
     parts = {"cui": cui, "cells": cells, "time": timing}
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)}; default: all")
+    chosen = parser.parse_args().parts
+    if unknown := sorted(set(chosen) - set(parts)):
+        parser.error(f"{', '.join(unknown)}: there are {', '.join(parts)}")
     report = Report("charges")
-    for name in sys.argv[1:] or parts:
+    for name in chosen or parts:
         parts[name](report)
     report.write()
 

@@ -10,6 +10,7 @@ from trepid.acquisition.conformal import (
     calibrate,
     coverage_by_stratum,
     factor_of,
+    frames_factor,
     quantile_factor,
     running_coverage,
     running_factors,
@@ -48,6 +49,13 @@ def test_the_factor_is_the_conformal_quantile() -> None:
         quantile_factor([])
 
 
+def test_the_factor_of_few_frames_is_raised_by_what_frames_differ() -> None:
+    scores = np.arange(1, 40)
+    assert [frames_factor(scores, k) / quantile_factor(scores) for k in (1, 2, 6)] == pytest.approx([1.06, 1.03, 1.01])
+    with pytest.raises(ValueError, match="scores of 0 frames"):
+        frames_factor(scores, 0)
+
+
 def test_split_conformal_intervals_hold_their_level_whatever_the_errors_are(rng: np.random.Generator) -> None:
     # Exchangeable scores of a heavy-tailed distribution, one per frame: mean coverage k / (n + 1), exactly.
     n, draws = 59, 4000
@@ -63,14 +71,17 @@ def test_it_repairs_bars_that_are_too_narrow_and_narrows_those_that_are_too_wide
 
 
 def test_two_frames_cover_the_others_on_average(rng: np.random.Generator) -> None:
-    # Also where the atoms of a frame share a factor: the unit that is exchangeable is the frame.
-    covered = []
+    # Also where the atoms of a frame share a factor: the unit that is exchangeable is the frame. The quantile alone holds too few.
+    covered, by_quantile = [], []
     for _ in range(300):
         frames = [frame(rng, k, {"Cu": 2.0}, shared=0.2) for k in range(3)]
         factor = factor_of(frames[:2], ("stage 1",), "Cu")
         assert factor.n_frames == 2
+        pooled = quantile_factor(np.concatenate([known.scores["Cu"] for known in frames[:2]]))
         covered.append(np.mean(frames[2].scores["Cu"] <= Z95 * factor.value))
-    assert 0.92 <= np.mean(covered) <= 0.98
+        by_quantile.append(np.mean(frames[2].scores["Cu"] <= Z95 * pooled))
+    assert np.mean(by_quantile) < np.mean(covered) - 0.004
+    assert 0.935 <= np.mean(covered) <= 0.965
 
 
 def test_fewer_than_two_labels_are_said_and_taken_from_the_parent(rng: np.random.Generator) -> None:

@@ -20,7 +20,7 @@ from trepid.data.noise_factors import with_weights
 from trepid.errors import ConfigError
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.runs.label_files import LabelStore
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 
 SHORT: dict[str, Any] = {
     "walkers": {"temperatures_K": [200], "duration_ps": 0.2, "equilibrate_ps": 0.02},

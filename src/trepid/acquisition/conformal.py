@@ -5,16 +5,19 @@ anyway show by how much. With the scores s = |error| / bar of the labelled frame
 
 .. math::
 
-    f = s_{(k)} / z, \qquad k = \lceil 0.95\, (n + 1) \rceil
+    f = \Big(1 + \frac{0.06}{K}\Big) \frac{s_{(k)}}{z}, \qquad k = \lceil 0.95\, (n + 1) \rceil
 
-with s_(k) the k-th smallest of all n scores (force components), and z = 1.96 the half width of the interval in units of the
-bar. The corrected interval, z f bar, is that of split conformal prediction (Vovk, Gammerman and Shafer, Algorithmic
+with s_(k) the k-th smallest of all n scores (force components) of K frames, and z = 1.96 the half width of the interval in
+units of the bar. The corrected interval, z f bar, is that of split conformal prediction (Vovk, Gammerman and Shafer, Algorithmic
 Learning in a Random World, 2005; Lei et al., J. Am. Stat. Assoc. 113, 1094 (2018)).
 
 What it does not promise: components of one frame are correlated, the exchangeable unit is the frame. A bound that holds
 for every number of frames would need 19 of them. The quantile of the pooled components estimates the coverage of the mean
 frame (Dunn, Wasserman and Ramdas, J. Am. Stat. Assoc. 118, 2491 (2023)); from few frames it is uncertain, so that a
-factor is always shown with its number of frames.
+factor is always shown with its number of frames. The coverage of a normal error is concave in the logarithm of the width: where
+frames differ, a factor that is right on average holds too few. The term 0.06 / K pays for that. On 28 strata of four truths, whose
+factors came from every pair of 12 frames, too few errors (below 92 %) lay inside for 5.0 % of the pairs without it, for 2.5 %
+with it; too many (above 98 %) for 1.5 and 3.5 %. On 42 strata of six other truths: 5.3 and 2.6 %, 1.3 and 2.9 %.
 
 Vocabulary
 ----------
@@ -43,6 +46,8 @@ LEVEL = 0.95
 """Probability of the interval that the factor corrects."""
 FEWEST_FRAMES = 2
 """Labelled frames that give a stratum a factor of its own."""
+FRAME_SPREAD = 0.06
+"""Share by which the factor of one frame is raised, of K frames by this over K: frames differ."""
 WINDOW = 4
 """The latest batches of a stratum that hold so many frames count: earlier ones were predicted by a model that has learned
 much since."""
@@ -159,6 +164,19 @@ def quantile_factor(scores: ArrayLike, level: float = LEVEL) -> float:
     return float(values[rank - 1]) / interval_half_width(level)
 
 
+def frames_factor(scores: ArrayLike, n_frames: int, level: float = LEVEL) -> float:
+    """`quantile_factor` of the scores of so many frames, raised by what frames differ.
+
+    Raises
+    ------
+    ValueError
+        There is no score, no frame, or `level` is not between 0 and 1.
+    """
+    if n_frames < 1:
+        raise ValueError(f"scores of {n_frames} frames; a factor needs at least one")
+    return (1 + FRAME_SPREAD / n_frames) * quantile_factor(scores, level)
+
+
 def factor_of(frames: Sequence[ScoredFrame], strata: Sequence[str], species: str) -> Factor:
     """The factor of a species in a stratum, from the labelled frames so far.
 
@@ -175,14 +193,18 @@ def factor_of(frames: Sequence[ScoredFrame], strata: Sequence[str], species: str
         members = [frame for frame in frames if stratum in frame.strata]
         found = _latest([(frame.batch, frame.scores[species]) for frame in members if species in frame.scores])
         if found:
-            return Factor(quantile_factor(np.concatenate(found)), len(found), Basis.PARENT if k else Basis.STRATUM)
+            return _factor(found, Basis.PARENT if k else Basis.STRATUM)
     found = _latest([(frame.batch, frame.scores[species]) for frame in frames if species in frame.scores])
     if found:
-        return Factor(quantile_factor(np.concatenate(found)), len(found), Basis.SPECIES)
+        return _factor(found, Basis.SPECIES)
     found = _latest([(frame.batch, np.concatenate(list(frame.scores.values()))) for frame in frames])
     if found:
-        return Factor(quantile_factor(np.concatenate(found)), len(found), Basis.ALL)
+        return _factor(found, Basis.ALL)
     return NO_FACTOR
+
+
+def _factor(scores: Sequence[FloatArray], basis: Basis) -> Factor:
+    return Factor(frames_factor(np.concatenate(scores), len(scores)), len(scores), basis)
 
 
 def _latest(scores: Sequence[tuple[int, FloatArray]]) -> list[FloatArray]:

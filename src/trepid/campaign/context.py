@@ -35,7 +35,8 @@ from trepid.runs.checksums import text_sha256
 from trepid.runs.directory import RunDirectory, require_usable
 from trepid.runs.integrity import ADVICE, Change, accepted, changes, last_settings
 from trepid.runs.label_files import LabelStore
-from trepid.runs.ledger import Ledger, Resume, SettingsUsed, Stage, Start, Stop, StopReason
+from trepid.runs.ledger import Ledger
+from trepid.runs.ledger_events import Resume, SettingsUsed, Stage, Start, Stop, StopReason
 from trepid.runs.versions import versions_now
 
 if TYPE_CHECKING:

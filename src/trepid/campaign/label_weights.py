@@ -1,8 +1,8 @@
 """Weights of the labels of a campaign by their kind: the setting `weights`.
 
 The kind of a label is the `config_type` of its frame, which frames of `start.file` may have; for all others it is the reason of the
-label (`trepid.runs.ledger.Reason`): initial, uncertainty, event, probe, ... Weights act in training alone, and label files stay as
-they are.
+label (`trepid.runs.ledger_events.Reason`): initial, uncertainty, event, probe, ... Weights act in training alone, and label files
+stay as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trepid.data.labelled import read_labelled
 from trepid.data.noise_factors import config_type_of, with_weight
 from trepid.errors import ConfigError
 from trepid.runs.label_files import LabelledFrame
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 
 if TYPE_CHECKING:
     from ase import Atoms

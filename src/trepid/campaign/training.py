@@ -21,7 +21,8 @@ from trepid.data.progress_file import NO_FILE, ProgressFile
 from trepid.errors import DataError, NumericsError
 from trepid.potentials.base import Potential
 from trepid.runs.label_files import LabelledFrame
-from trepid.runs.ledger import Ledger, Train
+from trepid.runs.ledger import Ledger
+from trepid.runs.ledger_events import Train
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,8 @@ from trepid.reference.base import FailureReason, LabelError
 from trepid.runs.checksums import file_sha256
 from trepid.runs.intervals import Announced
 from trepid.runs.label_files import LabelledFrame, LabelStore, Origin, PriorPrediction, Suspect
-from trepid.runs.ledger import Doubted, Event, Failure, Label, Ledger, Request, Stop, StopReason
+from trepid.runs.ledger import Ledger
+from trepid.runs.ledger_events import Doubted, Event, Failure, Label, Request, Stop, StopReason
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -284,6 +285,18 @@ def failures_in_row(ledger: Ledger, retries: int) -> int:
         elif isinstance(event, Failure) and event.attempt > retries and event.label not in done:
             failed.add(event.label)
     return len(failed)
+
+
+def latest_failure(ledger: Ledger, number: int | None = None) -> Failure | None:
+    """The latest failed attempt, at a label or at any; None where there is none."""
+    return next((event for event in reversed(ledger.all(Failure)) if number in (None, event.label)), None)
+
+
+def none_labelled(ledger: Ledger) -> str:
+    """That no initial frame has a label, and why the last one has none."""
+    failure = latest_failure(ledger)
+    why = "" if failure is None else f"; the last one failed: {failure.reason}: {failure.message}"
+    return f"none of the initial frames could be labelled{why}"
 
 
 def stopped_for_failures(event: Event) -> bool:

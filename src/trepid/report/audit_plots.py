@@ -35,7 +35,7 @@ def path_picture(entry: Mapping[str, Any]) -> Figure:
             bar = [entry["reference_barrier_bar_eV"]]
             axes.errorbar([place[k]], [energies[k]], yerr=bar, color=SERIES[1], capsize=3, linewidth=1.0)
     labels = [label for label in entry["labels"] if label["role"] not in ("before", "during", "after")]
-    points = [(label["path_A"], label["reference_eV"]) for label in labels]
+    points = [(label["path_A"], label["reference_eV"]) for label in labels if label["path_A"] is not None]
     if points:
         axes.plot(
             *zip(*points, strict=True), "D", color=INK, markersize=4.5, linestyle="none", label="reference, labels"

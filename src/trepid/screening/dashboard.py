@@ -14,7 +14,8 @@ from trepid.config.screening import ScreeningSettings, load_screening
 from trepid.data.atomic import write_text_atomic
 from trepid.quantities import duration, with_bar
 from trepid.report.page import FIGURES, Headline, Section, Table, draw, figure_files, now, render_page
-from trepid.runs.ledger import Entry, Resume, read_ledger
+from trepid.runs.ledger import Entry, read_ledger
+from trepid.runs.ledger_events import Resume
 from trepid.screening.directory import ScreeningDirectory, files_of, read_records
 from trepid.screening.entries import KINDS, Advanced
 from trepid.screening.record import Bars, MaterialRecord, Status
@@ -66,7 +67,7 @@ _COLUMNS = (
     _Column("labels", "of the campaign"),
     _Column("relax", "reference computations of the relaxation"),
     _Column("rounds", "rounds of learning"),
-    _Column("h", "wall time"),
+    _Column("wall h", "wall time of relaxation and campaign, in hours; longer where other work shares the processor"),
     _Column("remark", "why it failed, or what is missing"),
 )
 

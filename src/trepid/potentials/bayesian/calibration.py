@@ -5,9 +5,10 @@ frames say by how much they are too narrow or too wide there: the factor of a ki
 
 .. math::
 
-    f = s_{(k)} / z, \qquad s_i = |r_i| / \sigma_i, \qquad k = \lceil 0.95\, (n + 1) \rceil
+    f = \Big(1 + \frac{0.06}{K}\Big) \frac{s_{(k)}}{z}, \qquad s_i = |r_i| / \sigma_i, \qquad
+    k = \lceil 0.95\, (n + 1) \rceil
 
-of `trepid.acquisition.conformal`, over all labels of the kind in the frames. Noise and scale of the bar are both multiplied
+of `trepid.acquisition.conformal`, over all n labels of the kind in the K frames. Noise and scale of the bar are both multiplied
 by it, so that predicted errors, uncertainties, live directions and draws all follow. Mean and evidence do not change.
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from trepid.acquisition.conformal import FEWEST_FRAMES, quantile_factor
+from trepid.acquisition.conformal import FEWEST_FRAMES, frames_factor
 from trepid.errors import DataError
 from trepid.potentials.bayesian.leave_one_out import FEWEST_LABELS, ErrorBar, LeftOut
 from trepid.potentials.bayesian.statistics import LabelKind
@@ -69,11 +70,11 @@ class Calibration:
             raise DataError(
                 f"{n_frames} new frames with {len(forces)} force labels: a factor needs {FEWEST_FRAMES} frames with forces"
             )
-        own = _factor(forces, bars[LabelKind.FORCES])
+        own = _factor(forces, bars[LabelKind.FORCES], n_frames)
         factors = dict.fromkeys(LabelKind, own)
         for kind, known in labels.items():
             if len(known) >= FEWEST_LABELS:
-                factors[kind] = _factor(known, bars[kind])
+                factors[kind] = _factor(known, bars[kind], n_frames)
         for kind, factor in factors.items():
             if not factor > LEAST_FACTOR:
                 raise DataError(
@@ -109,5 +110,5 @@ class Calibration:
         return cls(factors, int(entry["n_frames"]), counts)
 
 
-def _factor(labels: LeftOut, bar: ErrorBar) -> float:
-    return quantile_factor(np.abs(labels.residual) / bar.std(labels.variance, labels.multiplier))
+def _factor(labels: LeftOut, bar: ErrorBar, n_frames: int) -> float:
+    return frames_factor(np.abs(labels.residual) / bar.std(labels.variance, labels.multiplier), n_frames)
