@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from trepid.data.frames import bare_copy
+from trepid.data.noise_factors import with_type_of
 from trepid.labelling.check import LabelChecker, Suspicion, agree
 from trepid.reference.base import FailureReason, LabelError
 from trepid.runs.checksums import file_sha256
@@ -92,7 +93,8 @@ class LabelCase:
         retries: int,
         checker: LabelChecker | None = None,
     ) -> None:
-        self.request, self.number, self.frame = request, request.number, bare_copy(request.atoms)
+        self.request, self.number = request, request.number
+        self.frame = with_type_of(request.atoms, bare_copy(request.atoms))
         self.labelled: LabelledFrame | None = None
         self._before: PriorPrediction | None = None
         self._store, self._ledger, self._retries, self._checker = store, ledger, retries, checker
