@@ -3,6 +3,7 @@
 python benchmarks/screening.py kills --kills 30             # six metals by EMT
 python benchmarks/screening.py shares DIR                   # DIR: a screening whose materials had all of their rounds
 python benchmarks/screening.py naive DIR                    # what the models of the harmonic frames do wrong, by audit
+python benchmarks/screening.py coverage DIR                 # coverage of every material, were all bars exactly right
 python benchmarks/screening.py speed MODEL CRYSTAL TEACHER  # seconds per energy and forces, 64 and 512 atoms
 """
 
@@ -21,12 +22,17 @@ from dataclasses import asdict, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trepid.config.screening import load_screening
 from trepid.screening.dashboard import write_dashboard
 from trepid.screening.run import screen
+
+if TYPE_CHECKING:
+    from trepid.arrays import FloatArray
+    from trepid.runs.reading import RunRecord
 
 say = partial(print, flush=True)
 
@@ -293,6 +299,78 @@ def naive(arguments: argparse.Namespace) -> None:
     )
 
 
+# ---------------------------------------------------------------------------------------------- coverage
+
+
+def coverage(arguments: argparse.Namespace) -> None:
+    """Distribution of each material's coverage if all of its bars were exactly right, beside what was measured.
+
+    A handful of frames share the errors of a few coefficients, so that their force components are not inside or outside of their
+    bars independently. Errors are drawn from the posterior of the model that had announced the bars: correlated as it says, each
+    of unit variance in units of its bar.
+    """
+    from trepid.runs.reading import read_run
+    from trepid.screening.dashboard import load_screening_of
+    from trepid.screening.directory import files_of, read_records
+
+    rng = np.random.default_rng(0)
+    below, above, measured = [], [], []
+    records = read_records(arguments.directory, load_screening_of(arguments.directory))
+    for record in (r for r in records if r.coverage.n_components):
+        shares = drawn_coverage(read_run(files_of(arguments.directory, record.name).run), rng)
+        share = record.coverage.share
+        assert share is not None
+        measured.append(share)
+        below.append(float((shares < 0.90).mean()))
+        above.append(float((shares > 0.99).mean()))
+        if share < 0.90:
+            say(
+                f"{record.name}: {100 * share:.1f} % of {record.coverage.n_components}; drawn: {below[-1]:.2f} below 90 %, "
+                f"{(shares <= share).mean():.3f} as low as this"
+            )
+    found = np.array(measured)
+    say(
+        json.dumps(
+            {
+                "materials": len(found),
+                "below 90 %": {"measured": int((found < 0.90).sum()), "if all bars were right": round(sum(below), 1)},
+                "above 99 %": {"measured": int((found > 0.99).sum()), "if all bars were right": round(sum(above), 1)},
+            }
+        )
+    )
+
+
+def drawn_coverage(found: RunRecord, rng: np.random.Generator, n_draws: int = 1000) -> FloatArray:
+    """Shares of force components inside their 95 % bars in draws of their errors, (n_draws,)."""
+    from trepid.acquisition.calibration import interval_half_width
+    from trepid.data.frames import bare_copy
+    from trepid.potentials.bayesian.force_field import BayesianForceField
+    from trepid.potentials.bayesian.statistics import LabelKind
+    from trepid.runs.ledger_events import Reason
+    from trepid.runs.round_files import RoundFiles
+
+    inside, n_components = np.zeros(n_draws), 0
+    for record in found.rounds[1:]:
+        numbers = set(record.labels)
+        frames = [
+            label.atoms
+            for label in found.predicted
+            if label.number in numbers and label.origin.reason is Reason.UNCERTAINTY
+        ]
+        if not frames:
+            continue
+        before = [RoundFiles(found.directory, k).model for k in range(record.round)]
+        model = BayesianForceField.load([path for path in before if path.exists()][-1])
+        bar = model.error_bars[LabelKind.FORCES]
+        rows = bar.scale * np.concatenate([model.information_rows(bare_copy(frame)) for frame in frames])
+        errors = rows @ rng.standard_normal((rows.shape[1], n_draws))
+        errors += bar.noise * rng.standard_normal(errors.shape)
+        stds = np.hypot(np.linalg.norm(rows, axis=1), bar.noise)
+        inside += (np.abs(errors) <= interval_half_width(0.95) * stds[:, None]).sum(axis=0)
+        n_components += len(rows)
+    return inside / n_components
+
+
 # ---------------------------------------------------------------------------------------------- speed
 
 
@@ -355,6 +433,9 @@ def main() -> None:
     four = verbs.add_parser("naive")
     four.add_argument("directory", type=Path)
     four.set_defaults(run=naive)
+    five = verbs.add_parser("coverage")
+    five.add_argument("directory", type=Path)
+    five.set_defaults(run=coverage)
     three = verbs.add_parser("speed")
     three.add_argument("model", type=Path)
     three.add_argument("crystal", type=Path)

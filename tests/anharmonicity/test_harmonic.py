@@ -109,6 +109,25 @@ def test_two_atoms_swapped_in_a_crystal_at_rest(reference: HarmonicReference) ->
     assert np.abs(reference.in_order_of(swapped).displacements(swapped)).max() < 1e-9
 
 
+@pytest.mark.parametrize("a", np.linspace(3.4, 4.2, 9))
+def test_exchanged_axes_of_a_crystal_of_one_species_are_another_order(a: float) -> None:
+    """Two repetitions of one atom: without its drift, every atom is half way between two sites in the other order."""
+    sites = bulk("Ni", "fcc", a=a).repeat(2)
+    rng = np.random.default_rng(3)
+    constants = rng.normal(size=(8, 8, 3, 3))
+    constants = constants + constants.transpose(1, 0, 2, 3)
+    constants += constants.transpose(0, 1, 3, 2)
+    constants[np.arange(8), np.arange(8)] -= constants.sum(axis=1)
+    reference = HarmonicReference(sites, constants)
+    order = np.arange(8).reshape(2, 2, 2).transpose(2, 1, 0).reshape(-1)
+    u = rng.normal(scale=0.02, size=(8, 3))
+    moved = sites.copy()
+    moved.positions += u
+    theirs = moved[order]
+    found = reference.in_order_of(sites[order])
+    np.testing.assert_allclose(found.forces(theirs), reference.forces(moved)[order], atol=1e-9)
+
+
 def test_an_event_is_not_taken_for_another_order(reference: HarmonicReference) -> None:
     atoms = reference.supercell.copy()
     atoms.positions[0] += [3.095, 0.0, 0.0]  # a Cu in the empty tetrahedron beside its site

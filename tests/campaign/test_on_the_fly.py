@@ -234,7 +234,7 @@ def test_failure_policy_stop(tmp_path: Path) -> None:
 def test_no_initial_label_at_all(tmp_path: Path) -> None:
     result = run(tmp_path, LoggedReference(fail=range(100)), learning={"max_consecutive_failures": 9})
     assert result.reason is StopReason.FAILURES
-    assert "none of the initial frames" in result.message
+    assert "none of the initial frames could be labelled; the last one failed: " in result.message
 
 
 def test_initial_failure_leaves_a_smaller_first_fit(tmp_path: Path) -> None:

@@ -193,7 +193,8 @@ def test_a_material_whose_force_constants_failed_starts_afresh_when_it_is_tried_
     calculator = {"engine": "ase", "calculator": "screening_fakes:Licensed"}
     settings = screening(tmp_path, names=("Cu",), relax=None, reference=calculator, rounds={"max_rounds": 1})
     (record,) = screen(settings).records
-    assert (record.status, record.failure) == (Status.FAILED, FailureCode.STRUCTURE)
+    assert (record.status, record.failure) == (Status.FAILED, FailureCode.LABELS)
+    assert "failed: crashed: screening_fakes:Licensed: failed: no licence" in record.message
     licence.touch()
     (again,) = screen(settings, retry=True).records
     assert again.status is Status.EXHAUSTED

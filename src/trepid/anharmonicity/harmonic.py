@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from trepid.anharmonicity.matching import match_atoms, nearest_distances, require_same_cell
 from trepid.anharmonicity.modes import Modes, modes_of
-from trepid.arrays import FloatArray, IntArray
+from trepid.arrays import FloatArray, IntArray, rms
 from trepid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 ASYMMETRY = 1e-3
 """Phi may differ from its transpose, and its rows from a sum of zero, by this part of its largest element."""
+IN_ORDER = 0.25
+"""Atoms nearer to their sites than this share of the distance to the next one are in order. In another order of a crystal of one
+species all atoms may be half of this distance away once the drift is removed: axes exchanged in cells of two repetitions."""
 PERMUTED = 0.5
 """A frame in which more than this part of the atoms is nearer to another site is taken to be in another order."""
 
@@ -155,8 +158,7 @@ class HarmonicReference:
         DataError
             Another supercell, or an atom without a site; the message names the atom.
         """
-        far = self._far_in_order(atoms)
-        if far == 0:
+        if self._far_in_order(atoms, IN_ORDER) == 0:
             return self
         half = 0.5 * float(self.neighbour_distance.min())
         try:
@@ -169,12 +171,18 @@ class HarmonicReference:
             )
         except DataError:
             # In order but for a few atoms that have left their sites: an event, not another order.
+            far = self._far_in_order(atoms)
             if far is not None and far <= PERMUTED:
                 return self
             raise
-        return replace(
+        ordered = replace(
             self, supercell=self.supercell[sites], force_constants=self.force_constants[np.ix_(sites, sites)]
         )
+        if self._far_in_order(atoms) == 0 and rms(ordered._displacements(atoms.positions)) >= rms(
+            self._displacements(atoms.positions)
+        ):
+            return self  # hot, but in order
+        return ordered
 
     def displacements(self, atoms: Atoms, *, check_order: bool = True, where: str = "the frame") -> FloatArray:
         """Displacements of the atoms of a frame, (n, 3), A: minimum image, without the drift of the whole.
@@ -258,16 +266,16 @@ class HarmonicReference:
             weights[~np.isin(self.supercell.get_chemical_symbols(), self.follow)] = 0.0
         return weights / weights.sum()
 
-    def _far(self, u: FloatArray) -> float:
-        """Part of the atoms that are nearer to another site, by half the distance to the next one."""
-        return float(np.mean(np.linalg.norm(u, axis=1) > 0.5 * self.neighbour_distance))
+    def _far(self, u: FloatArray, share: float = 0.5) -> float:
+        """Part of the atoms that are farther from their sites than this share of the distance to the next one."""
+        return float(np.mean(np.linalg.norm(u, axis=1) > share * self.neighbour_distance))
 
-    def _far_in_order(self, atoms: Atoms) -> float | None:
-        """Part of the atoms far from the site that the order gives them; None where even the species do not fit."""
+    def _far_in_order(self, atoms: Atoms, share: float = 0.5) -> float | None:
+        """The same for the sites that the order of the atoms gives them; None where even the species do not fit."""
         if len(atoms) != len(self.supercell) or (atoms.numbers != self.supercell.numbers).any():
             return None
         require_same_cell(atoms, self.supercell, where="the structure")
-        return self._far(self._displacements(atoms.positions))
+        return self._far(self._displacements(atoms.positions), share)
 
     def _displacements(self, positions: FloatArray) -> FloatArray:
         """Minimum image displacements less the drift.

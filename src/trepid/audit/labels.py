@@ -12,11 +12,11 @@ from ase.geometry import find_mic
 
 from trepid.audit.event_class import Answer, Wanted
 from trepid.data.frames import bare_copy, read_frames
-from trepid.labelling.case import LabelRequest
+from trepid.labelling.case import LabelRequest, latest_failure
 from trepid.labelling.check import LabelChecker
 from trepid.labelling.labeller import Labeller
 from trepid.runs.label_files import LABEL_PATTERN, LabelledFrame, Origin, PriorPrediction
-from trepid.runs.ledger_events import Failure, Reason, Request
+from trepid.runs.ledger_events import Reason, Request
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -76,8 +76,8 @@ class AuditLabels:
     def _answer(self, number: int, frame: LabelledFrame | None) -> Answer:
         if frame is not None:
             return Answer(number, frame.labels, atoms=bare_copy(frame.atoms))
-        failures = [event for event in self.labeller.ledger.all(Failure) if event.label == number]
-        return Answer(number, None, failures[-1].message if failures else "no label came")
+        failure = latest_failure(self.labeller.ledger, number)
+        return Answer(number, None, "no label came" if failure is None else failure.message)
 
     def _number_of(self, atoms: Atoms) -> int | None:
         """Of the label, computed or failed, that a frame has already: the nearest one."""

@@ -43,7 +43,7 @@ from trepid.dynamics.loop import Check, MDLoop, Policy, Schedule
 from trepid.dynamics.record import Recorder
 from trepid.dynamics.sanity import SanityLimits
 from trepid.errors import TrepidError
-from trepid.labelling.case import LabelCase, LabelRequest
+from trepid.labelling.case import LabelCase, LabelRequest, none_labelled
 from trepid.labelling.check import LabelChecker, LabelHistory
 from trepid.potentials.base import Potential, Prediction, Uncertainty
 from trepid.quantities import duration, force, share
@@ -177,7 +177,7 @@ class OnTheFly(Policy[End]):
         )
         self.labels = self.context.store.read_all()
         if not self.labels:
-            raise CampaignEnded(StopReason.FAILURES, "none of the initial frames could be labelled")
+            raise CampaignEnded(StopReason.FAILURES, none_labelled(self.context.ledger))
 
     def _checker(self) -> LabelChecker | None:
         """Checks the next label against those so far."""

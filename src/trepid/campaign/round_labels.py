@@ -17,9 +17,10 @@ from trepid.campaign.start import (
 )
 from trepid.config import HarmonicStart
 from trepid.data.frames import read_frames, write_frames
-from trepid.labelling.case import LabelRequest
+from trepid.labelling.case import LabelRequest, latest_failure, none_labelled
 from trepid.labelling.check import LabelChecker, LabelHistory
 from trepid.potentials.base import Potential, Uncertainty
+from trepid.reference.base import LabelError
 from trepid.runs.intervals import Announced, event_classes, scored_labels
 from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction
 from trepid.runs.ledger_events import Reason, Request, StopReason
@@ -121,7 +122,7 @@ def label_start(context: RoundContext, files: RoundFiles) -> tuple[list[Pick], l
     label_frames(context, files.number, [picks[k] for k in ours], [frames[k] for k in ours], None)
     labelled = context.labels_before(picks[-1].label + 1)
     if not labelled:
-        raise CampaignEnded(StopReason.FAILURES, "none of the initial frames could be labelled")
+        raise CampaignEnded(StopReason.FAILURES, none_labelled(context.ledger))
     return picks, labelled
 
 
@@ -191,9 +192,17 @@ class _Displaced:
         self._labeller = context.labeller(retries=context.campaign.rounds.retries)
         self._number = 0
 
-    def __call__(self, atoms: Atoms) -> Atoms | None:
+    def __call__(self, atoms: Atoms) -> Atoms:
         self._context.stop_if_interrupted()
         self._number += 1
         origin = _origin(0, _initial(self._number, Reason.HARMONIC))
         labelled = self._labeller.label([LabelRequest(self._number, atoms, origin)])[0]
-        return None if labelled is None else labelled.atoms
+        if labelled is not None:
+            return labelled.atoms
+        failure = latest_failure(self._context.ledger, self._number)
+        assert failure is not None
+        raise LabelError(
+            failure.reason,
+            f"label {self._number}, a finite displacement for the force constants, failed: {failure.reason}: "
+            f"{failure.message}; start.kind displaced and start.force_constants need no such labels",
+        )

@@ -224,10 +224,10 @@ class StoredReference(Reference):
     reference : Reference
         For its name, limits and description.
     obtain : callable
-        Gives the labelled frame from the store; None where it failed for good.
+        Gives the labelled frame from the store; raises LabelError where it failed for good.
     """
 
-    def __init__(self, reference: Reference, obtain: Callable[[Atoms], Atoms | None]) -> None:
+    def __init__(self, reference: Reference, obtain: Callable[[Atoms], Atoms]) -> None:
         self.name = reference.name
         self._reference, self._obtain = reference, obtain
 
@@ -236,13 +236,7 @@ class StoredReference(Reference):
         return self._reference.describe()
 
     def _compute(self, atoms: Atoms) -> Labels:
-        labelled = self._obtain(atoms)
-        if labelled is None:
-            raise DataError(
-                f"{self.name}: a finite displacement for the force constants could not be labelled; give start.kind "
-                "displaced, or start.force_constants"
-            )
-        return labels_of(labelled)
+        return labels_of(self._obtain(atoms))
 
 
 def harmonic_reference_of(

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from trepid.data.frames import bare_copy
+from trepid.data.noise_factors import with_type_of
 from trepid.labelling.check import LabelChecker, Suspicion, agree
 from trepid.reference.base import FailureReason, LabelError
 from trepid.runs.checksums import file_sha256
@@ -92,7 +93,8 @@ class LabelCase:
         retries: int,
         checker: LabelChecker | None = None,
     ) -> None:
-        self.request, self.number, self.frame = request, request.number, bare_copy(request.atoms)
+        self.request, self.number = request, request.number
+        self.frame = with_type_of(request.atoms, bare_copy(request.atoms))
         self.labelled: LabelledFrame | None = None
         self._before: PriorPrediction | None = None
         self._store, self._ledger, self._retries, self._checker = store, ledger, retries, checker
@@ -283,6 +285,18 @@ def failures_in_row(ledger: Ledger, retries: int) -> int:
         elif isinstance(event, Failure) and event.attempt > retries and event.label not in done:
             failed.add(event.label)
     return len(failed)
+
+
+def latest_failure(ledger: Ledger, number: int | None = None) -> Failure | None:
+    """The latest failed attempt, at a label or at any; None where there is none."""
+    return next((event for event in reversed(ledger.all(Failure)) if number in (None, event.label)), None)
+
+
+def none_labelled(ledger: Ledger) -> str:
+    """That no initial frame has a label, and why the last one has none."""
+    failure = latest_failure(ledger)
+    why = "" if failure is None else f"; the last one failed: {failure.reason}: {failure.message}"
+    return f"none of the initial frames could be labelled{why}"
 
 
 def stopped_for_failures(event: Event) -> bool:

@@ -67,7 +67,7 @@ _COLUMNS = (
     _Column("labels", "of the campaign"),
     _Column("relax", "reference computations of the relaxation"),
     _Column("rounds", "rounds of learning"),
-    _Column("h", "wall time"),
+    _Column("wall h", "wall time of relaxation and campaign, in hours; longer where other work shares the processor"),
     _Column("remark", "why it failed, or what is missing"),
 )
 

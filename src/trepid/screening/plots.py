@@ -59,8 +59,9 @@ def coverage_of_materials(records: Sequence[MaterialRecord]) -> Figure | None:
     axes.scatter(np.arange(1, len(shares) + 1), shares, s=14, color=SERIES[0], linewidth=0)
     for k in range(min(4, len(covered))):
         if shares[k] < 90:
+            place = (5, -8 if k % 2 else 1)  # neighbours may be at the same height
             axes.annotate(
-                covered[k][1], (k + 1, shares[k]), xytext=(5, -2), textcoords="offset points", fontsize=7.5, color=MUTED
+                covered[k][1], (k + 1, shares[k]), xytext=place, textcoords="offset points", fontsize=7.5, color=MUTED
             )
     axes.set_xlabel("materials, sorted (number)")
     axes.set_ylabel("inside the 95 % bars (%)")
@@ -99,7 +100,9 @@ def labels_against_sigma(records: Sequence[MaterialRecord]) -> Figure | None:
     for k in sorted(set(rounds.tolist())):
         mask = rounds == k
         colour = SERIES[int(k - 1) % len(SERIES)]
-        axes.scatter(value[mask], labels[mask], s=15, color=colour, linewidth=0, label=f"{k:.0f} rounds")
+        axes.scatter(
+            value[mask], labels[mask], s=15, color=colour, linewidth=0, label=f"{k:.0f} round{'s' if k > 1 else ''}"
+        )
     axes.set_xlabel(r"$\sigma^A$ (1)")
     axes.set_ylabel("reference computations (number)")
     key(axes)

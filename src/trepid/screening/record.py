@@ -33,10 +33,14 @@ from trepid.runs.label_files import LabelledFrame, compare_before_training
 from trepid.runs.ledger_events import Reason, StopReason
 from trepid.runs.properties import GENUINE, HALLUCINATED, Z_95, latest_verdicts, property_status
 from trepid.runs.reading import RunRecord, read_run
-from trepid.runs.round_files import RoundFiles, RoundRecord, Selection
+from trepid.runs.round_files import RoundFiles, RoundRecord, Selection, SigmaA
 
 if TYPE_CHECKING:
     from trepid.screening.relaxation import Relaxed
+
+
+NOT_HARMONIC = 1.0
+"""sigma^A above which harmonic forces say less of a walk than none at all: it has left its crystal, or that is no minimum."""
 
 
 class Status(str, Enum):
@@ -340,7 +344,7 @@ def record_of_run(
     record = replace(
         base,
         status=Status.KNOWN if status.met or converged else Status.OPEN,
-        message="" if status.met else "; ".join(status.missing),
+        message="; ".join(_lost(last) + (() if status.met else status.missing)),
         temperature_K=None if last is None else last.temperature_K,
         sigma_a=None if last is None else Bars(last.value, last.error, last.model_error),
         n_labels=len(found.labels),
@@ -355,6 +359,15 @@ def record_of_run(
         seconds=round((0.0 if relaxed is None else relaxed.seconds) + found.wall_time_s, 1),
     )
     return _with_phonons(record, found, run, start)
+
+
+def _lost(found: SigmaA | None) -> tuple[str, ...]:
+    """A remark where the walks have nothing to do with the harmonic crystal."""
+    if found is None or found.value <= NOT_HARMONIC:
+        return ()
+    return (
+        f"sigma^A {found.value:.2f}, above {NOT_HARMONIC:g}: the walks have left the crystal of the force constants",
+    )
 
 
 def _with_phonons(record: MaterialRecord, found: RunRecord, run: Path, start: StartSettings) -> MaterialRecord:

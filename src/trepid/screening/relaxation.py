@@ -23,7 +23,7 @@ from trepid.data.atomic import write_text_atomic
 from trepid.data.frames import bare_copy, labels_of, read_frames, write_frames
 from trepid.errors import ConfigError, TrepidError
 from trepid.execution import InlineExecutor
-from trepid.labelling.case import LabelRequest
+from trepid.labelling.case import LabelRequest, latest_failure
 from trepid.labelling.labeller import Labeller
 from trepid.runs.label_files import LabelStore, Origin
 from trepid.runs.ledger import Ledger
@@ -192,8 +192,10 @@ class _FoldedCalculator(Calculator):
         request = LabelRequest(self.number, frame, Origin(Reason.RELAXATION, self.number, 0.0, 0.0))
         labelled = self._labeller.label([request])[0]
         if labelled is None:
+            failure = latest_failure(self._labeller.ledger, self.number)
+            assert failure is not None
             raise RelaxationError(
-                f"evaluation {self.number} of the relaxation failed: {_failure(self._labeller, self.number)}"
+                f"evaluation {self.number} of the relaxation failed: {failure.reason}: {failure.message}"
             )
         labels = labels_of(labelled.atoms)
         if self._settings.cell and labels.stress is None:
@@ -216,10 +218,3 @@ def _folded(unit: Atoms, frame: Atoms, forces: np.ndarray) -> np.ndarray:
     distance[frame.numbers[:, None] != unit.numbers[None, :]] = np.inf
     owner = distance.argmin(axis=1)
     return np.array([forces[owner == k].mean(axis=0) for k in range(len(unit))])
-
-
-def _failure(labeller: Labeller, number: int) -> str:
-    from trepid.runs.ledger_events import Failure
-
-    messages = [f"{e.reason}: {e.message}" for e in labeller.ledger.all(Failure) if e.label == number]
-    return messages[-1] if messages else "no reason was noted"
