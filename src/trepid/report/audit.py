@@ -125,7 +125,8 @@ def _sections(facts: Mapping[str, Any], kind: str, title: str) -> list[Section]:
         *("rate, model / reference", "start, end in the reference", "labels", "labels needed"),
     )
     text = (
-        "Barriers in eV with their bars; that of the model was announced before any label. The dashed line is the horizon."
+        "Barriers in eV with their bars; that of the model was announced before any label. The dashed line is the horizon; "
+        "a bar that is longer than the picture is cut."
         if kind == "classes"
         else "One atom of each kind to each kind of empty site beside it, and neighbours that change places."
     )
