@@ -1,6 +1,6 @@
 """The way of one Cu to the octahedral hole beside it on models, whether their trajectories show it or not.
 
-barrier.py campaign.yaml run1/model.trepid run2/model.trepid run3/model.trepid
+barrier.py campaign.yaml run1/model.trepid run2/model.trepid run3/model.trepid --reach 0.68    # to 1.8 of 2.63 A
 barrier.py campaign.yaml run1/model.trepid --audit        # and in the reference, with labels
 """
 
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--species", default="Cu")
     parser.add_argument("--temperature", type=float, default=300.0)
+    parser.add_argument("--reach", type=float, default=1.0, help="part of the way after which the end is sought")
     parser.add_argument("--audit", action="store_true", help="with labels of the reference")
     arguments = parser.parse_args()
     campaign = load_campaign(arguments.campaign)
@@ -37,7 +38,7 @@ def main() -> None:
     sites, n_labels = Sites.of(crystal), 0
     atom = crystal.get_chemical_symbols().index(arguments.species)
     hole = next(site for site in neighbouring_sites(sites, atom, within_A=4.0) if site >= sites.n_atoms)
-    motion = Motion(np.arange(len(crystal)), (atom,), (hole,))
+    motion = Motion(np.arange(len(crystal)), (atom,), (hole,), arguments.reach)
 
     seen = SeenClass(f"{arguments.species} -> {sites.kinds[hole]}", motion)
     ways = equivalent_ways(sites, [(atom, hole)], motion.before)
