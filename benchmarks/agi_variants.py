@@ -10,7 +10,7 @@ announced standard deviation of this energy difference.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,9 +104,15 @@ def learn(variant: Variant, settings: dict[str, Any]) -> tuple[BayesianForceFiel
 
 
 def main() -> None:
+    names = [variant.name for variant in VARIANTS]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("variants", nargs="*", metavar="VARIANT", help=f"of {', '.join(names)}; default: all")
+    chosen = parser.parse_args().variants or names
+    if unknown := sorted(set(chosen) - set(names)):
+        parser.error(f"{', '.join(unknown)}: there are {', '.join(names)}")
     report, rows = Report("agi_variants"), []
     for variant in VARIANTS:
-        if sys.argv[1:] and variant.name not in sys.argv[1:]:
+        if variant.name not in chosen:
             continue
         crystal = toy_crystal(2, lattice_A=variant.lattice_A)
         commands = toy_commands(RUNS / "truth", variant.stiffness, iodine_stiffness=variant.iodine_stiffness)

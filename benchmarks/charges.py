@@ -8,7 +8,7 @@ charges.py time       CuI in LAMMPS: the kernel alone, with charges (pppm, ewald
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -164,8 +164,13 @@ def _seconds_per_step(file: Path, model: BayesianForceField, atoms: Atoms) -> fl
 
 def main() -> None:
     parts = {"cui": cui, "cells": cells, "time": timing}
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)}; default: all")
+    chosen = parser.parse_args().parts
+    if unknown := sorted(set(chosen) - set(parts)):
+        parser.error(f"{', '.join(unknown)}: there are {', '.join(parts)}")
     report = Report("charges")
-    for name in sys.argv[1:] or parts:
+    for name in chosen or parts:
         parts[name](report)
     report.write()
 

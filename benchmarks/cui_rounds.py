@@ -83,6 +83,8 @@ def settings_of(name: str, seed: int) -> dict[str, Any]:
 
 def run(name: str, seed: int) -> None:
     """One campaign, and the figures of its model after every round."""
+    if not (RUNS / "crystal.extxyz").exists():
+        raise SystemExit("the frames to start from are missing: python benchmarks/cui_rounds.py truth")
     folder = RUNS / (name if seed == 0 else f"{name}-{seed}")
     began = time.perf_counter()
     directory = run_campaign(settings_of(name, seed), folder)

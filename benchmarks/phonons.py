@@ -177,6 +177,16 @@ TOY_CALM, TOY_MORE = 3, 24
 """Training frames of the naive model, from 100 K, and those added to it, from 600 K."""
 
 
+TOY_MATCH, TOY_MATCH_STEPS = 3, 500
+"""Times that the energy is set after the equilibration, and steps of constant energy before each: runs of 64 atoms drawn at a
+temperature differ by 7 % in their mean temperature, and lifetimes go as its inverse."""
+
+
+def toy_matched(temperature_K: float, *, mean_K: float, now_K: float) -> float:
+    """Instantaneous temperature to set, K, so that the run has the wanted mean: half of what is added becomes potential energy."""
+    return max(0.1 * temperature_K, now_K + 2 * (temperature_K - mean_K))
+
+
 def toy_truth_run(commands: list[str], path: Path, *, temperature_K: float, duration_ps: float, seed: int) -> Path:
     """Constant-energy dynamics of the truth in LAMMPS after an equilibration; a dump of positions."""
     lmp = toy_lammps(commands, toy_crystal(2))
@@ -191,6 +201,18 @@ def toy_truth_run(commands: list[str], path: Path, *, temperature_K: float, dura
             f"run {round(5 / dt)} post no",
             "unfix nvt",
             "fix nve all nve",
+        ]
+    )
+    for _ in range(TOY_MATCH):
+        samples = []
+        for _ in range(TOY_MATCH_STEPS // TOY_EVERY):
+            lmp.command(f"run {TOY_EVERY} post no")
+            samples.append(lmp.get_thermo("temp"))
+        target = toy_matched(temperature_K, mean_K=float(np.mean(samples)), now_K=samples[-1])
+        lmp.command(f"velocity all scale {target}")
+    lmp.commands_list(
+        [
+            "reset_timestep 0",
             f"dump d all custom {TOY_EVERY} {path} id element xu yu zu fx fy fz",
             "dump_modify d element Ag I sort id units yes time yes format float %.8g",
             f"run {round(duration_ps / dt)} post no",
@@ -212,6 +234,13 @@ def toy_model_run(force_field: Any, path: Path, *, temperature_K: float, duratio
     step = TOY_STEP_FS * ase.units.fs
     Langevin(atoms, step, temperature_K=temperature_K, friction=1 / (200 * ase.units.fs), rng=rng).run(1250)
     dynamics = VelocityVerlet(atoms, step)
+    for _ in range(TOY_MATCH):
+        samples = []
+        for _ in range(TOY_MATCH_STEPS // TOY_EVERY):
+            dynamics.run(TOY_EVERY)
+            samples.append(atoms.get_temperature())
+        target = toy_matched(temperature_K, mean_K=float(np.mean(samples)), now_K=samples[-1])
+        atoms.set_momenta(atoms.get_momenta() * math.sqrt(target / samples[-1]))
     n = round(1000 * duration_ps / TOY_STEP_FS / TOY_EVERY)
     with open(path, "w") as file:
         for k in range(n):
@@ -264,7 +293,7 @@ def toy(
         how = {"temperature_K": temperature, "duration_ps": duration_ps, "n_runs": n_runs}
         true: LifetimeAnalysis | None = None
         for name in names:
-            path = kept / f"{name}-{temperature}K-{n_runs}x{duration_ps:g}ps-{draws}.json"
+            path = kept / f"{name}-{temperature}K-matched-{n_runs}x{duration_ps:g}ps-{draws}.json"
             if not path.exists():
                 true = true or toy_truth(commands, harmonic, folder, **how)
                 path.write_text(

@@ -165,7 +165,8 @@ def _outcome(directory: Path) -> tuple[list[object], dict[str, object]]:
 
 def _computed_twice(directory: Path) -> int:
     """Labels that have more than one entry in the ledgers."""
-    from trepid.runs.ledger import Label, events_of, read_ledger
+    from trepid.runs.ledger import events_of, read_ledger
+    from trepid.runs.ledger_events import Label
 
     twice = 0
     for ledger in directory.glob("materials/*/*/ledger.jsonl"):
@@ -345,7 +346,7 @@ def drawn_coverage(found: RunRecord, rng: np.random.Generator, n_draws: int = 10
     from trepid.data.frames import bare_copy
     from trepid.potentials.bayesian.force_field import BayesianForceField
     from trepid.potentials.bayesian.statistics import LabelKind
-    from trepid.runs.ledger import Reason
+    from trepid.runs.ledger_events import Reason
     from trepid.runs.round_files import RoundFiles
 
     inside, n_components = np.zeros(n_draws), 0

@@ -19,7 +19,7 @@ from trepid.dynamics.settings import MDEnd, MDResult
 from trepid.errors import ConfigError, DataError, ModelFileError, TrepidError, UntrustedError
 from trepid.potentials.base import Potential
 from trepid.potentials.committee import BayesianSettings, Committee, CommitteeSettings
-from trepid.runs.ledger import StopReason
+from trepid.runs.ledger_events import StopReason
 
 CUTOFFS = {"pair_cutoff": 4.0, "triplet_cutoff": 3.2}
 

@@ -20,7 +20,7 @@ from trepid.data import read_frames
 from trepid.evaluation import compare, summarise
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.report.html import render
-from trepid.runs.ledger import Doubt
+from trepid.runs.ledger_events import Doubt
 from trepid.runs.reading import read_run
 from trepid.verdict import FAIR, GOOD, Basis, Grade, Verdict, verdict_of_fit, verdict_of_run, verdict_of_test
 

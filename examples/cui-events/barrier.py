@@ -20,6 +20,7 @@ from trepid.config import load_campaign
 from trepid.data import labels_of
 from trepid.events.paths import neighbouring_sites
 from trepid.events.sites import Sites
+from trepid.events.ways import equivalent_ways
 
 
 def main() -> None:
@@ -39,7 +40,8 @@ def main() -> None:
     motion = Motion(np.arange(len(crystal)), (atom,), (hole,))
 
     seen = SeenClass(f"{arguments.species} -> {sites.kinds[hole]}", motion)
-    criteria = Criteria(arguments.temperature, 10.0, ways=128)
+    ways = equivalent_ways(sites, [(atom, hole)], motion.before)
+    criteria = Criteria(arguments.temperature, 10.0, ways=ways)
     reference = reference_of(campaign) if arguments.audit else None
 
     def label(wanted: Sequence[Wanted]) -> list[Answer]:

@@ -93,7 +93,7 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 def test_harmonic_frames_on_a_model(folder: Path, emt: HarmonicReference, capsys: pytest.CaptureFixture[str]) -> None:
     facts = answer(
         capsys, "cu.trepid", "--structure", "cell.extxyz", "--supercell", "2", "2", "2", "--temperature", "600",
-        "--samples", "12", "--posterior", "6",
+        "--samples", "12", "--posterior", "6", "--figures",
     )  # fmt: skip
     sample = harmonic_sample(emt, 600.0, 12, 0)
     truth = sigma_a(forces_of_frames(EMT(), sample), [emt.forces(frame) for frame in sample])
@@ -107,11 +107,18 @@ def test_harmonic_frames_on_a_model(folder: Path, emt: HarmonicReference, capsys
     out = folder / "anharmonicity"
     assert sorted(p.name for p in out.iterdir()) == [
         "anharmonicity.json",
+        "figures",
         "phonopy_params.yaml",
         "sigma_a.csv",
         "sigma_a.png",
         "sigma_a_atoms.csv",
     ]
+    names = [f"{name}.{kind}" for name in ("sigma-a", "sigma-a-atoms") for kind in ("csv", "pdf", "png")]
+    assert sorted(p.name for p in (out / "figures").iterdir()) == sorted(names)
+    with (out / "figures" / "sigma-a-atoms.csv").open() as file:
+        drawn = [float(row["y"]) for row in csv.DictReader(file)]
+    with (out / "sigma_a_atoms.csv").open() as file:
+        np.testing.assert_allclose(drawn, [float(row["sigma_a"]) for row in csv.DictReader(file)], rtol=1e-4)
     assert phonopy.load(str(out / "phonopy_params.yaml"), log_level=0).force_constants is not None
     with (out / "sigma_a.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -14,10 +14,12 @@ from ase.calculators.emt import EMT
 from ase.geometry import find_mic
 
 from audit_fakes import EMT_BARRIER_EV, CalculatorModel, ChangedEMT, Oracle, copper, hop
+from trepid.arrays import FloatArray, IntArray
 from trepid.audit import AuditSettings, Criteria, EventClassAudit, Role, State, Verdict, audit_class
 from trepid.audit.band import BandSettings
 from trepid.audit.event_class import ClassFiles
-from trepid.audit.states import Relaxation, held_end, settle, start_state
+from trepid.audit.states import Relaxation, RelaxedState, end_state, held_end, settle, start_state
+from trepid.audit.surface import CorrectedSurface, Course, Found
 from trepid.errors import NumericsError
 
 QUICK = AuditSettings(relaxation=Relaxation(0.02), band=BandSettings(n_images=3, fmax_eV_per_A=0.05))
@@ -172,3 +174,64 @@ def test_around_a_held_atom_the_crystal_does_not_slide() -> None:
     shaken.positions[others] += 0.05 * np.random.default_rng(0).normal(size=(30, 3))
     again = settle(shaken, EMT(), sites, half.after, half.atoms, held=half.atoms)
     assert again.energy == pytest.approx(end.energy, abs=0.004)
+
+
+@pytest.fixture(scope="module")
+def surface() -> tuple[CorrectedSurface, Found, FloatArray]:
+    """Of a model with too low a barrier, after three labels, whose displacements are given."""
+    crystal, sites = copper()
+    model = ChangedEMT(0.75)
+    audit = audited(model)
+    assert audit.band is not None
+    motion, points = hop().motion, audit.points[:3]
+    start = start_state(crystal, motion, sites, model, QUICK.relaxation)
+    end = end_state(start, motion, sites, model, QUICK.relaxation)
+    course = Course(motion, start, end, audit.band)
+    made = CorrectedSurface(model, course, sites=sites, criteria=CRITERIA, settings=QUICK, interrupted=lambda: None)
+    return made, made.renew(points), np.array([point.wanted.atoms.positions for point in points])
+
+
+def farthest(atoms: Atoms, labelled: FloatArray) -> float:
+    """Longest way of an atom from the nearest labelled frame, A."""
+    moves = find_mic((atoms.positions - labelled).reshape(-1, 3), atoms.cell, atoms.pbc)[1].reshape(len(labelled), -1)
+    return float(moves[int(np.argmin((moves**2).sum(axis=1)))].max())
+
+
+def collapsed(atoms: Atoms) -> Atoms:
+    copy = atoms.copy()
+    copy.rattle(1.5, seed=3)
+    return copy
+
+
+def test_what_lies_far_in_the_unknown_is_not_labelled_but_the_way_to_it(
+    surface: tuple[CorrectedSurface, Found, FloatArray],
+) -> None:
+    made, found, labelled = surface
+    images = [image.copy() for image in found.band.images]
+    images[found.band.top] = collapsed(images[found.band.top])
+    following = made.following(replace(found, band=replace(found.band, images=tuple(images))))
+    assert following is not None
+    assert farthest(images[found.band.top], labelled) > 2.0
+    assert farthest(following[1], labelled) < 0.61
+    assert not found.lost
+
+
+def test_an_end_that_relaxes_into_the_unknown_is_labelled_on_the_way_and_not_called_a_state(
+    surface: tuple[CorrectedSurface, Found, FloatArray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _, labelled = surface
+    settled = made._settled
+
+    def falling(state: RelaxedState, assigned: IntArray) -> RelaxedState:
+        rest = settled(state, assigned)
+        return replace(rest, atoms=collapsed(rest.atoms)) if state is made._course.end else rest
+
+    monkeypatch.setattr(made, "_settled", falling)
+    found = made.renew(made._points)
+    assert found.lost
+    assert found.end is State.UNKNOWN
+    assert found.barrier is None
+    following = made.following(found)
+    assert following is not None
+    assert following[0] is Role.END
+    assert farthest(following[1], labelled) < 0.7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from audit_fakes import CalculatorModel, ChangedEMT, CountingEMT, copper
 from kills import Killed, kill_at
 from trepid.audit import AuditSettings, Role, Wanted
 from trepid.audit.band import BandSettings
-from trepid.audit.certificate import Inputs, summary
+from trepid.audit.certificate import Inputs, read_certificate, summary
 from trepid.audit.labels import AuditLabels, same_frame
 from trepid.audit.run import AuditResult, AuditTask, plan_audit, run_audit
 from trepid.audit.states import Relaxation
@@ -24,8 +25,10 @@ from trepid.errors import ConfigError, DataError
 from trepid.events.analysis import EventAnalysis, analyse_events
 from trepid.execution import InlineExecutor
 from trepid.labelling.labeller import Labeller
+from trepid.report.audit import write_audit_page
 from trepid.runs.label_files import LabelStore
-from trepid.runs.ledger import Judged, Label, Ledger, Start, Stop, read_ledger
+from trepid.runs.ledger import Ledger, read_ledger
+from trepid.runs.ledger_events import Judged, Label, Start, Stop
 
 SETTINGS = AuditSettings(
     labels_per_class=5,
@@ -104,6 +107,45 @@ def test_the_certificate_says_what_was_found(whole: tuple[AuditResult, CountingE
     assert kinds[0] is Start
     assert kinds[-1] is Stop
     assert Judged in kinds
+
+
+def test_certificates_of_earlier_versions_are_read_and_make_a_page(
+    whole: tuple[AuditResult, CountingEMT, Path], tmp_path: Path
+) -> None:
+    facts = json.loads((whole[2] / "certificate.json").read_text())
+    facts["format"] = 1
+    for entry in facts["classes"]:
+        del entry["n_seen_later"]
+        for label in entry["labels"]:
+            del label["path_A"]
+    (tmp_path / "certificate.json").write_text(json.dumps(facts))
+    read = read_certificate(tmp_path / "certificate.json")
+    assert [label["path_A"] for entry in read["classes"] for label in entry["labels"]] == [None] * facts["n_labels"]
+    page = write_audit_page(tmp_path).read_text()
+    assert "miscaptured" in page
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (lambda facts: facts | {"format": 99}, "format 99, written by trepid .*reads formats 1 to"),
+        (lambda facts: {k: v for k, v in facts.items() if k != "classes"}, "damaged one .*'classes'"),
+        (lambda facts: [facts], "damaged one"),
+        (lambda facts: facts | {"classes": [{"number": 1}]}, "damaged one .*'labels'"),
+    ],
+)
+def test_a_certificate_that_cannot_be_read_says_what_to_do(
+    whole: tuple[AuditResult, CountingEMT, Path], tmp_path: Path, damage: Callable[[Any], Any], text: str
+) -> None:
+    facts = json.loads((whole[2] / "certificate.json").read_text())
+    path = tmp_path / "certificate.json"
+    path.write_text(json.dumps(damage(facts)))
+    with pytest.raises(DataError, match=text) as raised:
+        write_audit_page(tmp_path)
+    assert str(path) in str(raised.value)
+    path.unlink()
+    with pytest.raises(DataError, match="no certificate"):
+        write_audit_page(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from trepid.events.sites import Sites
 from trepid.potentials.base import Noise, Prediction
 from trepid.runs.intervals import scored_labels
 from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction, compare_before_training
-from trepid.runs.ledger import Reason, StopReason
+from trepid.runs.ledger_events import Reason, StopReason
 from trepid.runs.round_files import Pick, RoundRecord, Selection, SigmaA
 from trepid.runs.walk_files import Walk, WalkEnd, WalkSummary
 

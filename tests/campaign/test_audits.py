@@ -35,7 +35,8 @@ from trepid.data.frames import Labels
 from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
 from trepid.report import write_report
 from trepid.runs.label_files import LabelStore
-from trepid.runs.ledger import Doubted, Judged, Label, Reason, Request, StopReason, read_ledger
+from trepid.runs.ledger import read_ledger
+from trepid.runs.ledger_events import Doubted, Judged, Label, Reason, Request, StopReason
 from trepid.runs.properties import latest_verdicts
 from trepid.runs.round_files import ClassVerdict, RoundFiles, RoundRecord, complete_rounds
 from trepid.runs.walk_files import Walk, WalkEnd, WalkSummary

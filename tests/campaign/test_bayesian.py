@@ -16,7 +16,8 @@ from trepid.campaign.result import CampaignResult
 from trepid.dynamics.ase_engine import ASEDriver
 from trepid.labelling.case import LabelCase
 from trepid.potentials.bayesian.force_field import BayesianForceField
-from trepid.runs.ledger import StopReason, Train, read_ledger
+from trepid.runs.ledger import read_ledger
+from trepid.runs.ledger_events import StopReason, Train
 
 SMALL: dict[str, dict[str, object]] = {
     "potential": {"pair_cutoff_A": 4.0, "triplet_cutoff_A": 3.2, "n_pair": 8, "n_radial": 4, "l_max": 2},

@@ -16,7 +16,8 @@ from campaign_fakes import LoggedReference, assert_same_run, calls, kill_campaig
 from comparison import frame_hash
 from trepid.campaign.learn import learn
 from trepid.runs.label_files import LabelStore
-from trepid.runs.ledger import Label, Request, Resume, Stop, read_ledger
+from trepid.runs.ledger import read_ledger
+from trepid.runs.ledger_events import Label, Request, Resume, Stop
 
 
 def labelled(folder: Path) -> set[str]:

@@ -30,7 +30,8 @@ from trepid.labelling.labeller import Labeller, LabelTask, _kept, compute_label
 from trepid.potentials.base import Noise, Prediction
 from trepid.reference import IsolatedReference, Reference, make_reference
 from trepid.runs.label_files import LabelledFrame, LabelStore, Origin, PriorPrediction
-from trepid.runs.ledger import Doubt, Doubted, Failure, Label, Ledger, Reason, Request, SomeEvent
+from trepid.runs.ledger import Ledger
+from trepid.runs.ledger_events import Doubt, Doubted, Failure, Label, Reason, Request, SomeEvent
 
 NOISE = Noise(energy=1e-3, forces=0.01, stress=1e-3)
 

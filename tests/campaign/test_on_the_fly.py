@@ -35,7 +35,8 @@ from trepid.errors import ConfigError, DataError, NumericsError
 from trepid.labelling.case import LabelCase
 from trepid.runs.intervals import Announced
 from trepid.runs.label_files import LabelStore
-from trepid.runs.ledger import Failure, Label, Request, Resume, Rewind, Stage, StopReason, Train, read_ledger
+from trepid.runs.ledger import read_ledger
+from trepid.runs.ledger_events import Failure, Label, Request, Resume, Rewind, Stage, StopReason, Train
 from trepid.runs.reading import read_run
 
 

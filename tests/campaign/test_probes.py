@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.units import kB
 
 from trepid import BayesianForceField
 from trepid.acquisition.viability import Horizon
 from trepid.campaign.probes import N_IMAGES, probe_frames
+from trepid.campaign.selection import EventFrame
 from trepid.data import read_frames
 from trepid.potentials.base import Prediction
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,10 @@ def probes(model: BayesianForceField, crystal: Atoms, n: int, **changed: object)
     return probe_frames(model, crystal, n, **settings)
 
 
+def place_of(frame: EventFrame) -> int:
+    return int(frame.note.split("image ")[1].split()[0])
+
+
 def test_every_path_has_a_probe_before_one_has_two(model: BayesianForceField, crystal: Atoms) -> None:
     found = probes(model, crystal, 6)
     paths = [frame.note.split(" | ")[0] for frame in found]
@@ -52,7 +58,7 @@ def test_an_image_has_one_atom_off_its_site_and_a_larger_uncertainty_than_the_no
     for frame in probes(model, crystal, 4):
         moved = np.linalg.norm(frame.atoms.positions - crystal.positions, axis=1)
         order = np.argsort(moved)
-        place = int(frame.note.split("image ")[1].split()[0])
+        place = place_of(frame)
         assert moved[order[-1]] > 0.25 * place
         assert moved[order[-2]] < moved[order[-1]] or place == 1
         assert 1 <= place < N_IMAGES
@@ -65,11 +71,40 @@ def test_images_below_the_floor_of_uncertainty_are_no_probes(model: BayesianForc
     assert probes(model, crystal, 0) == []
 
 
+def test_an_image_whose_energy_is_known_too_badly_is_a_probe_whatever_its_forces(
+    model: BayesianForceField, crystal: Atoms
+) -> None:
+    found = probes(model, crystal, 4, floor_eV_per_A=np.inf, bar_eV=0.05)
+    bars = [1.96 * model.energy_difference_uncertainty(frame.atoms, crystal) for frame in found]
+    assert min(bars) > 0.05
+    assert probes(model, crystal, 4, floor_eV_per_A=np.inf, bar_eV=100.0) == []
+
+
 def test_images_beyond_the_horizon_are_left_out(model: BayesianForceField, crystal: Atoms) -> None:
-    longer, shorter = Horizon(800.0, 1e9), Horizon(30.0, 1e-3)
-    assert longer.budget > 2.0 > 0.05 > shorter.budget
-    assert len(probes(model, crystal, 4, horizon=longer)) > 0
+    shorter = Horizon(30.0, 1e-3)
+    assert shorter.budget < 0.05
     assert probes(model, crystal, 4, horizon=shorter) == []
+
+
+def test_the_horizon_of_a_path_counts_its_equivalent_ways(model: BayesianForceField, crystal: Atoms) -> None:
+    """A path that 128 atoms and holes share is within reach where one alone would not be."""
+    name = "Cu from Cu to empty 4Cu6I"
+    images = [f for f in probes(model, crystal, 100, floor_eV_per_A=0.0) if f.event_class == name]
+    images.sort(key=place_of)
+    first = images[0]
+    energy = model.predict(first.atoms).energy - model.predict(crystal).energy
+    # Energies rise up to here, so that this image is what the way to it costs at least.
+    cost = energy - 1.96 * model.energy_difference_uncertainty(first.atoms, crystal)
+    temperature = 300.0
+    assert cost > 0.1
+    kT = kB * temperature
+    for part, within in ((0.5, True), (1.5, False)):
+        time_ns = 1e-4 * np.exp((cost - part * kT * np.log(128)) / kT)
+        horizon = Horizon(temperature, time_ns)
+        assert horizon.budget < cost
+        frames = probes(model, crystal, 100, floor_eV_per_A=0.0, horizon=horizon)
+        farthest = max((place_of(frame) for frame in frames if frame.event_class == name), default=0)
+        assert (farthest >= place_of(first)) is within
 
 
 def test_images_with_large_forces_are_left_out(model: BayesianForceField, crystal: Atoms) -> None:

@@ -16,7 +16,8 @@ from trepid.errors import ConfigError, DataError
 from trepid.potentials import load_potential
 from trepid.reference.base import LabelError
 from trepid.runs.intervals import Announced
-from trepid.runs.ledger import (
+from trepid.runs.ledger import read_ledger
+from trepid.runs.ledger_events import (
     Doubted,
     Failure,
     Label,
@@ -28,7 +29,6 @@ from trepid.runs.ledger import (
     StopReason,
     Train,
     Walks,
-    read_ledger,
 )
 from trepid.runs.reading import read_run
 from trepid.runs.round_files import RoundRecord, Selection, complete_rounds

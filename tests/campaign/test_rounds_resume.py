@@ -23,7 +23,8 @@ from rounds_fakes import assert_same_rounds, entries_without_times, rounds_campa
 from trepid.campaign.learn import learn
 from trepid.dynamics.ase_engine import ASEDriver
 from trepid.potentials.bayesian.force_field import BayesianForceField
-from trepid.runs.ledger import Ledger, Resume, StopReason, read_ledger
+from trepid.runs.ledger import Ledger, read_ledger
+from trepid.runs.ledger_events import Resume, StopReason
 
 SHORT: dict[str, Any] = {
     "walkers": {"temperatures_K": [300, 500], "duration_ps": 0.4},

@@ -25,7 +25,8 @@ from trepid.errors import ConfigError
 from trepid.potentials import Potential, load_potential
 from trepid.reference.base import FailureReason, LabelError
 from trepid.runs.label_files import LabelStore
-from trepid.runs.ledger import Doubted, Failure, Label, Reason, Request, StopReason, read_ledger
+from trepid.runs.ledger import read_ledger
+from trepid.runs.ledger_events import Doubted, Failure, Label, Reason, Request, StopReason
 from trepid.runs.round_files import RoundFiles, Selection, complete_rounds
 from trepid.runs.walk_files import WalkEnd, read_walk
 

@@ -22,7 +22,7 @@ from trepid.campaign.selection import (
 from trepid.config import AcquisitionSettings
 from trepid.errors import ConfigError
 from trepid.potentials.base import Potential
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 from trepid.runs.round_files import EventCount
 from trepid.runs.walk_files import Candidate, Walk, WalkEnd, WalkSummary
 

@@ -15,7 +15,8 @@ from label_fakes import CORRUPTIONS, corrupted
 from trepid.campaign.learn import learn
 from trepid.data.frames import Labels
 from trepid.reference.base import FailureReason, LabelError
-from trepid.runs.ledger import Doubted, Failure, Label, StopReason, read_ledger
+from trepid.runs.ledger import read_ledger
+from trepid.runs.ledger_events import Doubted, Failure, Label, StopReason
 
 SMALL: dict[str, dict[str, object]] = {
     "potential": {"pair_cutoff_A": 4.0, "triplet_cutoff_A": 3.2, "n_pair": 8, "n_radial": 4, "l_max": 2},

@@ -17,15 +17,8 @@ from trepid.data.frames import Labels
 from trepid.reference.base import FailureReason, LabelError
 from trepid.reference.calculator import CalculatorReference
 from trepid.reference.nonsense import repetition
-from trepid.runs.ledger import (
-    Doubt,
-    Doubted,
-    Failure,
-    Label,
-    StopReason,
-    believed_labels,
-    read_ledger,
-)
+from trepid.runs.ledger import believed_labels, read_ledger
+from trepid.runs.ledger_events import Doubt, Doubted, Failure, Label, StopReason
 
 Change = Callable[[Labels, Labels], Labels]
 

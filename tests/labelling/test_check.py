@@ -27,7 +27,7 @@ from trepid.labelling.check import (
 from trepid.potentials.base import Noise, Prediction
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction
-from trepid.runs.ledger import Doubt, Reason
+from trepid.runs.ledger_events import Doubt, Reason
 
 KEYS = LabelKeys()
 

@@ -20,7 +20,8 @@ from trepid.dynamics.driver import MDDriver
 from trepid.dynamics.lammps_engine import LammpsDriver
 from trepid.errors import ConfigError
 from trepid.labelling.case import LabelCase
-from trepid.runs.ledger import Request, Rewind, StopReason, read_ledger
+from trepid.runs.ledger import read_ledger
+from trepid.runs.ledger_events import Request, Rewind, StopReason
 
 pytestmark = pytest.mark.usefixtures("installation")
 

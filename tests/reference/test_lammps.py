@@ -14,7 +14,8 @@ from ase.build import bulk, molecule
 from ase.calculators.lj import LennardJones
 from scipy.special import erfc
 
-from trepid.config import load_campaign
+from trepid.campaign.learn import learn
+from trepid.config import Campaign, load_campaign
 from trepid.data.frames import labels_of, read_frames
 from trepid.errors import ConfigError
 from trepid.reference import (
@@ -297,6 +298,24 @@ def test_molecules_have_no_stress_and_need_no_cell() -> None:
     labels = labels_of(make_reference("lammps", commands=commands).label(water))
     assert labels.stress is None
     np.testing.assert_allclose(labels.forces.sum(axis=0), 0.0, atol=1e-12)
+
+
+def test_a_campaign_runs_with_the_files_of_its_reference(si_file: Path, tmp_path: Path) -> None:
+    bulk("Si").write(tmp_path / "si.extxyz")
+    reference = {
+        "engine": "lammps",
+        "commands": ["pair_style sw", "pair_coeff * * Si.sw Si"],
+        "files": [str(si_file)],
+    }
+    settings = {
+        "structure": {"file": str(tmp_path / "si.extxyz"), "supercell": [2, 2, 2]},
+        "reference": reference,
+        "potential": {"pair_cutoff_A": 4.0, "triplet_cutoff_A": 3.0, "n_pair": 8, "n_radial": 4, "l_max": 2},
+        "dynamics": {"stages": [{"temperature_K": 300, "duration_ps": 0.01}]},
+        "output": {"directory": str(tmp_path / "run")},
+    }
+    assert learn(Campaign.model_validate(settings)).n_labels == 4
+    assert (tmp_path / "run" / "reference" / "Si.sw").is_file()
 
 
 def test_a_campaign_file_names_it(si_file: Path, tmp_path: Path) -> None:

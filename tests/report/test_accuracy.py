@@ -17,7 +17,7 @@ from trepid.report.citation import AUTHORS, TITLE, citation
 from trepid.report.costs import cost_rows
 from trepid.report.frame_sets import sets_of_run
 from trepid.report.rounds import progress_sentence
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 from trepid.runs.reading import RunRecord
 from trepid.runs.round_files import RoundRecord
 from trepid.verdict import Basis, Verdict

@@ -17,7 +17,8 @@ from trepid.data.frames import write_frames
 from trepid.errors import ConfigError, DataError
 from trepid.report.forecast import CannotTell, Interval, LearningCurve
 from trepid.report.plan import EXPECTED, plan_campaign
-from trepid.runs.ledger import Entry, Event, Failure, Label, Request, RoundEnd, Stage, Start, Stop, Train, Walks
+from trepid.runs.ledger import Entry
+from trepid.runs.ledger_events import Event, Failure, Label, Request, RoundEnd, Stage, Start, Stop, Train, Walks
 
 ROUNDS = """\
 structure: cu.extxyz

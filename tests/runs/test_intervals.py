@@ -13,7 +13,7 @@ from trepid.data.frames import LabelKeys
 from trepid.potentials.base import Noise, Prediction
 from trepid.runs.intervals import Announced, event_classes, score_of, scored_labels, strata_of
 from trepid.runs.label_files import LabelledFrame, LabelStore, Origin, PriorPrediction
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 from trepid.runs.reading import read_run
 from trepid.runs.round_files import Pick, Selection
 

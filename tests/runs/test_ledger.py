@@ -9,12 +9,12 @@ import pytest
 from trepid.data.lock import RunLock
 from trepid.errors import ConfigError, DataError
 from trepid.reference.base import FailureReason
-from trepid.runs.ledger import (
+from trepid.runs.ledger import Ledger, read_ledger
+from trepid.runs.ledger_events import (
     Doubt,
     Doubted,
     Failure,
     Label,
-    Ledger,
     Reason,
     Request,
     Resume,
@@ -22,7 +22,6 @@ from trepid.runs.ledger import (
     Stop,
     StopReason,
     Walks,
-    read_ledger,
 )
 
 REQUEST = Request(label=1, step=40, reason=Reason.UNCERTAINTY, forces_uncertainty=0.3, threshold=0.2)

@@ -10,7 +10,7 @@ import pytest
 from trepid.campaign.assess import verdict
 from trepid.config import RoundSettings
 from trepid.events.counting import class_rate
-from trepid.runs.ledger import Reason, StopReason
+from trepid.runs.ledger_events import Reason, StopReason
 from trepid.runs.properties import latest_verdicts, pooled_rates, property_status, settled_rounds
 from trepid.runs.round_files import ClassVerdict, EventCount, Pick, RoundRecord, Selection, SigmaA
 from trepid.runs.walk_files import WalkEnd, WalkSummary

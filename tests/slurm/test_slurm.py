@@ -26,7 +26,8 @@ from rounds_fakes import SMALL, assert_same_rounds, content, files_of, rounds_ca
 from screening_fakes import outcome, screening
 from trepid.campaign.learn import learn
 from trepid.config import RoundsCampaign
-from trepid.runs.ledger import Label, StopReason, events_of, read_ledger
+from trepid.runs.ledger import events_of, read_ledger
+from trepid.runs.ledger_events import Label, StopReason
 from trepid.screening.entries import ScreeningEnd
 from trepid.screening.run import screen
 

@@ -4,7 +4,9 @@ Vocabulary
 ----------
 horizon          the temperature T and the time t that the user wants to simulate, and the rate nu0 at which a crystal
                  attempts things
-budget           kT ln(nu0 t), eV: an event that costs more is not expected once within t
+ways             number of equivalent events that can happen in the crystal: every one attempts by itself. 1 where it is not known
+                 which event a frame shows
+budget           kT ln(ways nu0 t), eV: an event that costs more is not expected once within t
 excess           energy of an atom minus the mean energy of its group (species, or site) in the equilibrium trajectory, eV
 neighbourhood    the atoms around one atom, with smooth weights; see `neighbourhood`, also for how energy is shared among atoms
 cost             what a frame's most expensive neighbourhood needs beyond what thermal fluctuation explains, eV
@@ -69,6 +71,8 @@ class Horizon:
         Simulated time, ns; at least one attempt long.
     attempt_frequency_Hz : float
         nu0.
+    ways : int
+        Equivalent events.
 
     Raises
     ------
@@ -79,11 +83,14 @@ class Horizon:
     temperature_K: float
     time_ns: float
     attempt_frequency_Hz: float = ATTEMPT_FREQUENCY_HZ
+    ways: int = 1
 
     def __post_init__(self) -> None:
         if not (self.temperature_K > 0.0 and np.isfinite(self.temperature_K)):
             raise ConfigError(f"the temperature of the horizon is {self.temperature_K} K; it must be positive")
-        if not self.attempts >= 1.0:
+        if self.ways < 1:
+            raise ConfigError(f"the number of equivalent ways is {self.ways}; it must be 1 or more")
+        if not self.attempts >= self.ways:
             raise ConfigError(
                 f"a horizon of {self.time_ns} ns at {self.attempt_frequency_Hz:g} attempts per second is shorter than one "
                 "attempt; give the time that you want to simulate in ns"
@@ -91,8 +98,8 @@ class Horizon:
 
     @property
     def attempts(self) -> float:
-        """Nu0 t."""
-        return self.attempt_frequency_Hz * self.time_ns * 1e-9
+        """Ways nu0 t."""
+        return self.ways * self.attempt_frequency_Hz * self.time_ns * 1e-9
 
     @property
     def thermal_energy(self) -> float:
@@ -101,8 +108,12 @@ class Horizon:
 
     @property
     def budget(self) -> float:
-        """KT ln(nu0 t) in eV."""
+        """KT ln(ways nu0 t) in eV."""
         return float(self.thermal_energy * np.log(self.attempts))
+
+    def reaches(self, least_eV: float) -> bool:
+        """Whether an event that costs this at least is expected within t."""
+        return least_eV <= self.budget
 
 
 def horizon_viability(costs: ArrayLike, horizon: Horizon, *, energy_uncertainty: ArrayLike = 0.0) -> FloatArray:

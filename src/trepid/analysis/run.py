@@ -138,8 +138,7 @@ def analyse_trajectory(
         directory = Path(source)
         source = trajectory_of(directory)
         trace = read_trace(directory / TRACE_FILE)
-        if interval_fs is None and source.name == TRAJECTORIES[1]:
-            interval_fs = _interval_fs(directory)
+        interval_fs = interval_of(directory) if interval_fs is None else interval_fs
     start = settings.equilibrate_ps
     if start is None:
         start = 0.0 if trace is None or not len(trace) else EQUILIBRATION * float(trace.time_ps[-1])
@@ -211,8 +210,16 @@ def trajectory_of(directory: Path) -> Path:
     )
 
 
-def _interval_fs(directory: Path) -> float:
-    """Time between two frames of a run of LAMMPS, whose dump has steps and no times."""
+def interval_of(directory: Path) -> float | None:
+    """Time between two frames of a run directory, fs, where its trajectory does not tell it: a dump of LAMMPS has steps.
+
+    Raises
+    ------
+    DataError
+        There is no trajectory, or its settings are unreadable.
+    """
+    if trajectory_of(directory).name != TRAJECTORIES[1]:
+        return None
     path = directory / "settings.json"
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))

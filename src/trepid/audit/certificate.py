@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,9 +16,11 @@ from trepid.audit.band import Band
 from trepid.audit.event_class import AuditSettings, EventClassAudit, LabelledPoint, Role
 from trepid.audit.judgement import Criteria, Estimate, Verdict
 from trepid.audit.labels import label_file
+from trepid.errors import DataError
 from trepid.runs.checksums import file_sha256
 
-FORMAT = 1
+FORMAT = 2
+"""1: without `n_seen_later` of classes, or without `path_A` of labels, or with both."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,38 @@ def certificate(
         "classes": [class_facts(audit, number, directory) for number, audit in enumerate(classes, 1)],
         "probes": [class_facts(audit, number, directory) for number, audit in enumerate(probes, 1)],
     }
+
+
+def read_certificate(path: Path) -> dict[str, Any]:
+    """A certificate of this version or an earlier one, with the keys of this one.
+
+    What an earlier version did not write is None, such as the place of a label on the path, or 0, such as how often a later
+    trajectory showed a class: it had none.
+
+    Raises
+    ------
+    DataError
+        There is none, it is damaged, or a later version wrote it.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        number, version = int(facts["format"]), facts["versions"]["trepid"]
+        if number > FORMAT:
+            raise DataError(
+                f"{path}: certificate of format {number}, written by trepid {version}; this version reads formats 1 to {FORMAT}. "
+                "Use that version, or repeat the audit with this one: its labels are not computed again"
+            )
+        for entry in (*facts["classes"], *facts["probes"]):
+            entry.setdefault("n_seen_later", 0)
+            for label in entry["labels"]:
+                label.setdefault("path_A", None)
+        return facts
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = " ".join(str(error).split())
+        raise DataError(
+            f"{path}: no certificate of an audit, or a damaged one ({type(error).__name__}: {what}); repeat the 'trepid audit' "
+            "command: it writes the certificate again from the labels that are there"
+        ) from error
 
 
 def class_facts(audit: EventClassAudit, number: int, directory: Path) -> dict[str, Any]:

@@ -26,8 +26,6 @@ import math
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from ase.units import kB
-
 from trepid.acquisition.viability import ATTEMPT_FREQUENCY_HZ, Horizon
 from trepid.errors import ConfigError
 
@@ -134,16 +132,19 @@ class Criteria:
     def __post_init__(self) -> None:
         if not (self.factor > 1.0 and math.isfinite(self.factor)):
             raise ConfigError(f"the factor between rates is {self.factor}; it must be above 1")
-        if self.ways < 1:
-            raise ConfigError(f"the number of equivalent ways is {self.ways}; it must be 1 or more")
         if not self.z > 0.0:
             raise ConfigError(f"z is {self.z}; it must be positive")
-        Horizon(self.temperature_K, self.time_ns, self.attempt_frequency_Hz)
+        self.horizon  # noqa: B018 a value out of range shows here
+
+    @property
+    def horizon(self) -> Horizon:
+        """Of the class: that of the probes of a campaign too."""
+        return Horizon(self.temperature_K, self.time_ns, self.attempt_frequency_Hz, self.ways)
 
     @property
     def thermal_energy(self) -> float:
         """kT, eV."""
-        return float(kB * self.temperature_K)
+        return self.horizon.thermal_energy
 
     @property
     def tolerance(self) -> float:
@@ -153,8 +154,7 @@ class Criteria:
     @property
     def budget(self) -> float:
         """KT ln(ways nu0 t), eV: the horizon."""
-        alone = Horizon(self.temperature_K, self.time_ns, self.attempt_frequency_Hz).budget
-        return alone + self.thermal_energy * math.log(self.ways)
+        return self.horizon.budget
 
     def expected_events(self, barrier_eV: float) -> float:
         """Number of events in the time t by transition state theory: ways nu0 t exp(-barrier / kT)."""
@@ -316,7 +316,9 @@ def judge_probe(
         As in `judge`.
     """
     out_of_reach = model_eV is None or model_eV > criteria.budget
-    beyond = next((e for e in (least, reference) if e is not None and e.low(criteria.z) > criteria.budget), None)
+    beyond = next(
+        (e for e in (least, reference) if e is not None and not criteria.horizon.reaches(e.low(criteria.z))), None
+    )
     if end is State.ABSENT or beyond is not None:
         cost = "has no such state" if beyond is None else f"makes it cost {beyond.text(criteria.z)}"
         if model_eV is None or out_of_reach:

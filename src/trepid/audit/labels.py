@@ -16,7 +16,7 @@ from trepid.labelling.case import LabelRequest, latest_failure
 from trepid.labelling.check import LabelChecker
 from trepid.labelling.labeller import Labeller
 from trepid.runs.label_files import LABEL_PATTERN, LabelledFrame, Origin, PriorPrediction
-from trepid.runs.ledger import Reason, Request
+from trepid.runs.ledger_events import Reason, Request
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -38,7 +38,8 @@ from trepid.runs.checksums import text_sha256
 from trepid.runs.directory import RunDirectory
 from trepid.runs.integrity import changes
 from trepid.runs.label_files import LabelStore
-from trepid.runs.ledger import Judged, Ledger, Resume, SettingsUsed, Start, Stop, StopReason
+from trepid.runs.ledger import Ledger
+from trepid.runs.ledger_events import Judged, Resume, SettingsUsed, Start, Stop, StopReason
 from trepid.runs.versions import versions_now
 
 if TYPE_CHECKING:

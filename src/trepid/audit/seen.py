@@ -17,6 +17,7 @@ from trepid.events.classes import EventClass, Step
 from trepid.events.detection import Event, EventKind
 from trepid.events.paths import empty_site_ways
 from trepid.events.sites import Sites
+from trepid.events.ways import equivalent_ways
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -122,7 +123,7 @@ def _candidate(found: ClassFound, befores: dict[Event, IntArray], sites: Sites) 
         frames = tuple(zip((Role.BEFORE, Role.DURING, Role.AFTER), found.path.images, strict=True))
     motion = Motion.of(event, befores[event], sites, found.path.images[2] if first and found.path is not None else None)
     seen = SeenClass(str(found.event_class), motion, frames, len(found.events))
-    return Candidate(seen, ways_of(found.event_class, motion.before, sites), found.event_class)
+    return Candidate(seen, ways_of(motion, sites), found.event_class)
 
 
 def _others_away(before: IntArray, event: Event, home: IntArray) -> int:
@@ -130,24 +131,10 @@ def _others_away(before: IntArray, event: Event, home: IntArray) -> int:
     return int((before[others] != home[others]).sum())
 
 
-def ways_of(event_class: EventClass, before: IntArray, sites: Sites) -> int:
-    """Number of equivalent events that a state of the crystal allows: those of the first step of the class.
-
-    A lower bound for events of several atoms, whose other steps may have several ways too.
-    """
-    step = event_class.steps[0]
-    occupied = set(before.tolist())
-    wants_empty = event_class.kind is not EventKind.EXCHANGE
-    targets = [
-        site
-        for site, kind in enumerate(sites.kinds)
-        if kind == step.to_kind and (not wants_empty or site not in occupied or len(event_class.steps) > 1)
-    ]
-    n = 0
-    for atom, site in enumerate(before.tolist()):
-        if sites.species[atom] == step.species and sites.kinds[site] == step.from_kind:
-            n += sum(target != site and round(sites.shell(site, target), 2) == step.distance_A for target in targets)
-    return max(1, n // 2 if event_class.kind is EventKind.EXCHANGE else n)
+def ways_of(motion: Motion, sites: Sites) -> int:
+    """Number of equivalent events that the state before one allows."""
+    moves = [(int(motion.before[atom]), target) for atom, target in zip(motion.atoms, motion.to_sites, strict=True)]
+    return equivalent_ways(sites, moves, motion.before)
 
 
 def probes(sites: Sites, seen: Sequence[Candidate]) -> list[Candidate]:
@@ -165,18 +152,14 @@ def probes(sites: Sites, seen: Sequence[Candidate]) -> list[Candidate]:
         if event_class.steps in known:
             continue
         motion = Motion(home, (atom,), (target,))
-        found.append(
-            Candidate(SeenClass(str(event_class), motion, n_seen=0), ways_of(event_class, home, sites), event_class)
-        )
+        found.append(Candidate(SeenClass(str(event_class), motion, n_seen=0), ways_of(motion, sites), event_class))
     for first, second in _neighbouring_pairs(sites):
         steps = tuple(sorted((_step(first, second, sites), _step(second, first, sites))))
         event_class = EventClass(EventKind.EXCHANGE, steps)
         if steps in known:
             continue
         motion = Motion(home, (first, second), (second, first))
-        found.append(
-            Candidate(SeenClass(str(event_class), motion, n_seen=0), ways_of(event_class, home, sites), event_class)
-        )
+        found.append(Candidate(SeenClass(str(event_class), motion, n_seen=0), ways_of(motion, sites), event_class))
     return found
 
 

@@ -72,6 +72,8 @@ class Found:
     end: State
     relaxed_start: RelaxedState
     relaxed_end: RelaxedState
+    lost: bool = False
+    """Whether the end relaxes to a place that no label is near, which is a hole of the sum as often as a state."""
 
 
 class CorrectedSurface:
@@ -115,7 +117,9 @@ class CorrectedSurface:
         self._calculator = CorrectedCalculator(self._model, self._difference)
         start = self._settled(course.start, motion.before)
         end = self._settled(course.end, motion.after)
-        band_end = end.bare() if end.stays else course.end.bare()
+        lost = end.stays and self._unknown(end.bare())
+        known = end.stays and not lost
+        band_end = end.bare() if known else course.end.bare()
         images = _between(self._images, start.bare(), band_end)
         band = find_band(
             images,
@@ -128,15 +132,16 @@ class CorrectedSurface:
             self._images = [image.copy() for image in band.images]
         top = band.images[band.top]
         first, last = start.bare(), band.images[-1]
-        path = end.stays and (band.converged or band.max_force < BAD_BAND_EV_PER_A)
+        path = known and (band.converged or band.max_force < BAD_BAND_EV_PER_A)
         return Found(
             band=band,
             barrier=Estimate(band.barrier, self._bar_of_barrier(band, top, first)) if path else None,
             end_energy=Estimate(float(band.energies[-1] - band.energies[0]), self._bar(last, first)),
             start=State.HELD if start.held else State.EXISTS if start.stays else State.UNKNOWN,
-            end=self._end(end, band),
+            end=State.UNKNOWN if lost else self._end(end, band),
             relaxed_start=start,
             relaxed_end=end,
+            lost=lost,
         )
 
     def _settled(self, state: RelaxedState, assigned: IntArray) -> RelaxedState:
@@ -155,6 +160,8 @@ class CorrectedSurface:
         """The frame to be labelled next; None where no label is expected to change anything."""
         if found.end is State.UNKNOWN and not found.relaxed_end.stays:
             return Role.DESCENT, self._on_descent()
+        if found.lost:
+            return Role.END, self._on_descent()
         for role, image in self._unsettled(found):
             if self._nearest(image)[1] > SAME_PLACE_A:
                 return role, image
@@ -172,7 +179,26 @@ class CorrectedSurface:
                 frames.append((Role.IMAGE, image))
                 scores.append(self._open(image))
         best = int(np.argmax(scores))
-        return frames[best] if scores[best] > SETTLED_EV else None
+        role, frame = frames[best]
+        return (role, self._within_reach(frame)) if scores[best] > SETTLED_EV else None
+
+    def _unknown(self, atoms: Atoms) -> bool:
+        """Whether a frame is far from all labels, and its energy is not known."""
+        return self._nearest(atoms)[1] > DESCENT_A and self._open(atoms) > DESCENT_BAR_EV
+
+    def _within_reach(self, atoms: Atoms) -> Atoms:
+        """The frame, or one on the straight way to it from the nearest label: what lies far in the unknown is not asked for.
+
+        Model plus difference has holes there, in which all atoms are displaced by several A. A label in a hole costs as much as
+        another, and says nothing about the way.
+        """
+        if not self._unknown(atoms):
+            return atoms
+        k, way = self._nearest(atoms)
+        nearer = self._labelled(k)
+        shift = (self._at(atoms) - self._places[k]).reshape(-1, 3)
+        nearer.positions += DESCENT_A / way * shift
+        return nearer
 
     def _unsettled(self, found: Found) -> list[tuple[Role, Atoms]]:
         """Of an end that is stationary and highest: the image before it, which tells whether there is a barrier back."""

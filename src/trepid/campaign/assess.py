@@ -19,7 +19,7 @@ from trepid.evaluation import evaluate, summarise
 from trepid.reference.base import FailureReason
 from trepid.runs.intervals import event_classes, scored_labels
 from trepid.runs.label_files import LabelledFrame, compare_before_training
-from trepid.runs.ledger import Failure, StopReason
+from trepid.runs.ledger_events import Failure, StopReason
 from trepid.runs.properties import property_status
 from trepid.runs.round_files import ALL, Calibrated, ClassVerdict, Pick, RoundFiles, RoundRecord, Selection, SigmaA
 from trepid.runs.walk_files import Walk

@@ -39,7 +39,7 @@ from trepid.labelling.case import LabelRequest
 from trepid.labelling.check import LabelChecker, LabelHistory
 from trepid.potentials.base import Potential
 from trepid.runs.label_files import PriorPrediction
-from trepid.runs.ledger import Judged
+from trepid.runs.ledger_events import Judged
 from trepid.runs.properties import latest_verdicts
 from trepid.runs.round_files import ClassVerdict, RoundFiles
 from trepid.runs.walk_files import Walk
@@ -230,7 +230,7 @@ class _Shown:
         motion = Motion.of(event, before, sites, images[-1])
         seen = SeenClass(str(self.event_class), motion, tuple(zip(roles, images, strict=True)), len(self.events))
         temperature = min(walk.summary.temperature_K for walk, _, _ in self.events)
-        return ToJudge(seen, ways_of(self.event_class, motion.before, sites), temperature)
+        return ToJudge(seen, ways_of(motion, sites), temperature)
 
 
 def _shown(walks: Sequence[Walk], sites: Sites) -> dict[str, _Shown]:

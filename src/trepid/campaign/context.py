@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from trepid.campaign.first_look import FirstLook
+from trepid.campaign.label_weights import require_known_kinds
 from trepid.campaign.repair import retrain_without
 from trepid.campaign.start import build_crystal
 from trepid.campaign.training import PotentialFactory, Trainer
@@ -34,7 +35,8 @@ from trepid.runs.checksums import text_sha256
 from trepid.runs.directory import RunDirectory, require_usable
 from trepid.runs.integrity import ADVICE, Change, accepted, changes, last_settings
 from trepid.runs.label_files import LabelStore
-from trepid.runs.ledger import Ledger, Resume, SettingsUsed, Stage, Start, Stop, StopReason
+from trepid.runs.ledger import Ledger
+from trepid.runs.ledger_events import Resume, SettingsUsed, Stage, Start, Stop, StopReason
 from trepid.runs.versions import versions_now
 
 if TYPE_CHECKING:
@@ -120,7 +122,7 @@ class CampaignContext(Generic[SomeCampaign]):
     @property
     def trainer(self) -> Trainer:
         """Trains potentials, through the executor."""
-        return Trainer(self.potentials, self.ledger, self.executor, self.progress)
+        return Trainer(self.potentials, self.ledger, self.executor, self.progress, self.campaign.weights)
 
     def look_at_crystal(self, potential: Potential) -> None:
         """Say what the first model says of the crystal as given."""
@@ -282,6 +284,7 @@ def open_campaign(
         reference.check(crystal)
         potentials = potentials or potentials_of(campaign, crystal)
         potentials.create()  # settings out of range show here, before anything is written
+        require_known_kinds(campaign)
         directory = RunDirectory(campaign.output.directory)
         closing.callback(directory.release)
         ledger = Ledger(directory.ledger, accept_changes=accept_changes)
@@ -307,6 +310,7 @@ def look_over(campaign: AnyCampaign, crystal: Atoms) -> None:
     """Raise what would stop the campaign at its start: settings of the model out of range, a directory it cannot have."""
     if not isinstance(campaign.potential, CommitteeSettings):  # whose programs may have to be trusted first
         potentials_of(campaign, crystal).create()
+    require_known_kinds(campaign)
     require_usable(campaign.output.directory)
 
 

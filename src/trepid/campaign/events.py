@@ -26,7 +26,7 @@ from trepid.events.classes import event_class
 from trepid.events.detection import Event, EventDetector, EventKind
 from trepid.events.paths import quench
 from trepid.events.sites import Sites
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 from trepid.runs.round_files import EventCount, Selection
 from trepid.runs.walk_files import Walk
 

@@ -50,7 +50,7 @@ from trepid.quantities import duration, force, share
 from trepid.runs.checkpoint import Pending, WalkerState, load_checkpoint, save_checkpoint
 from trepid.runs.intervals import Announced, score_of
 from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction
-from trepid.runs.ledger import Label, Reason, Request, Resume, Rewind, Stage, Stop, StopReason
+from trepid.runs.ledger_events import Label, Reason, Request, Resume, Rewind, Stage, Stop, StopReason
 
 if TYPE_CHECKING:
     from ase import Atoms

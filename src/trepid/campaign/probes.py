@@ -3,31 +3,38 @@
 Walks on a model sample what that model makes probable. They miss events whose barriers it overestimates, and the force uncertainty
 along the walks does not contain the barrier. So every kind of site is probed: one atom is moved step by step towards an
 empty site of each kind around it, the rest is relaxed with the model, and the image of largest uncertainty on each path is
-labelled, if that uncertainty exceeds the noise and the event is possible within the horizon.
+labelled, if that uncertainty exceeds the noise, or its energy is known too badly, and the event is possible within the horizon,
+which counts the equivalent ways as that of an audit does.
 
 Vocabulary
 ----------
 path     from an atom's site to the nearest empty site of one kind; one atom represents all of its species and kind of site
 image    a frame on it: the atom held in its place, and one atom far away, everything else relaxed
-cost     the highest energy above the crystal's on the way to an image, each less its uncertainty
+cost     the highest energy above the crystal's on the way to an image, each at the lower end of its 95 % interval: what the way
+         costs at least
+ways     equivalent paths of the crystal (`trepid.events.ways`)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.constraints import FixAtoms
 
 from trepid.acquisition.viability import Horizon
+from trepid.arrays import FloatArray
+from trepid.audit.judgement import Z_95
 from trepid.campaign.events import find_sites
 from trepid.campaign.selection import EventFrame
 from trepid.events.paths import empty_site_ways, quench, site_path
 from trepid.events.sites import Sites
+from trepid.events.ways import equivalent_ways
 from trepid.potentials.base import Potential, Uncertainty
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -53,14 +60,17 @@ class Probe:
         Number of the image, from 1.
     uncertainty : float
         Largest force uncertainty of an atom, eV/A.
+    bar_eV : float
+        Half width of the 95 % interval of the energy above the crystal's.
     cost_eV : float
-        Highest energy above the crystal's on the way here, this image included, each less one standard deviation.
+        Highest energy above the crystal's on the way here, this image included, each at the lower end of its 95 % interval.
     """
 
     atoms: Atoms
     path: str
     place: int
     uncertainty: float
+    bar_eV: float
     cost_eV: float
 
 
@@ -72,6 +82,7 @@ def probe_frames(
     horizon: Horizon | None,
     floor_eV_per_A: float,
     max_force_eV_per_A: float,
+    bar_eV: float = math.inf,
 ) -> list[EventFrame]:
     """The images to be labelled, those of largest uncertainty first.
 
@@ -82,11 +93,14 @@ def probe_frames(
     n : int
         Frames at most; one of every path, then, if there is room, a second one two images away or more.
     horizon : Horizon or None
-        What costs more than its budget is left out; None leaves nothing out.
+        For one way: that of a path has its number of ways. What is beyond it is left out; None leaves nothing out.
     floor_eV_per_A : float
         Force uncertainty below which no label is needed: the noise of the labels.
     max_force_eV_per_A : float
         Images with a larger force are unphysical.
+    bar_eV : float
+        An image whose energy is known less well, half width of its 95 % interval, needs a label all the same: forces that are
+        each within the noise add up to an energy along the way.
 
     Returns
     -------
@@ -98,8 +112,9 @@ def probe_frames(
     probes = [
         probe
         for path in _paths(find_sites(crystal))
-        for probe in _images(potential, crystal, *path, max_force_eV_per_A=max_force_eV_per_A)
-        if probe.uncertainty > floor_eV_per_A and (horizon is None or probe.cost_eV <= horizon.budget)
+        for probe in _images(potential, crystal, path, max_force_eV_per_A=max_force_eV_per_A)
+        if (probe.uncertainty > floor_eV_per_A or probe.bar_eV > bar_eV)
+        and (horizon is None or replace(horizon, ways=path.ways).reaches(probe.cost_eV))
     ]
     temperature = 0.0 if horizon is None else horizon.temperature_K
     return [
@@ -117,29 +132,42 @@ def probe_frames(
     ]
 
 
-def _paths(sites: Sites) -> list[tuple[str, int, np.ndarray]]:
-    """Name, atom and target of every path."""
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """The way of one atom to an empty site, for all that symmetry makes of it."""
+
+    name: str
+    atom: int
+    target: FloatArray
+    ways: int
+
+
+def _paths(sites: Sites) -> list[_Path]:
+    home = np.arange(sites.n_atoms)
     return [
-        (f"{sites.species[atom]} from {sites.kinds[atom]} to {sites.kinds[site]}", atom, sites.positions[site])
+        _Path(
+            f"{sites.species[atom]} from {sites.kinds[atom]} to {sites.kinds[site]}",
+            atom,
+            sites.positions[site],
+            equivalent_ways(sites, [(atom, site)], home),
+        )
         for atom, site in empty_site_ways(sites)
     ]
 
 
-def _images(
-    potential: Potential, crystal: Atoms, name: str, atom: int, target: np.ndarray, *, max_force_eV_per_A: float
-) -> list[Probe]:
+def _images(potential: Potential, crystal: Atoms, path: _Path, *, max_force_eV_per_A: float) -> list[Probe]:
     """Images of a path, relaxed with the model one after the other; the path ends at a force that is too large."""
     calculator = potential.calculator(uncertainty=Uncertainty.NONE)
-    far = int(np.argmax(crystal.get_distances(atom, range(len(crystal)), mic=bool(crystal.pbc.any()))))
-    ideal = site_path(crystal, atom, target, N_IMAGES)
+    far = int(np.argmax(crystal.get_distances(path.atom, range(len(crystal)), mic=bool(crystal.pbc.any()))))
+    ideal = site_path(crystal, path.atom, path.target, N_IMAGES)
     rest = crystal.copy()
     rest.calc = None
     at_rest = potential.predict(rest, uncertainty=Uncertainty.EXACT)
     probes: list[Probe] = []
     relaxed, cost = rest.copy(), 0.0
     for place, image in enumerate(ideal[1:], start=1):
-        relaxed.positions[atom] = image.positions[atom]
-        relaxed.set_constraint(FixAtoms([atom, far]))
+        relaxed.positions[path.atom] = image.positions[path.atom]
+        relaxed.set_constraint(FixAtoms([path.atom, far]))
         relaxed = quench(relaxed, calculator, fmax=RELAX_FORCE_EV_PER_A, max_steps=RELAX_STEPS).atoms
         frame = relaxed.copy()
         frame.set_constraint()
@@ -147,14 +175,15 @@ def _images(
         largest = float(np.linalg.norm(prediction.forces, axis=1).max())
         if not np.isfinite(largest) or largest > max_force_eV_per_A:
             break
-        std = potential.energy_difference_uncertainty(frame, rest, predictions=(prediction, at_rest))
-        cost = max(cost, prediction.energy - at_rest.energy - std)
+        bar = Z_95 * potential.energy_difference_uncertainty(frame, rest, predictions=(prediction, at_rest))
+        cost = max(cost, prediction.energy - at_rest.energy - bar)
         probes.append(
             Probe(
                 atoms=frame,
-                path=name,
+                path=path.name,
                 place=place,
                 uncertainty=prediction.frame_uncertainty,
+                bar_eV=bar,
                 cost_eV=cost,
             )
         )

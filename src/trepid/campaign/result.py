@@ -9,7 +9,7 @@ from pathlib import Path
 from trepid.errors import ExitCode, UntrustedError
 from trepid.potentials import Potential, load_potential
 from trepid.reference.base import LabelError
-from trepid.runs.ledger import StopReason
+from trepid.runs.ledger_events import StopReason
 from trepid.verdict import Verdict, judge_run
 
 

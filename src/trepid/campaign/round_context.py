@@ -12,7 +12,7 @@ from trepid.data.frames import write_frames
 from trepid.errors import DataError
 from trepid.potentials.base import Potential
 from trepid.runs.label_files import LabelledFrame
-from trepid.runs.ledger import Round, RoundEnd, Selected, Walks
+from trepid.runs.ledger_events import Round, RoundEnd, Selected, Walks
 from trepid.runs.round_files import RoundFiles, RoundRecord, Selection, complete_rounds
 
 

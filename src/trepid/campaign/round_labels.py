@@ -23,7 +23,7 @@ from trepid.potentials.base import Potential, Uncertainty
 from trepid.reference.base import LabelError
 from trepid.runs.intervals import Announced, event_classes, scored_labels
 from trepid.runs.label_files import LabelledFrame, Origin, PriorPrediction
-from trepid.runs.ledger import Reason, Request, StopReason
+from trepid.runs.ledger_events import Reason, Request, StopReason
 from trepid.runs.round_files import Pick, RoundFiles
 
 if TYPE_CHECKING:

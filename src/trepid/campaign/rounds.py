@@ -25,6 +25,7 @@ Budgets, tolerances and workers may be changed in between; nothing else may.
 from __future__ import annotations
 
 import filecmp
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -51,7 +52,7 @@ from trepid.data.atomic import write_bytes_atomic
 from trepid.data.frames import bare_copy, read_frames, write_frames
 from trepid.execution import make_executor
 from trepid.potentials.base import Potential, Uncertainty
-from trepid.runs.ledger import Label, Reason, Request, Resume, Round, RoundEnd, Selected, Stop, StopReason
+from trepid.runs.ledger_events import Label, Reason, Request, Resume, Round, RoundEnd, Selected, Stop, StopReason
 from trepid.runs.properties import property_status
 from trepid.runs.round_files import RoundFiles, RoundRecord, Selection
 from trepid.runs.walk_files import Walk
@@ -276,7 +277,7 @@ class Rounds:
     def _probes(self, potential: Potential, n: int) -> list[EventFrame]:
         """Images on the paths of atoms to empty sites."""
         acquisition, walkers = self.campaign.acquisition, self.campaign.walkers
-        hottest = max(walkers.temperatures_K)
+        hottest, stop = max(walkers.temperatures_K), self.campaign.rounds.stop
         return probe_frames(
             potential,
             self.context.crystal,
@@ -284,6 +285,7 @@ class Rounds:
             horizon=None if acquisition.viability is Viability.NONE else Horizon(hottest, acquisition.horizon_ns),
             floor_eV_per_A=acquisition.floor_noise * potential.typical_force_error,
             max_force_eV_per_A=walkers.max_force_eV_per_A,
+            bar_eV=math.inf if stop is None else stop.barrier_eV,
         )
 
 

@@ -29,7 +29,7 @@ from trepid.acquisition.viability import VIABILITIES, FrameEnergies, Horizon, Vi
 from trepid.arrays import FloatArray
 from trepid.config import AcquisitionSettings
 from trepid.potentials.base import Potential
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 from trepid.runs.round_files import EventCount, Pick, Selection, UncertaintyStatistics
 from trepid.runs.walk_files import Candidate, Walk
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from trepid.campaign.label_weights import weighted
 from trepid.config.learning import GAIN_NATS
 from trepid.data.progress_file import NO_FILE, ProgressFile
 from trepid.errors import DataError, NumericsError
 from trepid.potentials.base import Potential
 from trepid.runs.label_files import LabelledFrame
-from trepid.runs.ledger import Ledger, Train
+from trepid.runs.ledger import Ledger
+from trepid.runs.ledger_events import Train
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +55,15 @@ class Trainer:
         Trains the members of a committee.
     progress : ProgressFile
         Gets the stage "training".
+    weights : mapping of str to float
+        Of the labels, by their kind (`label_weights`).
     """
 
     factory: PotentialFactory
     ledger: Ledger
     executor: Executor
     progress: ProgressFile = NO_FILE
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def train(
         self,
@@ -105,7 +110,8 @@ class Trainer:
         """
         with self.progress.stage("training"):
             began = time.perf_counter()
-            frames = [label.atoms for label in labels]
+            frames = weighted(labels, self.weights)
+            before = None if known is None else weighted(known, self.weights)
             if fresh:
                 potential.fit(frames, executor=self.executor)
             else:
@@ -114,17 +120,17 @@ class Trainer:
                     if optimize is None:  # follows from the model file and the labels alone, as a resumed run needs it
                         optimize = potential.tunable and potential.expected_gain() > GAIN_NATS
                     if optimize:
-                        potential.optimize(None if known is None else [*(label.atoms for label in known), *frames])
+                        potential.optimize(None if before is None else [*before, *frames])
                 except NumericsError as error:
                     # A few exact labels can bring the noise so far down that the next ones contradict it beyond double precision.
-                    if known is None:
+                    if before is None:
                         raise
                     logger.warning(
                         "the model cannot take the new labels (%s); it is trained anew on all of them", error
                     )
                     potential.close()
                     potential = self.factory.create()
-                    potential.fit([*(label.atoms for label in known), *frames], executor=self.executor)
+                    potential.fit([*before, *frames], executor=self.executor)
                     optimize = True
             optimized = potential.tunable and bool(fresh or optimize)
             potential.save(file)

@@ -41,7 +41,7 @@ from trepid.execution import InlineExecutor
 from trepid.potentials import load_potential
 from trepid.potentials.base import FloatArray, Potential
 from trepid.potentials.biased import BiasedPotential
-from trepid.runs.ledger import Walks
+from trepid.runs.ledger_events import Walks
 from trepid.runs.round_files import RoundFiles
 from trepid.runs.walk_files import Candidate, Walk, WalkEnd, WalkSummary, read_summary, read_walk
 

@@ -83,7 +83,7 @@ def command(
         raise ConfigError(
             f"--{'model' if model is not None else 'phonopy'} needs the crystal: give --structure CRYSTAL"
         )
-    from trepid.analysis.run import AnalysisSettings, analyse_trajectory, trajectory_of
+    from trepid.analysis.run import AnalysisSettings, analyse_trajectory, interval_of, trajectory_of
     from trepid.analysis.thermodynamics import expansion
     from trepid.report.analysis import CELL, FACTS, MSD, PAGE, RDF, Analysed, facts, write_analysis
 
@@ -103,6 +103,8 @@ def command(
         for remark in run.remarks:
             say(f"note: {remark}")
     known = [run for run in runs if run.thermodynamics is not None]
+    if interval is None and trajectories[0].is_dir():
+        interval = interval_of(trajectories[0])
     analysed = Analysed(
         runs=runs,
         expansion=expansion(

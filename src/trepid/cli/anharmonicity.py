@@ -100,6 +100,7 @@ def command(
     seed: options.Seed = 0,
     force: options.Force = False,
     trust: options.Trust = False,
+    figures: options.Figures = False,
     json: options.Json = False,
 ) -> None:
     """Measure sigma^A: rms of the anharmonic part of the forces over rms of the forces, 0 to about 1.
@@ -109,7 +110,7 @@ def command(
     forces of a thermostat. With a Bayesian model or a committee the error bar of the model is given as well.
 
     Into DIR: phonopy_params.yaml (phonopy's own file), anharmonicity.json, sigma_a.csv (one row per frame), sigma_a_atoms.csv,
-    sigma_a.png, and labels.extxyz where a reference has labelled harmonic frames.
+    sigma_a.png, labels.extxyz where a reference has labelled harmonic frames, and with --figures the folder figures.
 
     JSON keys: sigma_a, sigma_a_error, sigma_a_model_error, per_species, n_frames, frequency_min_THz, n_imaginary,
     residual_force_eV_per_A and others.
@@ -138,8 +139,9 @@ def command(
     from trepid.anharmonicity.order import in_order
     from trepid.data.atomic import write_text_atomic
     from trepid.reference.base import Reference
-    from trepid.report.anharmonicity import write_png
+    from trepid.report.anharmonicity import write_figures, write_png
     from trepid.report.json_text import json_text
+    from trepid.report.page import FIGURES
 
     forces_from, campaign = _open(source, trust=trust)
     try:
@@ -195,6 +197,8 @@ def command(
         write_phonopy(harmonic, output / PHONONS)
     _write_tables(result, output)
     write_png(result, output / PICTURE, title=harmonic.supercell.get_chemical_formula(empirical=True))
+    if figures:
+        write_figures(result, output / FIGURES)
     facts = {**_facts(result, harmonic, draws, output), "temperature_K": temperature}
     write_text_atomic(output / RESULT, json_text(facts))
     if json:

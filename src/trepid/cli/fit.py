@@ -255,11 +255,11 @@ def command(
 
 def _noises(noise: Noise, *, energies: bool, stresses: bool) -> list[tuple[str, str]]:
     """Rows of the noises of the kinds of label that there were."""
-    rows = [("noise of forces", f"{1000 * noise.forces:.3g} meV/A per component")]
+    rows = [("error bar of forces", f"at least {1000 * noise.forces:.3g} meV/A per component")]
     if energies:
-        rows.append(("noise of energies", f"{1000 * noise.energy:.3g} meV per square root of an atom"))
+        rows.append(("error bar of energies", f"at least {1000 * noise.energy:.3g} meV per square root of an atom"))
     if stresses:
-        rows.append(("noise of stresses", f"{EV_PER_A3_IN_GPA * noise.stress:.3g} GPa per component"))
+        rows.append(("error bar of stresses", f"at least {EV_PER_A3_IN_GPA * noise.stress:.3g} GPa per component"))
     return rows
 
 

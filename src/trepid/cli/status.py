@@ -9,7 +9,7 @@ from trepid.cli.output import emit, emit_json, emit_table, say
 
 
 def command(run: options.RunDirectory, json: options.Json = False) -> None:
-    """Show the progress of a learning run: labels, simulated time, failures, residual noise, reason of its end.
+    """Show the progress of a learning run: labels, simulated time, failures, error bars, reason of its end.
 
     Of a screening: materials by status, budget, what is being computed, and the materials of largest risk.
     """
@@ -104,7 +104,9 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
         ),
     ]
     if training is not None and training.noise_forces:
-        rows.append(("residual noise of forces", f"{1000 * training.noise_forces:.2f} meV/A"))
+        rows.append(
+            ("error bar of a force", f"at least {1000 * training.noise_forces:.2g} meV/A, the part all labels share")
+        )
     if figures is not None:
         rows.append(("force MAE before training", f"{1000 * figures.forces_mae:.2f} meV/A"))
     if running is not None:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from trepid.acquisition.choices import Strategy
 from trepid.acquisition.uncertainty import MEASURES
-from trepid.config.base import Natural, Settings
+from trepid.config.base import Natural, Positive, Settings
 from trepid.config.dynamics import DynamicsSettings
 from trepid.config.learning import LearningSettings
 from trepid.config.output import OutputSettings, RoundsOutputSettings
@@ -28,6 +28,10 @@ from trepid.config.structure import StructureSettings
 _MODE = (
     "on-the-fly: one trajectory; a frame of high force uncertainty is labelled and trained on at once | rounds: many "
     "trajectories; then a batch of their frames is selected, labelled and trained on."
+)
+_WEIGHTS = (
+    "Weights of the labels in training by the config_type of their frames; of frames without one by the reason of the label "
+    "(initial, uncertainty, event, probe, ...), such as {initial: 0.5}. A label of weight 4 counts as four; 1 where none is given."
 )
 *_FIRST, _LAST = (engine_of(settings) for settings in REFERENCE_SETTINGS)
 _ENGINES = f"Reference method that computes the labels: engine {', '.join(_FIRST)} or {_LAST}."
@@ -62,6 +66,7 @@ class Campaign(_Campaign):
         default_factory=lambda: LearningSettings.model_validate({}),
         description="When a frame is labelled, and when the run stops.",
     )
+    weights: dict[str, Positive] = Field(default_factory=dict, description=_WEIGHTS)
     output: OutputSettings = Field(
         default_factory=lambda: OutputSettings.model_validate({}), description="Where the run is kept."
     )
@@ -86,6 +91,7 @@ class RoundsCampaign(_Campaign):
         default_factory=AcquisitionSettings,
         description="How frames are selected for labels; a kind alone, or the keys below.",
     )
+    weights: dict[str, Positive] = Field(default_factory=dict, description=_WEIGHTS)
     rounds: RoundSettings = Field(default_factory=RoundSettings, description="When the campaign stops.")
     execution: ExecutionSettings = Field(
         default_factory=ExecutionSettings, description="Where labels, trainings and trajectories are computed."

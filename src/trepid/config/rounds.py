@@ -293,6 +293,11 @@ class PropertyStop(Settings):
     rare_per_100_ps: Positive = Field(
         default=10.0, description="An event whose rate is known to be below this need not be known better, per 100 ps."
     )
+    barrier_eV: Positive = Field(
+        default=0.05,
+        description="Half width of the interval of the energy of every image within the horizon on the way of an atom to an empty "
+        "site, eV: what is known less well is labelled as a probe. Without acquisition.probes nothing is asked of ways.",
+    )
 
 
 class RoundAudit(Settings):

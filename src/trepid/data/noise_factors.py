@@ -93,7 +93,7 @@ def with_weights(frames: Sequence[Atoms], weights: Mapping[str, float]) -> list[
             hint = f"did you mean '{close[0]}'?" if close else f"types: {', '.join(known) or 'none'}"
             raise DataError(f"weight of {name}: no frame has this config_type; {hint}")
     return [
-        atoms if name is None or weights.get(name, 1.0) == 1.0 else _with_weight(atoms, weights[name])
+        atoms if name is None or weights.get(name, 1.0) == 1.0 else with_weight(atoms, weights[name])
         for atoms, name in zip(frames, types, strict=True)
     ]
 
@@ -104,7 +104,14 @@ def config_type_of(atoms: Atoms) -> str | None:
     return None if value is None else str(value)
 
 
-def _with_weight(atoms: Atoms, weight: float) -> Atoms:
+def with_type_of(source: Atoms, target: Atoms) -> Atoms:
+    """`target`, which gets the `config_type` and the weight that `source` has."""
+    target.info.update({key: source.info[key] for key in (CONFIG_TYPE, WEIGHT) if key in source.info})
+    return target
+
+
+def with_weight(atoms: Atoms, weight: float) -> Atoms:
+    """A copy of a frame with this weight in a fit, times that it has."""
     copy = atoms.copy()
     copy.info[WEIGHT] = weight * weight_of(atoms)
     return copy

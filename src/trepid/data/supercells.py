@@ -184,7 +184,7 @@ def _bases(atoms: Atoms, repeated: tuple[bool, bool, bool]) -> list[_Base]:
     """The given axes, and the conventional ones where they span a multiple of the given cell."""
     import spglib
 
-    box = _padded_box(atoms, repeated)
+    box = padded_box(atoms)
     fractions = np.asarray(atoms.positions) @ np.linalg.inv(box)
     cell = box.tolist(), fractions.tolist(), atoms.numbers.tolist()
     found = spglib.get_symmetry_dataset(cell, symprec=SYMMETRY_A)
@@ -202,8 +202,8 @@ def _bases(atoms: Atoms, repeated: tuple[bool, bool, bool]) -> list[_Base]:
     return bases
 
 
-def _padded_box(atoms: Atoms, repeated: tuple[bool, bool, bool]) -> FloatArray:
-    """Cell for the search for symmetry; without periodicity the vector is long enough to hold the atoms."""
+def padded_box(atoms: Atoms) -> FloatArray:
+    """Cell for the search for symmetry, (3, 3), A; without periodicity the vector is long enough to hold the atoms."""
     box = box_of(atoms).copy()
     for k in range(3):
         if not atoms.pbc[k]:

@@ -29,6 +29,7 @@ from scipy.spatial import cKDTree
 
 from trepid.arrays import FloatArray, IntArray
 from trepid.errors import DataError
+from trepid.events.symmetry import Operations, operations_of
 from trepid.events.voids import empty_sites, periodic_images, wrapped
 
 _SAME_KIND_A = 0.1
@@ -390,6 +391,12 @@ class Sites:
     def _arrays(self, frame: Atoms) -> tuple[FloatArray, FloatArray]:
         self.check(frame)
         return frame.positions[None], frame.cell.array
+
+    @cached_property
+    def operations(self) -> Operations:
+        """Symmetry operations of the crystal, to the tolerance that tells kinds of sites apart."""
+        crystal = Atoms(self.species, positions=self.positions[: self.n_atoms], cell=self.cell, pbc=self.pbc)
+        return operations_of(crystal, tolerance_A=_SAME_KIND_A)
 
     @cached_property
     def _shells(self) -> FloatArray:

@@ -22,12 +22,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from trepid.data.frames import bare_copy
+from trepid.data.noise_factors import with_type_of
 from trepid.labelling.check import LabelChecker, Suspicion, agree
 from trepid.reference.base import FailureReason, LabelError
 from trepid.runs.checksums import file_sha256
 from trepid.runs.intervals import Announced
 from trepid.runs.label_files import LabelledFrame, LabelStore, Origin, PriorPrediction, Suspect
-from trepid.runs.ledger import Doubted, Event, Failure, Label, Ledger, Request, Stop, StopReason
+from trepid.runs.ledger import Ledger
+from trepid.runs.ledger_events import Doubted, Event, Failure, Label, Request, Stop, StopReason
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -91,7 +93,8 @@ class LabelCase:
         retries: int,
         checker: LabelChecker | None = None,
     ) -> None:
-        self.request, self.number, self.frame = request, request.number, bare_copy(request.atoms)
+        self.request, self.number = request, request.number
+        self.frame = with_type_of(request.atoms, bare_copy(request.atoms))
         self.labelled: LabelledFrame | None = None
         self._before: PriorPrediction | None = None
         self._store, self._ledger, self._retries, self._checker = store, ledger, retries, checker

@@ -29,7 +29,7 @@ from trepid.data.frames import LabelKeys, Labels, labels_of
 from trepid.inspection.confusion import Confusion, explained_forces
 from trepid.potentials.base import FloatArray, Noise, Prediction
 from trepid.runs.label_files import LabelledFrame
-from trepid.runs.ledger import Doubt
+from trepid.runs.ledger_events import Doubt
 
 if TYPE_CHECKING:
     from ase import Atoms

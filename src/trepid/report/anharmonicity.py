@@ -46,6 +46,33 @@ def sigma_a_series(result: Anharmonicity) -> Figure:
     return figure
 
 
+def sigma_a_of_atoms(result: Anharmonicity) -> Figure:
+    """sigma^A of every atom, by species."""
+    figure = new_figure(WIDTH, HEIGHT)
+    axes = figure.add_subplot()
+    symbols, values = np.array(result.symbols), np.asarray(result.per_atom)
+    for species, colour in style.species_colours(result.symbols).items():
+        (atoms,) = np.nonzero(symbols == species)
+        axes.plot(atoms, values[atoms], color=colour, linestyle="", marker="o", markersize=3.6, label=species)
+    axes.set_ylim(0, None)
+    axes.set_xlabel("atom (number)")
+    axes.set_ylabel("σA (1)")
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, columnspacing=1.2)
+    return figure
+
+
+def write_figures(result: Anharmonicity, folder: Path) -> None:
+    """Write the time series and the values of the atoms into a folder, as PNG, PDF and CSV."""
+    from trepid.report.page import draw, figure_files
+
+    module = "trepid.report.anharmonicity"
+    with figure_files(folder):
+        draw(
+            ("sigma-a", module, lambda plots: plots.sigma_a_series(result), ""),
+            ("sigma-a-atoms", module, lambda plots: plots.sigma_a_of_atoms(result), ""),
+        )
+
+
 def write_png(result: Anharmonicity, path: Path, *, title: str = "") -> None:
     """Write the time series as a picture on white paper, atomically."""
     from trepid.data.atomic import write_bytes_atomic

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trepid.audit.certificate import read_certificate
 from trepid.data.atomic import write_text_atomic
-from trepid.errors import DataError
 from trepid.quantities import with_bar
 from trepid.report.page import Headline, Picture, Section, Table, draw, now, render_page
 
@@ -36,14 +36,10 @@ def write_audit_page(directory: str | Path) -> Path:
     Raises
     ------
     DataError
-        There is no certificate, or it is damaged.
+        As `trepid.audit.certificate.read_certificate`.
     """
     folder = Path(directory)
-    try:
-        facts = json.loads((folder / CERTIFICATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder / CERTIFICATE}: no certificate of an audit ({error})") from error
-    write_text_atomic(folder / PAGE, render_audit(facts))
+    write_text_atomic(folder / PAGE, render_audit(read_certificate(folder / CERTIFICATE)))
     return folder / PAGE
 
 
@@ -129,7 +125,8 @@ def _sections(facts: Mapping[str, Any], kind: str, title: str) -> list[Section]:
         *("rate, model / reference", "start, end in the reference", "labels", "labels needed"),
     )
     text = (
-        "Barriers in eV with their bars; that of the model was announced before any label. The dashed line is the horizon."
+        "Barriers in eV with their bars; that of the model was announced before any label. The dashed line is the horizon; "
+        "a bar that is longer than the picture is cut."
         if kind == "classes"
         else "One atom of each kind to each kind of empty site beside it, and neighbours that change places."
     )

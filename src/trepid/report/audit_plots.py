@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trepid.arrays import FloatArray
 from trepid.report.axes import key
 from trepid.report.style import INK, MUTED, SERIES, new_figure
 
@@ -35,7 +36,7 @@ def path_picture(entry: Mapping[str, Any]) -> Figure:
             bar = [entry["reference_barrier_bar_eV"]]
             axes.errorbar([place[k]], [energies[k]], yerr=bar, color=SERIES[1], capsize=3, linewidth=1.0)
     labels = [label for label in entry["labels"] if label["role"] not in ("before", "during", "after")]
-    points = [(label["path_A"], label["reference_eV"]) for label in labels]
+    points = [(label["path_A"], label["reference_eV"]) for label in labels if label["path_A"] is not None]
     if points:
         axes.plot(
             *zip(*points, strict=True), "D", color=INK, markersize=4.5, linestyle="none", label="reference, labels"
@@ -43,7 +44,16 @@ def path_picture(entry: Mapping[str, Any]) -> Figure:
     highest = max(float(y.max()), *(energy for _, energy in points), 0.05) if points else float(y.max())
     if entry["horizon_eV"] < 1.6 * highest:
         axes.axhline(entry["horizon_eV"], color=MUTED, linestyle="--", linewidth=1.0)
+    drawn = np.concatenate([y, [energy for _, energy in points], [] if corrected is None else corrected["energies_eV"]])
+    axes.set_ylim(*_range(drawn, axes.get_ylim()))
     axes.set_xlabel("length of the path (Å)")
     axes.set_ylabel("energy (eV)")
     key(axes)
     return figure
+
+
+def _range(values: FloatArray, wanted: tuple[float, float]) -> tuple[float, float]:
+    """Limits of the axis: at most as much around the energies as they span, so that a wide bar does not flatten the path."""
+    low, high = float(values.min()), float(values.max())
+    span = max(high - low, 0.1)
+    return max(wanted[0], low - 0.7 * span), min(wanted[1], high + 0.7 * span)

@@ -13,7 +13,7 @@ from trepid.data.labels import LabelKeys, Labels, labels_of
 from trepid.data.placeholders import held_components
 from trepid.evaluation import Comparison, Evaluation, collect, summarise, with_prediction
 from trepid.potentials.base import Noise, Potential, Prediction, Uncertainty
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -17,7 +17,7 @@ from trepid.report.hyperparameters import hyperparameter_sections
 from trepid.report.intervals import intervals_section
 from trepid.report.page import FIGURES, Headline, Section, draw, draw_series, figure_files, now, render_page
 from trepid.report.rounds import progress_sentence, rounds_sections
-from trepid.runs.ledger import StopReason
+from trepid.runs.ledger_events import StopReason
 from trepid.runs.reading import RunRecord, read_run
 from trepid.verdict import Basis, Verdict, verdict_of_run
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trepid.report.page import Section, Table, draw
 
 if TYPE_CHECKING:
-    from trepid.runs.ledger import Train
+    from trepid.runs.ledger_events import Train
     from trepid.runs.reading import RunRecord
 
 _MEANING = {

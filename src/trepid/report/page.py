@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from trepid.runs.ledger import Failure, Rewind
+    from trepid.runs.ledger_events import Failure, Rewind
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from trepid.report.forecast import (
     forecast_calls,
 )
 from trepid.runs.directory import RunPaths
-from trepid.runs.ledger import Failure, Label, Reason, Request, RoundEnd, Stage, Train, Walks
+from trepid.runs.ledger_events import Failure, Label, Reason, Request, RoundEnd, Stage, Train, Walks
 from trepid.runs.reading import RunRecord, read_run
 
 EXPECTED = {

@@ -9,7 +9,7 @@ from trepid.config import RoundsCampaign
 from trepid.events.classes import event_rate
 from trepid.quantities import with_bar
 from trepid.report.page import Section, Table, draw
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 from trepid.runs.properties import property_status
 
 if TYPE_CHECKING:

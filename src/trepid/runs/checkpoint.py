@@ -13,7 +13,7 @@ from trepid.dynamics.driver import MDState
 from trepid.dynamics.record import RecordLengths
 from trepid.errors import DataError
 from trepid.potentials.base import FloatArray
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,12 @@ def require_usable(path: Path) -> None:
 
 
 def _refuse_other_files(paths: RunPaths) -> None:
-    others = [] if not paths.path.is_dir() else [e.name for e in paths.path.iterdir() if not e.name.startswith(".")]
-    # campaign.yaml alone may be the user's own.
+    # The reference, which is made and checked before the run, may have put its files there; campaign.yaml may be the user's own.
+    others = [
+        entry.name
+        for entry in (paths.path.iterdir() if paths.path.is_dir() else ())
+        if not entry.name.startswith(".") and entry != paths.reference
+    ]
     run = paths.ledger.exists() or (paths.settings.exists() and (paths.versions.exists() or paths.labels.is_dir()))
     if others and not run:
         raise ConfigError(

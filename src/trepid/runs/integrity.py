@@ -13,7 +13,8 @@ from pathlib import Path
 from trepid.runs.checksums import file_sha256
 from trepid.runs.directory import RunPaths
 from trepid.runs.label_files import LABEL_PATTERN, label_numbers
-from trepid.runs.ledger import ACCEPT, Accepted, Doubted, Entry, Label, SettingsUsed, Start
+from trepid.runs.ledger import ACCEPT, Entry
+from trepid.runs.ledger_events import Accepted, Doubted, Label, SettingsUsed, Start
 
 ADVICE = f"put it back as it was, or {ACCEPT}"
 

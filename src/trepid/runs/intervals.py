@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from trepid.acquisition.conformal import Basis, Factor, ScoredFrame, factors_of
 from trepid.runs.label_files import LabelledFrame, Origin, compare_before_training
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 from trepid.runs.round_files import Selection
 
 EVENTS, PROBES = "events", "probes"

@@ -23,7 +23,7 @@ from trepid.data.frames import LabelKeys, Labels, bare_copy, labels_of, read_fra
 from trepid.evaluation import Comparison, collect
 from trepid.potentials.base import Noise, Prediction
 from trepid.reference.base import LabelError
-from trepid.runs.ledger import Doubt, Reason
+from trepid.runs.ledger_events import Doubt, Reason
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from trepid.config.rounds import PropertyStop
 from trepid.events.counting import ClassRate, class_rate
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 from trepid.runs.round_files import ClassVerdict, RoundRecord, Selection
 from trepid.runs.walk_files import WalkEnd
 

@@ -27,8 +27,8 @@ from trepid.runs.directory import RunPaths
 from trepid.runs.integrity import changes
 from trepid.runs.intervals import event_classes, scored_labels
 from trepid.runs.label_files import LabelledFrame, compare_before_training, read_labels
-from trepid.runs.ledger import (
-    Entry,
+from trepid.runs.ledger import Entry, events_of, read_ledger, wall_time_s
+from trepid.runs.ledger_events import (
     Failure,
     Label,
     Reason,
@@ -41,9 +41,6 @@ from trepid.runs.ledger import (
     StopReason,
     Train,
     Walks,
-    events_of,
-    read_ledger,
-    wall_time_s,
 )
 from trepid.runs.round_files import RoundFiles, RoundRecord, Selection, complete_rounds
 

@@ -25,7 +25,7 @@ from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
 from trepid.data.json_file import read_json_object
 from trepid.errors import DataError
 from trepid.evaluation import Evaluation
-from trepid.runs.ledger import Reason
+from trepid.runs.ledger_events import Reason
 from trepid.runs.walk_files import WalkSummary
 
 ALL = "all"

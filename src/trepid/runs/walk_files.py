@@ -19,7 +19,7 @@ from trepid.data.frames import bare_copy, read_frames, write_frames
 from trepid.dynamics.record import predicted_frame
 from trepid.errors import DataError
 from trepid.potentials.base import FloatArray, Prediction
-from trepid.runs.ledger import Named
+from trepid.runs.ledger_events import Named
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -14,7 +14,8 @@ from trepid.config.screening import ScreeningSettings, load_screening
 from trepid.data.atomic import write_text_atomic
 from trepid.quantities import duration, with_bar
 from trepid.report.page import FIGURES, Headline, Section, Table, draw, figure_files, now, render_page
-from trepid.runs.ledger import Entry, Resume, read_ledger
+from trepid.runs.ledger import Entry, read_ledger
+from trepid.runs.ledger_events import Resume
 from trepid.screening.directory import ScreeningDirectory, files_of, read_records
 from trepid.screening.entries import KINDS, Advanced
 from trepid.screening.record import Bars, MaterialRecord, Status

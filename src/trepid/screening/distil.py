@@ -47,7 +47,8 @@ from trepid.labelling.labeller import Labeller
 from trepid.potentials.base import Potential, Uncertainty
 from trepid.reference import make_reference
 from trepid.runs.label_files import LabelledFrame, LabelStore, Origin, PriorPrediction, compare_before_training
-from trepid.runs.ledger import Ledger, Reason, StopReason
+from trepid.runs.ledger import Ledger
+from trepid.runs.ledger_events import Reason, StopReason
 from trepid.runs.walk_files import read_walk
 from trepid.screening.relaxation import RelaxationFiles, relax
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from trepid.runs.ledger import FORMAT, Event, Named, Resume
+from trepid.runs.ledger_events import FORMAT, Event, Named, Resume
 
 
 class ScreeningEnd(Named):

@@ -29,7 +29,7 @@ from trepid.dynamics.progress import PlainProgress
 from trepid.errors import ConfigError, DataError, MachineError, NumericsError, TrepidError
 from trepid.reference import make_reference
 from trepid.reference.base import LabelError, Reference
-from trepid.runs.ledger import StopReason
+from trepid.runs.ledger_events import StopReason
 from trepid.screening.cells import choose_supercell
 from trepid.screening.effort import NO_MORE, Effort
 from trepid.screening.prototypes import build

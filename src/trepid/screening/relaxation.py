@@ -26,7 +26,8 @@ from trepid.execution import InlineExecutor
 from trepid.labelling.case import LabelRequest, latest_failure
 from trepid.labelling.labeller import Labeller
 from trepid.runs.label_files import LabelStore, Origin
-from trepid.runs.ledger import Label, Ledger, Reason
+from trepid.runs.ledger import Ledger
+from trepid.runs.ledger_events import Label, Reason
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -26,7 +26,8 @@ from trepid.errors import DataError, ExitCode
 from trepid.execution import TaskCrashed, make_executor
 from trepid.quantities import duration
 from trepid.runs.checksums import text_sha256
-from trepid.runs.ledger import Ledger, Resume
+from trepid.runs.ledger import Ledger
+from trepid.runs.ledger_events import Resume
 from trepid.runs.round_files import RoundFiles
 from trepid.runs.versions import versions_now
 from trepid.screening.budget import Choice, next_turn, room_of

@@ -1,0 +1,62 @@
+"""How many events that symmetry makes equal a state of the crystal allows: each of them attempts by itself.
+
+Vocabulary
+----------
+move    from the site that an atom is on to the one it goes to
+event   its moves, in any order
+orbit   all events that the space group of the crystal makes of one
+way     an event of the orbit that the state allows: an atom of the same species is on every site it leaves, and no other atom on
+        those it goes to
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trepid.arrays import IntArray
+from trepid.events.sites import Sites
+
+
+def equivalent_ways(sites: Sites, moves: Sequence[tuple[int, int]], occupied: IntArray) -> int:
+    """Number of ways of an event, this one included.
+
+    The orbit is that of the perfect crystal: a vacancy that is there already does not make the ways around another one
+    different.
+
+    Parameters
+    ----------
+    sites : Sites
+    moves : sequence of (int, int)
+        Of one event: the sites that its atoms leave, and those that they go to.
+    occupied : (n_atoms,) array of int
+        The site of every atom before the event.
+
+    Raises
+    ------
+    ValueError
+        There is no move, or an atom leaves a site that nobody is on.
+    """
+    if not moves:
+        raise ValueError("an event needs at least one move")
+    species = {int(site): sites.species[atom] for atom, site in enumerate(occupied)}
+    empty = [origin for origin, _ in moves if origin not in species]
+    if empty:
+        raise ValueError(f"no atom is on site {empty[0]}, which the event leaves")
+    moving = [species[origin] for origin, _ in moves]
+    ways = set()
+    for event in _images(sites, moves):
+        origins = {origin for origin, _ in event}
+        left = all(species.get(origin) == symbol for (origin, _), symbol in zip(event, moving, strict=True))
+        if left and all(target not in species or target in origins for _, target in event):
+            ways.add(frozenset(event))
+    return len(ways)
+
+
+def _images(sites: Sites, moves: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """The moves under every operation of the space group, in the same order."""
+    points = sites.positions[[site for move in moves for site in move]]
+    images = sites.operations.images(points)
+    found, _ = sites.nearest(images.reshape(-1, 3) @ np.linalg.inv(sites.cell))
+    return [[(origin, target) for origin, target in event] for event in found.reshape(-1, len(moves), 2).tolist()]
