@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 DATA ?= tests/data_files
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all fuzz docs wheels bench bench-lammps bench-rounds bench-peers lint types format clean
+.PHONY: help venv demo test test-all fuzz docs docs-run wheels bench bench-lammps bench-rounds bench-peers lint types format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ test-all: $(VENV)/.installed ## run all tests, the slow physics runs included
 docs: $(VENV)/.docs ## write the documentation site to build/site; a warning or a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet -f website/mkdocs.yml
 	@echo "build/site/index.html"
+
+docs-run: $(VENV)/.installed ## run every block of the documentation in folders with small files (minutes)
+	$(BIN)/python -m pytest $(PARALLEL) -m '' tests/docs_run
 
 $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet 'mkdocs-material>=9.5,<10' 'mkdocstrings[python]>=0.26'

@@ -17,14 +17,18 @@ import numpy as np
 import yaml
 from ase import Atoms, units
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
+from ase.md.velocitydistribution import Stationary
 from ase.md.verlet import VelocityVerlet
 
 import trepid
 from code_outputs import vasprun
 from documentation import ROOT
+from screening_fakes import screening
 from trepid.cli.main import run
 from trepid.data import read_frames, write_frames
+from trepid.data.frames import bare_copy, read_structure
 from trepid.lammps.installation import find_installation
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.reference.lammps import LAMMPSReference
@@ -78,12 +82,13 @@ def labelled(
     return frames
 
 
-def walk(model: BayesianForceField, crystal: Atoms, n: int, *, seed: int, temperature_K: float = 300.0) -> list[Atoms]:
+def walk(model: BayesianForceField, crystal: Atoms, n: int, *, seed: int, temperature_K: float = 150.0) -> list[Atoms]:
     """Frames of molecular dynamics at constant energy, with forces, velocities and times."""
     atoms = crystal.copy()
     atoms.calc = model.calculator(uncertainty="none")
     normal = np.random.default_rng(seed).standard_normal((len(atoms), 3))
     atoms.set_momenta(np.sqrt(2 * units.kB * temperature_K * atoms.get_masses())[:, None] * normal)
+    Stationary(atoms)
     md = VelocityVerlet(atoms, 2.0 * units.fs)
     frames = []
     for k in range(n):
@@ -122,11 +127,11 @@ class Prepared:
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self.name = folder, name
         folder.mkdir(parents=True)
+        self.references = {"CuI": toy_reference(folder.parent / f"tables-{name}"), "Si": silicon_reference()}
+        self.reference = self.references["CuI" if name == "cui" else "Si"]
         if name == "cui":
-            self.reference = toy_reference(folder.parent / "tables")
             self.primitive, self.cubic = bulk("CuI", "zincblende", a=6.5), bulk("CuI", "zincblende", a=6.5, cubic=True)
         else:
-            self.reference = silicon_reference()
             self.primitive, self.cubic = bulk("Si", a=5.431), bulk("Si", a=5.431, cubic=True)
         self.species = sorted(set(self.primitive.symbols))
         self._structures()
@@ -144,15 +149,17 @@ class Prepared:
         at = self.folder
         self.primitive.write(at / "POSCAR", format="vasp")
         for name in ("CuI.cif", "cui.cif", "my_crystal.cif", "mine.cif"):
-            self.primitive.write(at / name)
-        self.crystal, self.small = self.cubic.repeat(2), self.cubic.repeat((2, 1, 1))
+            self.cubic.write(at / name)
+        self.small = self.cubic.repeat((2, 1, 1))
         for name in ("md", "md-01", "md-03", "examples/screening"):
             (at / name).mkdir(parents=True)
         shutil.copy(ROOT / "examples/screening/materials.yaml", at / "examples/screening")
-        shutil.copy(ROOT / "examples/screening/materials.yaml", at)
+        screened = screening(at, ("Cu",), rounds={"max_rounds": 1}).model_dump(mode="json", exclude_none=True)
+        screened["output"]["directory"] = "screening"
+        (at / "materials.yaml").write_text(yaml.safe_dump(screened))
         write_frames(at / "aggase2.extxyz", read_frames(ROOT / "tests/data_files/aggase2_gfn1_16.extxyz")[:6])
-        for name in ("crystal.extxyz", "si.extxyz", "cui.extxyz", "supercell.extxyz"):
-            write_frames(at / name, [self.crystal])
+        write_frames(at / "crystal.extxyz", [self.primitive.repeat(2)])
+        write_frames(at / f"{self.name}.extxyz", [self.cubic])
         (at / "BORN").write_text("14.4\n5 0 0 0 5 0 0 0 5\n1.2 0 0 0 1.2 0 0 0 1.2\n-1.2 0 0 0 -1.2 0 0 0 -1.2\n")
 
     def _labels(self) -> None:
@@ -172,11 +179,14 @@ class Prepared:
             name: labelled(reference, small, n, amplitude_A=amplitude, seed=k, kind=kind)
             for k, (name, (n, amplitude, kind)) in enumerate(sets.items())
         }
+        pairs = labelled(reference, self.primitive, 8, amplitude_A=0.08, seed=20)
         reference.close()
         self.frames["all"] = [frame for name in ("train", "hot", "melt") for frame in self.frames[name]]
         for name, frames in self.frames.items():
             write_frames(at / f"{name}.extxyz", frames)
-        (at / "vasprun.xml").write_text(vasprun([_under_the_names_of_ase(atoms) for atoms in self.frames["train"]]))
+        write(at / "frames.traj", [_with_results(atoms) for atoms in self.frames["train"]])
+        if self.name == "cui":
+            (at / "vasprun.xml").write_text(vasprun([_under_the_names_of_ase(atoms) for atoms in pairs]))
 
     def _models(self) -> None:
         at = self.folder
@@ -187,17 +197,18 @@ class Prepared:
 
     def _trajectories(self) -> None:
         at, kinds = self.folder, {}
-        for seed, name in enumerate(
-            ("nve-1", "nve-2", "draw-1", "draw-2", "draw-3", "run-1", "run-2", "naive-1", "naive-2")
-        ):
-            kinds[name] = walk(self.model, self.small, 100, seed=seed)
+        walks = [walk(self.model, self.small, 120, seed=seed) for seed in range(3)]
+        names = ("nve-1", "nve-2", "draw-1", "run-1", "run-2", "draw-2", "naive-1", "naive-2", "draw-3")
+        for k, name in enumerate(names):
+            kinds[name] = walks[k % 3]
             write(at / f"{name}.extxyz", kinds[name])
         for name in ("nve-1", "nve-2"):
             write_dump(at / f"{name}.lammpstrj", kinds[name], self.species)
         write_dump(at / "dump.lammpstrj", kinds["run-1"], self.species)
         write(at / "XDATCAR", kinds["run-1"], format="vasp-xdatcar")
+        frames = walk(self.model, self.primitive.repeat(2), 120, seed=3)  # the supercell of the campaign
         for name in ("trajectory", "aimd", "md/trajectory", "md-01/trajectory", "md-03/trajectory"):
-            write(at / f"{name}.extxyz", kinds["nve-1"])
+            write(at / f"{name}.extxyz", frames)
 
     def _campaign(self) -> None:
         at = self.folder
@@ -221,6 +232,13 @@ class Prepared:
 SMALL_POTENTIAL = {"kind": "bayesian", **{f"{k}_A" if "cutoff" in k else k: v for k, v in SMALL_BASIS.items()}}
 
 
+def _with_results(atoms: Atoms) -> Atoms:
+    """The labels as results of a calculator."""
+    frame = bare_copy(atoms)
+    frame.calc = SinglePointCalculator(frame, energy=atoms.info["REF_energy"], forces=atoms.arrays["REF_forces"])
+    return frame
+
+
 def _under_the_names_of_ase(atoms: Atoms) -> Atoms:
     """The labels as `energy`, `forces` and `stress`."""
     frame = atoms.copy()
@@ -230,11 +248,13 @@ def _under_the_names_of_ase(atoms: Atoms) -> Atoms:
     return frame
 
 
-def shrunk(path: Path, reference: dict[str, Any]) -> None:
+def shrunk(path: Path, references: dict[str, dict[str, Any]]) -> None:
     """Give the campaign file a budget of seconds: cheap labels, a small cell and model, short runs; all else stays."""
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    settings["structure"]["supercell"] = [2, 2, 2]
-    settings["reference"] = reference
+    crystal = read_structure(path.parent / settings["structure"]["file"])
+    settings["structure"]["supercell"] = [2, 2, 2] if len(crystal) < 8 else [1, 1, 1]
+    if crystal.get_chemical_formula(empirical=True) in references:
+        settings["reference"] = references[crystal.get_chemical_formula(empirical=True)]
     settings["potential"] = dict(SMALL_POTENTIAL)
     if settings.get("mode") == "rounds":
         settings["start"] = {"kind": "displaced", "n": 4}

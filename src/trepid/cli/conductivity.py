@@ -10,6 +10,7 @@ import typer
 from trepid.cli import options
 from trepid.cli.output import emit_json, emit_table, require_no_input, say
 from trepid.errors import ConfigError, ExitCode
+from trepid.quantities import duration
 
 if TYPE_CHECKING:
     from trepid.transport.conductivity import ConductivityResult, Plan
@@ -144,12 +145,7 @@ def _source(model: Path | None, lammps: str | None, n_draws: int, seed: int, *, 
 def _plan_rows(plan: Plan) -> list[tuple[str, str]]:
     rows = [
         ("runs", f"{plan.n_runs} of {', '.join(map(str, plan.n_atoms))} atoms"),
-        (
-            "estimated cost",
-            f"{plan.cpu_hours:.2g} h of one core"
-            if plan.cpu_hours > 0.1
-            else f"{60 * plan.cpu_hours:.2g} min of one core",
-        ),
+        ("estimated cost", f"{duration(3600 * plan.cpu_hours)} of one core"),
     ]
     return rows + ([("done", f"{100 * plan.share_done:.0f} %")] if plan.share_done else [])
 
