@@ -19,7 +19,7 @@ from trepid.config import Campaign, load_campaign
 from trepid.data.frames import Labels
 from trepid.reference.base import FailureReason, LabelError, Reference
 from trepid.runs.label_files import LabelledFrame, compare_before_training
-from trepid.runs.ledger import Reason, StopReason
+from trepid.runs.ledger_events import Reason, StopReason
 from trepid.runs.reading import read_run
 
 FOLDER = Path(__file__).parents[1] / "examples" / "cui-pbe"
