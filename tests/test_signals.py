@@ -11,6 +11,7 @@ from types import FrameType
 import pytest
 
 from trepid import signals
+from trepid.dynamics.interrupt import Interruptible
 from trepid.signals import SignalWatch
 
 
@@ -47,3 +48,30 @@ def test_a_signal_that_the_main_thread_answers_first_is_seen(monkeypatch: pytest
     finally:
         watch.stop()
     assert seen == [(number, 1)]
+
+
+def test_a_signal_in_an_inner_block_that_comes_to_its_own_end_stops_the_outer_one() -> None:
+    """A screening, whose material had just made its last label when the signal came."""
+    with Interruptible() as outermost:
+        with Interruptible() as outer:
+            with Interruptible() as inner:
+                os.kill(os.getpid(), signal.SIGTERM)
+            assert inner.requested
+            assert outer.requested
+            assert not outermost.requested
+        assert outermost.requested
+    with Interruptible() as later:
+        assert not later.requested
+
+
+def test_a_block_of_another_thread_hands_on_to_none_of_this_one() -> None:
+    with Interruptible() as outer:
+
+        def other() -> None:
+            with Interruptible() as block:
+                block.requested = True
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        assert not outer.requested

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trepid.report.axes import dots, key
+from trepid.report.axes import dots, key, log_scale
 from trepid.report.style import INK, MUTED, new_figure, species_colours
 from trepid.runs.label_files import LabelledFrame
 from trepid.screening.second import CheckedFrame
@@ -20,16 +20,19 @@ def errors_and_bars(labels: Sequence[LabelledFrame]) -> Figure:
     """Force error of every atom against the bar that the student had announced."""
     figure = new_figure(5.2, 3.7)
     axes = figure.add_subplot()
-    largest = 0.0
+    bars, errors = [], []
     for label in labels:
         prediction, noise = label.prediction, label.noise
         if prediction is None or prediction.forces_uncertainty is None or noise is None:
             continue
-        error = 1000 * np.linalg.norm(prediction.forces - label.forces, axis=1)
-        bar = 1000 * np.linalg.norm(np.hypot(prediction.forces_uncertainty, noise.forces), axis=1)
+        errors.append(1000 * np.linalg.norm(prediction.forces - label.forces, axis=1))
+        bars.append(1000 * np.linalg.norm(np.hypot(prediction.forces_uncertainty, noise.forces), axis=1))
+    if bars:
+        bar, error = np.concatenate(bars), np.concatenate(errors)
         axes.scatter(bar, error, s=5, alpha=0.5, color=INK, linewidth=0, rasterized=True)
-        largest = max(largest, float(bar.max()))
-    axes.plot([0, largest], [0, largest], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+        ends = [float(bar.min()), float(bar.max())]
+        axes.plot(ends, ends, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+        log_scale(axes, x=True, y=True)
     axes.set_xlabel("announced bar of an atom (meV/Å)")
     axes.set_ylabel("error of its force (meV/Å)")
     return figure
