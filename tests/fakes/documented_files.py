@@ -100,17 +100,20 @@ def walk(model: BayesianForceField, crystal: Atoms, n: int, *, seed: int, temper
     return frames
 
 
-def write_dump(path: Path, frames: Sequence[Atoms], species: Sequence[str]) -> None:
-    """A LAMMPS dump with positions and velocities, and no times."""
+def write_dump(path: Path, frames: Sequence[Atoms], species: Sequence[str], *, elements: bool = False) -> None:
+    """A LAMMPS dump with positions and velocities, and no times; with types of atoms, or elements."""
     lines = []
     for step, atoms in enumerate(frames):
-        types = [species.index(symbol) + 1 for symbol in atoms.symbols]
+        kinds = [symbol if elements else str(species.index(symbol) + 1) for symbol in atoms.symbols]
         velocities = atoms.get_velocities() * 1e3 * units.fs
         lines += ["ITEM: UNITS", "metal", "ITEM: TIMESTEP", str(10 * step), "ITEM: NUMBER OF ATOMS", str(len(atoms))]
         lines += ["ITEM: BOX BOUNDS pp pp pp", *(f"0 {length:.12g}" for length in atoms.cell.lengths())]
-        lines.append("ITEM: ATOMS id type xu yu zu vx vy vz")
-        rows = np.c_[np.arange(1, len(atoms) + 1), types, atoms.positions, velocities]
-        lines += [f"{row[0]:.0f} {row[1]:.0f} " + " ".join(f"{x:.10g}" for x in row[2:]) for row in rows]
+        lines.append(f"ITEM: ATOMS id {'element' if elements else 'type'} xu yu zu vx vy vz")
+        rows = np.c_[atoms.positions, velocities]
+        lines += [
+            f"{k} {kind} " + " ".join(f"{x:.10g}" for x in row)
+            for k, (kind, row) in enumerate(zip(kinds, rows, strict=True), 1)
+        ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -160,7 +163,10 @@ class Prepared:
         write_frames(at / "aggase2.extxyz", read_frames(ROOT / "tests/data_files/aggase2_gfn1_16.extxyz")[:6])
         write_frames(at / "crystal.extxyz", [self.primitive.repeat(2)])
         write_frames(at / f"{self.name}.extxyz", [self.cubic])
-        (at / "BORN").write_text("14.4\n5 0 0 0 5 0 0 0 5\n1.2 0 0 0 1.2 0 0 0 1.2\n-1.2 0 0 0 -1.2 0 0 0 -1.2\n")
+        charges = (
+            "1.2 0 0 0 1.2 0 0 0 1.2\n-1.2 0 0 0 -1.2 0 0 0 -1.2\n" if self.name == "cui" else "0 0 0 0 0 0 0 0 0\n"
+        )
+        (at / "BORN").write_text(f"14.4\n5 0 0 0 5 0 0 0 5\n{charges}")
 
     def _labels(self) -> None:
         at, reference = self.folder, made(self.reference)
@@ -203,7 +209,7 @@ class Prepared:
             kinds[name] = walks[k % 3]
             write(at / f"{name}.extxyz", kinds[name])
         for name in ("nve-1", "nve-2"):
-            write_dump(at / f"{name}.lammpstrj", kinds[name], self.species)
+            write_dump(at / f"{name}.lammpstrj", kinds[name], self.species, elements=True)
         write_dump(at / "dump.lammpstrj", kinds["run-1"], self.species)
         write(at / "XDATCAR", kinds["run-1"], format="vasp-xdatcar")
         frames = walk(self.model, self.primitive.repeat(2), 120, seed=3)  # the supercell of the campaign

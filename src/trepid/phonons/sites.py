@@ -99,7 +99,21 @@ def lattice_of(trajectory: Trajectory, crystal: Atoms) -> Lattice:
     unitcell.calc = None
     unitcell.set_constraint()
     unitcell.set_cell(unitcell.cell.array @ strained, scale_atoms=True)
+    supercell.positions += _translation(supercell, unitcell, trajectory.first.positions @ np.linalg.inv(cell))
     return Lattice(unitcell, supercell, aligned.matrix, aligned.rotation, cell, strain, aligned.remarks)
+
+
+def _translation(supercell: Atoms, unitcell: Atoms, fractional: FloatArray) -> FloatArray:
+    """The translation of the lattice, A, that brings the sites nearest to their atoms.
+
+    Which of its translations the matching of atoms and sites finds is a matter of chance. One by half of the supercell, as in two
+    repetitions, would leave the nearest image of every displacement undecided.
+    """
+    u = fractional - supercell.cell.scaled_positions(supercell.positions)
+    others = u - u[0]
+    others -= np.rint(others)
+    common = (u[0] + others.mean(axis=0)) @ supercell.cell.array
+    return np.asarray(np.rint(common @ np.linalg.inv(unitcell.cell.array)) @ unitcell.cell.array)
 
 
 def _strain(aligned: AlignedCrystal, cell: FloatArray) -> tuple[FloatArray, float]:
