@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from scipy.optimize import minimize_scalar
@@ -13,14 +14,14 @@ from scipy.optimize import minimize_scalar
 from kills import Killed, kill_at
 from rounds_fakes import content
 from screening_fakes import outcome, screening
-from trepid.config.screening import ScreeningSettings
+from trepid.config.screening import ScreeningSettings, load_screening
 from trepid.data.frames import read_frames
 from trepid.data.lock import RunLock
 from trepid.errors import ConfigError, DataError, MachineError
 from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger import Ledger, read_ledger
 from trepid.screening import material as material_module
-from trepid.screening.directory import files_of
+from trepid.screening.directory import ScreeningDirectory, files_of
 from trepid.screening.entries import KINDS, Advanced, ScreeningEnd, Turn
 from trepid.screening.record import FailureCode, MaterialRecord, Status
 from trepid.screening.run import ScreeningResult, screen
@@ -223,6 +224,16 @@ def test_labels_cannot_be_mixed_with_those_of_other_settings(finished: Screening
         screen(screening(finished.directory.parent, materials=[{**FE, "a": 2.9}]))
     with pytest.raises(ConfigError, match="Fe, which the list has no more"):
         screen(screening(finished.directory.parent))
+
+
+def test_a_key_that_an_earlier_version_did_not_have_is_its_default(finished: ScreeningResult, tmp_path: Path) -> None:
+    settings = load_screening(finished.directory / "screening.yaml", require_files=False)
+    shutil.copytree(finished.directory, tmp_path / "earlier")
+    file = tmp_path / "earlier" / "screening.yaml"
+    known = yaml.safe_load(file.read_text())
+    del known["rounds"]["stop"]["barrier_eV"]
+    file.write_text(yaml.safe_dump(known))
+    assert ScreeningDirectory(file.parent).compare_screening(settings) == []
 
 
 def test_a_record_reads_back_as_it_was_written(finished: ScreeningResult, tmp_path: Path) -> None:

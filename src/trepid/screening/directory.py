@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from trepid.config.screening import ScreeningSettings
+from trepid.config.screening import ScreeningSettings, load_screening
 from trepid.errors import ConfigError
 from trepid.runs.directory import RunDirectory
 from trepid.screening.material import MaterialFiles
@@ -41,11 +41,12 @@ class ScreeningDirectory(RunDirectory):
         Raises
         ------
         ConfigError
-            Something differs on which the labels so far depend.
+            Something differs on which the labels so far depend, or the settings of the screening are damaged.
         """
         if not self.settings.exists():
             return []
-        old = yaml.safe_load(self.settings.read_text(encoding="utf-8"))
+        # Through the schema: a key that an earlier version did not have has its default.
+        old = yaml.safe_load(load_screening(self.settings, require_files=False).to_yaml())
         new = yaml.safe_load(settings.to_yaml())
         changed = [f"{key}: {old.get(key)} -> {new.get(key)}" for key in _MAY_CHANGE if old.get(key) != new.get(key)]
         changed = [text for text in changed if not text.startswith("output")]
