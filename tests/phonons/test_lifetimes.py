@@ -109,6 +109,18 @@ def test_a_line_narrower_than_the_series_resolves_is_said() -> None:
         fit_line([periodogram(series[:40], 20.0, Kind.INSTANT)], 0.03)
 
 
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("seed", range(6))
+def test_a_flat_spectrum_has_no_lifetime(kind: Kind, seed: int) -> None:
+    """Velocities of a melt, or frames too far apart: each is independent of the one before."""
+    values = np.random.default_rng(seed).exponential(size=299)
+    found = fit_line([Periodogram(values, n_frames=600, interval_fs=20.0, count=8, kind=kind)], 0.01)
+    assert found.broad == (found.gamma * 20.0 == pytest.approx(np.pi))
+    assert not (found.resolved and found.broad)
+    assert found.broad or not found.is_line or found.log_gamma_error > 0.1
+    assert 0.001 < found.log_gamma_error < 20
+
+
 # ---------------------------------------------------------------- modes of a crystal
 
 

@@ -253,7 +253,13 @@ def _sigma_a(sums: FloatArray) -> tuple[float, float]:
 
 def _remarks(modes: Sequence[ModeLifetime], runs: Sequence[ModeRun]) -> list[str]:
     lines = []
-    unresolved = [mode for mode in modes if not mode.fit.resolved]
+    broad = [mode for mode in modes if mode.fit.broad]
+    if broad:
+        lines.append(
+            f"{len(broad)} of {len(modes)} lifetimes are shorter than a third of the time between frames, such as that of "
+            f"{broad[0].group.name}: no phonons, or frames too far apart"
+        )
+    unresolved = [mode for mode in modes if not (mode.fit.resolved or mode.fit.broad)]
     if unresolved:
         longest = max(mode.lifetime_ps for mode in unresolved)
         lines.append(

@@ -37,9 +37,13 @@ FEWEST_BINS = 12
 """Frequencies around the guess without which there is nothing to fit."""
 NARROWEST = 0.1
 """A width times the length of the longest series below which the spectrum does not change: no smaller one is given."""
+BROADEST = math.pi
+"""A width times the time between frames above which the spectrum is flat: no larger one is given."""
 MOST_STEPS = 200
 NOT_A_LINE = 0.01
 """Probability of the test below which a spectrum is not that of one damped oscillator."""
+VAGUE = 10.0
+"""Standard deviation of the logarithms of the parameters before the spectrum is seen, and of a width of which it says nothing."""
 _TINY = 1e-12
 
 
@@ -122,7 +126,9 @@ class LineFit:
     p_value : float
         Probability of deviations at least as large if it is a damped oscillator.
     resolved : bool
-        Whether the series are longer than three lifetimes.
+        Whether the series are longer than three lifetimes, and the frames closer in time than one.
+    broad : bool
+        Whether gamma is the largest that such frames show: the lifetime is at most 1/gamma, if it is a line at all.
     n_bins : int
         Frequencies in the window.
     """
@@ -135,6 +141,7 @@ class LineFit:
     background: float
     p_value: float
     resolved: bool
+    broad: bool
     n_bins: int
 
     @property
@@ -195,9 +202,10 @@ def fit_line(periodograms: Sequence[Periodogram], guess_omega: float) -> LineFit
     power, omega0, gamma = _start(periodograms, guess_omega)
     theta = np.log([power, omega0, gamma])
     narrowest = math.log(NARROWEST / max(one.duration_fs for one in periodograms))
+    broadest = math.log(BROADEST / max(one.interval_fs for one in periodograms))
     for _ in range(4):
         windows = [_window(one, math.exp(theta[1]), math.exp(theta[2])) for one in periodograms]
-        best, before = _best(periodograms, windows, theta), theta
+        best, before = _best(periodograms, windows, theta, broadest), theta
         theta = best
         theta[2] = max(theta[2], narrowest)
         if abs(theta[2] - before[2]) < 0.1 and abs(theta[1] - before[1]) < 1e-3:
@@ -205,13 +213,15 @@ def fit_line(periodograms: Sequence[Periodogram], guess_omega: float) -> LineFit
     background = -np.inf
     p_value = _test(periodograms, windows, theta, background)
     if p_value < NOT_A_LINE:
-        longer = _maximise(periodograms, windows, np.append(theta, theta[0] + np.log(2.0) - theta[2] + np.log(0.02)))
+        start = np.append(theta, theta[0] + np.log(2.0) - theta[2] + np.log(0.02))
+        longer = _maximise(periodograms, windows, start, broadest)
         longer[2] = max(longer[2], narrowest)
         better = _test(periodograms, windows, longer[:3], longer[3])
         if better > p_value:
             theta, background, p_value = longer[:3], longer[3], better
     log_gamma_error, log_omega_error = _errors(periodograms, windows, theta, background)
     power, omega0, gamma = np.exp(theta)
+    broad = bool(theta[2] > broadest - 1e-3)
     return LineFit(
         power=float(power),
         omega0=float(omega0),
@@ -220,7 +230,8 @@ def fit_line(periodograms: Sequence[Periodogram], guess_omega: float) -> LineFit
         omega0_error=float(log_omega_error * omega0),
         background=float(np.exp(background) * gamma / (2 * power)) if np.isfinite(background) else 0.0,
         p_value=float(p_value),
-        resolved=bool(gamma * max(one.duration_fs for one in periodograms) > 3.0),
+        resolved=bool(not broad and gamma * max(one.duration_fs for one in periodograms) > 3.0),
+        broad=broad,
         n_bins=int(sum(w.stop - w.start for w in windows)),
     )
 
@@ -233,7 +244,7 @@ def gamma_of_each(periodograms: Sequence[Periodogram], fit: LineFit) -> tuple[Fl
     for one in periodograms:
         window = _window(one, fit.omega0, fit.gamma)
         gradient, fisher, _ = _derivatives([one], [window], _joined(theta, background))
-        covariance = np.linalg.pinv(fisher)
+        covariance = _covariance(fisher)
         values.append(theta[2] + float((covariance @ gradient)[2]))
         errors.append(float(np.sqrt(covariance[2, 2])))
     return np.array(values), np.array(errors)
@@ -331,24 +342,32 @@ def _derivatives(
     return gradient, fisher, meat
 
 
-def _best(periodograms: Sequence[Periodogram], windows: Sequence[slice], theta: FloatArray) -> FloatArray:
+def _best(
+    periodograms: Sequence[Periodogram], windows: Sequence[slice], theta: FloatArray, broadest: float
+) -> FloatArray:
     """The likeliest of a few starts."""
     starts = [theta + np.array([0.0, 0.0, math.log(factor)]) for factor in (1.0, 0.2, 4.0)]
-    found = [_maximise(periodograms, windows, start) for start in starts]
+    found = [_maximise(periodograms, windows, start, broadest) for start in starts]
     return min(found, key=lambda point: _minus_log_likelihood(periodograms, windows, point))
 
 
-def _maximise(periodograms: Sequence[Periodogram], windows: Sequence[slice], theta: FloatArray) -> FloatArray:
-    """Fisher scoring with a damping that grows where a step does not help."""
+def _maximise(
+    periodograms: Sequence[Periodogram], windows: Sequence[slice], start: FloatArray, broadest: float
+) -> FloatArray:
+    """Fisher scoring with a damping that grows where a step does not help; log gamma stays below `broadest`."""
+    theta = start.copy()
+    theta[2] = min(theta[2], broadest)
     value = _minus_log_likelihood(periodograms, windows, theta)
     damping = 1e-3
     for _ in range(MOST_STEPS):
         gradient, fisher, _meat = _derivatives(periodograms, windows, theta)
         step = np.linalg.solve(fisher + damping * np.diag(np.diag(fisher) + _TINY), gradient)
         step *= min(1.0, 1.0 / max(float(np.abs(step).max()), _TINY))
-        there = _minus_log_likelihood(periodograms, windows, theta + step)
+        point = theta + step
+        point[2] = min(point[2], broadest)
+        there = _minus_log_likelihood(periodograms, windows, point)
         if there < value:
-            gained, value, theta = value - there, there, theta + step
+            gained, value, theta = value - there, there, point
             damping = max(damping / 5, 1e-9)
             if gained < 1e-7 * max(abs(value), 1.0) and float(np.abs(step).max()) < 1e-5:
                 break
@@ -364,9 +383,13 @@ def _errors(
 ) -> tuple[float, float]:
     """Errors of log gamma and log omega0: the larger of the likelihood's own, and of the one from the scatter of the bins."""
     _, fisher, meat = _derivatives(periodograms, windows, _joined(theta, background))
-    inverse = np.linalg.pinv(fisher)
+    inverse = _covariance(fisher)
     variances = np.maximum(np.diag(inverse), np.diag(inverse @ meat @ inverse))
     return float(np.sqrt(variances[2])), float(np.sqrt(variances[1]))
+
+
+def _covariance(fisher: FloatArray) -> FloatArray:
+    return np.asarray(np.linalg.inv(fisher + np.eye(len(fisher)) / VAGUE**2), dtype=np.float64)
 
 
 def _test(periodograms: Sequence[Periodogram], windows: Sequence[slice], theta: FloatArray, background: float) -> float:

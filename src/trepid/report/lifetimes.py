@@ -139,6 +139,8 @@ def _mode_facts(mode: ModeLifetime) -> dict[str, Any]:
 def interval(mode: ModeLifetime) -> str:
     """Lifetime with its interval."""
     text = f"{mode.lifetime_ps:.3g} ({mode.low_ps:.3g} to {mode.high_ps:.3g})"
+    if mode.fit.broad:
+        return f"below {mode.lifetime_ps:.3g}"
     return text if mode.fit.resolved else f"above {mode.low_ps:.3g}"
 
 
