@@ -138,8 +138,9 @@ def test_labels_of_the_same_kind_correct_the_interval(rng: np.random.Generator) 
     given, rest = comparison.of_frames([0, 1]), comparison.of_frames(range(2, 12))
     assert summarise(rest) == evaluate(Scripted(errors, [np.full((64, 3), 0.04)] * 12), frames[2:])
     found = corrected(rest, interval_factors(given))
-    assert found.factors["Cu"].value == pytest.approx(3.0, rel=0.2)
-    assert found.factors["I"].value == pytest.approx(1.0, rel=0.2)
+    # 3 % more from two frames, since frames differ.
+    assert found.factors["Cu"].value == pytest.approx(1.03 * 3.0, rel=0.2)
+    assert found.factors["I"].value == pytest.approx(1.03 * 1.0, rel=0.2)
     assert found.factors["Cu"].n_frames == 2
     assert summarise(rest).forces_coverage_95 < 0.75
     assert found.coverage_95 == pytest.approx(0.95, abs=0.025)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,16 @@ from trepid.data.json_file import read_json_object
 from trepid.errors import DataError
 
 
+@pytest.fixture
+def default_recursion() -> Iterator[None]:
+    """The limit of a fresh interpreter: libraries that other tests import raise it, and deep brackets then overflow the stack."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
+
+
+@pytest.mark.usefixtures("default_recursion")
 @pytest.mark.parametrize(
     ("content", "message"),
     [
