@@ -97,7 +97,7 @@ NOT_RUN = [
     Skipped("docs/audit.md", "audit_class(seen", Why.PLACEHOLDER),
 ]
 """The first entry that matches a line counts."""
-MOST_NOT_RUN = 157
+MOST_NOT_RUN = 156
 """Lines that are not run; only a smaller number may take the place of this one."""
 
 SILICON = (
@@ -212,7 +212,7 @@ class Page:
         if block.language == "text" or skipped(self.name, block.text):
             return
         if block.language not in RUNNERS:
-            self.failures.append(f"{self.name}:{block.line}: nobody runs blocks of {block.language!r}")
+            self.failures.append(f"{self.name}:{block.line}: there is no way to run blocks of {block.language!r}")
             return
         self._noting(block, block.text, lambda: RUNNERS[block.language](self, block))
 

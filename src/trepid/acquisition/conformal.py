@@ -164,17 +164,17 @@ def quantile_factor(scores: ArrayLike, level: float = LEVEL) -> float:
     return float(values[rank - 1]) / interval_half_width(level)
 
 
-def frames_factor(scores: ArrayLike, n_frames: int, level: float = LEVEL) -> float:
+def frames_factor(scores: ArrayLike, n_frames: int) -> float:
     """`quantile_factor` of the scores of so many frames, raised by what frames differ.
 
     Raises
     ------
     ValueError
-        There is no score, no frame, or `level` is not between 0 and 1.
+        There is no score, or no frame.
     """
     if n_frames < 1:
         raise ValueError(f"scores of {n_frames} frames; a factor needs at least one")
-    return (1 + FRAME_SPREAD / n_frames) * quantile_factor(scores, level)
+    return (1 + FRAME_SPREAD / n_frames) * quantile_factor(scores)
 
 
 def factor_of(frames: Sequence[ScoredFrame], strata: Sequence[str], species: str) -> Factor:

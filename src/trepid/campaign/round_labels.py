@@ -203,6 +203,6 @@ class _Displaced:
         assert failure is not None
         raise LabelError(
             failure.reason,
-            f"label {self._number}, a finite displacement for the force constants, failed: {failure.reason}: "
-            f"{failure.message}; start.kind displaced and start.force_constants need no such labels",
+            f"label {self._number}, a finite displacement for the force constants, failed: {failure.text}; "
+            "start.kind displaced and start.force_constants need no such labels",
         )

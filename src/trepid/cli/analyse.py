@@ -103,7 +103,7 @@ def command(
         for remark in run.remarks:
             say(f"note: {remark}")
     known = [run for run in runs if run.thermodynamics is not None]
-    if interval is None and trajectories[0].is_dir():
+    if structure is not None and interval is None and trajectories[0].is_dir():
         interval = interval_of(trajectories[0])
     analysed = Analysed(
         runs=runs,

@@ -23,6 +23,7 @@ from trepid.errors import DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from spglib import SpglibDataset
 
 Matrix: TypeAlias = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
 
@@ -182,12 +183,7 @@ def without_vacuum_periodicity(atoms: Atoms) -> Atoms:
 
 def _bases(atoms: Atoms, repeated: tuple[bool, bool, bool]) -> list[_Base]:
     """The given axes, and the conventional ones where they span a multiple of the given cell."""
-    import spglib
-
-    box = padded_box(atoms)
-    fractions = np.asarray(atoms.positions) @ np.linalg.inv(box)
-    cell = box.tolist(), fractions.tolist(), atoms.numbers.tolist()
-    found = spglib.get_symmetry_dataset(cell, symprec=SYMMETRY_A)
+    found = symmetry_dataset(atoms, padded_box(atoms), tolerance_A=SYMMETRY_A)
     identity = np.eye(3, dtype=np.int64)
     if found is None:  # spglib finds no symmetry at all, not even the identity
         return [_Base("given", identity, tuple((k,) for k in range(3) if repeated[k]))]
@@ -200,6 +196,14 @@ def _bases(atoms: Atoms, repeated: tuple[bool, bool, bool]) -> list[_Base]:
             whole = whole if np.linalg.det(whole) > 0 else -whole
             bases.append(_Base("conventional", whole, _equivalent_axes(rotations, whole, repeated)))
     return bases
+
+
+def symmetry_dataset(atoms: Atoms, box: FloatArray, *, tolerance_A: float) -> SpglibDataset | None:
+    """What spglib says of the atoms in a box, (3, 3), A; None where it finds no symmetry at all."""
+    import spglib
+
+    fractions = np.asarray(atoms.positions) @ np.linalg.inv(box)
+    return spglib.get_symmetry_dataset((box.tolist(), fractions.tolist(), atoms.numbers.tolist()), symprec=tolerance_A)
 
 
 def padded_box(atoms: Atoms) -> FloatArray:

@@ -9,7 +9,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from trepid.arrays import FloatArray
-from trepid.data.supercells import padded_box
+from trepid.data.supercells import padded_box, symmetry_dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,13 +62,10 @@ def operations_of(crystal: Atoms, *, tolerance_A: float) -> Operations:
     Operations
         The identity alone where spglib finds no symmetry.
     """
-    import spglib
-
     box = padded_box(crystal)
     inverse = np.linalg.inv(box)
     middle = 0.5 * (crystal.positions.min(axis=0) + crystal.positions.max(axis=0))
-    cell = box.tolist(), (crystal.positions @ inverse).tolist(), crystal.numbers.tolist()
-    found = spglib.get_symmetry_dataset(cell, symprec=tolerance_A)
+    found = symmetry_dataset(crystal, box, tolerance_A=tolerance_A)
     rotations, translations = np.eye(3)[None], np.zeros((1, 3))
     if found is not None:
         rotations = box.T @ np.asarray(found.rotations, dtype=np.float64) @ inverse.T

@@ -36,7 +36,7 @@ def equivalent_ways(sites: Sites, moves: Sequence[tuple[int, int]], occupied: In
     Raises
     ------
     ValueError
-        There is no move, or an atom leaves a site that nobody is on.
+        There is no move, or an atom leaves a site that no atom is on.
     """
     if not moves:
         raise ValueError("an event needs at least one move")

@@ -295,7 +295,7 @@ def latest_failure(ledger: Ledger, number: int | None = None) -> Failure | None:
 def none_labelled(ledger: Ledger) -> str:
     """That no initial frame has a label, and why the last one has none."""
     failure = latest_failure(ledger)
-    why = "" if failure is None else f"; the last one failed: {failure.reason}: {failure.message}"
+    why = "" if failure is None else f"; the last one failed: {failure.text}"
     return f"none of the initial frames could be labelled{why}"
 
 

@@ -189,6 +189,11 @@ class Failure(Event):
     reason: FailureReason
     message: str
 
+    @property
+    def text(self) -> str:
+        """Reason and message."""
+        return f"{self.reason}: {self.message}"
+
 
 @dataclass(frozen=True)
 class Doubted(Event):

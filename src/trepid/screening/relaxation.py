@@ -194,9 +194,7 @@ class _FoldedCalculator(Calculator):
         if labelled is None:
             failure = latest_failure(self._labeller.ledger, self.number)
             assert failure is not None
-            raise RelaxationError(
-                f"evaluation {self.number} of the relaxation failed: {failure.reason}: {failure.message}"
-            )
+            raise RelaxationError(f"evaluation {self.number} of the relaxation failed: {failure.text}")
         labels = labels_of(labelled.atoms)
         if self._settings.cell and labels.stress is None:
             raise ConfigError("relax.cell needs a reference with stress; set reference.stress, or relax: {cell: false}")
