@@ -63,6 +63,13 @@ def test_written_settings_load_again_to_the_same(folder: Path) -> None:
     assert again == campaign
 
 
+def test_a_written_null_that_is_not_the_default_is_read_back_as_null(folder: Path) -> None:
+    campaign = load(folder, MINIMAL + "potential: {n_channels: null}\n")
+    assert campaign.potential.n_channels is None
+    assert load(folder, campaign.to_yaml()) == campaign
+    assert load(folder, MINIMAL).potential.n_channels == 0
+
+
 def test_a_bare_path_is_a_structure(folder: Path) -> None:
     campaign = load(folder, MINIMAL.replace("{file: cu.extxyz, supercell: [2, 2, 2]}", "cu.extxyz"))
     assert campaign.structure.supercell == (1, 1, 1)

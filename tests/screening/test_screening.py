@@ -236,6 +236,16 @@ def test_a_key_that_an_earlier_version_did_not_have_is_its_default(finished: Scr
     assert ScreeningDirectory(file.parent).compare_screening(settings) == []
 
 
+def test_a_screening_of_structures_as_they_are_goes_on(tmp_path: Path) -> None:
+    settings = screening(tmp_path, names=("Cu",), relax=None)
+    home = ScreeningDirectory(tmp_path / "out")
+    home.settings.write_text(settings.to_yaml())
+    assert load_screening(home.settings, require_files=False).relax is None
+    assert home.compare_screening(settings) == []
+    with pytest.raises(ConfigError, match="another relax: None, not"):
+        home.compare_screening(screening(tmp_path, names=("Cu",)))
+
+
 def test_a_record_reads_back_as_it_was_written(finished: ScreeningResult, tmp_path: Path) -> None:
     for record in finished.records:
         record.write(tmp_path / "record.json")

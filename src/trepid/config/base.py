@@ -7,7 +7,17 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    model_serializer,
+)
 
 
 def _no_truth_value(value: Any) -> Any:
@@ -36,10 +46,40 @@ CheckLabels: TypeAlias = Annotated[
 ]
 
 
+_FILE = "file"
+"""Context of serialisation: the settings are written to a file."""
+
+
 class Settings(BaseModel):
     """Frozen, closed (unknown keys are errors) and finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=False)
+
+    @model_serializer(mode="wrap")
+    def _without_default_nulls(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        # In a file, a null that is the default says nothing; one that is not, such as n_channels: null, is read back as null.
+        data: dict[str, Any] = handler(self)
+        if info.context != _FILE:
+            return data
+        fields = type(self).model_fields
+        return {
+            key: value
+            for key, value in data.items()
+            if value is not None or fields[key].get_default(call_default_factory=True) is not None
+        }
+
+    def to_file_json(self) -> dict[str, Any]:
+        """Values as JSON writes them, without keys that are null by default; the same settings are read from them."""
+        data: dict[str, Any] = self.model_dump(mode="json", context=_FILE)
+        return data
+
+
+class SettingsFile(Settings):
+    """Settings that are a file of their own."""
+
+    def to_yaml(self) -> str:
+        """All settings, defaults filled in, as a YAML document from which the same settings are read."""
+        return yaml.safe_dump(self.to_file_json(), sort_keys=False, allow_unicode=True, width=120)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias
 
-import yaml
 from pydantic import Field, model_validator
 
 from trepid.acquisition.choices import Strategy
 from trepid.acquisition.uncertainty import MEASURES
-from trepid.config.base import Natural, Positive, Settings
+from trepid.config.base import Natural, Positive, SettingsFile
 from trepid.config.dynamics import DynamicsSettings
 from trepid.config.learning import LearningSettings
 from trepid.config.output import OutputSettings, RoundsOutputSettings
@@ -37,7 +36,7 @@ _WEIGHTS = (
 _ENGINES = f"Reference method that computes the labels: engine {', '.join(_FIRST)} or {_LAST}."
 
 
-class _Campaign(Settings):
+class _Campaign(SettingsFile):
     """Settings of both modes."""
 
     @model_validator(mode="before")
@@ -47,11 +46,6 @@ class _Campaign(Settings):
         if isinstance(value, dict) and value.get("output") is None:
             return {**value, "output": {}}
         return value
-
-    def to_yaml(self) -> str:
-        """All settings, defaults filled in, as a YAML document that `load_campaign` reads."""
-        data = self.model_dump(mode="json", exclude_none=True)
-        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
 
 
 class Campaign(_Campaign):

@@ -7,10 +7,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from trepid.config.base import Count, Natural, Number, OneOf, Positive, Settings, is_missing, resolve
+from trepid.config.base import Count, Natural, Number, OneOf, Positive, Settings, SettingsFile, is_missing, resolve
 from trepid.config.loading import load_settings
 from trepid.config.output import RoundsOutputSettings
 from trepid.config.potential import PotentialSettings, RoundsPotentialSettings
@@ -170,7 +169,7 @@ class BudgetSettings(Settings):
     )
 
 
-class ScreeningSettings(Settings):
+class ScreeningSettings(SettingsFile):
     """All settings of `trepid screen`."""
 
     materials: tuple[MaterialSettings, ...] = Field(min_length=1, description="The crystals.")
@@ -245,11 +244,6 @@ class ScreeningSettings(Settings):
         if isinstance(self.start, HarmonicStart) and self.start.force_constants is not None:
             raise ValueError("start.force_constants belongs to one material; leave it out")
         return self
-
-    def to_yaml(self) -> str:
-        """All settings, defaults filled in."""
-        data = self.model_dump(mode="json", exclude_none=True)
-        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
 
 
 def load_screening(path: str | Path, *, require_files: bool = True) -> ScreeningSettings:

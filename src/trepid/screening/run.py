@@ -10,7 +10,6 @@ one in labels and table, whatever the number of workers; only a budget of hours 
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -132,7 +131,7 @@ def _claim(home: ScreeningDirectory, ledger: Ledger, settings: ScreeningSettings
         if (home.path / "materials").is_dir():
             raise DataError(f"{home.ledger}: has lost its beginning, and there are materials; put it back")
         home.write(text, versions_now(settings.reference))
-        described = json.loads(settings.reference.model_dump_json(exclude_none=True))
+        described = settings.reference.to_file_json()
         ledger.append(Begun(len(settings.materials), described, text_sha256(text)))
         return
     changed = home.compare_screening(settings)
