@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.lj import LennardJones
 from ase.io import write
@@ -94,19 +95,42 @@ def test_a_fit_is_judged_by_its_left_out_frames(silicon: tuple[BayesianForceFiel
     assert verdict_of_test(tested, field).grade is found.grade
 
 
+def argon(rng: np.random.Generator, *, displacement: float, approach: float = 0.0) -> Atoms:
+    """Labelled frame of a Lennard-Jones crystal; `approach`: share of the way of the second atom onto the first."""
+    atoms = bulk("Ar", a=5.3, cubic=True).repeat(2)
+    atoms.positions += rng.normal(scale=displacement, size=atoms.positions.shape)
+    atoms.positions[1] -= approach * atoms.get_distance(0, 1, mic=True, vector=True)
+    atoms.calc = LennardJones(sigma=3.4, epsilon=0.0104, rc=10.0)
+    atoms.info["REF_energy"], atoms.arrays["REF_forces"] = atoms.get_potential_energy(), atoms.get_forces()
+    atoms.calc = None
+    return atoms
+
+
+def test_one_frame_of_colliding_atoms_is_named_and_does_not_raise_thresholds() -> None:
+    rng = np.random.default_rng(5)
+    crystal = [argon(rng, displacement=0.12) for _ in range(12)]
+    calm, disturbed = (
+        BayesianForceField(
+            ["Ar"], pair_cutoff=6.0, triplet_cutoff=4.5, n_pair=12, n_radial=4, l_max=1, n_threads=1
+        ).fit(frames)
+        for frames in (crystal, [*crystal, argon(rng, displacement=0.12, approach=0.35)])
+    )
+    assert not verdict_of_fit(calm).few_dominate
+    found = verdict_of_fit(disturbed)
+    assert found.few_dominate
+    assert "A few forces make most of it: without the largest errors" in found.text()
+    assert "look at the frames with the largest forces" in found.text()
+    assert "misfit" not in found.text()
+    assert calm.left_out_forces is not None
+    assert disturbed.left_out_forces is not None
+    assert disturbed.left_out_forces.rms > 10 * calm.left_out_forces.rms
+    assert disturbed.typical_force_error < 3 * calm.typical_force_error
+
+
 def test_a_model_of_the_wrong_form_is_poor_and_called_misfit(tmp_path: Path) -> None:
     """Long-ranged forces on a model with a short cutoff."""
-    rng, frames = np.random.default_rng(5), []
-    for _ in range(6):
-        atoms = bulk("Ar", cubic=True).repeat(2)
-        atoms.positions += rng.normal(scale=0.12, size=atoms.positions.shape)
-        atoms.calc = LennardJones(sigma=3.4, epsilon=0.0104, rc=10.0)
-        labels = {"REF_forces": atoms.get_forces()}
-        energy = atoms.get_potential_energy()
-        atoms.calc = None
-        atoms.arrays.update(labels)
-        atoms.info["REF_energy"] = energy
-        frames.append(atoms)
+    rng = np.random.default_rng(5)
+    frames = [argon(rng, displacement=0.12) for _ in range(6)]
     # The cutoff leaves the nearest neighbours out.
     field = BayesianForceField(["Ar"], pair_cutoff=3.2, triplet_cutoff=3.0, n_pair=6, n_radial=4, l_max=0, n_threads=1)
     found = verdict_of_fit(field.fit(frames))

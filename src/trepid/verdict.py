@@ -36,6 +36,8 @@ GOOD, FAIR = 0.05, 0.08
 """Largest error over the rms force that is good, and fair."""
 MISFIT_SHARE = 0.5
 """From this share of the squared error on, the misfit is what limits a model."""
+FEW_DOMINATE = 2.0
+"""An error this many times the usual one is that of a few forces."""
 NARROW, WIDE = 0.85, 0.999
 """Shares of force components inside the 95 % interval below and above which the intervals are called wrong."""
 FEW_FRAMES = 4
@@ -75,6 +77,8 @@ class Verdict:
         Root mean square of the labelled force components, eV/A.
     misfit : float or None
         What the functional form cannot describe, eV/A per component; None where unknown.
+    usual : float or None
+        The error without the few largest (`LeftOutError.usual`), eV/A; None where unknown.
     coverage_95 : float or None
         Share of the force components inside the 95 % interval, 0 to 1.
     scale : float or None
@@ -92,6 +96,7 @@ class Verdict:
     error: float
     forces: float
     misfit: float | None = None
+    usual: float | None = None
     coverage_95: float | None = None
     scale: float | None = None
     asked: tuple[float, float, int] | None = None
@@ -117,9 +122,14 @@ class Verdict:
         return Grade.GOOD if value <= GOOD else Grade.FAIR if value <= FAIR else Grade.POOR
 
     @property
+    def few_dominate(self) -> bool:
+        """Whether the error is that of a few forces, such as those of colliding atoms."""
+        return self.usual is not None and self.error > FEW_DOMINATE * self.usual
+
+    @property
     def misfit_limits(self) -> bool:
         """Whether the functional form limits the model, not the number of labels."""
-        return self.misfit is not None and self.misfit**2 >= MISFIT_SHARE * self.error**2
+        return self.misfit is not None and not self.few_dominate and self.misfit**2 >= MISFIT_SHARE * self.error**2
 
     def sentences(self) -> list[str]:
         """The judgement in words: the grade with its reason, intervals that are wrong, doubted labels, what to do next."""
@@ -159,7 +169,11 @@ class Verdict:
             ]
         limits = f"up to {100 * GOOD:g} % is good, up to {100 * FAIR:g} % fair"
         told = [f"{self.grade.value.capitalize()}: {error}; {limits}."]
-        if self.misfit is not None and self.misfit_limits:
+        if self.usual is not None and self.few_dominate:
+            told.append(
+                f"A few forces make most of it: without the largest errors {force(self.usual)}, {share(self.usual / self.forces)}."
+            )
+        elif self.misfit is not None and self.misfit_limits:
             told.append(f"Most of it, {force(self.misfit)}, is misfit: what the functional form cannot describe.")
         elif self.misfit is not None:
             told.append(f"Most of it is lack of data; the misfit of the functional form is {force(self.misfit)}.")
@@ -200,6 +214,12 @@ class Verdict:
         """What to do next."""
         if self.grade is Grade.UNKNOWN:
             return "label more frames."
+        if self.few_dominate and self.grade is not Grade.GOOD:
+            files = self.labels or "TRAIN"
+            return (
+                f"look at the frames with the largest forces (trepid evaluate MODEL {files} -o judged.extxyz): are these "
+                "arrangements that the crystal reaches? Elsewhere use the model with a guard on the uncertainty (trepid md --guard)."
+            )
         refit = f"trepid fit {self.labels or 'TRAIN'} --speed balanced (or accurate) -o better.trepid"
         if self.grade is Grade.GOOD:
             better = f"; for less error without new labels: {refit}" if self.misfit_limits else ""
@@ -215,14 +235,14 @@ class Verdict:
 def verdict_of_fit(potential: Potential) -> Verdict:
     """Judge a trained model by its training frames, each left out in turn."""
     rms = potential.typical_force / math.sqrt(3)
-    known = math.isfinite(rms) and potential.left_out_forces is not None
-    error, misfit = potential.left_out_forces or (math.nan, None)
+    found = potential.left_out_forces if math.isfinite(rms) else None
     return Verdict(
         basis=Basis.LEFT_OUT,
         n_frames=potential.n_frames,
-        error=error if known else math.nan,
-        forces=rms if known else math.nan,
-        misfit=misfit if known else None,
+        error=math.nan if found is None else found.rms,
+        forces=math.nan if found is None else rms,
+        misfit=None if found is None else found.misfit,
+        usual=None if found is None else found.usual,
     )
 
 
@@ -234,7 +254,7 @@ def verdict_of_test(figures: Evaluation, potential: Potential | None = None, *, 
         n_frames=figures.n_frames,
         error=figures.forces_rmse,
         forces=figures.forces_rms,
-        misfit=None if left_out is None else left_out[1],
+        misfit=None if left_out is None else left_out.misfit,
         coverage_95=figures.forces_coverage_95,
         scale=figures.forces_calibration_scale,
     )

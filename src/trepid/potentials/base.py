@@ -123,6 +123,26 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class LeftOutError:
+    """Error of a force component on training frames, each predicted without itself, eV/A.
+
+    Attributes
+    ----------
+    rms : float
+        Root mean square.
+    misfit : float
+        The part of it that the uncertainty of the coefficients does not explain: noise of the labels, and what the functional
+        form cannot describe. More labels do not reduce it.
+    usual : float
+        Root mean square to which the few largest errors add little: the error on frames like most.
+    """
+
+    rms: float
+    misfit: float
+    usual: float
+
+
+@dataclass(frozen=True)
 class Noise:
     """One standard deviation of each label kind around the model.
 
@@ -326,19 +346,15 @@ class Potential(ABC):
 
     @property
     def typical_force_error(self) -> float:
-        """Error bar of a force component (uncertainty and noise) on frames like the training set, eV/A, rms.
+        """Error bar of a force component (uncertainty and noise) on frames like the training set, eV/A.
 
-        Thresholds are multiples of it. By default the noise.
+        Its root mean square, to which a few wild frames add little. Thresholds are multiples of it. By default the noise.
         """
         return self.noise.forces
 
     @property
-    def left_out_forces(self) -> tuple[float, float] | None:
-        """Rms error of a force component on training frames, each predicted without itself, and its misfit; None where unknown.
-
-        The misfit is the part of the error that the uncertainty of the coefficients does not explain: noise of the labels, and
-        what the functional form cannot describe. More labels do not reduce it. Both in eV/A.
-        """
+    def left_out_forces(self) -> LeftOutError | None:
+        """Error of a force component on training frames, each predicted without itself; None where unknown."""
         return None
 
     @property

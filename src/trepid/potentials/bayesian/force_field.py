@@ -26,7 +26,7 @@ from trepid.data.atomic import write_bytes_atomic
 from trepid.data.duplicates import FINGERPRINT_SIZE, distinct, fingerprints, known_among, known_structures
 from trepid.errors import ConfigError, DataError
 from trepid.lammps.kspace import Electrostatics
-from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
+from trepid.potentials.base import FloatArray, LeftOutError, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.calibration import Calibration
 from trepid.potentials.bayesian.compositions import Compositions, least_squares_energies
@@ -423,14 +423,14 @@ class BayesianForceField(Potential):
 
     @property
     def typical_force_error(self) -> float:
-        """Root mean square error bar of a force component on frames like the training set, eV/A."""
+        """See `Potential.typical_force_error`."""
         forces = self.left_out.get(LabelKind.FORCES, LeftOut.empty())
         return self.error_bars[LabelKind.FORCES].typical(forces) if len(forces) else self.noise.forces
 
     @property
-    def left_out_forces(self) -> tuple[float, float] | None:
+    def left_out_forces(self) -> LeftOutError | None:
         """See `Potential.left_out_forces`."""
-        return self.left_out[LabelKind.FORCES].error_and_misfit if LabelKind.FORCES in self.left_out else None
+        return self.left_out[LabelKind.FORCES].error if LabelKind.FORCES in self.left_out else None
 
     @property
     def typical_force(self) -> float:

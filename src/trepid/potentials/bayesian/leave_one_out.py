@@ -36,7 +36,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import minimize
 
 from trepid.errors import NumericsError
-from trepid.potentials.base import FloatArray, Noise
+from trepid.potentials.base import FloatArray, LeftOutError, Noise
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.posterior import Posterior
 from trepid.potentials.bayesian.statistics import LabelKind, LabelRows
@@ -45,6 +45,16 @@ FEWEST_LABELS = 30
 """Fewer labels of a kind do not determine its error bar: it then takes the scale of the forces."""
 LARGEST_SCALE = 50.0
 """Largest tau of the search."""
+MOST_MEDIANS_BAR, MOST_MEDIANS_RESIDUAL = 3.0, 6.0
+"""An error bar, and the size of a residual, count in typical figures as at most so many medians of all. In a crystal neither is
+reached (residuals: four standard deviations of a normal distribution); one frame of 26 with a Cu pushed onto an I has bars of a
+thousand medians."""
+
+
+def limited_rms(values: FloatArray, medians: float) -> float:
+    """Root mean square of values, (n,), none of them counted as larger than so many medians of their sizes."""
+    sizes = np.abs(values)
+    return float(np.sqrt(np.mean(np.minimum(sizes, medians * np.median(sizes)) ** 2)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,10 +90,11 @@ class LeftOut:
         return float(np.sqrt(np.mean(self.residual**2))) if len(self) else float("nan")
 
     @property
-    def error_and_misfit(self) -> tuple[float, float]:
-        """`rms`, and the part of it beyond the posterior variance: squares add up."""
+    def error(self) -> LeftOutError:
+        """Size of the residuals: the part beyond the posterior variance is the misfit, squares add up."""
         beyond = np.mean(self.residual**2 - self.variance) if len(self) else 0.0
-        return self.rms, float(np.sqrt(max(beyond, 0.0)))
+        usual = limited_rms(self.residual, MOST_MEDIANS_RESIDUAL) if len(self) else float("nan")
+        return LeftOutError(self.rms, float(np.sqrt(max(beyond, 0.0))), usual)
 
     @property
     def array(self) -> FloatArray:
@@ -121,8 +132,11 @@ class ErrorBar:
         return np.asarray(np.hypot(self.noise * multiplier, self.scale * np.sqrt(variance)))
 
     def typical(self, left_out: LeftOut) -> float:
-        """Root mean square error bar of these labels, in the unit of the label."""
-        return float(np.sqrt(np.mean(self.std(left_out.variance, left_out.multiplier) ** 2)))
+        """Root mean square error bar of these labels, in the unit of the label; a few wild labels do not set it.
+
+        Thresholds are multiples of it: with one frame of colliding atoms in the plain root mean square nothing would be above them.
+        """
+        return limited_rms(self.std(left_out.variance, left_out.multiplier), MOST_MEDIANS_BAR)
 
     def log_score(self, left_out: LeftOut) -> float:
         """Mean logarithm of the Gaussian density of these residuals, in nats a label: errors and their bars in one figure."""
