@@ -218,7 +218,8 @@ class Verdict:
             files = self.labels or "TRAIN"
             return (
                 f"look at the frames with the largest forces (trepid evaluate MODEL {files} -o judged.extxyz): are these "
-                "arrangements that the crystal reaches? Elsewhere use the model with a guard on the uncertainty (trepid md --guard)."
+                "arrangements that the crystal reaches? Elsewhere use the model with a guard on the uncertainty "
+                "(trepid md --guard)."
             )
         refit = f"trepid fit {self.labels or 'TRAIN'} --speed balanced (or accurate) -o better.trepid"
         if self.grade is Grade.GOOD:
