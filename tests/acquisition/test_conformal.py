@@ -152,6 +152,10 @@ def test_given_frames_of_one_stratum_calibrate_a_model(rng: np.random.Generator)
     assert factors["Cu"].value == pytest.approx(3.0, rel=0.2)
     assert factors["I"].value == pytest.approx(1.0, rel=0.2)
     assert factors["Cu"].n_frames == 3
+    as_lists = calibrate(symbols.tolist(), index.tolist(), errors.tolist(), np.full(errors.shape, 0.1).tolist())
+    assert as_lists == factors
+    with pytest.raises(ValueError, match="192 symbols, 64 numbers of frames"):
+        calibrate(symbols, index[:64], errors, np.full(errors.shape, 0.1))
     one = calibrate(symbols[:64], index[:64], errors[:64], np.full((64, 3), 0.1))
     assert one["Cu"].basis is Basis.NONE
 

@@ -230,8 +230,8 @@ def running_factors(frames: Sequence[ScoredFrame]) -> list[dict[str, Factor]]:
 
 
 def calibrate(
-    symbols: NDArray[np.str_],
-    frame: IntArray,
+    symbols: ArrayLike,
+    frame: ArrayLike,
     errors: ArrayLike,
     stds: ArrayLike,
     *,
@@ -243,9 +243,9 @@ def calibrate(
 
     Parameters
     ----------
-    symbols : (n_atoms,) array of str
+    symbols : (n_atoms,) sequence of str
         Of the atoms of all frames, one after the other.
-    frame : (n_atoms,) array of int
+    frame : (n_atoms,) sequence of int
         Frame of each atom.
     errors, stds : (n_atoms, 3) arrays
         Errors of the predicted forces, and their bars, eV/A.
@@ -255,9 +255,14 @@ def calibrate(
     Raises
     ------
     ValueError
-        As `ScoredFrame.of`.
+        As `ScoredFrame.of`, and where the lengths differ.
     """
+    symbols, frame = np.asarray(symbols, dtype=np.str_), np.asarray(frame)
     e, s = np.asarray(errors, dtype=np.float64), np.asarray(stds, dtype=np.float64)
+    if not len(symbols) == len(frame) == len(e) == len(s):
+        raise ValueError(
+            f"{len(symbols)} symbols, {len(frame)} numbers of frames, {len(e)} errors and {len(s)} bars: one of each per atom"
+        )
     # One batch, which is never cut by the window.
     frames = [
         ScoredFrame.of(symbols[frame == k], e[frame == k], s[frame == k], strata=(_GIVEN,), batch=0)
