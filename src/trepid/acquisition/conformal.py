@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trepid.acquisition.calibration import interval_half_width, z_scores
-from trepid.arrays import FloatArray, IntArray
+from trepid.arrays import FloatArray
 
 LEVEL = 0.95
 """Probability of the interval that the factor corrects."""
