@@ -261,10 +261,10 @@ def _remarks(modes: Sequence[ModeLifetime], runs: Sequence[ModeRun]) -> list[str
         )
     unresolved = [mode for mode in modes if not (mode.fit.resolved or mode.fit.broad)]
     if unresolved:
-        longest = max(mode.lifetime_ps for mode in unresolved)
+        longest = max(mode.low_ps for mode in unresolved)  # these lifetimes are lower limits
         lines.append(
             f"{len(unresolved)} of {len(modes)} lifetimes are longer than a third of the blocks: too short for these widths. "
-            f"Blocks of {10 * longest:.3g} ps or more would do"
+            f"They need blocks of at least {10 * longest:.0f} ps"
         )
     not_lines = [mode for mode in modes if not mode.fit.is_line]
     if not_lines:
