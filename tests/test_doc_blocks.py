@@ -21,6 +21,8 @@ from trepid.cli.main import app
 from trepid.config import Campaign, RoundsCampaign
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+EXTRAS = {"trepid.torch": "torch", "trepid.torch.simulation": "torch_sim", "trepid.torch.metatomic": "metatomic"}
+"""Modules, and the package of an extra without which they cannot be imported."""
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
@@ -89,7 +91,7 @@ def test_python_compiles_and_imports_what_exists(page: Path) -> None:
             if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("trepid"):
                 continue
             assert node.module is not None
-            if node.module.startswith("trepid.torch") and find_spec("torch") is None:
+            if any(node.module.startswith(name) and find_spec(extra) is None for name, extra in EXTRAS.items()):
                 continue
             module = import_module(node.module)
             for alias in node.names:
