@@ -42,10 +42,10 @@ class TBLiteSettings(_ReferenceSettings):
 
 
 class GPAWSettings(_ReferenceSettings):
-    """Density functional theory by GPAW (an optional extra: `pip install trepid[gpaw]`)."""
+    """Density functional theory by GPAW (an optional extra: `CC=g++ pip install 'trepid[gpaw]'`)."""
 
     example: ClassVar[tuple[str, str] | None] = (
-        "Density functional theory instead (pip install 'trepid[gpaw]'):",
+        "Density functional theory instead (CC=g++ pip install 'trepid[gpaw]'):",
         "engine: gpaw\nmode_cutoff_eV: 300\nxc: PBE\nkpts: [2, 2, 2]",
     )
     engine: Literal["gpaw"]

@@ -15,8 +15,9 @@ from trepid.errors import ConfigError
 from trepid.reference.calculator import CalculatorReference, claim_file, flat_parameters, positive
 from trepid.reference.engine import Availability, Engine
 
+_INSTALL = "CC=g++ pip install 'trepid[gpaw]'"
 INSTALL_HINT = (
-    "GPAW is not installed: pip install 'trepid[gpaw]' (needs a C++ compiler); where that does not find MPI, BLAS or"
+    f"GPAW is not installed: {_INSTALL} (needs a C++ compiler, by that name); where that does not find MPI, BLAS or"
     " libxc, write a file siteconfig.py with the lines: compiler = 'g++'; mpi = False; libraries = []; noblas = True; "
     "nolibxc = True, set GPAW_CONFIG to its path and repeat"
 )
@@ -152,6 +153,6 @@ ENGINE = Engine(
     GPAWReference,
     package="gpaw",
     availability=Availability(
-        "density functional reference", _probe, False, "pip install 'trepid[gpaw]' (needs a C compiler and BLAS)"
+        "density functional reference", _probe, False, f"{_INSTALL} (needs a C++ compiler, BLAS and libxc)"
     ),
 )

@@ -13,6 +13,7 @@ import numpy as np
 
 from trepid.arrays import IntArray
 from trepid.config.screening import CellSettings
+from trepid.data.supercells import symmetry_dataset
 from trepid.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,10 +73,7 @@ def choose_supercell(unit: Atoms, settings: CellSettings, *, where: str = "the c
 
 def rotations_of(unit: Atoms) -> IntArray:
     """Rotations of the space group in fractional coordinates, (n, 3, 3)."""
-    import spglib
-
-    cell = unit.cell.array, unit.get_scaled_positions(), unit.numbers
-    found = spglib.get_symmetry_dataset(cell, symprec=SYMMETRY_A)
+    found = symmetry_dataset(unit, unit.cell.array, tolerance_A=SYMMETRY_A)
     if found is None:
         return np.eye(3, dtype=np.int64)[None]
     return np.unique(np.asarray(found.rotations, dtype=np.int64), axis=0)

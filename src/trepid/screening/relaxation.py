@@ -21,6 +21,7 @@ from trepid.anharmonicity.finite_displacements import build_supercell
 from trepid.config.screening import RelaxSettings
 from trepid.data.atomic import write_text_atomic
 from trepid.data.frames import bare_copy, labels_of, read_frames, write_frames
+from trepid.data.supercells import symmetry_dataset
 from trepid.errors import ConfigError, TrepidError
 from trepid.execution import InlineExecutor
 from trepid.labelling.case import LabelRequest, latest_failure
@@ -28,6 +29,7 @@ from trepid.labelling.labeller import Labeller
 from trepid.runs.label_files import LabelStore, Origin
 from trepid.runs.ledger import Ledger
 from trepid.runs.ledger_events import Label, Reason
+from trepid.screening.cells import SYMMETRY_A
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -163,12 +165,10 @@ def relax(
     return read_frames(files.crystal, require=())[0], result
 
 
-def spacegroup_of(atoms: Atoms, *, symprec: float = 1e-3) -> str:
+def spacegroup_of(atoms: Atoms) -> str:
     """International symbol and number by spglib; "unknown" where it finds none."""
-    import spglib
-
-    found = spglib.get_spacegroup((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
-    return "unknown" if found is None else str(found)
+    found = symmetry_dataset(atoms, atoms.cell.array, tolerance_A=SYMMETRY_A)
+    return "unknown" if found is None else f"{found.international} ({found.number})"
 
 
 class _FoldedCalculator(Calculator):
