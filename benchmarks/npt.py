@@ -4,12 +4,18 @@ For silicon (Stillinger-Weber labels on strained and shaken crystals) and CuI (G
 field is trained; then 64 atoms run at zero pressure with both engines at 300 and 600 K, 5 ps to equilibrate and 50 ps that count.
 The tables have the lattice constant and the pressure with their bars from blocks, the difference of the engines in units of its
 bar, thermal expansion between the temperatures and from fluctuations, the bulk modulus, and the equation of state at 0 K.
+
+    python benchmarks/npt.py [--only CuI] [--seeds 5] [--folder FOLDER]
+
+With more than one seed the same runs are made with other initial velocities, and the scatter of their lattice constants is
+compared with the bars that the single runs claim.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +59,16 @@ def silicon_frames(n: int = 24, seed: int = 0) -> list[Atoms]:
     return frames
 
 
-def run(model: BayesianForceField, start: Atoms, folder: Path, *, engine: str, temperature_K: float, ps: float) -> Any:
+def run(
+    model: BayesianForceField,
+    start: Atoms,
+    folder: Path,
+    *,
+    engine: str,
+    temperature_K: float,
+    ps: float,
+    seed: int = 0,
+) -> Any:
     """Averages of a run at zero pressure; a run that is there already is not made again."""
     result = trepid.md(
         model,
@@ -66,6 +81,7 @@ def run(model: BayesianForceField, start: Atoms, folder: Path, *, engine: str, t
         pressure_GPa=0.0,
         check_every=10,
         sample_every=100,
+        seed=seed,
     )
     averages = thermodynamics(read_trace(folder / TRACE_FILE), equilibrate_ps=EQUILIBRATE_PS)
     return averages, result
@@ -79,6 +95,7 @@ def row(name: str, engine: str, averages: Thermodynamics, result: Any) -> dict[s
         "engine": engine,
         "a, A": a.value / CELLS,
         "bar, A": a.error / CELLS,
+        "lower bound": "" if a.converged else "yes",
         "P, GPa": p.value,
         "bar, GPa": p.error,
         "P / bar": p.value / p.error,
@@ -96,27 +113,46 @@ def _third(averages: Thermodynamics) -> str:
     return f"{found.value / 3e-6:.2f} ± {found.error / 3e-6:.2f}"
 
 
+def scatter(name: str, seeds: Sequence[Thermodynamics]) -> dict[str, Any]:
+    """Runs that differ in their seed alone: their scatter, and the bars of single runs."""
+    a = np.array([averages.cell["a_A"].value for averages in seeds]) / CELLS
+    bars = np.array([averages.cell["a_A"].error for averages in seeds]) / CELLS
+    return {
+        "run": name,
+        "runs": len(a),
+        "mean a, A": a.mean(),
+        "scatter, A": a.std(ddof=1),
+        "rms of the bars, A": float(np.sqrt(np.mean(bars**2))),
+        "inside 1.96 bars of the mean": int((np.abs(a - a.mean()) <= 1.96 * bars).sum()),
+        "lower bounds": sum(not averages.cell["a_A"].converged for averages in seeds),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=HERE.parent / "tests" / "data_files", help="folder of the frames")
     parser.add_argument("--ps", type=float, default=50.0, help="length that counts, ps (default 50)")
+    parser.add_argument("--only", choices=("Si", "CuI"), help="one crystal")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of every kind (default 1)")
     parser.add_argument("--folder", type=Path, help="keep the runs here, and continue those that are there")
     options = parser.parse_args()
     report = Report("npt")
     systems = {
-        "Si": (["Si"], silicon_frames(), bulk("Si", cubic=True)),
+        "Si": (["Si"], silicon_frames, bulk("Si", cubic=True)),
         "CuI": (
             ["Cu", "I"],
-            read_frames(options.data / "cui_gfn1_64.extxyz"),
+            lambda: read_frames(options.data / "cui_gfn1_64.extxyz"),
             bulk("CuI", "zincblende", a=6.1, cubic=True),
         ),
     }
+    if options.only:
+        systems = {options.only: systems[options.only]}
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        rows, differences, responses, curves = [], [], [], []
+        rows, differences, responses, curves, scatters = [], [], [], [], []
         for name, (species, frames, cell) in systems.items():
             # Without quadruplets: the labels of Si are a pair and triplet potential.
-            model = BayesianForceField(species, n_channels=0, n_threads=1).fit(frames)
+            model = BayesianForceField(species, n_channels=0, n_threads=1).fit(frames())
             curve = equation_of_state(model, cell)
             lattice = cell.cell.lengths()[0]
             curves.append(
@@ -133,18 +169,25 @@ def main() -> None:
             start = start.repeat(CELLS)
             found: dict[tuple[str, float], Thermodynamics] = {}
             for temperature in TEMPERATURES_K:
+                key = f"{name}, {temperature:g} K"
                 for engine in ENGINES:
-                    key = f"{name}, {temperature:g} K"
-                    averages, result = run(
-                        model,
-                        start,
-                        folder / f"{name}-{temperature:g}-{engine}",
-                        engine=engine,
-                        temperature_K=temperature,
-                        ps=options.ps,
-                    )
-                    found[engine, temperature] = averages
-                    rows.append(row(key, engine, averages, result))
+                    repeated = []
+                    for seed in range(options.seeds):
+                        averages, result = run(
+                            model,
+                            start,
+                            folder / f"{name}-{temperature:g}-{engine}{f'-{seed}' if seed else ''}",
+                            engine=engine,
+                            temperature_K=temperature,
+                            ps=options.ps,
+                            seed=seed,
+                        )
+                        repeated.append(averages)
+                        rows.append(row(key, engine, averages, result))
+                        print(rows[-1], flush=True)
+                    found[engine, temperature] = repeated[0]
+                    if len(repeated) > 1:
+                        scatters.append(scatter(f"{key}, {engine}", repeated))
                 here, there = (found[engine, temperature].cell["a_A"] for engine in ENGINES)
                 bar = float(np.hypot(here.error, there.error)) / CELLS
                 difference = (here.value - there.value) / CELLS
@@ -170,6 +213,8 @@ def main() -> None:
                 )
     report.table(f"64 atoms, 0 GPa, {options.ps:g} ps after {EQUILIBRATE_PS:g} ps", rows)
     report.table("The two engines", differences)
+    if scatters:
+        report.table("Scatter of the seeds", scatters)
     report.table("Linear thermal expansion, 300 to 600 K", responses)
     report.table("Equation of state", curves)
     report.write()

@@ -36,6 +36,8 @@ from trepid.reference.lammps import LAMMPSReference
 SMALL_BASIS = {"pair_cutoff": 5.0, "triplet_cutoff": 3.6, "n_pair": 12, "n_radial": 6, "l_max": 2}
 INTERVAL_FS = 20.0
 """Between two frames of the trajectories."""
+N_FRAMES = 240
+"""Of a trajectory: the softest mode of copper iodide needs 4.1 ps."""
 
 
 def toy_reference(folder: Path) -> dict[str, Any]:
@@ -186,8 +188,10 @@ class Prepared:
             for k, (name, (n, amplitude, kind)) in enumerate(sets.items())
         }
         pairs = labelled(reference, self.primitive, 8, amplitude_A=0.08, seed=20)
+        other_melt = labelled(reference, small, 4, amplitude_A=0.20, seed=21, kind="melt")
         reference.close()
-        self.frames["all"] = [frame for name in ("train", "hot", "melt") for frame in self.frames[name]]
+        # What the model is trained on has no frame of melt.extxyz, by which bars are calibrated.
+        self.frames["all"] = [frame for name in ("train", "hot") for frame in self.frames[name]] + other_melt
         for name, frames in self.frames.items():
             write_frames(at / f"{name}.extxyz", frames)
         write(at / "frames.traj", [_with_results(atoms) for atoms in self.frames["train"]])
@@ -203,7 +207,7 @@ class Prepared:
 
     def _trajectories(self) -> None:
         at, kinds = self.folder, {}
-        walks = [walk(self.model, self.small, 120, seed=seed) for seed in range(3)]
+        walks = [walk(self.model, self.small, N_FRAMES, seed=seed) for seed in range(3)]
         names = ("nve-1", "nve-2", "draw-1", "run-1", "run-2", "draw-2", "naive-1", "naive-2", "draw-3")
         for k, name in enumerate(names):
             kinds[name] = walks[k % 3]

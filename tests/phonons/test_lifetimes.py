@@ -197,6 +197,38 @@ def test_the_spread_of_other_models_beyond_their_own_bars_is_the_bar_of_the_mode
     assert np.mean(model_errors((1.0, 1.0, 1.0))) < 0.3
 
 
+@pytest.mark.parametrize("moved_by", [(0.5, 0.5, 0.0), (1.0, 0.0, 0.0), (0.02, -0.01, 0.5)])
+def test_another_image_of_the_sites_is_no_other_order(
+    crystal: Atoms, harmonic: HarmonicReference, frames: list[Atoms], moved_by: tuple[float, float, float]
+) -> None:
+    """The crystal moved by a lattice vector, by one of the supercell, or almost between two sites; every atom in its own image."""
+
+    def analyse(second: list[Atoms]):
+        return analyse_lifetimes([frames[:1000], second], crystal, phonon=lambda lattice: to_phonopy(harmonic))
+
+    moved = [frame.copy() for frame in frames[1000:2000]]
+    images = np.random.default_rng(0).integers(-1, 2, (len(crystal), 3))
+    for frame in moved:
+        frame.positions += (np.array(moved_by) + images) @ frame.cell.array
+    found, expected = analyse(moved), analyse(frames[1000:2000])
+    assert [mode.lifetime_ps for mode in found.modes] == pytest.approx([mode.lifetime_ps for mode in expected.modes])
+    assert len(found.modes) == 5
+
+
+def test_atoms_in_another_order_in_the_second_trajectory_are_refused(
+    crystal: Atoms, harmonic: HarmonicReference, frames: list[Atoms]
+) -> None:
+    copper = np.flatnonzero(crystal.symbols == "Cu")
+    order = np.arange(len(crystal))
+    order[copper] = np.roll(copper, 1)
+    with pytest.raises(DataError, match="another order"):
+        analyse_lifetimes(
+            [frames[:400], [frame[order] for frame in frames[400:800]]],
+            crystal,
+            phonon=lambda lattice: to_phonopy(harmonic),
+        )
+
+
 # ---------------------------------------------------------------- wrong trajectories
 
 

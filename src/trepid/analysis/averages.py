@@ -14,7 +14,7 @@ from trepid.arrays import FloatArray
 from trepid.errors import DataError
 
 MIN_FRAMES = 16
-"""Fewer frames give no bar: the jackknife would have fewer than eight blocks of two."""
+"""Fewer frames give no bar: they cannot tell how fast the series forgets."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Average:
 
 
 def average(values: ArrayLike, statistic: Callable[[FloatArray], float] | None = None) -> Average:
-    """A function of means over frames, with its error from blocks (`trepid.anharmonicity.blocking`).
+    """A function of means over frames, with its error (`trepid.anharmonicity.blocking`).
 
     Parameters
     ----------

@@ -29,6 +29,8 @@ NYQUIST = 1.1
 """The highest frequency that frames resolve must exceed the highest of the crystal by this factor."""
 MOST_BYTES = 2e9
 """Of the coordinates of modes that are held."""
+SAME_SITE = 0.1
+"""Sites nearer than this, A, are one: the cells of two trajectories may differ by a thousandth."""
 LEAST_FRAMES = 64
 LEAST_PERIODS = 20
 """Periods of the slowest mode in a block whose length is not given."""
@@ -181,9 +183,7 @@ class ModeReader:
             > 1e-3 * np.abs(lattice.supercell.cell.array).max()
         ):
             raise DataError(f"{opened.name}: another supercell or volume than the first trajectory")
-        if (lattice.supercell.numbers != self.lattice.supercell.numbers).any() or not np.allclose(
-            lattice.supercell.positions, self.lattice.supercell.positions, atol=1e-3
-        ):
+        if not _same_order(lattice.supercell, self.lattice.supercell):
             raise DataError(f"{opened.name}: its atoms are in another order than those of the first trajectory")
 
     def _spectrum_of(self, lattice: Lattice) -> SpectrumAccumulator:
@@ -263,6 +263,20 @@ class ModeReader:
         assert self.projection is not None
         slowest = max(min(group.frequency_THz for group in self.projection.groups), 0.05)
         return max(1, int(n_frames * self.interval / 1000.0 * slowest / LEAST_PERIODS))
+
+
+def _same_order(supercell: Atoms, first: Atoms) -> bool:
+    """Whether the sites of the atoms are those of the first trajectory, but for one translation and vectors of the supercell.
+
+    Both are a matter of chance: the image of a site that an atom is next to, and the site from which the crystal is counted.
+    Periodograms and displacements are the same for all.
+    """
+    if (supercell.numbers != first.numbers).any():
+        return False
+    shift = supercell.get_scaled_positions(wrap=False) - first.get_scaled_positions(wrap=False)
+    shift -= shift[0]
+    shift -= np.rint(shift)
+    return bool(np.linalg.norm(shift @ first.cell.array, axis=1).max() < SAME_SITE)
 
 
 class _Frames:

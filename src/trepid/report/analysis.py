@@ -149,7 +149,7 @@ def render_analysis(analysed: Analysed) -> str:
         subtitle=f"{names} · {first.n_atoms} atoms",
         headlines=_headlines(first),
         sections=sections,
-        footer=f"Written {now()}. Bars are one standard deviation, from blocks of time long enough to be independent.",
+        footer=f"Written {now()}. Bars are one standard deviation, from the slow end of the spectrum. At least: the run is short.",
     )
 
 
