@@ -62,6 +62,13 @@ def test_every_material_ends_and_a_failing_one_keeps_its_reason_and_stops_no_oth
         assert record.n_labels == record.rounds[-1].n_labels - record.n_relaxation
 
 
+def test_a_later_round_labels_frames_although_the_model_errs_by_more_on_its_own(tmp_path: Path) -> None:
+    """A model that misses its training frames by more than any walk is uncertain would never be checked."""
+    (cu,) = screen(screening(tmp_path, names=("Cu",), acquisition={"floor_noise": 1e6})).records
+    first, second = cu.rounds
+    assert second.n_labels == first.n_labels + 1
+
+
 def test_the_crystal_is_relaxed_to_the_lattice_constant_of_the_reference(finished: ScreeningResult) -> None:
     def energy(a: float) -> float:
         atoms = bulk("Cu", "fcc", a=a).repeat(2)

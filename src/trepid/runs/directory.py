@@ -30,6 +30,7 @@ _MAY_CHANGE = (
     "execution",
     "walkers.duration_ps",
     "acquisition.least_probability",
+    "acquisition.floor_noise",
 )
 """Settings that may differ from those a run began with, in rounds from the next round on; the structure itself is compared by its
 content."""

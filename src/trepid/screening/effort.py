@@ -26,7 +26,8 @@ class Effort:
     longer : int
         Factor on `walkers.duration_ps`.
     fill : bool
-        Label as many frames as a round may, the most uncertain first, whether they stand out or not.
+        Label as many frames as a round may, the most uncertain first, whether they stand out or not, from the other frames or from
+        the typical error of the model.
     """
 
     longer: int = 1

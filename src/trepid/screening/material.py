@@ -186,7 +186,7 @@ def campaign_of(
     if effort is not None:
         dumped["walkers"]["duration_ps"] *= effort.longer
         if effort.fill:
-            dumped["acquisition"]["least_probability"] = 0.0
+            dumped["acquisition"] |= {"least_probability": 0.0, "floor_noise": 0.0}
     data = {key: dumped[key] for key in ("reference", "potential", "start", "walkers", "acquisition", "seed")}
     return RoundsCampaign.model_validate(
         {
