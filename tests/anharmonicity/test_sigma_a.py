@@ -168,7 +168,7 @@ def test_error_bars_of_correlated_frames(tau: float) -> None:
         assert block_error(correlated(n, tau, 0), block_length=1).error < 0.5 * exact
 
 
-def ratios_and_flags(make: Callable[[int], np.ndarray], n_runs: int = 120) -> tuple[np.ndarray, np.ndarray]:
+def ratios_and_flags(make: Callable[[int], np.ndarray], n_runs: int = 240) -> tuple[np.ndarray, np.ndarray]:
     """|mean| over its bar in runs of a series whose mean is 0, and whether the bar is said to be a lower bound."""
     runs = [make(seed) for seed in range(n_runs)]
     bars = [block_error(run) for run in runs]
@@ -179,11 +179,11 @@ def ratios_and_flags(make: Callable[[int], np.ndarray], n_runs: int = 120) -> tu
 @pytest.mark.parametrize("swing", [0.0, 5.0])
 @pytest.mark.parametrize("share", [0.001, 0.02, 0.05, 0.1, 0.2])
 def test_bars_cover_what_wanders_over_a_fifth_of_the_run(share: float, swing: float) -> None:
-    """Alone, and under an oscillation as of a cell on its barostat. In 600 runs 94 to 98 %, and 92 % at a fifth of the run."""
+    """Alone, and under an oscillation as of a cell on its barostat. Of 1200 runs 92 to 97 %, at a fifth of the run 91 %."""
     n = 2500
     wave = swing * np.sin(2 * np.pi * np.arange(n) / n * 45.3)
     ratios, bounds = ratios_and_flags(lambda seed: correlated(n, share * n, seed) + wave)
-    assert np.mean(ratios < 1.96) > (0.9 if share <= 0.1 else 0.85)  # of 120 runs
+    assert np.mean(ratios < 1.96) > 0.87  # of 240 runs: three standard errors below
     if share < 0.05:
         assert bounds.mean() < 0.1
     if share >= 0.2:
