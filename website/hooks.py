@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -28,6 +29,8 @@ MADE = {
     "reference/campaign-file.md": campaign_page,
     "reference/api.md": api_page,
 }
+SEARCH = "iframe-worker.js"
+FETCHED = re.compile(r"<(?:script|img|iframe)[^>]*\ssrc=[\"']?((?:https?:)?//[^\"'\s>]+)")
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 
@@ -63,7 +66,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, page, content=text))
     for page, make in {**MADE, "examples/index.md": examples_page}.items():
         files.append(File.generated(config, page, content=make()))
+    script = Path(__file__).with_name(SEARCH)
+    files.append(File.generated(config, SEARCH, content=script.read_text(encoding="utf-8")))
     return files
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Refuse a page that loads anything from the network."""
+    if match := FETCHED.search(output):
+        raise PluginError(f"{page.file.src_uri} loads {match[1]} from the network")
+    return output
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

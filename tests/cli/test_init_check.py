@@ -41,6 +41,16 @@ def test_every_setting_is_written_with_its_description(tmp_path: Path) -> None:
             assert " ".join(field.description.split()) in words
 
 
+def test_what_init_refuses_names_what_it_accepts(trepid, tmp_path: Path, monkeypatch) -> None:
+    """It has no --force, which would replace a campaign that was edited; a file that is not there comes first."""
+    monkeypatch.chdir(tmp_path)
+    write("si.cif", bulk("Si"))
+    assert trepid("init", "si.cif").code == 0
+    assert trepid("init", "si.cif").error.endswith("campaign.yaml exists; give another name")
+    assert "cannot read nothere.cif" in trepid("init", "nothere.cif").error
+    assert "to start from a crystal without labels: trepid init" in trepid("fit", "si.cif", "-o", "si.trepid").error
+
+
 def test_a_structure_of_the_user(trepid, tmp_path: Path) -> None:
     write(tmp_path / "POSCAR", bulk("GaAs", "zincblende", a=5.65, cubic=True), format="vasp")
     campaign = tmp_path / "gaas.yaml"

@@ -130,7 +130,7 @@ def command(
     if learn is not None and (model is None or model.suffix in (".yaml", ".yml")):
         raise ConfigError("--learn trains a model of trepid (.trepid): this one has no training")
     if learn is not None:
-        free_path(learn, force=False, inputs=[trajectory, reference])
+        free_path(learn, inputs=[trajectory, reference])
     method, campaign = load_engine(reference)
     crystal = _crystal(structure, campaign, reference)
     if horizon is None:

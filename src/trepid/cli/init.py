@@ -85,22 +85,23 @@ def command(
         raise ConfigError("--slab is for a structure file of yours; the examples need none")
     if (structure is None) == (example is None):
         raise ConfigError("give one of the two: a structure file of yours, or --example cui, stanene or silicon")
-    free_path(output, force=False, inputs=[] if structure is None else [structure])
+    atoms = None if structure is None else read_structure(structure)
+    free_path(output, inputs=[] if structure is None else [structure])
     cells: list[Supercell] = []
     if example is not None:
         structure_file = output.parent / f"{example.value}.extxyz"
-        free_path(structure_file, force=False)
+        free_path(structure_file)
         atoms, values = _example(example)
         write(structure_file, atoms, format="extxyz")
         say(f"wrote {structure_file}")
     else:
         assert structure is not None
+        assert atoms is not None
         structure_file = structure
-        atoms = read_structure(structure)
         require_start(atoms)
         if slab:
             atoms = without_vacuum_periodicity(atoms)
-            structure_file = free_path(output.parent / slab_name(structure), force=False, inputs=[structure])
+            structure_file = free_path(output.parent / slab_name(structure), inputs=[structure])
             write(structure_file, atoms, format="extxyz")
             say(f"wrote {structure_file}, periodic along {_axes(atoms)}")
         for warning in periodicity_warnings(atoms, structure):

@@ -49,14 +49,14 @@ def emit_table(rows: Sequence[tuple[str, str]]) -> None:
         emit(f"{name:<{width}}  {value}")
 
 
-def free_path(path: Path, *, force: bool, inputs: Iterable[Path] = ()) -> Path:
+def free_path(path: Path, *, force: bool | None = None, inputs: Iterable[Path] = ()) -> Path:
     """Return `path` if a result may be written there.
 
     Parameters
     ----------
     path : Path
-    force : bool
-        Replace an existing file.
+    force : bool, optional
+        Replace an existing file; None for verbs that have no --force.
     inputs : iterable of Path
         Files that the verb reads: none of them is replaced, whatever its name here (links, relative names).
 
@@ -72,7 +72,8 @@ def free_path(path: Path, *, force: bool, inputs: Iterable[Path] = ()) -> Path:
     if path.exists() and not path.is_file():
         raise ConfigError(f"{path} is a device or a pipe; give the name of a file")
     if path.exists() and not force:
-        raise ConfigError(f"{path} exists; give another name, or --force to replace it")
+        otherwise = "" if force is None else ", or --force to replace it"
+        raise ConfigError(f"{path} exists; give another name{otherwise}")
     if not path.parent.is_dir():
         raise ConfigError(f"{path.parent} does not exist; make this folder first")
     return path

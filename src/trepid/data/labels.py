@@ -357,4 +357,5 @@ def missing(atoms: Atoms, keys: LabelKeys, kind: str = "forces") -> str:
     if similar:
         return f"no {key!r} in {place}; similar keys there: {', '.join(sorted(similar))}"
     rest = sorted(name for name in names if name not in ("numbers", "positions"))
-    return f"no {key!r} in {place} and nothing similar; {place} has: {', '.join(rest) if rest else 'nothing'}"
+    crystal = "" if keys.energy in atoms.info else "; to start from a crystal without labels: trepid init"
+    return f"no {key!r} in {place} and nothing similar; {place} has: {', '.join(rest) if rest else 'nothing'}{crystal}"
