@@ -78,12 +78,15 @@ def test_crashes_and_errors(
 def test_a_label_that_takes_too_long_is_stopped_and_the_next_one_works(
     engine: Callable[..., IsolatedReference], copper: Atoms, tmp_path: Path
 ) -> None:
-    reference = engine("second_time", timeout_s=8.0)
-    begin = time.monotonic()
-    with pytest.raises(LabelError, match="took longer than 8 s and was stopped") as caught:
-        reference.label(copper)
-    assert caught.value.reason is FailureReason.TIMEOUT
-    assert 8.0 <= time.monotonic() - begin < 20.0
+    for limit in (8.0, 40.0):  # on a busy machine the process may take longer than the first limit to start
+        reference = engine("second_time", timeout_s=limit)
+        begin = time.monotonic()
+        with pytest.raises(LabelError, match=f"took longer than {limit:g} s and was stopped") as caught:
+            reference.label(copper)
+        assert caught.value.reason is FailureReason.TIMEOUT
+        assert limit <= time.monotonic() - begin < limit + 12.0
+        if (tmp_path / "pid").exists():
+            break
     assert not alive(int((tmp_path / "pid").read_text()))
     assert labels_of(reference.label(copper)).kinds == ("energy", "forces", "stress")
 
