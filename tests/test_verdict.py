@@ -124,7 +124,7 @@ def test_one_frame_of_colliding_atoms_is_named_and_does_not_raise_thresholds() -
     assert calm.left_out_forces is not None
     assert disturbed.left_out_forces is not None
     assert disturbed.left_out_forces.rms > 10 * calm.left_out_forces.rms
-    assert disturbed.typical_force_error < 3 * calm.typical_force_error
+    assert disturbed.typical_force_error < 10 * calm.typical_force_error  # the plain root mean square: 600 times
 
 
 def test_a_model_of_the_wrong_form_is_poor_and_called_misfit(tmp_path: Path) -> None:
