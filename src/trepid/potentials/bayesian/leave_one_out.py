@@ -47,8 +47,8 @@ LARGEST_SCALE = 50.0
 """Largest tau of the search."""
 MOST_MEDIANS_BAR, MOST_MEDIANS_RESIDUAL = 30.0, 6.0
 """An error bar, and the size of a residual, count in typical figures as at most so many medians of all. The largest bars of the
-training sets of a campaign of CuI from 300 to 600 K are at 3 to 26 medians, those of one frame of 25 with a Cu pushed onto an I at a
-thousand. Six medians of residuals are four standard deviations of a normal distribution."""
+training sets of a campaign of CuI from 300 to 600 K are at 3 to 26 medians, those of one frame of 25 with a Cu pushed onto an I at
+a thousand. Six medians of residuals are four standard deviations of a normal distribution."""
 
 
 def limited_rms(values: FloatArray, medians: float) -> float:
