@@ -159,7 +159,7 @@ class Prepared:
         for name in ("md", "md-01", "md-03", "examples/screening"):
             (at / name).mkdir(parents=True)
         shutil.copy(ROOT / "examples/screening/materials.yaml", at / "examples/screening")
-        screened = screening(at, ("Cu",), rounds={"max_rounds": 1}).model_dump(mode="json", exclude_none=True)
+        screened = screening(at, ("Cu",), rounds={"max_rounds": 1}).to_file_json()
         screened["output"]["directory"] = "screening"
         (at / "materials.yaml").write_text(yaml.safe_dump(screened))
         write_frames(at / "aggase2.extxyz", read_frames(ROOT / "tests/data_files/aggase2_gfn1_16.extxyz")[:6])

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-
 from trepid.config import AnyCampaign
 from trepid.config.loading import read_mapping
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
@@ -156,7 +154,7 @@ class RunDirectory(RunPaths):
         write_text_atomic(self.versions, json.dumps(dict(versions), indent=2) + "\n")
 
     def _compare(self, found: Any, campaign: AnyCampaign, n_stages_entered: int) -> list[str]:
-        old, new = _flat(found), _flat(yaml.safe_load(campaign.to_yaml()))
+        old, new = _flat(found), _flat(campaign.to_file_json())
         for section in (old, new):
             section.pop("structure.file", None)
             section.pop("output.directory", None)

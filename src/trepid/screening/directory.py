@@ -14,8 +14,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-
 from trepid.config.screening import ScreeningSettings, load_screening
 from trepid.errors import ConfigError
 from trepid.runs.directory import RunDirectory
@@ -46,8 +44,8 @@ class ScreeningDirectory(RunDirectory):
         if not self.settings.exists():
             return []
         # Through the schema: a key that an earlier version did not have has its default.
-        old = yaml.safe_load(load_screening(self.settings, require_files=False).to_yaml())
-        new = yaml.safe_load(settings.to_yaml())
+        old = load_screening(self.settings, require_files=False).to_file_json()
+        new = settings.to_file_json()
         changed = [f"{key}: {old.get(key)} -> {new.get(key)}" for key in _MAY_CHANGE if old.get(key) != new.get(key)]
         changed = [text for text in changed if not text.startswith("output")]
         for name in ("max_rounds", "max_labels"):

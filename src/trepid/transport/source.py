@@ -100,9 +100,9 @@ class ModelSource(Source):
             )
         potential.to_bytes()  # raises where LAMMPS cannot run it
         self.name, self.n_draws, self.can_draw = self._file.name, n_draws, True
-        errors = potential.left_out_forces  # of frames like most
+        errors = potential.left_out_forces
         self.reach_A = potential.reach
-        self.forces_error_eV_per_A = None if errors is None else errors.usual
+        self.forces_error_eV_per_A = None if errors is None else errors.usual  # of frames like most
 
     def require(self, species: Collection[str]) -> None:
         """As `Source.require`."""
