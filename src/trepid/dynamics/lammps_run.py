@@ -51,7 +51,14 @@ from trepid.dynamics.progress import FiledProgress, Progress, ProgressView, Sile
 from trepid.dynamics.record import TRACE_FILE
 from trepid.dynamics.sanity import unphysical
 from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claimed_directory
-from trepid.errors import ConfigError, DataError, MachineError, NumericsError, UntrustedError, cannot_write
+from trepid.errors import (
+    ConfigError,
+    MachineError,
+    NumericsError,
+    UntrustedError,
+    cannot_write,
+    unknown_elements,
+)
 from trepid.lammps.installation import Installation, find_installation
 from trepid.lammps.process import Process
 from trepid.lammps.system import System, write_data_file
@@ -132,9 +139,7 @@ def prepared_lammps(
     require_start(atoms)
     unknown = sorted(set(atoms.get_chemical_symbols()) - set(potential.species))
     if unknown:
-        raise DataError(
-            f"element {', '.join(unknown)} is unknown to this model, which describes {', '.join(potential.species)}"
-        )
+        raise unknown_elements(unknown, potential.species)
     if settings.uncertainty is not Uncertainty.LIVE:
         raise ConfigError(f"LAMMPS computes the live uncertainty, not the {settings.uncertainty.value} one; give live")
     if settings.sample_every % settings.check_every:
