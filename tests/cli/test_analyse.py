@@ -94,6 +94,8 @@ def test_a_trusted_run_has_no_such_line_and_an_older_one_goes_on(trepid, copper:
     arguments += ["--repeat", 2, 1, 1, "--threshold", 100, "-o", tmp_path / "md"]
     outcome = trepid(*arguments)
     assert "extrapolation" not in outcome.out
+    assert "note: the cell is 3.6 A wide, less than twice the 5 A over which atoms interact" in outcome.err
+    assert "--repeat 3 3 3\n" in outcome.err
     path = tmp_path / "md" / "settings.json"
     settings = json.loads(path.read_text())
     assert (settings["guard_threshold_eV_per_A"], settings["repeat"]) == (100, [2, 1, 1])

@@ -90,7 +90,9 @@ def command(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Largest trusted force uncertainty of an atom, eV/A; four times the typical error if absent."
+            help="Largest trusted force uncertainty of an atom, eV/A; if absent four times the typical error of the model, half of "
+            "what 'trepid learn' asks for labels at.",
+            show_default=False,
         ),
     ] = None,
     uncertainty: Annotated[
@@ -136,7 +138,7 @@ def command(
 
     from trepid.analysis.trust import per_cell
     from trepid.data.frames import read_structure
-    from trepid.data.supercells import periodicity_warnings
+    from trepid.data.supercells import narrow_cell, periodicity_warnings
     from trepid.dynamics.progress import make_progress
     from trepid.dynamics.run import run_md
     from trepid.dynamics.settings import MDEnd, MDSettings
@@ -173,6 +175,9 @@ def command(
     if not atoms.pbc.any():
         for warning in periodicity_warnings(atoms, structure):
             say(f"warning: {warning}")
+    narrow = "" if potential.reach is None else narrow_cell(atoms, repeat, potential.reach)
+    if narrow:
+        say(f"note: {narrow}")
     say(f"{atoms.get_chemical_formula()}, {settings.n_steps} steps of {timestep:g} fs, into {output}")
     with make_progress(title="MD") as progress:
         result = run_md(
