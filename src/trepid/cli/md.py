@@ -110,8 +110,9 @@ def command(
     A frame in which an atom exceeds --threshold is written to DIR/untrusted.extxyz; the run continues with a warning, or
     stops with exit code 4. DIR/trajectory.extxyz and DIR/trace.csv hold the run; the same command resumes it.
 
-    With --pressure the cell changes too (Martyna, Tobias and Klein), and the run ends with lattice constants and their bars;
-    `trepid analyse DIR` shows more.
+    With --pressure the cell changes too (Martyna, Tobias and Klein), and the run ends with lattice constants and their bars,
+    which are statistical; `trepid analyse DIR` shows more. Where most checks exceed --threshold, the last line says that
+    the averages are extrapolation.
 
     With --engine lammps, LAMMPS runs DIR/in.lammps as a separate program; its frames are in DIR/trajectory.lammpstrj and
     DIR/untrusted.lammpstrj, and its guard checks the live uncertainty.
