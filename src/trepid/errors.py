@@ -7,6 +7,7 @@ and keeps its traceback.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from enum import IntEnum
 from pathlib import Path
 
@@ -66,6 +67,23 @@ class DamagedModelError(ModelFileError):
 
 class UntrustedFileError(ModelFileError):
     """A file names a program or a pickle of its own, and may run it only with the user's consent (`--trust`)."""
+
+
+def no_model_file(path: str | Path) -> ModelFileError:
+    """The error for a model file that is not there; of a run directory it names the model in it."""
+    path = Path(path)
+    if not path.exists():
+        return ModelFileError(f"model file {path} does not exist")
+    found = [name for name in ("model.trepid", "run/model.trepid") if (path / name).is_file()]
+    advice = f"; its model is {path / found[0]}" if found else ""
+    return ModelFileError(f"model file {path} is {'a folder, ' if path.is_dir() else ''}not a file{advice}")
+
+
+def unknown_elements(unknown: Iterable[str], known: Iterable[str]) -> DataError:
+    """The error for elements that a model does not describe."""
+    *several, last = sorted(unknown)
+    told = f"elements {', '.join(several)} and {last} are" if several else f"element {last} is"
+    return DataError(f"{told} unknown to this model, which describes {', '.join(known)}")
 
 
 class NumericsError(TrepidError):

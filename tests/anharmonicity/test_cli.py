@@ -129,6 +129,31 @@ def test_harmonic_frames_on_a_model(folder: Path, emt: HarmonicReference, capsys
     assert (np.abs(picture[..., :3] - 1).max(axis=-1) > 0.3).mean() > 0.002
 
 
+def test_a_crystal_that_is_not_relaxed_has_one_sigma_a(
+    folder: Path, cell: Atoms, model: BayesianForceField, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The force at rest is taken off in the value as in its draws, and the message says how to relax."""
+    off = cell.copy()
+    off.positions[0] += [0.06, -0.04, 0.05]
+    off.write(folder / "off.extxyz")
+    common = ["cu.trepid", "--structure", "off.extxyz", "--supercell", "2", "2", "2", "--temperature", "300"]
+    code = run(["anharmonicity", *common, "--samples", "8", "--posterior", "4", "-o", "out"])
+    captured = capsys.readouterr()
+    assert code == 0
+    assert "'trepid phonons MODEL STRUCTURE --relax' writes relaxed.extxyz" in captured.err
+    assert "taken off the forces" in captured.out
+    facts = json.loads((folder / "out" / "anharmonicity.json").read_text())
+    assert facts["residual_force_eV_per_A"] > 0.1
+    draws = np.array(facts["sigma_a_draws"])
+    assert facts["sigma_a"] == pytest.approx(draws.mean(), abs=0.1 * draws.mean())
+    harmonic = harmonic_reference(off, CELLS, model, warn=False)
+    frames = harmonic_sample(harmonic, 300.0, 8, 0)
+    rest = forces_of_frames(model, [harmonic.supercell])[0]
+    truth = sigma_a(forces_of_frames(model, frames), [harmonic.forces(frame) + rest for frame in frames])
+    assert facts["sigma_a"] == pytest.approx(truth, rel=1e-6)
+    assert sigma_a(forces_of_frames(model, frames), [harmonic.forces(frame) for frame in frames]) > 1.3 * truth
+
+
 def test_labels_of_a_trajectory_need_no_model(
     folder: Path, emt: HarmonicReference, trajectory: list[Atoms], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -231,6 +231,21 @@ def test_a_crystal_that_is_not_relaxed(caplog: pytest.LogCaptureFixture) -> None
     assert difference < 0.1 * np.abs(at_rest.force_constants).max()
 
 
+def test_forces_at_rest_go_with_their_atoms() -> None:
+    off = bulk("Cu", cubic=True)
+    off.positions[0] += [0.01, 0.02, -0.01]
+    reference = harmonic_reference(off, (2, 2, 2), EMT(), warn=False)
+    order = np.random.default_rng(0).permutation(32)
+    shuffled = reference.in_order_of(reference.supercell[order])
+    at_rest = reference.supercell.copy()
+    at_rest.calc = EMT()
+    none = np.zeros((32, 3))
+    np.testing.assert_allclose(reference.expansion_at(none), at_rest.get_forces(), atol=1e-10)
+    np.testing.assert_allclose(shuffled.expansion_at(none), at_rest.get_forces()[order], atol=1e-10)
+    with pytest.raises(DataError, match="forces at rest"):
+        HarmonicReference(reference.supercell, reference.force_constants, rest_forces=none[1:])
+
+
 def test_wrong_requests(zincblende: Atoms, spring_crystal: BondSprings) -> None:
     for cells in ((2, 2), (0, 1, 1), [[1, 0, 0], [0, 1, 0], [0, 0, -1]], (1.5, 1, 1)):
         with pytest.raises(ConfigError, match="supercell"):

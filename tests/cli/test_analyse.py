@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ase.build import bulk
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,69 @@ def test_md_at_a_pressure_ends_with_lattice_constants(trepid, copper: Path, runs
     assert told["averages"]["cell"]["a_A"]["value"] == pytest.approx(3.6, rel=0.05)
     assert told["averages"]["volume_A3"]["error"] > 0
     assert "a, b, c" in trepid(*arguments).out
+
+
+def test_averages_of_an_untrusted_run_are_called_extrapolation(trepid, copper: Path, tmp_path: Path) -> None:
+    """By md in its last line and by analyse, as text and as JSON, with the change of the cell and with what to do."""
+    wide = bulk("Cu", a=3.75, cubic=True)
+    wide.write(tmp_path / "wide.extxyz")
+    arguments = ["md", copper / "cu.trepid", tmp_path / "wide.extxyz", "--temperature", 200, "--pressure", 0]
+    arguments += ["--pressure-time", 200, "--timestep", 3, "--steps", 250, "--repeat", 1, 2, 1, "--threshold", 1e-6]
+    arguments += ["-o", tmp_path / "npt"]
+    outcome = trepid(*arguments)
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[-1].startswith(
+        "This run is extrapolation, and so are its averages: 25 of 26 uncertainty checks were above the threshold"
+    )
+    for told in ("changed against the start", str(tmp_path / "npt" / "untrusted.extxyz"), "stage at pressure_GPa: 0."):
+        assert told in outcome.out.splitlines()[-1]
+    assert "do not hold the error of the model" in outcome.out
+    told = json.loads(trepid(*arguments, "--json").out)
+    assert told["trust"]["extrapolates"]
+    assert told["trust"]["warning"] == outcome.out.splitlines()[-1]
+    lengths = told["averages"]["cell"]
+    assert told["trust"]["cell_change"]["lengths"][0] == pytest.approx(lengths["a_A"]["value"] / 3.75 - 1, abs=1e-6)
+    assert told["cell_given"]["b_A"]["value"] == pytest.approx(lengths["b_A"]["value"] / 2)
+    assert told["cell_given"]["b_A"]["value"] == pytest.approx(told["cell_given"]["a_A"]["value"], rel=1e-6)
+
+    analysed = trepid("analyse", tmp_path / "npt", "-o", tmp_path / "a", "--cutoff", 3)
+    assert "This run is extrapolation" in analysed.out
+    assert "21 of 21 uncertainty checks" in analysed.out
+    facts = json.loads((tmp_path / "a" / "analysis.json").read_text())["runs"][0]
+    # One quantity, one bar: three frames tell the cell less well than the rows of the trace.
+    assert {name: facts["cell"][name] for name in lengths} == lengths
+    assert facts["cell"]["volume_A3"] == told["averages"]["volume_A3"]
+    assert facts["cell_given"] == told["cell_given"]
+    assert facts["trust"]["n_untrusted"] == 21
+    assert "This run is extrapolation" in (tmp_path / "a" / "analysis.html").read_text()
+    lines = {line.split("  ")[0]: line for line in outcome.out.splitlines()}
+    rows = {line.split("  ")[0]: line for line in analysed.out.splitlines()}
+    for name in ("a, b, c", "averages from"):
+        assert lines[name].split()[3:] == rows[name].split()[3:]
+    assert any("of the given cell" in line for line in analysed.out.splitlines())
+
+
+def test_a_trusted_run_has_no_such_line_and_an_older_one_goes_on(trepid, copper: Path, tmp_path: Path) -> None:
+    arguments = ["md", copper / "cu.trepid", copper / "copper.extxyz", "--temperature", 200, "--steps", 50]
+    arguments += ["--repeat", 2, 1, 1, "--threshold", 100, "-o", tmp_path / "md"]
+    outcome = trepid(*arguments)
+    assert "extrapolation" not in outcome.out
+    assert "note: the cell is 3.6 A wide, less than twice the 5 A over which atoms interact" in outcome.err
+    assert "--repeat 3 3 3\n" in outcome.err
+    path = tmp_path / "md" / "settings.json"
+    settings = json.loads(path.read_text())
+    assert (settings["guard_threshold_eV_per_A"], settings["repeat"]) == (100, [2, 1, 1])
+    older = {key: value for key, value in settings.items() if key not in ("guard_threshold_eV_per_A", "repeat")}
+    path.write_text(json.dumps(older))
+    assert trepid("analyse", tmp_path / "md", "-o", tmp_path / "a", "--cutoff", 1.2).code == 0
+    told = json.loads((tmp_path / "a" / "analysis.json").read_text())["runs"][0]
+    assert (told["trust"], told["cell_given"]) == (None, None)
+    assert trepid(*arguments).code == 0
+    assert json.loads(path.read_text()) == settings
+    path.write_text(json.dumps({**settings, "repeat": "twice"}))
+    outcome = trepid("analyse", tmp_path / "md", "-o", tmp_path / "b", "--cutoff", 1.2)
+    assert outcome.code == 2
+    assert "settings.json: not as trepid writes it" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ def test_the_command_line_of_an_interpreter(trepid) -> None:
         (("fit", "a.extxyz", "-o", "m", "--xyzzy", "5"), "No such option: --xyzzy; try 'trepid fit --help'"),
         (("md", "m", "s", "--engine", "lamps"), "'lamps' is not one of 'ase', 'lammps'; did you mean 'lammps'?"),
         (("fit", "a.extxyz", "-o", "m", "--pair-cutoff", "five"), "five"),
+        (("phonons", "--supercell", "2"), "requires 3 arguments; try 'trepid phonons --help'"),
         (("md", "m", "s", "--temperature", "300", "--thermostat", "andersen"), "andersen"),
     ],
 )
@@ -105,6 +106,12 @@ def test_errors_of_the_user_set_the_exit_code(trepid, monkeypatch, error: type[T
     monkeypatch.setattr(_command("schema"), "callback", fail)
     outcome = trepid("schema")
     assert (outcome.code, outcome.err) == (code, "error: first half second half\n")
+
+
+def test_a_flag_takes_no_value_in_the_help(trepid) -> None:
+    told = trepid("init", "--help").out
+    line = next(line for line in told.splitlines() if "--slab" in line)
+    assert "bool" not in line.lower()
 
 
 def test_control_c_is_130(trepid, monkeypatch) -> None:

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.build import bulk, fcc111, graphene, make_supercell, molecule
 from ase.spacegroup import crystal
 
-from trepid.data.supercells import MOST_ATOMS, periodicity_warnings, suggested_supercells, vacuum_A
+from trepid.data.supercells import MOST_ATOMS, narrow_cell, periodicity_warnings, suggested_supercells, vacuum_A
 
 
 def monoclinic() -> Atoms:
@@ -134,3 +134,13 @@ def test_crystals_are_not_taken_for_slabs(name: str) -> None:
     assert periodicity_warnings(atoms, Path("POSCAR")) == []
     assert periodicity_warnings(atoms.repeat(2), Path("POSCAR")) == []
     assert max(vacuum_A(atoms)) < 4.0
+
+
+def test_a_cell_narrower_than_twice_the_reach_is_told_with_the_repetitions_that_suffice() -> None:
+    cell = bulk("Cu", a=3.6, cubic=True)
+    assert "is 7.2 A wide, less than twice the 5 A" in narrow_cell(cell.repeat((2, 3, 3)), (2, 3, 3), 5.0)
+    assert narrow_cell(cell.repeat((2, 3, 3)), (2, 3, 3), 5.0).endswith("--repeat 3 3 3")
+    assert narrow_cell(cell.repeat((3, 3, 3)), (3, 3, 3), 5.0) == ""
+    sheet = cell.repeat((3, 3, 1))
+    sheet.pbc = (True, True, False)
+    assert narrow_cell(sheet, (3, 3, 1), 5.0) == ""

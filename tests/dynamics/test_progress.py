@@ -31,7 +31,7 @@ def test_line_has_labels_uncertainty_and_speed() -> None:
         "1.000 ps",
         "301 K",
         "labels 7/40",
-        "uncertainty 50.0 meV/A of 120 meV/A",
+        "uncertainty 50.0 meV/A, threshold 120 meV/A",
         "1000 steps/s",
         "1.7e+02 ns/day",
     ):

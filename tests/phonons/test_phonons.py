@@ -21,7 +21,7 @@ from springs import BondSprings, SiteSprings
 from trepid.anharmonicity import harmonic_reference, harmonic_sample
 from trepid.anharmonicity.ensemble import forces_of_frames
 from trepid.anharmonicity.modes import SOFT_THz
-from trepid.data.frames import write_frames
+from trepid.data.frames import read_frames, write_frames
 from trepid.errors import ConfigError, DataError, NumericsError
 from trepid.phonons.analysis import PhononSettings, analyse_phonons
 from trepid.phonons.drawn import Drawn
@@ -241,6 +241,22 @@ def test_the_verb_writes_what_phonopy_reads(trepid, tmp_path: Path, copper_model
         assert (out / name).stat().st_size > 1000
     refused = trepid("phonons", tmp_path / "cu.trepid", tmp_path / "cu.extxyz", *arguments)
     assert "exists" in refused.error
+
+
+def test_the_relaxed_cell_is_told_beside_the_given_one(trepid, tmp_path: Path) -> None:
+    (tmp_path / "emt.yaml").write_text("reference: {engine: ase, calculator: emt}\n")
+    write_frames(tmp_path / "wide.extxyz", [bulk("Cu", a=3.65, cubic=True)])
+    arguments = ["phonons", tmp_path / "emt.yaml", tmp_path / "wide.extxyz", "--mesh", 10, "--points", 9, "--relax"]
+    arguments += ["--supercell", 1, 1, 1, "-o", tmp_path / "out", "--force"]
+    told = trepid(*arguments).out
+    found = read_frames(tmp_path / "out" / "relaxed.extxyz", require=())[0].cell.cellpar()
+    assert found[0] == pytest.approx(3.59, abs=0.02)
+    lengths = ", ".join(f"{x:.4f}" for x in found[:3])
+    assert f"a, b, c, relaxed        {lengths} A; given 3.6500, 3.6500, 3.6500 A\n" in told
+    assert told.count("J/K/mol of primitive cells") == 1
+    facts = trepid(*arguments, "--json").json
+    assert facts["cell_given"] == pytest.approx([3.65] * 3 + [90] * 3)
+    assert facts["cell_relaxed"] == pytest.approx(found)
 
 
 def test_wrong_input_is_one_line(trepid, tmp_path: Path) -> None:

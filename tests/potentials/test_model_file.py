@@ -158,7 +158,12 @@ def test_garbage(tmp_path: Path, content: bytes) -> None:
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     assert "does not exist" in refused(tmp_path / "missing.trepid")
-    assert "is not a file" in refused(tmp_path)
+    assert "is a folder, not a file" in refused(tmp_path)
+    assert "its model is" not in refused(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.trepid").write_bytes(b"")
+    assert refused(tmp_path).endswith(f"; its model is {tmp_path / 'run' / 'model.trepid'}")
+    assert refused(tmp_path / "run").endswith(f"; its model is {tmp_path / 'run' / 'model.trepid'}")
 
 
 def rewritten(path: Path, out: Path, *, header: dict[str, object] | None = None, **settings_: object) -> Path:

@@ -529,5 +529,5 @@ def test_no_atoms_and_unknown_elements_are_refused() -> None:
     potential = random_potential(small_basis(2))
     with pytest.raises(DataError, match="no atoms"):
         potential.evaluate(Atoms())
-    with pytest.raises(DataError, match="element Ag, Se is unknown to this model, which describes Cu, I"):
+    with pytest.raises(DataError, match="elements Ag and Se are unknown to this model, which describes Cu, I"):
         potential.evaluate(Atoms("CuAgSe", positions=np.eye(3) * 3))

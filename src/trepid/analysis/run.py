@@ -17,9 +17,11 @@ from ase.symbols import Symbols
 from trepid.analysis.averages import Average, average
 from trepid.analysis.diffusion import Diffusion, Tracks
 from trepid.analysis.structure import DEFAULT_BIN_A, DEFAULT_CUTOFF_A, PairCounter, PartialRDF
-from trepid.analysis.thermodynamics import EQUILIBRATION, Thermodynamics, Trace, read_trace, thermodynamics
+from trepid.analysis.thermodynamics import Thermodynamics, Trace, equilibrated_from, read_trace, thermodynamics
+from trepid.analysis.trust import RunTrust, cell_change, per_cell, run_trust
 from trepid.arrays import FloatArray
 from trepid.data.trajectory import open_trajectory
+from trepid.dynamics.notes import read_notes
 from trepid.dynamics.record import CELL_COLUMNS, TRACE_FILE
 from trepid.errors import ConfigError, DataError
 
@@ -70,7 +72,8 @@ class TrajectoryAnalysis:
         Lengths (A) and angles (degrees) of the cell.
     volumes_A3 : (n_frames,) array
     cell : mapping of str to Average
-        a_A, b_A, c_A, alpha_deg, beta_deg, gamma_deg, volume_A3 and density_g_per_cm3, from the frames.
+        a_A, b_A, c_A, alpha_deg, beta_deg, gamma_deg, volume_A3 and density_g_per_cm3: those of `thermodynamics`, from the rows
+        of the trace, of which there are more than frames; from the frames where that is None.
     trace : Trace or None
         Of a run of trepid, from the same time on.
     thermodynamics : Thermodynamics or None
@@ -78,6 +81,10 @@ class TrajectoryAnalysis:
     rdfs : tuple of PartialRDF
     diffusion : tuple of Diffusion
     remarks : tuple of str
+    repeat : three ints
+        Repetitions of the given structure in the cell; 1 where the run does not tell them.
+    trust : RunTrust or None
+        Uncertainty checks of the part that was used; None where the run does not tell its threshold.
     """
 
     name: str
@@ -94,6 +101,13 @@ class TrajectoryAnalysis:
     rdfs: tuple[PartialRDF, ...]
     diffusion: tuple[Diffusion, ...]
     remarks: tuple[str, ...]
+    repeat: tuple[int, int, int] = (1, 1, 1)
+    trust: RunTrust | None = None
+
+    @property
+    def cell_given(self) -> dict[str, Average] | None:
+        """Lengths of the cell that the structure of the run repeats; None where it repeats none."""
+        return None if self.repeat == (1, 1, 1) else per_cell(self.cell, self.repeat)
 
     @property
     def n_atoms(self) -> int:
@@ -133,15 +147,15 @@ def analyse_trajectory(
     ConfigError
         A setting is out of range.
     """
-    trace, remarks = None, list[str]()
-    if isinstance(source, str | Path) and Path(source).is_dir():
-        directory = Path(source)
+    whole, notes, remarks = None, None, list[str]()
+    directory = Path(source) if isinstance(source, str | Path) and Path(source).is_dir() else None
+    if directory is not None:
         source = trajectory_of(directory)
-        trace = read_trace(directory / TRACE_FILE)
+        whole, notes = read_trace(directory / TRACE_FILE), read_notes(directory)
         interval_fs = interval_of(directory) if interval_fs is None else interval_fs
     start = settings.equilibrate_ps
     if start is None:
-        start = 0.0 if trace is None or not len(trace) else EQUILIBRATION * float(trace.time_ps[-1])
+        start = 0.0 if whole is None else equilibrated_from(whole)
     with open_trajectory(source, interval_fs=interval_fs, species=species) as trajectory:
         if trajectory.symbols is None:
             raise DataError(
@@ -169,13 +183,20 @@ def analyse_trajectory(
     vectors, time = np.concatenate(cells), np.concatenate(times)
     volumes = np.abs(np.linalg.det(vectors))
     parameters = np.array([Cell(cell).cellpar() for cell in vectors])
-    statistics = None
-    if trace is not None:
-        trace = trace.after(start)
+    averages = _averages(parameters, volumes, symbols)
+    trace, statistics, trust = None, None, None
+    if whole is not None and directory is not None:
+        trace = whole.after(start)
         try:
             statistics = thermodynamics(trace, equilibrate_ps=start)
+            rows = np.column_stack([trace[name] for name in CELL_COLUMNS])
+            averages = _averages(rows, trace["volume_A3"], symbols)
         except DataError as error:
             remarks.append(str(error))
+        if notes is not None:
+            change = None if statistics is None else cell_change(whole, statistics)
+            trust = run_trust(trace, notes, change, directory=directory)
+            remarks += [trust.warning] if trust.warning else []
     return TrajectoryAnalysis(
         name=name,
         symbols=symbols,
@@ -185,12 +206,14 @@ def analyse_trajectory(
         times_ps=time,
         cells=parameters,
         volumes_A3=volumes,
-        cell=_averages(parameters, volumes, symbols),
+        cell=averages,
         trace=trace,
         thermodynamics=statistics,
         rdfs=counter.result(),
         diffusion=tracks.result(),
         remarks=tuple(remarks),
+        repeat=(1, 1, 1) if notes is None else notes.repeat,
+        trust=trust,
     )
 
 

@@ -137,6 +137,14 @@ class Thermodynamics:
         return plain
 
 
+def equilibrated_from(trace: Trace) -> float:
+    """Time from which averages count unless told otherwise, ps: without the first fifth of the run; 0 for an empty trace."""
+    if not len(trace):
+        return 0.0
+    begin, end = trace.time_ps[[0, -1]]
+    return float(begin + EQUILIBRATION * (end - begin))
+
+
 def thermodynamics(trace: Trace, *, equilibrate_ps: float | None = None) -> Thermodynamics:
     """Averages of a run at one temperature and, where its cell changes, at one pressure.
 
@@ -153,8 +161,8 @@ def thermodynamics(trace: Trace, *, equilibrate_ps: float | None = None) -> Ther
     """
     if not len(trace):
         raise DataError("the trace has no rows")
-    begin, end = trace.time_ps[[0, -1]]
-    start = begin + EQUILIBRATION * (end - begin) if equilibrate_ps is None else equilibrate_ps
+    end = trace.time_ps[-1]
+    start = equilibrated_from(trace) if equilibrate_ps is None else equilibrate_ps
     used = trace.after(start)
     if not len(used):
         raise DataError(f"the run ends at {end:.4g} ps: nothing is left after {start:.4g} ps of equilibration")

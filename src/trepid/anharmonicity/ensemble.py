@@ -78,8 +78,8 @@ def ensemble_sigma_a(
         A frame in another order is brought into that of the reference (`in_order`).
     own_harmonic : bool
         Force constants of each force field by finite displacements of its own, as F2 is a property of the potential. Its crystal
-        at rest is not exactly the reference's: the harmonic forces include the residual ones, F2 = F(0) - Phi u, which is the
-        expansion about its own minimum. False: force constants of `reference` for all.
+        at rest is not exactly the reference's: the harmonic forces include the residual ones, F2 = F(0) - Phi u
+        (`HarmonicReference.expansion_at`). False: force constants of `reference` for all.
     displacement_A : float
         As in `harmonic_reference`.
     after_each : callable, optional
@@ -99,8 +99,8 @@ def ensemble_sigma_a(
     for member in ensemble:
         harmonic = reference.forces_at(u)
         if displaced is not None:
-            own = displaced.reference(displaced.force_constants(member)[0]).in_order_of(reference.supercell)
-            harmonic = own.forces_at(u) + force_function(member)(reference.supercell)
+            own = displaced.reference(*displaced.force_constants(member)).in_order_of(reference.supercell)
+            harmonic = own.expansion_at(u)
         values.append(sigma_a(forces_of_frames(member, frames), harmonic))
         if after_each is not None:
             after_each()

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 RESIDUAL_FORCE_eV_per_A = 0.01
 """Largest residual force of a relaxed structure; above it a warning is logged."""
+RELAX_FIRST = "Relax it first: 'trepid phonons MODEL STRUCTURE --relax' writes relaxed.extxyz"
+"""Advice for a crystal that is not at rest."""
 
 
 def build_supercell(crystal: Atoms, supercell: Sequence[int] | Sequence[Sequence[int]]) -> tuple[Atoms, IntArray]:
@@ -66,8 +68,8 @@ def harmonic_reference(
     Parameters
     ----------
     crystal : Atoms
-        The unit cell, relaxed on `source`: a residual force above 0.01 eV/A is warned about. It is taken off the force
-        constants, but sigma^A of frames compares -Phi u with forces that still hold it, and comes out too large.
+        The unit cell, relaxed on `source`: a residual force above 0.01 eV/A is warned about. The forces at rest are taken off
+        the force constants and kept: sigma^A of forces that hold them needs `HarmonicReference.expansion_at`.
     supercell : three ints or (3, 3) ints
         Repetitions, or rows that give the new cell vectors. The atoms come in the order of `Atoms.repeat` or
         `ase.build.make_supercell`.
@@ -92,15 +94,17 @@ def harmonic_reference(
         The crystal has no three cell vectors.
     """
     displaced = DisplacedCrystal(crystal, supercell, displacement_A=displacement_A, symprec=symprec)
-    constants, residual = displaced.force_constants(source)
-    if warn and residual > RESIDUAL_FORCE_eV_per_A:
+    reference = displaced.reference(*displaced.force_constants(source))
+    residual = reference.residual_force_eV_per_A
+    if warn and residual is not None and residual > RESIDUAL_FORCE_eV_per_A:
         logger.warning(
-            "the crystal is not relaxed: forces of up to %.3g eV/A at rest (wanted: below %g). They are taken off the force "
-            "constants, but sigma^A will be too large; relax the structure first",
+            "the crystal is not relaxed: forces of up to %.3g eV/A at rest (wanted: below %g); its phonons and sigma^A are about a "
+            "point that is no minimum. %s",
             residual,
             RESIDUAL_FORCE_eV_per_A,
+            RELAX_FIRST,
         )
-    return displaced.reference(constants, residual)
+    return reference
 
 
 class DisplacedCrystal:
@@ -143,8 +147,8 @@ class DisplacedCrystal:
             atoms_of(self.phonon.supercell), self.atoms, tolerance_A=MATCH_A, where="the supercell of phonopy"
         )
 
-    def force_constants(self, source: ForceSource) -> tuple[FloatArray, float]:
-        """Force constants (n, n, 3, 3) in the order of phonopy, eV/A^2, and the largest force at rest, eV/A."""
+    def force_constants(self, source: ForceSource) -> tuple[FloatArray, FloatArray]:
+        """Force constants (n, n, 3, 3), eV/A^2, and forces at rest (n, 3), eV/A, in the order of phonopy."""
         forces_of = force_function(source)
         rest = forces_of(self.atoms)[self._sites]
         dataset = self.phonon.dataset
@@ -152,15 +156,15 @@ class DisplacedCrystal:
             frame = self.atoms.copy()
             frame.positions[self._sites[entry["number"]]] += entry["displacement"]
             entry["forces"] = forces_of(frame)[self._sites] - rest
-        return force_constants_of(self.phonon, dataset), float(np.linalg.norm(rest, axis=1).max())
+        return force_constants_of(self.phonon, dataset), rest
 
-    def reference(self, constants: FloatArray, residual: float | None = None) -> HarmonicReference:
-        """As a harmonic reference, in the order of ASE."""
+    def reference(self, constants: FloatArray, rest_forces: FloatArray | None = None) -> HarmonicReference:
+        """Force constants and forces at rest, in the order of phonopy, as a harmonic reference in the order of ASE."""
         ours = np.argsort(self._sites)
         return HarmonicReference(
             supercell=self.atoms,
             force_constants=constants[np.ix_(ours, ours)],
             unitcell=self.crystal,
             supercell_matrix=self.matrix,
-            residual_force_eV_per_A=residual,
+            rest_forces=None if rest_forces is None else rest_forces[ours],
         )

@@ -5,7 +5,8 @@ Vocabulary
 supercell         the atoms at rest, in the order of the frames that will be compared with it
 displacement u    of an atom from its place in the supercell: minimum image, the drift of the whole removed, A
 force constants   Phi (n, n, 3, 3), eV/A^2: the force on atom i is F2_i = -sum_j Phi_ij u_j
-residual force    the largest force on an atom of the supercell at rest; not zero where the structure is not relaxed
+rest forces       F(0) on the atoms of the supercell; not zero where the structure is not relaxed
+residual force    the largest of them
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class HarmonicReference:
         The crystal that the supercell repeats, for phonopy's files. None: the supercell itself.
     supercell_matrix : (3, 3) array of int
         Its rows give the cell vectors of the supercell in those of the unit cell.
-    residual_force_eV_per_A : float or None
-        Largest force on an atom of the supercell at rest; None where it is not known.
+    rest_forces : (n, 3) array or None
+        Forces on the atoms of the supercell at rest, eV/A; None where they are not known.
     follow : tuple of str
         Species whose mean displacement is the drift; empty: the centre of mass of all atoms.
     """
@@ -64,7 +65,7 @@ class HarmonicReference:
     force_constants: FloatArray
     unitcell: Atoms | None = None
     supercell_matrix: IntArray = field(default_factory=lambda: np.eye(3, dtype=np.int64))
-    residual_force_eV_per_A: float | None = None
+    rest_forces: FloatArray | None = None
     follow: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -74,6 +75,8 @@ class HarmonicReference:
             raise DataError(f"force constants have shape {phi.shape}; ({n}, {n}, 3, 3) is expected for {n} atoms")
         if not np.isfinite(phi).all():
             raise DataError("force constants are not finite")
+        if self.rest_forces is not None and np.shape(self.rest_forces) != (n, 3):
+            raise DataError(f"forces at rest have shape {np.shape(self.rest_forces)}; ({n}, 3) is expected")
         if self.supercell.cell.rank != 3:
             raise DataError(
                 "a harmonic reference needs three cell vectors; give a sheet or a wire empty space around it"
@@ -116,6 +119,11 @@ class HarmonicReference:
         """Force constants as a matrix (3n, 3n), eV/A^2."""
         n = len(self.supercell)
         return self.force_constants.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)
+
+    @property
+    def residual_force_eV_per_A(self) -> float | None:
+        """Largest force on an atom of the supercell at rest; None where it is not known."""
+        return None if self.rest_forces is None else float(np.linalg.norm(self.rest_forces, axis=1).max())
 
     @property
     def acoustic_sum_eV_per_A2(self) -> float:
@@ -176,7 +184,10 @@ class HarmonicReference:
                 return self
             raise
         ordered = replace(
-            self, supercell=self.supercell[sites], force_constants=self.force_constants[np.ix_(sites, sites)]
+            self,
+            supercell=self.supercell[sites],
+            force_constants=self.force_constants[np.ix_(sites, sites)],
+            rest_forces=None if self.rest_forces is None else self.rest_forces[sites],
         )
         if self._far_in_order(atoms) == 0 and rms(ordered._displacements(atoms.positions)) >= rms(
             self._displacements(atoms.positions)
@@ -230,6 +241,14 @@ class HarmonicReference:
         """Harmonic forces -Phi u for displacements (..., n, 3), in the same shape, eV/A."""
         u = np.asarray(displacements, dtype=np.float64)
         return (-(u.reshape(-1, u.shape[-2] * 3) @ self.matrix.T)).reshape(u.shape)
+
+    def expansion_at(self, displacements: FloatArray) -> FloatArray:
+        """Forces F(0) - Phi u, to first order about the supercell, in the shape of u (..., n, 3), eV/A.
+
+        They are `forces_at` where the supercell is relaxed, or its forces at rest are not known.
+        """
+        harmonic = self.forces_at(displacements)
+        return harmonic if self.rest_forces is None else harmonic + self.rest_forces
 
     def forces(self, atoms: Atoms, *, check_order: bool = True) -> FloatArray:
         """Harmonic forces of a frame, (n, 3), eV/A; errors as `displacements`."""

@@ -101,7 +101,8 @@ def command(
     ]
     for run in runs:
         for remark in run.remarks:
-            say(f"note: {remark}")
+            if json or run.trust is None or remark != run.trust.warning:  # stdout has it below the averages
+                say(f"note: {remark}")
     known = [run for run in runs if run.thermodynamics is not None]
     if structure is not None and interval is None and trajectories[0].is_dir():
         interval = interval_of(trajectories[0])
@@ -173,12 +174,19 @@ class _Lines:
 
 
 def _show(analysed: Analysed, page: Path) -> None:
+    from trepid.analysis.trust import BARS
+
     for run in analysed.runs:
         rows = [("trajectory", f"{run.name}: {run.n_frames} frames, {run.start_ps:.4g} to {run.end_ps:.4g} ps")]
-        found = run.thermodynamics
+        found, given = run.thermodynamics, run.cell_given
         if found is not None:
+            rows += [
+                ("averages from", f"{found.start_ps:.4g} to {found.end_ps:.4g} ps, {found.n_rows} rows of trace.csv")
+            ]
             rows += [("temperature", f"{found.temperature_K} K"), ("pressure", f"{found.pressure_GPa} GPa")]
         rows += [("a, b, c", ", ".join(str(run.cell[name]) for name in ("a_A", "b_A", "c_A")) + " A")]
+        if given is not None:
+            rows += [("  of the given cell", ", ".join(map(str, given.values())) + " A")]
         rows += [("volume", f"{run.cell['volume_A3']} A^3")]
         if found is not None and found.bulk_modulus_GPa is not None:
             rows.append(("bulk modulus", f"{found.bulk_modulus_GPa} GPa, from fluctuations"))
@@ -187,7 +195,14 @@ def _show(analysed: Analysed, page: Path) -> None:
             if d is not None:
                 told = "" if one.diffuses else ": not above 0"
                 rows.append((f"diffusion {one.species}", f"{d.value:.2e} ± {d.error:.1e} cm^2/s{told}"))
+        rows.append(("bars", BARS))
+        trust = run.trust
+        if trust is not None:
+            rows += [] if trust.change is None else [("cell against start", str(trust.change))]
+            rows += [("above the threshold", f"{trust.n_untrusted} of {trust.n_checks} uncertainty checks")]
         emit_table(rows)
+        if trust is not None and trust.warning:
+            emit(trust.warning)
     if analysed.expansion is not None:
         temperatures = " ".join(f"{value:g}" for value in analysed.expansion.temperatures_K)
         linear = ", ".join(f"{1e6 * x.value:.2f} ± {1e6 * x.error:.2f}" for x in analysed.expansion.linear_per_K)

@@ -54,7 +54,11 @@ def command(
         ),
     ] = None,
     structure: Annotated[
-        Path | None, typer.Option(help="Relaxed crystal, in any format ASE reads; default: that of the campaign file.")
+        Path | None,
+        typer.Option(
+            help="Crystal relaxed on MODEL, such as relaxed.extxyz of 'trepid phonons --relax', in any format ASE reads; default: "
+            "that of the campaign file."
+        ),
     ] = None,
     supercell: Annotated[
         tuple[int, int, int] | None,
@@ -170,9 +174,10 @@ def command(
             else:
                 forces = _predicted(forces_from, frames)
         u = np.array([harmonic.displacements(f, check_order=False, where=f"frame {k}") for k, f in enumerate(frames)])
+        # Labels may be of another potential than the force constants: their forces at rest are not known.
         result = measure_anharmonicity(
             forces,
-            harmonic.forces_at(u),
+            harmonic.forces_at(u) if labels else harmonic.expansion_at(u),
             harmonic.supercell.get_chemical_symbols(),
             times_ps=times,
             correlated=trajectory is not None,
@@ -204,7 +209,7 @@ def command(
     if json:
         emit_json(facts)
     else:
-        emit_table(_rows(result, harmonic, draws, output))
+        emit_table(_rows(result, harmonic, draws, output, labels=labels))
 
 
 def _open(source: Path | None, *, trust: bool) -> tuple[Any, Any]:
@@ -355,7 +360,7 @@ def _facts(
 
 
 def _rows(
-    result: Anharmonicity, harmonic: HarmonicReference, draws: np.ndarray | None, directory: Path
+    result: Anharmonicity, harmonic: HarmonicReference, draws: np.ndarray | None, directory: Path, *, labels: bool
 ) -> list[tuple[str, str]]:
     """The table on stdout."""
     bound = "" if result.error.converged else " at least (too few independent frames)"
@@ -376,6 +381,7 @@ def _rows(
     if harmonic.modes.n_imaginary:
         rows.append(("imaginary modes", f"{harmonic.modes.n_imaginary} (negative frequencies): not an energy minimum"))
     if harmonic.residual_force_eV_per_A is not None:
-        rows.append(("residual force", f"{harmonic.residual_force_eV_per_A:.2g} eV/A"))
+        taken = "" if labels else ", the largest on an atom at rest; taken off the forces"
+        rows.append(("residual force", f"{harmonic.residual_force_eV_per_A:.2g} eV/A{taken}"))
     rows.append(("files", str(directory)))
     return rows

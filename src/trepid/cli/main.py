@@ -31,6 +31,7 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+import typer.core
 
 from trepid.cli import (
     analyse,
@@ -136,7 +137,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    command = typer.main.get_command(app)
+    command = typer.main.get_group(app)
+    _name_no_value_of_flags(command)
     if list(arguments) in ([], ["-h"], ["--help"]):
         typer.echo(command.get_help(typer.Context(command, info_name="trepid", **command.context_settings)))
         return 0
@@ -152,11 +154,11 @@ def _run(arguments: Sequence[str]) -> int:
         return int(leave.exit_code)
     except _UsageError as error:
         message = _with_nearest(_one_line(error.format_message()).rstrip("."))
-        where = "trepid" if error.ctx is None else error.ctx.command_path
+        where = _of_verb(arguments) if error.ctx is None else error.ctx.command_path
         say(f"error: {message}{_value_given(error, arguments)}; try '{where} --help'")
         return ExitCode.INPUT
     except _ClickException as error:
-        say(f"error: {_one_line(error.format_message()).rstrip('.')}; try 'trepid --help'")
+        say(f"error: {_one_line(error.format_message()).rstrip('.')}; try '{_of_verb(arguments)} --help'")
         return ExitCode.INPUT
     except BrokenPipeError:
         # The reader of the output has ended (`| head`); without this the interpreter prints an error when it flushes.
@@ -178,6 +180,14 @@ def _run(arguments: Sequence[str]) -> int:
         )
         return ExitCode.LABELS
     return result if isinstance(result, int) else 0
+
+
+def _name_no_value_of_flags(command: typer.core.TyperGroup) -> None:
+    """Leave `<bool>`, which newer versions of typer show behind a flag as if it took a value, out of the help."""
+    for verb in command.commands.values():
+        for parameter in verb.params:
+            if isinstance(parameter, typer.core.TyperOption) and parameter.is_flag:
+                parameter.metavar = ""
 
 
 def _answer_signal(watch: SignalWatch, number: int, count: int) -> None:
@@ -222,6 +232,13 @@ def _value_given(error: typer.BadParameter, arguments: Sequence[str]) -> str:
             value = arguments[arguments.index(option) + 1]
             return "" if value in error.format_message() else f", not {value!r}"
     return ""
+
+
+def _of_verb(arguments: Sequence[str]) -> str:
+    """`trepid` and the verb of a command line, where it has one."""
+    verbs = {command.name for command in app.registered_commands}
+    first = next((argument for argument in arguments if not argument.startswith("-")), "")
+    return f"trepid {first}" if first in verbs else "trepid"
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,12 +11,15 @@ import typer
 
 from trepid.choices import DEFAULT_PRESSURE_TIME_FS, Barostat, Engine, GuardAction, Thermostat
 from trepid.cli import options
-from trepid.cli.output import emit_json, emit_table, require_no_input, say
+from trepid.cli.output import emit, emit_json, emit_table, require_no_input, say
 from trepid.errors import ConfigError, DataError, ExitCode
 from trepid.quantities import force
 
 if TYPE_CHECKING:
-    from trepid.analysis.thermodynamics import Thermodynamics
+    from trepid.analysis.averages import Average
+    from trepid.analysis.thermodynamics import Thermodynamics, Trace
+    from trepid.analysis.trust import CellChange, RunTrust
+    from trepid.dynamics.notes import RunNotes
     from trepid.dynamics.settings import MDResult
 
 DEFAULT_DURATION_PS = 10.0
@@ -86,7 +90,9 @@ def command(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Largest trusted force uncertainty of an atom, eV/A; four times the typical error if absent."
+            help="Largest trusted force uncertainty of an atom, eV/A; if absent four times the typical error of the model, half of "
+            "what 'trepid learn' asks for labels at.",
+            show_default=False,
         ),
     ] = None,
     uncertainty: Annotated[
@@ -104,8 +110,9 @@ def command(
     A frame in which an atom exceeds --threshold is written to DIR/untrusted.extxyz; the run continues with a warning, or
     stops with exit code 4. DIR/trajectory.extxyz and DIR/trace.csv hold the run; the same command resumes it.
 
-    With --pressure the cell changes too (Martyna, Tobias and Klein), and the run ends with lattice constants and their bars;
-    `trepid analyse DIR` shows more.
+    With --pressure the cell changes too (Martyna, Tobias and Klein), and the run ends with lattice constants and their bars,
+    which are statistical; `trepid analyse DIR` shows more. Where most checks exceed --threshold, the last line says that
+    the averages are extrapolation.
 
     With --engine lammps, LAMMPS runs DIR/in.lammps as a separate program; its frames are in DIR/trajectory.lammpstrj and
     DIR/untrusted.lammpstrj, and its guard checks the live uncertainty.
@@ -130,8 +137,9 @@ def command(
         )
     target = _temperatures(temperature)
 
+    from trepid.analysis.trust import per_cell
     from trepid.data.frames import read_structure
-    from trepid.data.supercells import periodicity_warnings
+    from trepid.data.supercells import narrow_cell, periodicity_warnings
     from trepid.dynamics.progress import make_progress
     from trepid.dynamics.run import run_md
     from trepid.dynamics.settings import MDEnd, MDSettings
@@ -162,16 +170,31 @@ def command(
     if input_only:
         from trepid.dynamics.lammps_run import prepare_lammps
 
-        prepare_lammps(potential, atoms, settings, directory=output, model_file=model)
+        prepare_lammps(potential, atoms, settings, directory=output, model_file=model, repeat=repeat)
         say(f"LAMMPS input in {output}; run it there: lmp -in in.lammps")
         return
     if not atoms.pbc.any():
         for warning in periodicity_warnings(atoms, structure):
             say(f"warning: {warning}")
+    narrow = "" if potential.reach is None else narrow_cell(atoms, repeat, potential.reach)
+    if narrow:
+        say(f"note: {narrow}")
     say(f"{atoms.get_chemical_formula()}, {settings.n_steps} steps of {timestep:g} fs, into {output}")
     with make_progress(title="MD") as progress:
-        result = run_md(potential, atoms, settings, directory=output, model_file=model, ranks=mpi, progress=progress)
-    averages = None if pressure is None or result.end is MDEnd.INTERRUPTED else _averages(result)
+        result = run_md(
+            potential,
+            atoms,
+            settings,
+            directory=output,
+            model_file=model,
+            ranks=mpi,
+            progress=progress,
+            repeat=repeat,
+        )
+    trace = None if result.end is MDEnd.INTERRUPTED else _trace(result)
+    averages = None if pressure is None or trace is None else _averages(trace)
+    checks = None if trace is None else _trust(result, trace, averages, settings.notes(potential, repeat))
+    given = None if averages is None or repeat == (1, 1, 1) else per_cell(averages.cell, repeat)
     if json:
         emit_json(
             {
@@ -187,6 +210,9 @@ def command(
                 "n_untrusted": result.n_untrusted,
                 "steps_per_second": result.steps_per_second,
                 "averages": None if averages is None else averages.as_dict(),
+                "repeat": list(repeat),
+                "cell_given": None if given is None else {name: x.as_dict() for name, x in given.items()},
+                "trust": None if checks is None else checks.as_dict(),
                 "directory": str(result.directory),
             }
         )
@@ -197,37 +223,66 @@ def command(
                 ("mean temperature", f"{result.temperature_K:.1f} K"),
                 ("largest uncertainty", f"{force(result.largest_uncertainty)}, threshold {force(result.threshold)}"),
                 ("above the threshold", f"{result.n_untrusted} of {result.n_checks} uncertainty checks"),
-                *([] if averages is None else _of_the_cell(averages)),
+                *([] if averages is None else _of_the_cell(averages, given, None if checks is None else checks.change)),
                 ("run directory", str(result.directory)),
             ]
         )
+        if checks is not None and checks.warning:
+            emit(checks.warning)
     if result.end is MDEnd.INTERRUPTED:
         say("interrupted; the same command resumes the run")
         raise typer.Exit(ExitCode.INTERRUPTED)
 
 
-def _averages(result: MDResult) -> Thermodynamics | None:
-    """Averages of a finished run at constant pressure; None, with a remark, where they have no meaning."""
-    from trepid.analysis.thermodynamics import read_trace, thermodynamics
+def _trace(result: MDResult) -> Trace | None:
+    """Trace of a finished run; None, with a remark, where it cannot be read."""
+    from trepid.analysis.thermodynamics import read_trace
     from trepid.dynamics.record import TRACE_FILE
 
     try:
-        return thermodynamics(read_trace(result.directory / TRACE_FILE))
+        return read_trace(result.directory / TRACE_FILE)
     except DataError as error:
         say(f"note: no averages: {error}")
         return None
 
 
-def _of_the_cell(averages: Thermodynamics) -> list[tuple[str, str]]:
+def _averages(trace: Trace) -> Thermodynamics | None:
+    """Averages of a run at constant pressure; None, with a remark, where they have no meaning."""
+    from trepid.analysis.thermodynamics import thermodynamics
+
+    try:
+        return thermodynamics(trace)
+    except DataError as error:
+        say(f"note: no averages: {error}")
+        return None
+
+
+def _trust(result: MDResult, trace: Trace, averages: Thermodynamics | None, notes: RunNotes) -> RunTrust:
+    """Trust in the whole run, with the counts of the guard."""
+    from trepid.analysis.trust import cell_change, run_trust
+
+    change = None if averages is None else cell_change(trace, averages)
+    found = run_trust(trace, notes, change, directory=result.directory)
+    return replace(found, n_checks=result.n_checks, n_untrusted=result.n_untrusted)
+
+
+def _of_the_cell(
+    averages: Thermodynamics, given: dict[str, Average] | None, change: CellChange | None
+) -> list[tuple[str, str]]:
     """Rows of the table; without the first fifth of the run."""
+    from trepid.analysis.trust import BARS
+
     lengths = ", ".join(str(averages.cell[name]) for name in ("a_A", "b_A", "c_A"))
     angles = ", ".join(str(averages.cell[name]) for name in ("alpha_deg", "beta_deg", "gamma_deg"))
     return [
-        ("averages from", f"{averages.start_ps:.4g} to {averages.end_ps:.4g} ps"),
+        ("averages from", f"{averages.start_ps:.4g} to {averages.end_ps:.4g} ps, {averages.n_rows} rows of trace.csv"),
+        ("bars", BARS),
         ("mean pressure", f"{averages.pressure_GPa} GPa"),
         ("volume", f"{averages.volume_A3} A^3"),
         ("a, b, c", f"{lengths} A"),
+        *([] if given is None else [("  of the given cell", f"{', '.join(map(str, given.values()))} A")]),
         ("angles", f"{angles} degrees"),
+        *([] if change is None else [("cell against start", str(change))]),
     ]
 
 

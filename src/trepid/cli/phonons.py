@@ -36,7 +36,9 @@ def command(
     structure: Annotated[
         Path,
         typer.Argument(
-            metavar="STRUCTURE", help="Crystal, relaxed on the model, in any format ASE reads.", show_default=False
+            metavar="STRUCTURE",
+            help="Crystal, in any format ASE reads: relaxed on MODEL already, or give --relax.",
+            show_default=False,
         ),
     ],
     supercell: Annotated[tuple[int, int, int], typer.Option(help="Repetitions of the crystal.")] = (2, 2, 2),
@@ -52,7 +54,11 @@ def command(
         typer.Option(metavar="FILE", help="phonopy's BORN, for the non-analytical correction.", show_default=False),
     ] = None,
     relax: Annotated[
-        bool, typer.Option("--relax", help="Relax the crystal on MODEL first, its cell too; its symmetry is kept.")
+        bool,
+        typer.Option(
+            "--relax",
+            help="Relax the crystal on MODEL first, its cell too, into DIR/relaxed.extxyz; its symmetry is kept.",
+        ),
     ] = False,
     quasi_harmonic: Annotated[
         bool, typer.Option("--quasi-harmonic", help="Expansion, bulk modulus and Grueneisen parameters too.")
@@ -92,7 +98,8 @@ def command(
     Into DIR: phonons.html, phonons.json, and phonopy_params.yaml, band.yaml, total_dos.dat and thermal_properties.yaml as
     phonopy writes them.
 
-    JSON keys: those of phonons.json, without bands and density of states, and directory.
+    JSON keys: those of phonons.json, without bands and density of states, and directory; with --relax also cell_given and
+    cell_relaxed, three lengths (A) and three angles (degrees) each.
     """
     from trepid.phonons.phonopy_output import BANDS, DOS, PARAMS, THERMAL
     from trepid.report.phonons import JSON, PAGE
@@ -129,7 +136,7 @@ def command(
         seed=seed,
         born=born,
     )
-    crystal = read_structure(structure)
+    crystal = given = read_structure(structure)
     if trajectory is not None:
         page = _effective(
             None if nothing else model, crystal, trajectory, settings, skip, species, tolerance, trust=trust
@@ -147,9 +154,24 @@ def command(
         write_phonons(page, output)
     if json:
         short = {key: value for key, value in facts(page).items() if key not in ("bands", "dos")}
-        emit_json({**short, "directory": str(output)})
+        cells = {name: atoms.cell.cellpar().tolist() for name, atoms in (("given", given), ("relaxed", crystal))}
+        relaxation = {f"cell_{name}": cell for name, cell in cells.items()} if relax else {}
+        emit_json({**short, **relaxation, "directory": str(output)})
     else:
-        emit_table([*rows(page), ("page", str(output / PAGE))])
+        relaxed_rows = _cell_rows(given, crystal, output / RELAXED) if relax else []
+        emit_table([*relaxed_rows, *rows(page), ("page", str(output / PAGE))])
+
+
+def _cell_rows(given: Atoms, relaxed: Atoms, file: Path) -> list[tuple[str, str]]:
+    """Rows of the table: the cell that --relax found beside the given one."""
+    before, after = given.cell.cellpar(), relaxed.cell.cellpar()
+    lengths, of_given = (", ".join(f"{x:.4f}" for x in cell[:3]) for cell in (after, before))
+    angles, angles_given = (", ".join(f"{x:.2f}" for x in cell[3:]) for cell in (after, before))
+    return [
+        ("a, b, c, relaxed", f"{lengths} A; given {of_given} A"),
+        *([] if angles == angles_given else [("angles, relaxed", f"{angles} degrees; given {angles_given} degrees")]),
+        ("relaxed crystal", str(file)),
+    ]
 
 
 def _at_rest(

@@ -162,6 +162,33 @@ def periodicity_warnings(atoms: Atoms, file: Path) -> list[str]:
     ]
 
 
+def narrow_cell(atoms: Atoms, repeat: tuple[int, int, int], reach_A: float) -> str:
+    """What to say of a cell narrower than twice the distance over which atoms interact; empty for a wider one.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        The cell of the simulation.
+    repeat : three ints
+        Repetitions of the given structure in it.
+    reach_A : float
+        A.
+    """
+    repeated = (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2]))
+    widths = 1.0 / np.linalg.norm(np.linalg.inv(box_of(atoms)), axis=0)
+    periodic = [float(width) for width, counts in zip(widths, repeated, strict=True) if counts]
+    if not periodic or min(periodic) >= 2 * reach_A:
+        return ""
+    wanted = " ".join(
+        str(math.ceil(2 * reach_A / (width / n) - 1e-9) if counts else n)
+        for width, n, counts in zip(widths, repeat, repeated, strict=True)
+    )
+    return (
+        f"the cell is {min(periodic):.1f} A wide, less than twice the {reach_A:g} A over which atoms interact: an atom meets its "
+        f"own images, which move with it; a cell that is wide enough: --repeat {wanted}"
+    )
+
+
 def slab_name(file: Path) -> str:
     """Name of the file of a structure without periodicity along its vacuum."""
     return f"{file.stem or file.name}_slab.extxyz"

@@ -51,7 +51,14 @@ from trepid.dynamics.progress import FiledProgress, Progress, ProgressView, Sile
 from trepid.dynamics.record import TRACE_FILE
 from trepid.dynamics.sanity import unphysical
 from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claimed_directory
-from trepid.errors import ConfigError, DataError, MachineError, NumericsError, UntrustedError, cannot_write
+from trepid.errors import (
+    ConfigError,
+    MachineError,
+    NumericsError,
+    UntrustedError,
+    cannot_write,
+    unknown_elements,
+)
 from trepid.lammps.installation import Installation, find_installation
 from trepid.lammps.process import Process
 from trepid.lammps.system import System, write_data_file
@@ -103,6 +110,7 @@ def prepare_lammps(
     *,
     directory: Path,
     model_file: str | Path | None = None,
+    repeat: tuple[int, int, int] = (1, 1, 1),
 ) -> System:
     """Write in.lammps, start.data and model.trepid into a run directory, or check that it holds this very run.
 
@@ -113,7 +121,7 @@ def prepare_lammps(
     DataError
         An element that the model does not describe, or another process uses the directory.
     """
-    with prepared_lammps(potential, atoms, settings, directory=directory, model_file=model_file):
+    with prepared_lammps(potential, atoms, settings, directory=directory, model_file=model_file, repeat=repeat):
         return System.of(atoms)
 
 
@@ -125,14 +133,13 @@ def prepared_lammps(
     *,
     directory: Path,
     model_file: str | Path | None = None,
+    repeat: tuple[int, int, int] = (1, 1, 1),
 ) -> Iterator[RunLock]:
     """As `prepare_lammps`; the directory is locked for the block."""
     require_start(atoms)
     unknown = sorted(set(atoms.get_chemical_symbols()) - set(potential.species))
     if unknown:
-        raise DataError(
-            f"element {', '.join(unknown)} is unknown to this model, which describes {', '.join(potential.species)}"
-        )
+        raise unknown_elements(unknown, potential.species)
     if settings.uncertainty is not Uncertainty.LIVE:
         raise ConfigError(f"LAMMPS computes the live uncertainty, not the {settings.uncertainty.value} one; give live")
     if settings.sample_every % settings.check_every:
@@ -145,7 +152,7 @@ def prepared_lammps(
         require_cell(atoms, settings.barostat)
     warn_of_composition(atoms, potential.undetermined_energy(atoms))
     system = System.of(atoms)
-    with claimed_directory(directory, settings, atoms, model_file) as lock:
+    with claimed_directory(directory, settings, atoms, model_file, settings.notes(potential, repeat)) as lock:
         _write_files(potential, atoms, settings, system, directory, model_file)
         yield lock
 
@@ -191,12 +198,13 @@ def run_lammps(
     model_file: str | Path | None = None,
     ranks: int = 1,
     progress: ProgressView | None = None,
+    repeat: tuple[int, int, int] = (1, 1, 1),
 ) -> MDResult:
     """Run MD in LAMMPS, or continue the run in `directory`.
 
     Parameters
     ----------
-    potential, atoms, settings, directory, model_file, progress
+    potential, atoms, settings, directory, model_file, progress, repeat
         As for `trepid.dynamics.run.run_md`.
     ranks : int
         MPI processes; another call may use another number.
@@ -219,7 +227,7 @@ def run_lammps(
     installation = find_installation()
     directory = Path(directory)
     with (
-        prepared_lammps(potential, atoms, settings, directory=directory, model_file=model_file) as lock,
+        prepared_lammps(potential, atoms, settings, directory=directory, model_file=model_file, repeat=repeat) as lock,
         md_progress(directory) as file,
     ):
         view = FiledProgress(progress or SilentProgress(), file)

@@ -73,7 +73,7 @@ class Progress:
             labels = f"labels {self.n_labels}" + (f"/{self.max_labels}" if self.max_labels is not None else "") + "  "
         return (
             f"{self.time_ps:8.3f} ps  {self.temperature_K:5.0f} K  {labels}"
-            f"uncertainty {force(self.forces_uncertainty)} of {force(self.threshold)}  "
+            f"uncertainty {force(self.forces_uncertainty)}, threshold {force(self.threshold)}  "
             f"{self.steps_per_second:.0f} steps/s  {self.ns_per_day:.2g} ns/day"
         )
 

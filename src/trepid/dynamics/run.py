@@ -42,6 +42,7 @@ def run_md(
     model_file: str | Path | None = None,
     ranks: int = 1,
     progress: ProgressView | None = None,
+    repeat: tuple[int, int, int] = (1, 1, 1),
 ) -> MDResult:
     """Run MD of `atoms` on `potential`, or continue the run in `directory`.
 
@@ -58,6 +59,8 @@ def run_md(
     ranks : int
         MPI processes, for the engine LAMMPS.
     progress : ProgressView or None
+    repeat : three ints
+        Repetitions of a given structure in `atoms`, noted in settings.json: averages then tell its lattice constants too.
 
     Returns
     -------
@@ -85,6 +88,7 @@ def run_md(
             model_file=model_file,
             ranks=ranks,
             progress=progress,
+            repeat=repeat,
         )
     if ranks != 1:
         raise ConfigError(f"{ranks} MPI processes: only the engine lammps runs on several")
@@ -94,7 +98,8 @@ def run_md(
     rng = np.random.default_rng(settings.seed)
     driver = start_driver(atoms, potential, settings.parameters, rng=rng)
     guard = TrustGuard(threshold, action=settings.guard, frame_file=directory / UNTRUSTED_FRAMES)
-    with claimed_directory(directory, settings, atoms, model_file), md_progress(directory) as file:
+    notes = settings.notes(potential, repeat)
+    with claimed_directory(directory, settings, atoms, model_file, notes), md_progress(directory) as file:
         view = FiledProgress(progress or SilentProgress(), file)
         result = _run(driver, potential, settings, guard, directory, view)
         if result.end is MDEnd.INTERRUPTED:

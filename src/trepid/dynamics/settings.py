@@ -21,6 +21,7 @@ from trepid.data.json_file import read_json_object
 from trepid.data.lock import RunLock
 from trepid.dynamics.driver import MDParameters, require_pressure
 from trepid.dynamics.loop import Schedule
+from trepid.dynamics.notes import REPEAT, SETTINGS_FILE, THRESHOLD, RunNotes
 from trepid.errors import ConfigError
 from trepid.potentials.base import Potential, Uncertainty
 
@@ -141,6 +142,10 @@ class MDSettings:
         """Target, GPa; None: the cell is held."""
         return self.pressure_GPa
 
+    def notes(self, potential: Potential, repeat: tuple[int, int, int]) -> RunNotes:
+        """What settings.json tells beside the settings; `repeat` as `run_md` has it."""
+        return RunNotes(self.threshold(potential), repeat, self.pressure_GPa)
+
     def temperature_at(self, step: int) -> float:
         """Target, K, at `step`."""
         if isinstance(self.temperature_K, int | float):
@@ -204,9 +209,11 @@ class MDResult:
 
 @contextmanager
 def claimed_directory(
-    directory: Path, settings: MDSettings, atoms: Atoms, model_file: str | Path | None
+    directory: Path, settings: MDSettings, atoms: Atoms, model_file: str | Path | None, notes: RunNotes
 ) -> Iterator[RunLock]:
     """Lock a run directory for the block; write settings.json into a new one, or check that it describes the same run.
+
+    `notes` are written and not compared: they follow from the model and the structure, which are.
 
     Raises
     ------
@@ -215,8 +222,9 @@ def claimed_directory(
     DataError
         Another process uses it, it cannot be made, or its settings.json cannot be read.
     """
-    with claimed(directory, settings_file="settings.json", kind="MD run") as lock:
-        _compare(directory, directory / "settings.json", _described(settings, atoms, model_file), settings)
+    with claimed(directory, settings_file=SETTINGS_FILE, kind="MD run") as lock:
+        description = _described(settings, atoms, model_file) | notes.as_dict()
+        _compare(directory, directory / SETTINGS_FILE, description, settings)
         yield lock
 
 
@@ -243,7 +251,7 @@ def _compare(directory: Path, path: Path, description: dict[str, Any], settings:
         for key, value in description.items():
             before = found.get(key, value)
             longer = key == "duration_ps" and constant and isinstance(before, int | float) and value >= before
-            if found.get(key) != value and not longer:
+            if key not in (THRESHOLD, REPEAT) and found.get(key) != value and not longer:
                 raise ConfigError(
                     f"{directory} holds another run: its {key} is {found.get(key)}, not {value}; give another directory"
                 )

@@ -173,9 +173,9 @@ def analyse_phonons(
         draws.append(displaced.force_constants(member)[0])
         if after_draw is not None:
             after_draw(k, len(ensemble))
-    constants, residual = displaced.force_constants(source)
+    constants, rest_forces = displaced.force_constants(source)
     return analyse_force_constants(
-        displaced.phonon, displaced.reference(constants, residual), constants, tuple(draws), settings
+        displaced.phonon, displaced.reference(constants, rest_forces), constants, tuple(draws), settings
     )
 
 
@@ -284,7 +284,10 @@ def _remarks(result: PhononAnalysis) -> list[str]:
             lines.append(f"{lowest.n_draws - n} of {lowest.n_draws} draws have no imaginary mode")
     residual = result.harmonic.residual_force_eV_per_A
     if residual is not None and residual > RESIDUAL_FORCE_eV_per_A:
-        lines.append(f"the crystal is not relaxed on the model: forces of up to {residual:.3g} eV/A at rest")
+        lines.append(
+            f"the crystal is not relaxed on the model: forces of up to {residual:.3g} eV/A at rest; give --relax, which writes "
+            "relaxed.extxyz too"
+        )
     if not result.draws:
         lines.append("no bar of the model: it is no Bayesian force field and no committee, or no draws were asked for")
     return lines

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trepid.analysis.averages import Average
+from trepid.analysis.trust import BARS
 from trepid.data.atomic import write_text_atomic
 from trepid.report.page import FIGURES, Headline, Section, Table, draw, draw_series, figure_files, now, render_page
 
@@ -98,6 +99,11 @@ def _facts_of_run(run: TrajectoryAnalysis) -> dict[str, Any]:
         "start_ps": run.start_ps,
         "end_ps": run.end_ps,
         "cell": {name: figure.as_dict() for name, figure in run.cell.items()},
+        "repeat": list(run.repeat),
+        "cell_given": None
+        if run.cell_given is None
+        else {name: figure.as_dict() for name, figure in run.cell_given.items()},
+        "trust": None if run.trust is None else run.trust.as_dict(),
         "thermodynamics": None if run.thermodynamics is None else run.thermodynamics.as_dict(),
         "rdf": [
             {
@@ -197,7 +203,13 @@ def _run_sections(run: TrajectoryAnalysis, number: int, *, of: int) -> list[Sect
 def _states(run: TrajectoryAnalysis, suffix: str, tag: str) -> Section:
     found = run.thermodynamics
     rows = [(name, *_cells(run.cell[key])) for key, name in _CELL_ROWS]
-    text = f"Averages from {run.start_ps:.4g} to {run.end_ps:.4g} ps; what came before is left out."
+    given = run.cell_given
+    if given is not None:
+        rows += [(f"{key[0]} of the given cell (Å)", *_cells(figure)) for key, figure in given.items()]
+    text = (
+        f"Averages {_part(run)}; what came before is left out. Bars are {BARS}."
+        f"{'' if run.trust is None else ' ' + run.trust.warning}"
+    )
     if found is not None:
         rows = [*_thermodynamic_rows(found), *rows]
         if found.cell_changes:
@@ -213,6 +225,14 @@ def _states(run: TrajectoryAnalysis, suffix: str, tag: str) -> Section:
     )
     head = ("", "mean", "bar", "")
     return Section(f"Cell, temperature and pressure{suffix}", text, pictures, wide=True, table=Table(head, tuple(rows)))
+
+
+def _part(run: TrajectoryAnalysis) -> str:
+    """What the averages of cell, temperature and pressure are over."""
+    found = run.thermodynamics
+    if found is None:
+        return f"over {run.n_frames} frames from {run.start_ps:.4g} to {run.end_ps:.4g} ps"
+    return f"over {found.n_rows} rows of trace.csv from {found.start_ps:.4g} to {found.end_ps:.4g} ps"
 
 
 def _thermodynamic_rows(found: Thermodynamics) -> list[tuple[str, str, str, str]]:

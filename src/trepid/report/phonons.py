@@ -157,7 +157,7 @@ def rows(page: PhononPage) -> list[tuple[str, str]]:
         ),
         ("highest frequency", f"{number(mesh.highest_THz)} THz"),
         (f"free energy {at}", f"{number(thermal.free_energy, k)} kJ/mol of primitive cells"),
-        (f"heat capacity {at}", f"{number(thermal.heat_capacity, k)} J/K/mol"),
+        (f"heat capacity {at}", f"{number(thermal.heat_capacity, k)} J/K/mol of primitive cells"),
         ("bar", _kind_of_bar(page)),
         *(() if page.volume is None else _volume_rows(page.volume)),
     ]

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from trepid.data.atomic import write_bytes_atomic
-from trepid.errors import ConfigError, DataError
+from trepid.errors import ConfigError, unknown_elements
 from trepid.lammps.session import pair_commands
 from trepid.lammps.system import System
 from trepid.potentials.base import Potential
@@ -108,9 +108,7 @@ class ModelSource(Source):
         """As `Source.require`."""
         unknown = sorted(set(species) - set(self._potential.species))
         if unknown:
-            raise DataError(
-                f"element {', '.join(unknown)} is unknown to this model, which describes {', '.join(self._potential.species)}"
-            )
+            raise unknown_elements(unknown, self._potential.species)
 
     def write(self, directory: Path) -> None:
         """As `Source.write`."""

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 import trepid
-from trepid.errors import DamagedModelError, ModelFileError
+from trepid.errors import DamagedModelError, ModelFileError, no_model_file
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def read_file(path: str | Path) -> bytes:
     """
     file = Path(path)
     if not file.is_file():
-        raise ModelFileError(f"model file {path} {'is not a file' if file.exists() else 'does not exist'}")
+        raise no_model_file(path)
     data = file.read_bytes()
     header = _read_header(data, str(path))
     if header.own.get("format") == FORMAT and SUM not in header.places:

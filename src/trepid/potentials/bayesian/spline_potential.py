@@ -17,7 +17,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
 from trepid import _native
-from trepid.errors import ConfigError, DataError, NumericsError
+from trepid.errors import ConfigError, DataError, NumericsError, unknown_elements
 from trepid.lammps.kspace import Electrostatics
 from trepid.potentials.base import Directions, FloatArray, Prediction, Uncertainty, warn_of_composition
 from trepid.potentials.bayesian.basis import Basis
@@ -86,10 +86,7 @@ class SpeciesIndex:
 
     def unknown(self, numbers: Sequence[int]) -> DataError:
         """The error that names the elements of these atomic numbers."""
-        unknown = sorted({chemical_symbols[z] for z in numbers})
-        return DataError(
-            f"element {', '.join(unknown)} is unknown to this model, which describes {', '.join(self.species)}"
-        )
+        return unknown_elements({chemical_symbols[z] for z in numbers}, self.species)
 
 
 class SplinePotential:

@@ -28,7 +28,7 @@ from ase import Atoms
 import trepid
 from trepid.data import LabelKeys
 from trepid.data.atomic import atomic_write
-from trepid.errors import ConfigError, DamagedModelError, ModelFileError
+from trepid.errors import ConfigError, DamagedModelError, ModelFileError, no_model_file
 from trepid.potentials.committee.residuals import Residuals
 from trepid.potentials.committee.settings import CommitteeSettings
 from trepid.potentials.committee.training import TrainingResult, frames_of, text_of
@@ -139,7 +139,7 @@ def read_committee(path: str | Path) -> CommitteeContents:
     """
     file = Path(path)
     if not file.is_file():
-        raise ModelFileError(f"model file {path} {'is not a file' if file.exists() else 'does not exist'}")
+        raise no_model_file(path)
     if not is_committee_file(file):
         raise ModelFileError(f"{path} is not a committee file of trepid")
     try:
