@@ -152,6 +152,23 @@ def test_a_time_step_in_ps_is_asked_about(trepid, campaign: Path) -> None:
     assert "walkers.timestep_fs: 0.01 fs; is it in ps: 10 fs" in trepid("check", campaign).err
 
 
+def test_a_poscar_without_elements_is_told_what_to_add(trepid, tmp_path: Path) -> None:
+    cell = "1.0\n0 2.7 2.7\n2.7 0 2.7\n2.7 2.7 0\n"
+    (tmp_path / "POSCAR").write_text(f"a cell\n{cell}1 1\nDirect\n0 0 0\n0.25 0.25 0.25\n")
+    error = trepid("init", tmp_path / "POSCAR", "-o", tmp_path / "x.yaml").error
+    assert "POSCAR has no line of element symbols above the counts '1 1' (line 6); add one, such as 'Si O'" in error
+    (tmp_path / "POSCAR").write_text(f"a cell\n{cell}Si C\n1 1\nDirect\n0 0 0\n0.25 0.25 0.25\n")
+    assert trepid("init", tmp_path / "POSCAR", "-o", tmp_path / "x.yaml").code == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "what"), [("--duration", "1ps", "number"), ("--steps", "1.5k", "whole number")]
+)
+def test_a_value_with_a_unit_is_told_in_plain_words(trepid, tmp_path: Path, option: str, value: str, what: str) -> None:
+    error = trepid("md", "m.trepid", "POSCAR", "--temperature", 300, option, value).error
+    assert f"Invalid value for '{option}': give a {what} without a unit (--help names the unit), not '{value}'" in error
+
+
 @pytest.mark.parametrize(
     ("symbols", "formula"), [("TiO3Sr", "SrTiO3"), ("ClNa", "NaCl"), ("Cs2Pb2I6", "CsPbI3"), ("As2Ga2", "GaAs")]
 )
@@ -236,6 +253,7 @@ def test_a_label_is_timed_when_asked_and_the_cost_told(trepid, campaign: Path, c
     facts = outcome.json["facts"]
     assert facts["time of a label"].endswith(" (32 atoms, measured)")
     assert "labels to the end" in facts
+    assert "labels alone, without molecular dynamics and training" in facts["time"]
     assert facts["time of the molecular dynamics"].startswith("about ")
     assert not (campaign.parent / "run").exists()
     assert "--time-label is for a campaign" in trepid("check", copper / "cu.trepid", "--time-label").error
