@@ -19,6 +19,7 @@ from trepid.anharmonicity.finite_displacements import DisplacedCrystal
 from trepid.campaign.start import quiet_phonopy
 from trepid.potentials.base import Potential, Uncertainty
 from trepid.quantities import force
+from trepid.reference.tblite import NARROW_A
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -30,7 +31,7 @@ LARGE_FORCE_eV_per_A = 0.1
 FAR_GPa = 10.0
 """Beyond this the method, in this cell, is not one for the crystal."""
 _FAR = (
-    ". That much means that the supercell is too narrow for a reference with one k point (tblite: 10 A or more are needed), or "
+    f". That much means that the supercell is too narrow for a reference with one k point (tblite: {NARROW_A:g} A or more), or "
     "that the method is wrong for this crystal"
 )
 N_DRAWS = 4
@@ -130,7 +131,7 @@ class FirstLook:
                 f"{self.n_imaginary} of {self.n_modes} modes of this supercell are imaginary {told}{sure}, down to "
                 f"{abs(self.lowest_THz):.2f}i THz: for {engine} the given structure is no minimum of the energy, and at low "
                 "temperature the run will leave it. If the crystal is stable in nature, take a larger supercell (methods without "
-                "k points need 10 A or more), another method, or an engine close to DFT (sevennet, chgnet, gpaw: trepid doctor); "
-                "phases that heat stabilises, such as cubic perovskites, have such modes rightly"
+                f"k points need {NARROW_A:g} A or more), another method, or an engine close to DFT (sevennet, chgnet, gpaw: trepid "
+                "doctor); phases that heat stabilises, such as cubic perovskites, have such modes rightly"
             )
         return found

@@ -184,7 +184,7 @@ def _width(crystal: Atoms, campaign: Campaign | RoundsCampaign) -> str:
     if not math.isfinite(width):
         return ""
     narrow = campaign.reference.engine == "tblite" and width < NARROW_A
-    remark = f" (narrow for tblite, which has one k point: {NARROW_A:g} A are safe)" if narrow else ""
+    remark = f" (narrow for tblite, which has one k point: {NARROW_A:g} A or more are better)" if narrow else ""
     return f", {width:.1f} A wide{remark}"
 
 
