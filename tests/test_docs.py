@@ -9,7 +9,7 @@ import typer
 
 from documentation import FENCE, PAGES, ROOT
 from trepid.cli.main import app
-from trepid.config import RoundsCampaign
+from trepid.config import Campaign, RoundsCampaign
 from trepid.config.key_types import type_in_words
 
 MOST_WORDS = 700
@@ -90,16 +90,16 @@ SECTIONS = {
 }
 
 
-def row_of(name: str, value: dict[str, Any], *, required: bool) -> str:
+def row_of(name: str, value: dict[str, Any], schema: dict[str, Any], *, required: bool) -> str:
     default = value.get("default")
     shown = "required" if required else "" if default is None or default == {} else str(default)
-    return f"| `{name}` | {type_in_words(value, SCHEMA['$defs'])} | {shown.lower() if isinstance(default, bool) else shown} |"
+    return f"| `{name}` | {type_in_words(value, schema['$defs'])} | {shown.lower() if isinstance(default, bool) else shown} |"
 
 
-def table_of(model: str) -> str:
-    definition = SCHEMA["$defs"][model]
+def table_of(model: str, schema: dict[str, Any]) -> str:
+    definition = schema["$defs"][model]
     required = definition.get("required", [])
-    rows = [row_of(name, value, required=name in required) for name, value in definition["properties"].items()]
+    rows = [row_of(name, value, schema, required=name in required) for name, value in definition["properties"].items()]
     return "\n".join(["| key | type | default |", "|---|---|---|", *rows])
 
 
@@ -112,4 +112,12 @@ SCHEMA = RoundsCampaign.model_json_schema()
 )
 def test_the_keys_of_a_campaign_in_rounds_stand_with_type_and_default(model: str) -> None:
     text = (ROOT / "docs" / "rounds.md").read_text(encoding="utf-8")
-    assert table_of(model) in text, f"docs/rounds.md lacks this table of {model}:\n{table_of(model)}"
+    table = table_of(model, SCHEMA)
+    assert table in text, f"docs/rounds.md lacks this table of {model}:\n{table}"
+
+
+@pytest.mark.parametrize("model", ["DynamicsSettings", "Stage", "LearningSettings"])
+def test_the_keys_of_a_campaign_on_the_fly_stand_with_type_and_default(model: str) -> None:
+    text = (ROOT / "docs" / "on-the-fly.md").read_text(encoding="utf-8")
+    table = table_of(model, Campaign.model_json_schema())
+    assert table in text, f"docs/on-the-fly.md lacks this table of {model}:\n{table}"

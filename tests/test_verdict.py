@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from ase.build import bulk
 from ase.calculators.lj import LennardJones
 from ase.io import write
 
+from trepid.choices import Speed
 from trepid.cli.main import run
 from trepid.config.learning import LARGEST_SHARE, LearningSettings
 from trepid.data import read_frames
+from trepid.errors import ExitCode
 from trepid.evaluation import compare, summarise
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.report.html import render
@@ -58,6 +61,32 @@ def test_what_limits_a_model_is_said_with_the_remedy() -> None:
     data = verdict(0.1, misfit=0.02).text()
     assert "Most of it is lack of data; the misfit of the functional form is 20.0 meV/A" in data
     assert "more labels where the model is used" in data
+
+
+def test_a_search_of_sizes_is_not_advised_after_itself() -> None:
+    for searched in (Speed.BALANCED, Speed.ACCURATE):
+        form = verdict(0.1, misfit=0.09, searched=searched).text()
+        assert "--speed" not in form
+        assert (
+            "no larger basis helps on these labels: more labels, of other arrangements, or look at the labels" in form
+        )
+        assert "--speed" not in verdict(0.1, misfit=0.02, searched=searched).text()
+        assert "--speed" not in verdict(0.03, misfit=0.029, searched=searched).text()
+    # What the ceiling kept out may still help; beyond the highest ceiling there is none.
+    assert "--speed accurate" in verdict(0.1, misfit=0.09, searched=Speed.BALANCED, beyond_ceiling=True).text()
+    most = verdict(0.1, misfit=0.09, searched=Speed.ACCURATE, beyond_ceiling=True).text()
+    assert "no larger basis within the time per MD step of --speed accurate helps" in most
+    assert "trepid fit" not in most
+
+
+def test_the_guard_is_advised_as_a_whole_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for found in (verdict(0.03), verdict(0.1, usual=0.01)):
+        command = re.search(r"\(trepid (md [^)]*)\)", found.text())
+        assert command is not None
+        assert "--guard stop" in command[1]
+        # The model is missing, not an option or its value.
+        assert run(command[1].split()) == ExitCode.INPUT
+        assert "model file MODEL does not exist" in capsys.readouterr().err
 
 
 def test_intervals_and_doubted_labels_are_judged_too() -> None:
@@ -201,6 +230,15 @@ def test_fit_and_evaluate_end_with_a_verdict(
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.split(":")[0] in ("Good", "Fair", "Poor")
     assert "every training frame left out in turn" in last
+    write(tmp_path / "six.extxyz", frames[::2][:6])
+    searched = ["fit", str(tmp_path / "six.extxyz"), "-o", str(tmp_path / "searched.trepid"), "--speed", "balanced"]
+    assert run([*searched, *sizes[:8], "--channels", "0"]) == 0
+    told = capsys.readouterr()
+    assert "degree 2 -> 6" in told.out or "degree 4 -> 6" in told.out
+    assert "--speed balanced" not in told.out
+    # The figures of the steps are told once, in the table.
+    assert "meV/A" in told.out
+    assert re.search(r"^  degree \d -> 6: (accepted|refused)$", told.err, re.MULTILINE)
     assert run(["evaluate", model, str(tmp_path / "test.extxyz")]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert "on the test frames" in last

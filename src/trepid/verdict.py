@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
+from trepid.choices import Speed
 from trepid.errors import TrepidError
 from trepid.evaluation import Evaluation, summarise
 from trepid.potentials.base import Potential
@@ -42,6 +43,7 @@ NARROW, WIDE = 0.85, 0.999
 """Shares of force components inside the 95 % interval below and above which the intervals are called wrong."""
 FEW_FRAMES = 4
 """With fewer frames there is no judgement."""
+_GUARDED = "trepid md MODEL STRUCTURE --temperature 300 --guard stop"
 
 
 class Grade(str, Enum):
@@ -89,6 +91,10 @@ class Verdict:
         Labels that were doubted, computed again and believed.
     labels : str
         The label files of a run, for the advice; empty where the labels are the user's.
+    searched : Speed or None
+        Ceiling up to which these labels chose the sizes of the model: the same search is not advised again. None: no search.
+    beyond_ceiling : bool
+        Whether that search left sizes out because of their time.
     """
 
     basis: Basis
@@ -102,6 +108,8 @@ class Verdict:
     asked: tuple[float, float, int] | None = None
     believed: int = 0
     labels: str = ""
+    searched: Speed | None = None
+    beyond_ceiling: bool = False
 
     @property
     def error_share(self) -> float:
@@ -214,27 +222,39 @@ class Verdict:
         """What to do next."""
         if self.grade is Grade.UNKNOWN:
             return "label more frames."
+        files = self.labels or "TRAIN"
         if self.few_dominate and self.grade is not Grade.GOOD:
-            files = self.labels or "TRAIN"
             return (
                 f"look at the frames with the largest forces (trepid evaluate MODEL {files} -o judged.extxyz): are these "
-                "arrangements that the crystal reaches? Elsewhere use the model with a guard on the uncertainty "
-                "(trepid md --guard)."
+                f"arrangements that the crystal reaches? Elsewhere use the model with a guard on the uncertainty ({_GUARDED})."
             )
-        refit = f"trepid fit {self.labels or 'TRAIN'} --speed balanced (or accurate) -o better.trepid"
+        refit = {
+            None: f"trepid fit {files} --speed balanced (or accurate) -o better.trepid",
+            Speed.BALANCED: f"trepid fit {files} --speed accurate -o accurate.trepid" if self.beyond_ceiling else "",
+        }.get(self.searched, "")
         if self.grade is Grade.GOOD:
-            better = f"; for less error without new labels: {refit}" if self.misfit_limits else ""
-            return f"use it with a guard on the uncertainty (trepid md --guard){better}."
+            better = f"; for less error without new labels: {refit}" if self.misfit_limits and refit else ""
+            return f"use it with a guard on the uncertainty ({_GUARDED}){better}."
         if self.misfit_limits:
-            return f"a larger basis and longer cutoffs, without new labels, as more of the same kind will not help: {refit}."
+            if refit:
+                return f"a larger basis and longer cutoffs, without new labels, as more of the same kind will not help: {refit}."
+            within = (
+                f" within the time per MD step of --speed {self.searched.value}"
+                if self.searched and self.beyond_ceiling
+                else ""
+            )
+            return (
+                f"no larger basis{within} helps on these labels: more labels, of other arrangements, or look at the labels and "
+                "the reference (are its k points, its convergence and its supercell enough?)."
+            )
         return (
-            "more labels where the model is used (its temperatures and volumes), or a lower learning.threshold; then trepid "
-            "fit --speed balanced."
+            "more labels where the model is used (its temperatures and volumes), or in a campaign a lower "
+            f"learning.threshold_noise{f'; then {refit}' if refit else ''}."
         )
 
 
-def verdict_of_fit(potential: Potential) -> Verdict:
-    """Judge a trained model by its training frames, each left out in turn."""
+def verdict_of_fit(potential: Potential, *, searched: Speed | None = None, beyond_ceiling: bool = False) -> Verdict:
+    """Judge a trained model by its training frames, each left out in turn; `searched` and `beyond_ceiling`: see `Verdict`."""
     rms = potential.typical_force / math.sqrt(3)
     found = potential.left_out_forces if math.isfinite(rms) else None
     return Verdict(
@@ -244,6 +264,8 @@ def verdict_of_fit(potential: Potential) -> Verdict:
         forces=math.nan if found is None else rms,
         misfit=None if found is None else found.misfit,
         usual=None if found is None else found.usual,
+        searched=searched,
+        beyond_ceiling=beyond_ceiling,
     )
 
 

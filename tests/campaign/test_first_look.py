@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+import yaml
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
@@ -11,6 +14,7 @@ from ase.units import GPa
 
 from trepid.campaign.first_look import FirstLook
 from trepid.campaign.start import initial_frames
+from trepid.config.dynamics import DynamicsSettings
 from trepid.data import Labels, attach_labels
 from trepid.potentials.bayesian import BayesianForceField
 
@@ -46,7 +50,14 @@ def test_the_pressure_of_another_lattice_constant_is_told(a: float, cell: str) -
     look = FirstLook.of(model_of(crystal), crystal, seed=0)
     truth = -labelled(crystal).info["REF_stress"][:3].mean() / GPa
     assert look.pressure_GPa == pytest.approx(truth, abs=0.5)
-    assert any(f"emt wants a {cell} cell" in line for line in look.lines("emt", 4))
+    (line,) = [line for line in look.lines("emt", 4) if "pressure" in line]
+    assert f"with emt its lattice constant is {cell} than yours" in line
+    assert "the supercell is too narrow" in FirstLook(21.7, 0.4, 0.0, 0.0).lines("tblite", 4)[0]
+    # The advice is accepted as it stands.
+    advised = re.search(r"(pressure_GPa: 0) in a stage, with (thermostat: \S+) in dynamics", line)
+    assert advised is not None
+    stages = f"stages: [{{temperature_K: 300, duration_ps: 1, {advised[1]}}}]"
+    DynamicsSettings.model_validate(yaml.safe_load(f"{{{advised[2]}, {stages}}}"))
 
 
 def test_imaginary_modes_and_forces_at_rest_are_told() -> None:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.io import read, write
 
 from trepid.cli.init import annotated_campaign
-from trepid.config import Campaign, campaign_schema, load_campaign
+from trepid.config import Campaign, LearningSettings, campaign_schema, load_campaign
 from trepid.data import read_structure
+from trepid.data.formula import formula_of
 
 
 @pytest.mark.parametrize(("example", "n_atoms"), [("cui", 64), ("stanene", 32), ("silicon", 64)])
@@ -67,15 +70,110 @@ def test_a_slab_in_a_periodic_file_is_started_from_without_its_vacuum(trepid, tm
     slab.pbc = True
     write("POSCAR", slab, format="vasp")
     outcome = trepid("init", "POSCAR")
-    assert "'trepid init POSCAR --slab' writes POSCAR_slab.extxyz" in outcome.err
-    outcome = trepid("init", "POSCAR", "--slab", "-o", "slab.yaml")
+    command = re.search(r"'trepid (.*?)' writes POSCAR_slab.extxyz", outcome.err)
+    assert command is not None
+    outcome = trepid(*command[1].split())  # as it stands, beside the campaign.yaml that there is now
     assert outcome.code == 0, outcome.err
     assert "warning" not in outcome.err
     assert read_structure("POSCAR_slab.extxyz").pbc.tolist() == [True, True, False]
-    assert load_campaign("slab.yaml").structure.file == tmp_path / "POSCAR_slab.extxyz"
+    assert load_campaign("POSCAR_slab.yaml").structure.file == tmp_path / "POSCAR_slab.extxyz"
     assert "exists" in trepid("init", "POSCAR", "--slab", "-o", "again.yaml").error
     write("si.cif", bulk("Si"))
     assert "vacuum is wider than 6 A; leave --slab out" in trepid("init", "si.cif", "--slab", "-o", "x.yaml").error
+
+
+@pytest.mark.parametrize(("n", "ps"), [(1, 0.1), (5, 0.5), (12, 1.0), (40, 20.0)])
+@pytest.mark.parametrize("mode", ["on-the-fly", "rounds"])
+def test_a_budget_is_written_with_the_settings_that_follow_from_it(
+    trepid, tmp_path: Path, mode: str, n: int, ps: float
+) -> None:
+    write(tmp_path / "POSCAR", bulk("MgO", "rocksalt", a=4.21, cubic=True), format="vasp")
+    file = tmp_path / "small.yaml"
+    budget = ("--mode", mode, "--max-labels", n, "--duration", ps)
+    assert trepid("init", tmp_path / "POSCAR", "-o", file, *budget).code == 0
+    campaign = load_campaign(file)
+    if isinstance(campaign, Campaign):
+        assert campaign.learning.max_labels == n
+        assert campaign.learning == LearningSettings(max_labels=n, initial_frames=min(4, n))
+        assert [stage.duration_ps for stage in campaign.dynamics.stages] == [ps, ps]
+    else:
+        assert campaign.rounds.max_labels == n
+        assert campaign.start.n == min(6, n)
+        assert campaign.walkers.duration_ps == ps
+        assert campaign.walkers.equilibrate_ps == min(1.0, ps / 4)
+    assert trepid("check", file).code == 0
+    error = trepid("init", tmp_path / "POSCAR", "-o", tmp_path / "none.yaml", "--duration", 0.01).error
+    assert "--duration 0.01: give 0.1 ps or more" in error
+    assert not (tmp_path / "none.yaml").exists()
+
+
+def test_the_width_of_the_supercell_is_told_and_that_it_is_narrow(trepid, tmp_path: Path) -> None:
+    write(tmp_path / "POSCAR", bulk("MgO", "rocksalt", a=4.21, cubic=True), format="vasp")
+    told = trepid("init", tmp_path / "POSCAR", "-o", tmp_path / "two.yaml").err
+    assert "64 atoms, 8.4 A wide" in told
+    assert "narrower than 10 A" in told
+    assert "8.4 A wide (narrow for tblite" in trepid("check", tmp_path / "two.yaml").out
+    told = trepid("init", tmp_path / "POSCAR", "-o", tmp_path / "three.yaml", "--supercell", 3, 3, 3).err
+    assert "216 atoms, 12.6 A wide" in told
+    assert "narrow" not in told
+    assert load_campaign(tmp_path / "three.yaml").structure.supercell == (3, 3, 3)
+    checked = trepid("check", tmp_path / "three.yaml").out
+    assert "12.6 A wide" in checked
+    assert "narrow" not in checked
+    write(tmp_path / "sheet.extxyz", fcc111("Al", (2, 2, 4), vacuum=8.0))
+    error = trepid("init", tmp_path / "sheet.extxyz", "-o", tmp_path / "x.yaml", "--supercell", 2, 2, 2).error
+    assert "nothing repeats along c" in error
+
+
+def test_how_often_the_uncertainty_is_computed_is_that_of_the_campaign(trepid, campaign: Path) -> None:
+    assert "force uncertainty every 10 MD steps (exact)" in trepid("check", campaign).out
+    campaign.write_text(campaign.read_text().replace("learning:", "learning:\n  check_every: 1\n  uncertainty: live"))
+    told = trepid("check", campaign).out
+    assert "force uncertainty at every MD step (live)" in told
+    assert "labels: 6 at most, 2 of them before any MD" in told
+    rounds = "mode: rounds\nstructure: copper.extxyz\nreference: {engine: ase, calculator: emt}\nwalkers: {check_every: 30}\n"
+    campaign.write_text(rounds)
+    assert "force uncertainty every 30 MD steps (exact)" in trepid("check", campaign).out
+    committee = "potential: {kind: committee, backend: bayesian}\n"
+    campaign.write_text(rounds + committee)
+    assert "every 30 MD steps, from the spread of all 4 members" in trepid("check", campaign).out
+
+
+def test_a_time_step_in_ps_is_asked_about(trepid, campaign: Path) -> None:
+    assert "is it in ps" not in trepid("check", campaign).err
+    campaign.write_text(campaign.read_text().replace("timestep_fs: 2.0", "timestep_fs: 0.002"))
+    outcome = trepid("check", campaign)
+    assert outcome.code == 0
+    assert "dynamics.timestep_fs: 0.002 fs; is it in ps: 2 fs would be usual?" in outcome.err
+    assert "is it in ps" in trepid("learn", campaign, "--dry-run").err
+    assert trepid("check", campaign, "--strict").code == 1
+    rounds = "mode: rounds\nstructure: copper.extxyz\nreference: {engine: ase, calculator: emt}\n"
+    campaign.write_text(rounds + "walkers: {timestep_fs: 0.01, duration_ps: 2}\n")
+    assert "walkers.timestep_fs: 0.01 fs; is it in ps: 10 fs" in trepid("check", campaign).err
+
+
+def test_a_poscar_without_elements_is_told_what_to_add(trepid, tmp_path: Path) -> None:
+    cell = "1.0\n0 2.7 2.7\n2.7 0 2.7\n2.7 2.7 0\n"
+    (tmp_path / "POSCAR").write_text(f"a cell\n{cell}1 1\nDirect\n0 0 0\n0.25 0.25 0.25\n")
+    error = trepid("init", tmp_path / "POSCAR", "-o", tmp_path / "x.yaml").error
+    assert "POSCAR has no line of element symbols above the counts '1 1' (line 6); add one, such as 'Si O'" in error
+    (tmp_path / "POSCAR").write_text(f"a cell\n{cell}Si C\n1 1\nDirect\n0 0 0\n0.25 0.25 0.25\n")
+    assert trepid("init", tmp_path / "POSCAR", "-o", tmp_path / "x.yaml").code == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "what"), [("--duration", "1ps", "number"), ("--steps", "1.5k", "whole number")]
+)
+def test_a_value_with_a_unit_is_told_in_plain_words(trepid, tmp_path: Path, option: str, value: str, what: str) -> None:
+    error = trepid("md", "m.trepid", "POSCAR", "--temperature", 300, option, value).error
+    assert f"Invalid value for '{option}': give a {what} without a unit (--help names the unit), not '{value}'" in error
+
+
+@pytest.mark.parametrize(
+    ("symbols", "formula"), [("TiO3Sr", "SrTiO3"), ("ClNa", "NaCl"), ("Cs2Pb2I6", "CsPbI3"), ("As2Ga2", "GaAs")]
+)
+def test_formulas_begin_with_the_metals(symbols: str, formula: str) -> None:
+    assert formula_of(Atoms(symbols), reduced=True) == formula
 
 
 def test_a_structure_in_the_place_of_something_else_is_told_from_it(trepid, tmp_path: Path) -> None:
@@ -155,6 +253,7 @@ def test_a_label_is_timed_when_asked_and_the_cost_told(trepid, campaign: Path, c
     facts = outcome.json["facts"]
     assert facts["time of a label"].endswith(" (32 atoms, measured)")
     assert "labels to the end" in facts
+    assert "labels alone, without molecular dynamics and training" in facts["time"]
     assert facts["time of the molecular dynamics"].startswith("about ")
     assert not (campaign.parent / "run").exists()
     assert "--time-label is for a campaign" in trepid("check", copper / "cu.trepid", "--time-label").error

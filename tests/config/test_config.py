@@ -111,7 +111,11 @@ def test_supercell_may_be_a_matrix(folder: Path) -> None:
         ("[2, 2, 2]", "[2, 2, 0]", ["structure.supercell: [2, 2, 0]", "whole numbers of 1 or more"]),
         ("[2, 2, 2]", "[2, 2]", ["structure.supercell: [2, 2]"]),
         ("[2, 2, 2]", "[[1, 0, 0], [0, 1, 0], [1, 1, 0]]", ["determinant"]),
-        ("dynamics:", "Dynamics:", ["did you mean 'dynamics'?", "(and 1 more)"]),
+        (
+            "dynamics:",
+            "Dynamics:",
+            ["2 problems: (1) Dynamics: unknown key; did you mean 'dynamics'? (2) dynamics: this"],
+        ),
     ],
 )
 def test_bad_value_in_one_line(folder: Path, old: str, new: str, expected: list[str]) -> None:
@@ -119,6 +123,35 @@ def test_bad_value_in_one_line(folder: Path, old: str, new: str, expected: list[
     message = error(folder, MINIMAL.replace(old, new, 1))
     for part in expected:
         assert part in message
+
+
+def test_up_to_five_problems_are_told(folder: Path) -> None:
+    extra = "learning: {check_every: 0, initial_frames: 0, initial_displacement_A: 0, retries: -1, max_rewinds: 0, max_labels: 0}"
+    message = error(folder, f"{MINIMAL}{extra}\n")
+    for key in ("check_every: 0", "initial_frames: 0", "initial_displacement_A: 0", "retries: -1"):
+        assert f"learning.{key}: should be greater" in message
+    assert "6 problems: (1) " in message
+    assert message.endswith("(and 1 more)")
+    # A list of one wrong entry is not too short as well.
+    wrong = "structure: cu.extxyz\ndynamics: {stages: [{temperature_K: 300, duration_ps: -1}]}\n"
+    assert "problems" not in error(folder, wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "advice"),
+    [
+        ("dynamics:\n  timestep_fs: 1\n   stages: []\n", 3, "it is indented further than the key above it"),
+        ("dynamics:\n  stages:\n  - {temperature_K: 300}\n - {temperature_K: 300}\n", 4, "begins in another column"),
+        ("dynamics:\n\ttimestep_fs: 1\n", 2, "there is a tab; indent with spaces"),
+        ("dynamics: {timestep_fs: 1\nseed: 0\n", 2, "a bracket, opened in line 1, is not closed"),
+        ("structure:POSCAR\nseed: 0\n", 2, "that key has no space after its colon"),
+    ],
+)
+def test_what_is_no_yaml_is_told_in_plain_words(folder: Path, text: str, line: int, advice: str) -> None:
+    message = error(folder, text)
+    assert f", line {line}: not valid YAML: " in message
+    assert f"({text.splitlines()[line - 1].strip()!r}): " in message
+    assert advice in message
 
 
 @pytest.mark.parametrize(

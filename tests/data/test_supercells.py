@@ -119,7 +119,7 @@ def test_a_slab_a_molecule_and_a_plain_xyz_are_warned_of() -> None:
     [warning] = periodicity_warnings(slab, Path("POSCAR"))
     assert "POSCAR: vacuum of 16.0 A along c" in warning
     assert "is it a slab or sheet?" in warning
-    assert "'trepid init POSCAR --slab' writes POSCAR_slab.extxyz" in warning
+    assert "'trepid init POSCAR --slab -o POSCAR_slab.yaml' writes POSCAR_slab.extxyz" in warning
     box = molecule("H2O")
     box.center(vacuum=6)
     box.pbc = True

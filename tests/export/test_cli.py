@@ -111,6 +111,27 @@ def test_every_format_has_its_name_and_a_place_in_the_help(capsys: pytest.Captur
         assert f"{name}:" in told
 
 
+@pytest.mark.parametrize(
+    ("name", "more", "told"),
+    [
+        ("si.yace", [], "files *.yace are of pair_style pace, which trepid export does not write: name the file *.uf3"),
+        ("si.YACE", ["--format", "metatomic"], "name the file *.pt for the format metatomic"),
+        (
+            "si.pt",
+            [],
+            ".pt is the ending of metatomic, and the format is uf3: name the file *.uf3, or --format metatomic",
+        ),
+        ("si.trepid", [], "files *.trepid are a model of trepid"),
+    ],
+)
+def test_the_ending_of_another_format_is_refused(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, more: list[str], told: str
+) -> None:
+    assert call(model_file, "-o", tmp_path / name, *more) == 2
+    assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 class _Springs(ExportFormat):
     """A second format, exact and without an input file."""
 

@@ -68,10 +68,11 @@ def test_labels_are_of_the_frame_with_its_constraints_and_keys(copper: Atoms) ->
     [
         (
             bulk("CuI", "zincblende", a=6.19),
-            r"CuI has 2 atoms; .*needs 16 or more: use a supercell, such as \[2, 2, 2\]",
+            r"CuI has 2 atoms; .*needs 16 or more: use a supercell, such as \[\[-2, 2, 2\], \[-2, -2, 2\], \[2, -2, 2\]\]",
         ),
-        (bulk("Cu", cubic=True), r"Cu4 has 4 atoms; .*such as \[2, 2, 1\]"),
-        (Atoms("Sn2", cell=[4, 4, 20], pbc=(True, True, False)), r"has 2 atoms; .*such as \[3, 3, 1\]"),
+        (bulk("Cu", cubic=True), r"Cu4 has 4 atoms; .*such as \[2, 2, 2\]"),
+        (Atoms("Sn2", cell=[4, 4, 20], pbc=(True, True, False)), r"has 2 atoms; .*such as \[6, 6, 1\]"),
+        (bulk("MgO", "rocksalt", a=4.21, cubic=True), r"Mg4O4 has 8 atoms; .*such as \[2, 2, 2\]"),
         (Atoms("U"), "U is not parametrised; GFN1-xTB knows H to Rn"),
         (Atoms("H", pbc=True), "periodic along cell vector a, but that vector is zero"),
         (Atoms(), "the structure has no atoms"),
@@ -85,7 +86,7 @@ def test_systems_that_tblite_cannot_label(atoms: Atoms, message: str) -> None:
 
 
 def test_the_supercell_that_is_proposed_is_enough() -> None:
-    for atoms in (bulk("CuI", "zincblende", a=6.19) * (2, 2, 2), bulk("Cu", cubic=True) * (2, 2, 1), molecule("H2O")):
+    for atoms in (bulk("CuI", "zincblende", a=6.19) * (2, 2, 2), bulk("Cu", cubic=True) * (2, 2, 2), molecule("H2O")):
         TBLiteReference().check(atoms)
 
 

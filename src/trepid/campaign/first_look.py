@@ -19,6 +19,7 @@ from trepid.anharmonicity.finite_displacements import DisplacedCrystal
 from trepid.campaign.start import quiet_phonopy
 from trepid.potentials.base import Potential, Uncertainty
 from trepid.quantities import force
+from trepid.reference.tblite import NARROW_A
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -29,7 +30,10 @@ LARGE_FORCE_eV_per_A = 0.1
 """Beyond this and two bars, the atoms are not where the reference has them."""
 FAR_GPa = 10.0
 """Beyond this the method, in this cell, is not one for the crystal."""
-_FAR = ", so far from the given one that the method does not describe this crystal, or needs a larger supercell"
+_FAR = (
+    f". That much means that the supercell is too narrow for a reference with one k point (tblite: {NARROW_A:g} A or more), or "
+    "that the method is wrong for this crystal"
+)
 N_DRAWS = 4
 MOST_ATOMS, LONGEST_S = 200, 20.0
 """Larger supercells are not searched for imaginary modes, nor those for which that would take longer: networks without symmetry."""
@@ -112,9 +116,9 @@ class FirstLook:
         if p is not None and bar is not None and abs(p) > max(LARGE_PRESSURE_GPa, 2 * bar):
             far = _FAR if abs(p) > FAR_GPa else ""
             found.append(
-                f"pressure of the crystal as given {told}: {p:.1f} +- {bar:.1g} GPa: {engine} wants a "
-                f"{'smaller' if p < 0 else 'larger'} cell{far}. The run keeps the given one; a stage with pressure_GPa: 0 (on the "
-                "fly) lets it go, or give a structure relaxed with this reference"
+                f"pressure of the crystal as given {told}: {p:.1f} +- {bar:.1g} GPa: with {engine} its lattice constant is "
+                f"{'smaller' if p < 0 else 'larger'} than yours{far}. The run keeps yours; to change it give a structure relaxed "
+                "with this reference, or on the fly let it go: pressure_GPa: 0 in a stage, with thermostat: nose-hoover in dynamics"
             )
         if self.largest_force > max(LARGE_FORCE_eV_per_A, 2 * self.force_bar):
             found.append(
@@ -127,7 +131,7 @@ class FirstLook:
                 f"{self.n_imaginary} of {self.n_modes} modes of this supercell are imaginary {told}{sure}, down to "
                 f"{abs(self.lowest_THz):.2f}i THz: for {engine} the given structure is no minimum of the energy, and at low "
                 "temperature the run will leave it. If the crystal is stable in nature, take a larger supercell (methods without "
-                "k points need 10 A or more), another method, or an engine close to DFT (sevennet, chgnet, gpaw: trepid doctor); "
-                "phases that heat stabilises, such as cubic perovskites, have such modes rightly"
+                f"k points need {NARROW_A:g} A or more), another method, or an engine close to DFT (sevennet, chgnet, gpaw: trepid "
+                "doctor); phases that heat stabilises, such as cubic perovskites, have such modes rightly"
             )
         return found

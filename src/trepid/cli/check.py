@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,8 +112,9 @@ def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
     A campaign can name code: a calculator of the user, commands of LAMMPS. That is imported and run with `trust` only.
     """
     from trepid.campaign.context import code_in, crystal_of, look_over, reference_of
-    from trepid.config import RoundsCampaign, load_campaign
-    from trepid.potentials.placement import placement_of_settings
+    from trepid.config import RoundsCampaign, doubts, load_campaign
+    from trepid.data.formula import formula_of
+    from trepid.potentials.placement import placement_of_campaign
 
     campaign = load_campaign(path)
     crystal = crystal_of(campaign)
@@ -120,11 +122,11 @@ def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
     verdict = Verdict(
         "campaign",
         facts={
-            "structure": f"{crystal.get_chemical_formula(empirical=True)}, {len(crystal)} atoms, "
-            f"periodic along {periodic or 'nothing'}",
+            "structure": f"{formula_of(crystal, reduced=True)}, {len(crystal)} atoms, "
+            f"periodic along {periodic or 'nothing'}{_width(crystal, campaign)}",
             "reference": campaign.reference.engine,
             "mode": campaign.mode,
-            "model runs": placement_of_settings(campaign.potential).text(),
+            "model runs": placement_of_campaign(campaign).text(),
             **(_rounds(campaign) if isinstance(campaign, RoundsCampaign) else _on_the_fly(campaign)),
             "run directory": campaign.output.directory,
         },
@@ -142,6 +144,7 @@ def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
         look_over(campaign, crystal)
     except TrepidError as error:
         verdict.problems.append(str(error))
+    verdict.warnings += doubts(campaign)
     if isinstance(campaign, RoundsCampaign):
         _look_over_rounds(campaign, crystal, verdict)
     verdict.problems = list(dict.fromkeys(verdict.problems))
@@ -172,11 +175,26 @@ def _add_cost(path: Path, verdict: Verdict, *, trust: bool) -> None:
         )
 
 
+def _width(crystal: Atoms, campaign: Campaign | RoundsCampaign) -> str:
+    """Width of the cell, with a remark where it is narrow for the reference."""
+    from trepid.data.supercells import width_A
+    from trepid.reference.tblite import NARROW_A
+
+    width = width_A(crystal)
+    if not math.isfinite(width):
+        return ""
+    narrow = campaign.reference.engine == "tblite" and width < NARROW_A
+    remark = f" (narrow for tblite, which has one k point: {NARROW_A:g} A or more are better)" if narrow else ""
+    return f", {width:.1f} A wide{remark}"
+
+
 def _on_the_fly(campaign: Campaign) -> dict[str, object]:
-    dynamics = campaign.dynamics
+    dynamics, learning = campaign.dynamics, campaign.learning
+    budget = "no limit (learning.max_labels)" if learning.max_labels is None else f"{learning.max_labels} at most"
     return {
+        "labels": f"{budget}, {learning.initial_frames} of them before any MD",
         "dynamics": f"{dynamics.n_steps} steps of {dynamics.timestep_fs:g} fs, {dynamics.thermostat.value}, in "
-        f"{dynamics.engine.program}"
+        f"{dynamics.engine.program}",
     }
 
 

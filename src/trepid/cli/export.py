@@ -12,7 +12,7 @@ import typer
 from trepid.cli import options
 from trepid.cli.output import emit, emit_json, emit_table, free_path, say
 from trepid.errors import ConfigError
-from trepid.export import FORMATS, export_format
+from trepid.export import FORMATS, export_format, require_suffix
 
 if TYPE_CHECKING:
     from trepid.export.check import ForceError
@@ -52,6 +52,7 @@ def command(
     from trepid.potentials.committee.committee_file import is_committee_file
 
     target = export_format(file_format)
+    require_suffix(file_format, output.suffix)
     resolution = target.resolution
     if resolution is None and (knots is not None or dry_run):
         raise ConfigError(

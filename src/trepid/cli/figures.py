@@ -100,8 +100,10 @@ def _cells(figures: Evaluation) -> dict[str, str | None]:
 
 
 def say_step(step: SizeStep) -> None:
-    """Write one step of the search for sizes to stderr, as it comes."""
-    say("  ".join([f"{step.change:<26}", *_step_cells(step)]).rstrip())
+    """Say on stderr, as it comes, how one step of the search for sizes went; its figures are in the table at the end."""
+    from trepid.potentials.bayesian.size_search import START
+
+    say("searching for terms and sizes ..." if step.change == START else f"  {step.change}: {_outcome(step)}")
 
 
 def emit_steps(steps: Sequence[SizeStep]) -> None:
@@ -125,15 +127,18 @@ def _step_cells(step: SizeStep) -> tuple[str, str, str, str, str, str]:
         return "-" if value is None else f"{1000 * value:.2f}"
 
     gain = "-" if step.evidence_gain is None else f"{step.evidence_gain:+.0f}"
-    verdict = "accepted" if step.accepted else "refused"
     return (
         f"x{step.cost:.2f}",
         gain,
         error(step.left_out_rmse),
         error(step.left_out_typical),
         error(step.hot_rmse),
-        f"{verdict}: {step.reason}" if step.reason else verdict,
+        f"{_outcome(step)}: {step.reason}" if step.reason else _outcome(step),
     )
+
+
+def _outcome(step: SizeStep) -> str:
+    return "accepted" if step.accepted else "refused"
 
 
 def warn_of_compositions(potential: Potential, frames: Sequence[Atoms], name: str) -> None:

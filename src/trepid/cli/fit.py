@@ -180,6 +180,7 @@ def command(
 
     begun = perf_counter()
     steps: tuple[SizeStep, ...] = ()
+    searched, beyond_ceiling = None, False
     if repeated is not None:
         start = model.hyperparameters
         model.fit(frames)
@@ -196,6 +197,8 @@ def command(
             progress=say_step,
         )
         model, start, steps = fitted.model, fitted.choice.start, fitted.choice.steps
+        if speed is not Speed.FAST and steps:
+            searched, beyond_ceiling = speed, fitted.choice.beyond_ceiling
         if fitted.choice.reason:
             say(fitted.choice.reason)
     command_line = " ".join(["trepid", "fit", *(str(path) for path, _ in files), "-o", str(output)])
@@ -214,7 +217,8 @@ def command(
     if second is not None:
         warn_of_compositions(model, second, str(ood))
     figures = None if second is None else evaluate(model, second, keys=keys)
-    sizes, verdict = Sizes.of(model.basis), verdict_of_fit(model)
+    sizes = Sizes.of(model.basis)
+    verdict = verdict_of_fit(model, searched=searched, beyond_ceiling=beyond_ceiling)
     if json:
         emit_json(
             {

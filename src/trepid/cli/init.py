@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 LINE = 110
 """Width of the comments."""
-NARROW_A = 8.0
-"""In narrower cells, methods without k points give structures and frequencies that are not those of the crystal."""
+SHORTEST_PS = 0.1
+"""Shorter stages and trajectories hold no uncertainty checks to speak of."""
 
 
 class Mode(str, Enum):
@@ -61,6 +61,31 @@ def command(
             "vacuum, and start from it.",
         ),
     ] = False,
+    supercell: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option(
+            metavar="A B C", help="Repetitions of the structure, in place of those suggested.", show_default=False
+        ),
+    ] = None,
+    max_labels: Annotated[
+        int | None,
+        typer.Option(
+            "--max-labels",
+            metavar="N",
+            min=1,
+            help="Largest number of labels, the initial frames among them. No limit if absent.",
+            show_default=False,
+        ),
+    ] = None,
+    duration_ps: Annotated[
+        float | None,
+        typer.Option(
+            "--duration",
+            metavar="PS",
+            help="Length of every stage, or in rounds of every trajectory, ps.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Campaign file to write.")] = Path("campaign.yaml"),
 ) -> None:
     """Write a campaign file in which every setting is explained, for your own crystal or for an example.
@@ -76,6 +101,7 @@ def command(
     from trepid.data.geometry import require_start
     from trepid.data.supercells import (
         periodicity_warnings,
+        repeated_supercell,
         slab_name,
         suggested_supercells,
         without_vacuum_periodicity,
@@ -85,6 +111,10 @@ def command(
         raise ConfigError("--slab is for a structure file of yours; the examples need none")
     if (structure is None) == (example is None):
         raise ConfigError("give one of the two: a structure file of yours, or --example cui, stanene or silicon")
+    if supercell is not None and structure is None:
+        raise ConfigError("--supercell is for a structure file of yours; the examples have theirs")
+    if duration_ps is not None and not SHORTEST_PS <= duration_ps < math.inf:
+        raise ConfigError(f"--duration {duration_ps:g}: give {SHORTEST_PS:g} ps or more")
     atoms = None if structure is None else read_structure(structure)
     free_path(output, inputs=[] if structure is None else [structure])
     cells: list[Supercell] = []
@@ -106,11 +136,12 @@ def command(
             say(f"wrote {structure_file}, periodic along {_axes(atoms)}")
         for warning in periodicity_warnings(atoms, structure):
             say(f"warning: {warning}")
-        cells = suggested_supercells(atoms)
+        cells = suggested_supercells(atoms) if supercell is None else [repeated_supercell(atoms, supercell)]
         values = {"structure": {"supercell": cells[0].setting}, "dynamics": {"stages": _STAGES}}
     values["structure"]["file"] = _relative(structure_file, output.parent)
     if mode is Mode.ROUNDS:
         values = _for_rounds(values)
+    values = _within_budget(values, mode, max_labels=max_labels, duration_ps=duration_ps)
     write_text_atomic(output, annotated_campaign(values, mode=mode))
     campaign = load_campaign(output)
     if cells:
@@ -138,6 +169,37 @@ def _for_rounds(values: Mapping[str, Any]) -> dict[str, Any]:
     walkers = {**dynamics, "temperatures_K": sorted({float(end) for end in ends})}
     kept = {name: section for name, section in values.items() if name != "dynamics"}
     return {**kept, "walkers": walkers}
+
+
+def _within_budget(
+    values: Mapping[str, Any], mode: Mode, *, max_labels: int | None, duration_ps: float | None
+) -> dict[str, Any]:
+    """The same campaign with at most so many labels, and with stages or trajectories of this length.
+
+    Settings that have to fit follow: the initial frames, and in rounds the equilibration and the time between two checks.
+    """
+    from trepid.config import DisplacedStart, LearningSettings, WalkerSettings
+
+    found = {name: dict(section) for name, section in values.items()}
+    if mode is Mode.ON_THE_FLY:
+        if max_labels is not None:
+            initial = min(max_labels, LearningSettings.model_fields["initial_frames"].default)
+            found["learning"] = {"max_labels": max_labels, "initial_frames": initial}
+        if duration_ps is not None:
+            stages = found["dynamics"]["stages"]
+            found["dynamics"]["stages"] = [{**stage, "duration_ps": duration_ps} for stage in stages]
+        return found
+    if max_labels is not None:
+        found["rounds"] = {"max_labels": max_labels}
+        found["start"] = {"n": min(max_labels, DisplacedStart.model_fields["n"].default)}
+    if duration_ps is not None:
+        usual = {name: field.default for name, field in WalkerSettings.model_fields.items()}
+        walkers = found["walkers"]
+        n_steps = round(1000 * duration_ps / walkers.get("timestep_fs", usual["timestep_fs"]))
+        walkers["duration_ps"] = duration_ps
+        walkers["equilibrate_ps"] = min(usual["equilibrate_ps"], round(duration_ps / 4, 4))
+        walkers["check_every"] = max(1, min(usual["check_every"], n_steps // 10))
+    return found
 
 
 def _example(name: Example) -> tuple[Atoms, dict[str, Any]]:
@@ -177,22 +239,33 @@ def _example(name: Example) -> tuple[Atoms, dict[str, Any]]:
 
 def say_cells(cells: Sequence[Supercell], reference: str) -> None:
     """Say which supercell was chosen, what a label of it costs, and what the others would be."""
-    from trepid.reference.tblite import FEWEST_ATOMS, expected_seconds
+    from trepid.reference.tblite import expected_seconds
 
     best, *others = cells
     say(
         f"supercell {best.setting}: {best}{_width(best)}; a label with {reference} takes very roughly "
-        f"{duration(expected_seconds(best.n_atoms))} on one core, several times as long for a metal"
+        f"{duration(expected_seconds(best.n_atoms))} on one core, several times as long for a metal{_remark(best, reference)}"
     )
     for cell in others:
         cost = duration(expected_seconds(cell.n_atoms))
-        narrow = (
-            "; narrow for tblite, which has no k points" if cell.width_A < NARROW_A and reference == "tblite" else ""
-        )
-        if reference == "tblite" and cell.n_atoms < FEWEST_ATOMS:
-            narrow = f"; too small for tblite, which needs {FEWEST_ATOMS} atoms"
         size = "smaller" if cell.n_atoms < best.n_atoms else "larger"
-        say(f"  {size}: {cell.setting}: {cell}{_width(cell)}; {cost}{narrow}")
+        say(f"  {size}: {cell.setting}: {cell}{_width(cell)}; {cost}{_remark(cell, reference)}")
+
+
+def _remark(cell: Supercell, reference: str) -> str:
+    """What speaks against a supercell with this reference; may be empty."""
+    from trepid.reference.tblite import FEWEST_ATOMS, NARROW_A
+
+    if reference != "tblite":
+        return ""
+    if cell.n_atoms < FEWEST_ATOMS:
+        return f"; too small for tblite, which needs {FEWEST_ATOMS} atoms"
+    if cell.width_A < NARROW_A:
+        return (
+            f"; narrower than {NARROW_A:g} A, in which tblite, with its one k point, may have another structure: the first "
+            "model says so"
+        )
+    return ""
 
 
 def _width(cell: Supercell) -> str:
@@ -214,7 +287,7 @@ def annotated_campaign(values: Mapping[str, Any], *, mode: Mode = Mode.ON_THE_FL
 
     if mode is Mode.ON_THE_FLY:
         # Of the two thresholds only one may be given: the one in place by default is written out.
-        values = {"learning": {"threshold_noise": DEFAULT_THRESHOLD_NOISE}, **values}
+        values = {**values, "learning": {"threshold_noise": DEFAULT_THRESHOLD_NOISE, **values.get("learning", {})}}
     else:
         values = {"mode": mode.value, **values}
     usual = {"reference": TBLiteSettings, "potential": PotentialSettings, "start": DisplacedStart}

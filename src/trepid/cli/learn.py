@@ -44,12 +44,14 @@ def command(
     full, or the memory is used up. 130: interrupted.
     """
     from trepid.cli.check import look_over_campaign
-    from trepid.config import load_campaign
+    from trepid.config import doubts, load_campaign
 
     if dry_run:
         verdict = look_over_campaign(campaign, trust=trust)
         for name, value in verdict.facts.items():
             say(f"{name}: {value}")
+        for warning in verdict.warnings:
+            say(f"warning: {warning}")
         verdict.raise_problem()
         return
 
@@ -57,6 +59,8 @@ def command(
     from trepid.dynamics.progress import SilentProgress, make_progress
 
     settings = load_campaign(campaign)
+    for doubt in doubts(settings):
+        say(f"warning: {doubt}")
     with SilentProgress() if quiet else make_progress(title="learning") as progress:
         result = learn(settings, progress=progress, accept_changes=accept_changes)
     if json:

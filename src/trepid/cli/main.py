@@ -210,9 +210,25 @@ _POSSIBLE = re.compile(r"\s*\(Possible options: (?P<several>[^)]*)\)|[\s;]*[Dd]i
 _CHOICE = re.compile(r"'(?P<given>[^']*)' is not one of (?P<several>.*)")
 
 
+_NO_NUMBER = re.compile(
+    r"Input should be a valid (?P<kind>number|integer), unable to parse string as an? (?:number|integer)"
+    r"|'[^']*' is not a valid (?P<other>float|integer)"
+)
+"""Messages of pydantic, and of click, about a value that is no number."""
+
+
 def _with_nearest(message: str) -> str:
-    """The message about an unknown command, option or choice, with the most similar one where there is one."""
+    """The message about an unknown command, option or choice, with the most similar one where there is one.
+
+    That about a value that is no number is put in plain words.
+    """
     message = message.replace("Value error, ", "").replace(". Did you mean ", "; did you mean ")
+    message = _NO_NUMBER.sub(
+        lambda found: (
+            f"give a {'whole ' if found['kind'] == 'integer' else ''}number without a unit (--help names the unit)"
+        ),
+        message,
+    )
     option, choice = _POSSIBLE.search(message), _CHOICE.search(message)
     if option is not None:
         given = re.search(r"--[\w-]+", message)

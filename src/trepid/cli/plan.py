@@ -113,7 +113,8 @@ def cost_rows(plan: Plan) -> list[tuple[str, str]]:
         rows.append((f"to {1000 * plan.target_eV_per_A:g} meV/A", _words(plan.labels_to_target, whole=True)))
     if isinstance(plan.core_hours, Interval) and isinstance(plan.days, Interval):
         rows.append(("core-hours of labels", f"{_words(plan.core_hours)}, {plan.cores} core(s) per label"))
-        rows.append(("time", f"{_duration(plan.days)}, {plan.workers} label(s) at a time"))
+        whole = "labels alone, without molecular dynamics and training; " if plan.other_hours is None else ""
+        rows.append(("time", f"{_duration(plan.days)}; {whole}{plan.workers} label(s) at a time"))
     return rows
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from trepid.config.base import Count, Natural, Positive, Settings
 from trepid.config.campaign import MODES, AnyCampaign, Campaign, RoundsCampaign
+from trepid.config.doubts import doubts
 from trepid.config.dynamics import DynamicsSettings, Stage
 from trepid.config.fit import FitSettings, LabelSettings, PriorSettings, TrainingFile
 from trepid.config.learning import DEFAULT_THRESHOLD_NOISE, LearningSettings
@@ -77,6 +78,7 @@ __all__ = [
     "TrainingFile",
     "WalkerSettings",
     "campaign_schema",
+    "doubts",
     "engine_of",
     "load_campaign",
 ]

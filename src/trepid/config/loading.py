@@ -18,6 +18,8 @@ from trepid.errors import ConfigError
 
 MAX_DEPTH = 50
 """Levels of nesting that a settings file may have."""
+MOST_PROBLEMS = 5
+"""Problems that one message tells."""
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -127,7 +129,7 @@ def read_mapping(path: Path, *, what: str, origin: str, keys: Iterable[str]) -> 
     try:
         data = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}{_yaml_problem(error)}") from error
+        raise ConfigError(f"{path}{_yaml_problem(error, text)}") from error
     if not isinstance(data, dict):
         found = "is empty" if data is None else f"is no {what}"
         raise ConfigError(f"{path}: {found}; a {what} is a YAML mapping with the keys {', '.join(keys)}; {origin}")
@@ -140,9 +142,23 @@ def _validated(path: Path, data: dict[Any, Any], model: type[SettingsT], *, requ
     except ValidationError as error:
         # An unknown key first: it is often the misspelt name of a missing one.
         reported = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
-        problems = [_explain(problem, data, model) for problem in reported]
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise ConfigError(f"{path}: {problems[0]}{more}") from error
+        # A list whose entries are all wrong is told to be too short as well.
+        reported = [
+            problem
+            for problem in reported
+            if problem["type"] != "too_short" or not any(_lies_in(other["loc"], problem["loc"]) for other in reported)
+        ]
+        problems = list(dict.fromkeys(_explain(problem, data, model) for problem in reported))
+        if len(problems) == 1:
+            raise ConfigError(f"{path}: {problems[0]}") from error
+        told = " ".join(f"({k}) {problem}" for k, problem in enumerate(problems[:MOST_PROBLEMS], start=1))
+        more = f" (and {len(problems) - MOST_PROBLEMS} more)" if len(problems) > MOST_PROBLEMS else ""
+        raise ConfigError(f"{path}: {len(problems)} problems: {told}{more}") from error
+
+
+def _lies_in(location: tuple[int | str, ...], other: tuple[int | str, ...]) -> bool:
+    """Whether a place in the file lies within another one."""
+    return len(location) > len(other) and location[: len(other)] == other
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -178,10 +194,36 @@ def _one_line(error: object) -> str:
     return " ".join(str(error).split())
 
 
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    where = f", line {mark.line + 1}" if mark is not None else ""
-    return f"{where}: not valid YAML: {_one_line(problem or error)}"
+def _yaml_problem(error: yaml.YAMLError, text: str) -> str:
+    """What is wrong with the text, the line where that shows, and what to look at."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return f": not valid YAML: {_one_line(error)}"
+    mark, problem = error.problem_mark, _one_line(error.problem or error)
+    where = "" if mark is None else f", line {mark.line + 1}"
+    advice = next((plain for part, plain in _YAML_ADVICE if part in problem), "")
+    if not advice or mark is None:
+        return f"{where}: not valid YAML: {problem}"
+    opened = "" if error.context_mark is None else f", opened in line {error.context_mark.line + 1},"
+    line = "".join(text.splitlines()[mark.line : mark.line + 1]).strip()
+    return f"{where}: not valid YAML: {problem} ({line!r}): {advice.replace('{opened}', opened)}"
+
+
+_YAML_ADVICE = (
+    ("'\\t'", "there is a tab; indent with spaces"),
+    (
+        "expected <block end>",
+        "it begins in another column than the lines above that it belongs to; the keys of a section, and the dashes of a list, "
+        "begin in one column",
+    ),
+    (
+        "mapping values are not allowed",
+        "it is indented further than the key above it, or that key has no space after its colon, or a text with ': ' has no "
+        "quotes around it",
+    ),
+    ("expected ',' or", "a bracket{opened} is not closed, or a comma is missing"),
+    ("could not find expected ':'", "a key has no colon, or no space after it"),
+)
+"""Parts of the messages of the YAML reader, and what to look at."""
 
 
 def _explain(problem: Any, data: Any, root: type[BaseModel]) -> str:

@@ -153,9 +153,22 @@ def _read_by_ase(file: Path, path: str | Path, format_name: str, hint: str) -> l
                 copy.write_text(earlier, encoding="utf-8")
                 with suppress(Exception):  # the first error is the one to tell
                     return _by_ase(copy, format_name)
+        told = _no_elements(text, path) if "Could not determine chemical symbols" in str(error) else ""
         raise DataError(
-            f"cannot read {path} as {format_name}: {_one_line(error)}; {hint.replace('FILE', str(path))}"
+            told or f"cannot read {path} as {format_name}: {_one_line(error)}; {hint.replace('FILE', str(path))}"
         ) from error
+
+
+def _no_elements(text: str, path: str | Path) -> str:
+    """Message about a POSCAR that names no elements; empty where it is not that."""
+    lines = text.splitlines()
+    counts = lines[5].split() if len(lines) > 5 else []
+    if not counts or not all(count.isdecimal() for count in counts):
+        return ""
+    example = " ".join(("Si", "O", "Mg", "Al", "Ca", "Na")[: len(counts)])
+    return f"{path} has no line of element symbols above the counts {' '.join(counts)!r} (line 6); add one" + (
+        f", such as {example!r}" if len(counts) <= 6 else ""
+    )
 
 
 def _by_ase(file: Path, format_name: str) -> list[Atoms]:

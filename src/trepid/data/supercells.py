@@ -116,6 +116,29 @@ def suggested_supercells(atoms: Atoms) -> list[Supercell]:
     return [cell for cell in (best, smaller, larger) if cell is not None]
 
 
+def repeated_supercell(atoms: Atoms, repeats: tuple[int, int, int]) -> Supercell:
+    """The supercell of these repetitions of the given cell.
+
+    Raises
+    ------
+    DataError
+        A number below 1, or above 1 along a direction that is not periodic.
+    """
+    if min(repeats) < 1:
+        raise DataError(f"supercell {' '.join(map(str, repeats))}: give three numbers of 1 or more")
+    for k in range(3):
+        if repeats[k] > 1 and not atoms.pbc[k]:
+            raise DataError(f"supercell {' '.join(map(str, repeats))}: nothing repeats along {'abc'[k]}; give 1 there")
+    a, b, c = (bool(flag) for flag in atoms.pbc)
+    return _supercell(atoms, _Base("given", np.eye(3, dtype=np.int64), ()), repeats, (a, b, c))
+
+
+def width_A(atoms: Atoms) -> float:
+    """Smallest distance between two opposite periodic faces, A; infinite without periodicity."""
+    a, b, c = (bool(flag) for flag in atoms.pbc)
+    return min(_widths(atoms, np.eye(3, dtype=np.int64), (a, b, c)), default=math.inf)
+
+
 def vacuum_A(atoms: Atoms) -> tuple[float, float, float]:
     """Widest gap between atoms along the normal of each pair of faces, A, over the periodic boundary where there is one.
 
@@ -156,8 +179,9 @@ def periodicity_warnings(atoms: Atoms, file: Path) -> list[str]:
         return []
     where = ", ".join(f"{gaps[k]:.1f} A along {'abc'[k]}" for k in empty)
     kind = ("a slab or sheet", "a wire", "a molecule in a box")[len(empty) - 1 + int(3 - atoms.pbc.sum())]
+    command = f"trepid init {file} --slab -o {slab_campaign(file)}"
     return [
-        f"{file}: vacuum of {where}, and the file is periodic there: is it {kind}? 'trepid init {file} --slab' writes "
+        f"{file}: vacuum of {where}, and the file is periodic there: is it {kind}? '{command}' writes "
         f"{slab_name(file)}, which is not periodic there: stress, strain and supercell are right then"
     ]
 
@@ -192,6 +216,11 @@ def narrow_cell(atoms: Atoms, repeat: tuple[int, int, int], reach_A: float) -> s
 def slab_name(file: Path) -> str:
     """Name of the file of a structure without periodicity along its vacuum."""
     return f"{file.stem or file.name}_slab.extxyz"
+
+
+def slab_campaign(file: Path) -> str:
+    """Name of a campaign file for it, which is not that of the campaign of the periodic structure."""
+    return f"{file.stem or file.name}_slab.yaml"
 
 
 def without_vacuum_periodicity(atoms: Atoms) -> Atoms:

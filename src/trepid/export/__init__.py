@@ -27,19 +27,62 @@ class FormatEntry:
         Whose format it is, for help texts.
     module : str
         Module with the `FORMAT`.
+    suffix : str
+        Usual ending of its files.
     """
 
     summary: str
     module: str
+    suffix: str
 
 
 FORMATS: Mapping[str, FormatEntry] = {
-    "uf3": FormatEntry("potential file of LAMMPS' pair_style uf3", "trepid.export.uf3_format"),
+    "uf3": FormatEntry("potential file of LAMMPS' pair_style uf3", "trepid.export.uf3_format", ".uf3"),
     "metatomic": FormatEntry(
-        "TorchScript model of metatomic, for i-PI, ASE and others", "trepid.export.metatomic_format"
+        "TorchScript model of metatomic, for i-PI, ASE and others", "trepid.export.metatomic_format", ".pt"
     ),
 }
 """Formats by the names that `trepid export --format` takes; the first is the default."""
+
+
+_FOREIGN = {
+    ".trepid": "a model of trepid",
+    ".yace": "of pair_style pace",
+    ".ace": "of pair_style pace",
+    ".snapcoeff": "of pair_style snap",
+    ".snapparam": "of pair_style snap",
+    ".mtp": "of MLIP",
+    ".pth": "of NequIP and DeePMD",
+    ".pb": "of DeePMD",
+    ".nn": "of n2p2",
+    ".model": "of MACE",
+    ".sw": "of pair_style sw",
+    ".tersoff": "of pair_style tersoff",
+}
+"""Endings of files that no format here writes, and whose files they are."""
+
+
+def require_suffix(name: str, suffix: str) -> None:
+    """Refuse a file whose ending is that of another format; endings that no program claims are for the user to choose.
+
+    Raises
+    ------
+    ConfigError
+        It says which ending and format are right.
+    """
+    right = FORMATS[name].suffix
+    given = suffix.lower()
+    other = next((known for known, entry in FORMATS.items() if known != name and entry.suffix == given), None)
+    if other is not None:
+        raise ConfigError(
+            f"{given} is the ending of {other}, and the format is {name}: name the file *{right}, or --format {other}"
+        )
+    if given in _FOREIGN:
+        known = ", ".join(f"{format_name} (*{entry.suffix})" for format_name, entry in FORMATS.items())
+        raise ConfigError(
+            f"files *{given} are {_FOREIGN[given]}, which trepid export does not write: name the file *{right} for the format "
+            f"{name}; formats are {known}"
+        )
 
 
 def export_format(name: str) -> ExportFormat:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from trepid.choices import Engine
+from trepid.config import AnyCampaign, RoundsCampaign
 from trepid.config.potential import CommitteeSettings as CampaignCommittee
 from trepid.config.potential import PotentialSettings
 from trepid.errors import BackendError
@@ -42,7 +43,7 @@ class Placement:
     precision : str
         Of energies and forces.
     bar : str
-        The error bar in molecular dynamics.
+        The force uncertainty in molecular dynamics.
     engines : tuple of Engine
         Of molecular dynamics.
     programs : str
@@ -76,10 +77,10 @@ class Placement:
 
     def text(self) -> str:
         """All of it, in one line."""
-        programs = f"; also {self.programs}" if self.programs else ""
+        programs = f"; other programs: {self.programs}" if self.programs else ""
         return (
-            f"{self.process}; {self.device}, threads {self.threads} at most, {self.precision}; error bar {self.bar}; MD in "
-            f"{self.dynamics}{programs}"
+            f"{self.process}; on the {self.device}, {self.threads} threads at most, {self.precision}; force uncertainty "
+            f"{self.bar}; molecular dynamics in {self.dynamics}{programs}"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -144,6 +145,19 @@ def placement_of_settings(settings: PotentialSettings | CampaignCommittee) -> Pl
     if isinstance(settings, CampaignCommittee):
         return placement_of_committee(member_settings(settings, seed=0))
     return placement_of_force_field()
+
+
+def placement_of_campaign(campaign: AnyCampaign) -> Placement:
+    """The potential of a campaign, with the force uncertainty as the campaign looks at it."""
+    placement = placement_of_settings(campaign.potential)
+    if isinstance(campaign, RoundsCampaign):
+        kind, every = "exact", campaign.walkers.check_every
+    else:
+        kind, every = campaign.learning.uncertainty, campaign.learning.check_every
+    steps = "at every MD step" if every == 1 else f"every {every} MD steps"
+    if isinstance(campaign.potential, CampaignCommittee):
+        return replace(placement, bar=f"{steps}, {placement.bar}")
+    return replace(placement, bar=f"{steps} ({kind})")
 
 
 def placement_of_file(path: str | Path) -> Placement:

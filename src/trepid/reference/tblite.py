@@ -9,6 +9,8 @@ from typing import Any
 from ase import Atoms
 from ase.data import chemical_symbols
 
+from trepid.data.formula import formula_of
+from trepid.data.supercells import suggested_supercells
 from trepid.errors import ConfigError
 from trepid.reference.calculator import CalculatorReference, positive
 from trepid.reference.engine import Availability, Engine
@@ -16,6 +18,8 @@ from trepid.reference.engine import Availability, Engine
 _METHODS = ("GFN1-xTB", "GFN2-xTB", "IPEA1-xTB")
 _HEAVIEST = 86
 FEWEST_ATOMS = 16
+NARROW_A = 10.0
+"""In narrower periodic cells, with one k point, structures and frequencies may not be those of the crystal."""
 
 
 class TBLiteReference(CalculatorReference):
@@ -82,7 +86,7 @@ class TBLiteReference(CalculatorReference):
             )
         if atoms.pbc.any() and len(atoms) < FEWEST_ATOMS:
             raise ConfigError(
-                f"tblite: the periodic cell of {atoms.get_chemical_formula()} has {len(atoms)} atoms; tblite samples "
+                f"tblite: the periodic cell of {formula_of(atoms)} has {len(atoms)} atoms; tblite samples "
                 f"the Gamma point only and needs {FEWEST_ATOMS} or more: use a supercell, such as {_supercell(atoms)}"
             )
 
@@ -106,8 +110,11 @@ def expected_seconds(n_atoms: int) -> float:
     return 8.0 * (n_atoms / 64) ** (1.6 if n_atoms <= 64 else 2.7)
 
 
-def _supercell(atoms: Atoms) -> list[int]:
-    """Fewest repetitions, the shortest periodic edge first, that reach the number of atoms needed."""
+def _supercell(atoms: Atoms) -> list[int] | list[list[int]]:
+    """The supercell that `trepid init` suggests; where that is too small (vacuum), the fewest repetitions of short edges."""
+    enough = [cell.setting for cell in suggested_supercells(atoms) if cell.n_atoms >= FEWEST_ATOMS]
+    if enough:
+        return enough[0]
     repeat = [1, 1, 1]
     lengths = atoms.cell.lengths()
     periodic = [axis for axis in range(3) if atoms.pbc[axis]]

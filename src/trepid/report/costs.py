@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trepid.config import Campaign
-from trepid.potentials.placement import placement_of_settings
+from trepid.potentials.placement import placement_of_campaign
 from trepid.quantities import duration
 from trepid.report.page import Section, Table
 
@@ -38,7 +38,7 @@ def placement_sections(record: RunRecord) -> list[Section]:
         return []
     campaign = record.campaign
     engine = campaign.dynamics.engine if isinstance(campaign, Campaign) else campaign.walkers.engine
-    rows = [*placement_of_settings(campaign.potential).rows(), ("molecular dynamics of this run", engine.program)]
+    rows = [*placement_of_campaign(campaign).rows(), ("molecular dynamics of this run", engine.program)]
     text = "Threads and interpreter are those of the machine that wrote this page."
     return [Section("Where the model runs", text, (), table=Table(("", ""), tuple(rows)))]
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from trepid.config import AnyCampaign, Campaign, RoundsCampaign, load_campaign
 from trepid.errors import DataError
-from trepid.potentials.placement import Placement, placement_of_settings
+from trepid.potentials.placement import Placement, placement_of_campaign
 from trepid.report.forecast import (
     FURTHEST,
     CannotTell,
@@ -219,7 +219,7 @@ def _before(campaign: AnyCampaign, target: float | None, time: LabelTime | None,
         workers=workers,
         cores=cores,
         notes=tuple(notes),
-        placement=placement_of_settings(campaign.potential),
+        placement=placement_of_campaign(campaign),
     )
 
 
@@ -270,7 +270,7 @@ def _during(
         workers=workers,
         cores=cores,
         notes=tuple(notes),
-        placement=placement_of_settings(campaign.potential),
+        placement=placement_of_campaign(campaign),
     )
 
 

@@ -60,6 +60,8 @@ LARGEST_SAMPLE = 3000
 """Atoms: of more, steps are judged on evenly spaced frames; at least `FEWEST_FRAMES`."""
 START_ITERATIONS, STEP_ITERATIONS = 60, 15
 """Of the optimisation at the start and after an accepted step; the fit after the search goes on to the optimum."""
+START = "start"
+"""Name of the first step: the sizes that the search begins with."""
 SMALL_BASIS = 700
 """Coefficients below which the time of a fit is not dominated by the evidence."""
 
@@ -156,7 +158,7 @@ class SizeStep:
     Attributes
     ----------
     change : str
-        Such as "pair cutoff 6 -> 8 A"; "start" for the sizes the search begins with.
+        Such as "pair cutoff 6 -> 8 A"; `START` for the sizes the search begins with.
     sizes : Sizes
     cost : float
         In units of the default sizes.
@@ -167,6 +169,8 @@ class SizeStep:
     accepted : bool
     reason : str
         Why it was refused, or a remark about an accepted one; may be empty.
+    beyond_ceiling : bool
+        Refused untried, for its time.
     """
 
     change: str
@@ -178,6 +182,7 @@ class SizeStep:
     hot_rmse: float | None
     accepted: bool
     reason: str = ""
+    beyond_ceiling: bool = False
 
 
 Progress = Callable[[SizeStep], None]
@@ -202,6 +207,11 @@ class SizeChoice:
     start: Hyperparameters
     steps: tuple[SizeStep, ...] = ()
     reason: str = ""
+
+    @property
+    def beyond_ceiling(self) -> bool:
+        """Whether sizes were left out for their time."""
+        return any(step.beyond_ceiling for step in self.steps)
 
 
 def choose_sizes(
@@ -291,7 +301,7 @@ class _Search:
         """All steps from `start` and `hyper`; see the head of the file."""
         self._sizes = self._start = start
         self._figures, self._hyper = self._judge.figures(self._basis(start), hyper, iterations=START_ITERATIONS)
-        self._record(self._step("start", start, self._figures, accepted=True))
+        self._record(self._step(START, start, self._figures, accepted=True))
         while good := self._good_steps():
             reaching = [step for step in good if step.sizes.pair_cutoff > self._sizes.pair_cutoff]
             farther = [step for step in good if step.sizes.triplet_cutoff > self._sizes.triplet_cutoff]
@@ -382,9 +392,11 @@ class _Search:
 
     def _judged(self, proposal: Proposal) -> SizeStep:
         sizes = proposal.sizes
-        refused = self._too_much(sizes)
-        if refused:
-            return self._step(proposal.change, sizes, None, accepted=False, reason=refused)
+        useless = self._longer_than_the_cell(sizes)
+        too_dear = "" if useless else self._too_dear(sizes)
+        if useless or too_dear:
+            refused = self._step(proposal.change, sizes, None, accepted=False, reason=useless or too_dear)
+            return replace(refused, beyond_ceiling=bool(too_dear))
         error = self._figures.left_out_rmse
         hyper = self._hyper if proposal.start is None or not error else proposal.start(self._hyper, error)
         try:
@@ -407,11 +419,15 @@ class _Search:
             remark = f"beyond half the cell ({self._height / 2:.1f} A): pairs include periodic images"
         return self._step(proposal.change, sizes, figures, accepted=not reason, reason=reason or remark)
 
-    def _too_much(self, sizes: Sizes) -> str:
-        """Why these sizes are not even tried; empty if they are."""
+    def _longer_than_the_cell(self, sizes: Sizes) -> str:
+        """Why these cutoffs are not even tried; empty if they are."""
         longer = sizes.pair_cutoff > self._sizes.pair_cutoff or sizes.triplet_cutoff > self._sizes.triplet_cutoff
         if longer and max(sizes.pair_cutoff, sizes.triplet_cutoff) > self._height:
             return f"longer than the cell ({self._height:.1f} A): atoms would only meet more of their own images"
+        return ""
+
+    def _too_dear(self, sizes: Sizes) -> str:
+        """Why these sizes are beyond the ceiling; empty if they are not."""
         cost = self._cost(sizes, charges=False)
         if cost > self._ceiling.cost:
             return f"time per MD step {cost:.1f} times that of the default sizes; the ceiling is {self._ceiling.cost:g}"
