@@ -222,6 +222,38 @@ class Train(Event):
 
 
 @dataclass(frozen=True)
+class FirstLook(Event):
+    """The crystal as given, by the first model; what it means is in `first_look`.
+
+    Attributes
+    ----------
+    n_labels : int
+        Of the model.
+    pressure_GPa, pressure_bar_GPa : float or None
+        None without three periodic directions, or without a bar.
+    largest_force, force_bar : float or None
+        Of an atom of the crystal at rest, and the standard deviation of a component there, eV/A; None where not finite.
+    lowest_THz : float or None
+        Lowest frequency of the supercell, negative where imaginary; None where it was not computed.
+    n_imaginary, n_modes : int
+    n_draws, n_draws_imaginary : int
+        Draws of the model, and those of them that have imaginary modes.
+    """
+
+    event: ClassVar[str] = "first_look"
+    n_labels: int
+    pressure_GPa: float | None
+    pressure_bar_GPa: float | None
+    largest_force: float | None
+    force_bar: float | None
+    lowest_THz: float | None = None
+    n_imaginary: int = 0
+    n_modes: int = 0
+    n_draws: int = 0
+    n_draws_imaginary: int = 0
+
+
+@dataclass(frozen=True)
 class Stage(Event):
     """The MD enters a stage (counted from 0) at a step."""
 
@@ -329,6 +361,7 @@ EVENTS: Mapping[str, type[Event]] = {
         Failure,
         Doubted,
         Train,
+        FirstLook,
         Stage,
         Rewind,
         Round,

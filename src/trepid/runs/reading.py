@@ -24,12 +24,14 @@ from trepid.errors import DataError
 from trepid.evaluation import Comparison
 from trepid.potentials.base import FloatArray
 from trepid.runs.directory import RunPaths
+from trepid.runs.first_look import CrystalFinding, cell_is_free, crystal_findings
 from trepid.runs.integrity import changes
 from trepid.runs.intervals import event_classes, scored_labels
 from trepid.runs.label_files import LabelledFrame, compare_before_training, read_labels
 from trepid.runs.ledger import Entry, events_of, read_ledger, wall_time_s
 from trepid.runs.ledger_events import (
     Failure,
+    FirstLook,
     Label,
     Reason,
     Request,
@@ -141,6 +143,20 @@ class RunRecord:
         """Description of the reference; empty before the first entry."""
         started = self.events(Start)
         return started[0].reference if started else {}
+
+    @property
+    def first_look(self) -> FirstLook | None:
+        """The crystal as given, by the first model; None before it, and in runs of earlier versions."""
+        return next(iter(self.events(FirstLook)), None)
+
+    @property
+    def crystal_findings(self) -> list[CrystalFinding]:
+        """What that look found wrong, without what the run itself mends."""
+        if self.first_look is None:
+            return []
+        engine = "the reference" if self.campaign is None else self.campaign.reference.engine
+        found = crystal_findings(self.first_look, engine, free_cell=cell_is_free(self.campaign))
+        return [finding for finding in found if not finding.mended]
 
     @property
     def attempts(self) -> tuple[Label, ...]:
