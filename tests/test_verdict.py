@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +22,10 @@ from trepid.data import read_frames
 from trepid.evaluation import compare, summarise
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.report.html import render
-from trepid.runs.ledger_events import Doubt
+from trepid.runs.first_look import crystal_findings
+from trepid.runs.ledger_events import Doubt, FirstLook
 from trepid.runs.reading import read_run
-from trepid.verdict import FAIR, GOOD, Basis, Grade, Verdict, verdict_of_fit, verdict_of_run, verdict_of_test
+from trepid.verdict import FAIR, GOOD, Asked, Basis, Grade, Verdict, verdict_of_fit, verdict_of_run, verdict_of_test
 
 
 def verdict(error: float, *, misfit: float | None = None, **change: object) -> Verdict:
@@ -61,9 +63,12 @@ def test_what_limits_a_model_is_said_with_the_remedy() -> None:
 
 
 def test_intervals_and_doubted_labels_are_judged_too() -> None:
-    text = verdict(0.03, coverage_95=0.62, scale=2.9, believed=2).text()
+    text = verdict(0.03, coverage_95=0.62, scale=2.9, believed=("a (forces)", "b (energy)")).text()
     assert "Error bars too narrow: 62 % of the force components are inside their 95 % interval; about 2.9 times" in text
-    assert "2 doubted labels were computed again, came out the same and were believed" in text
+    assert (
+        "2 doubted labels were computed again, came out the same and were believed: look at a (forces) and b (energy);"
+        in text
+    )
     assert "Error bars fit: 93 % of the force components" in verdict(0.03, coverage_95=0.93).text()
     assert "believed" not in verdict(0.03).text()
 
@@ -186,7 +191,9 @@ def test_learn_status_and_report_end_with_the_same_verdict(
     assert "0.000 eV/A" not in captured.err
     # A label that was doubted and believed is counted.
     confirmed = [replace(record.labels[0], confirmed=Doubt.FORCES), *record.labels[1:]]
-    assert "1 doubted label was computed again" in verdict_of_run(replace(record, labels=tuple(confirmed))).text()
+    doubted = verdict_of_run(replace(record, labels=tuple(confirmed))).text()
+    assert "1 doubted label was computed again" in doubted
+    assert "look at run/labels/label-0001.extxyz (forces);" in doubted
 
 
 def test_fit_and_evaluate_end_with_a_verdict(
@@ -207,3 +214,157 @@ def test_fit_and_evaluate_end_with_a_verdict(
     assert run(["evaluate", model, str(tmp_path / "test.extxyz"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["verdict"]["error_share"] == pytest.approx(facts["forces_rmse"] / facts["forces_rms"])
+
+
+# ---- frames of the training set
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
+    """A folder with a model, its five training frames, and six that are new."""
+    folder = tmp_path_factory.mktemp("fitted")
+    frames = read_frames(data_dir / "si_sw_64.extxyz")
+    write(folder / "train.extxyz", frames[::2][:5])
+    write(folder / "new.extxyz", frames[1::2][:6])
+    write(folder / "both.extxyz", [*frames[::2][:3], *frames[1::2][:5]])
+    sizes = ["--pair-cutoff", "5", "--triplet-cutoff", "4", "--n-pair", "8", "--n-radial", "4", "--l-max", "2"]
+    assert run(["fit", str(folder / "train.extxyz"), "-o", str(folder / "si.trepid"), *sizes]) == 0
+    return folder
+
+
+def test_training_frames_are_named_and_not_graded(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(fitted / "si.trepid")
+    assert run(["evaluate", model, str(fitted / "train.extxyz")]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("No judgement: all 5 frames are training frames: this is no test.")
+    assert "misfit" not in last
+    assert "Next: give frames that the model was not trained on" in last
+    assert run(["evaluate", model, str(fitted / "train.extxyz"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["verdict"]["training_frames"] == [0, 1, 2, 3, 4]
+    assert facts["verdict"]["grade"] == "no judgement"
+    assert facts["n_frames"] == 5  # the figures are those of all frames, as before
+
+
+def test_of_a_mixed_file_the_new_frames_are_graded(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(fitted / "si.trepid")
+    assert run(["evaluate", model, str(fitted / "both.extxyz"), "--ood", str(fitted / "train.extxyz")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(
+        line.startswith("3 of 8 frames are training frames and no test; the other 5 are judged here. ")
+        for line in lines
+    )
+    assert "ood: No judgement: all 5 frames are training frames" in lines[-1]
+    assert run(["evaluate", model, str(fitted / "both.extxyz"), "--json"]) == 0
+    mixed = json.loads(capsys.readouterr().out)
+    assert mixed["verdict"]["training_frames"] == [0, 1, 2]
+    assert (mixed["n_frames"], mixed["verdict"]["n_frames"]) == (8, 5)
+    field, new = BayesianForceField.load(model), read_frames(fitted / "both.extxyz")[3:]
+    assert mixed["verdict"]["error_eV_per_A"] == pytest.approx(summarise(compare(field, new)).forces_rmse)
+    assert run(["evaluate", model, str(fitted / "new.extxyz"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"]["training_frames"] == []
+
+
+@pytest.mark.parametrize(("error", "told"), [(0.02, "as large as"), (0.03, "as large as"), (0.3, "larger than")])
+def test_the_misfit_of_other_frames_is_no_part_of_an_error(error: float, told: str) -> None:
+    text = verdict(error, misfit=0.03, basis=Basis.TEST).text()
+    assert "Most of it, " not in text
+    assert f"{told} the misfit of the functional form on the training frames, 30.0 meV/A" in text
+
+
+# ---- what a campaign found
+
+
+LOOK = FirstLook(4, 21.7, 0.4, 0.694, 0.02, -2.3, 6, 189, 4, 4)
+
+
+def test_a_crystal_that_is_not_at_rest_is_told_before_a_larger_basis() -> None:
+    found = tuple(crystal_findings(LOOK, "tblite"))
+    text = verdict(0.1, misfit=0.09, crystal=found, n_first=4).text()
+    assert "by the first model, of 4 labels" in text
+    for part in (
+        "pressure 21.7 +- 0.4 GPa: tblite wants a larger cell",
+        "forces at rest up to 694 meV/A",
+        "6 of 189 modes",
+    ):
+        assert part in text
+    advice = text.split("Next: ")[1]
+    assert advice.startswith(
+        "first the crystal: relax it with the reference, check the settings of the reference (k points"
+    )
+    assert "pressure_GPa: 0" in advice
+    assert advice.index("pressure_GPa: 0") < advice.index("a larger basis")
+    good = verdict(0.01, crystal=found, n_first=4)
+    assert good.grade is Grade.GOOD  # the grade is that of the model
+    assert "If it is meant as it is: use it with a guard" in good.text()
+    assert "first the crystal" not in verdict(0.01).text()
+    assert len(good.as_dict()["crystal"]) == 3
+
+
+def test_the_first_look_is_kept_and_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "copper.extxyz", bulk("Cu", a=3.45, cubic=True).repeat(2))  # EMT has 3.59 A
+    (tmp_path / "campaign.yaml").write_text(CAMPAIGN)
+    monkeypatch.chdir(tmp_path)
+    assert run(["learn", "campaign.yaml"]) == 0
+    captured = capsys.readouterr()
+    assert "ase wants a larger cell" in captured.out.splitlines()[-1]
+    assert "The run keeps the given one; a stage with pressure_GPa: 0" in captured.err
+    record = read_run("run")
+    assert record.first_look is not None
+    pressure = record.first_look.pressure_GPa
+    assert pressure > 10
+    assert len(record.events(FirstLook)) == 1
+    assert run(["status", "run"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(rf"crystal as given, pressure +pressure {pressure:.1f} \+- ", out)
+    assert run(["status", "run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["first_look"]["pressure_GPa"] == pressure
+    box = render(record).split('aria-label="Verdict"')[1].split("</div>")[0]
+    assert f"pressure {pressure:.1f} +- " in box
+    assert "first the crystal" in box
+    # A run of an earlier version does not have the entry.
+    old = replace(record, entries=tuple(entry for entry in record.entries if not isinstance(entry.event, FirstLook)))
+    assert "first the crystal" not in verdict_of_run(old).text()
+    assert "first the crystal" not in render(old)
+
+
+def test_a_run_that_lets_the_cell_go_is_told_of_no_pressure_but_a_hopeless_one() -> None:
+    (free,) = crystal_findings(replace(LOOK, pressure_GPa=5.0, largest_force=0.0, n_imaginary=0), "x", free_cell=True)
+    assert free.mended
+    assert "The stages with a pressure let it go" in free.text
+    (far,) = crystal_findings(replace(LOOK, largest_force=0.0, n_imaginary=0), "x", free_cell=True)
+    assert not far.mended
+
+
+def test_the_labels_that_make_most_of_the_error_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "copper.extxyz", bulk("Cu", a=3.59, cubic=True).repeat(2))
+    strained = CAMPAIGN.replace("initial_frames: 4", "initial_frames: 4, initial_strain: 0.12")
+    (tmp_path / "campaign.yaml").write_text(strained)
+    monkeypatch.chdir(tmp_path)
+    assert run(["learn", "campaign.yaml"]) == 0
+    record = read_run("run")
+    found = verdict_of_run(record)
+    model = BayesianForceField.load("run/model.trepid")
+    frames = [label.atoms for label in record.labels]
+    squares = model.left_out_squares(frames)
+    assert np.sqrt(sum(squares) / sum(3 * len(frame) for frame in frames)) == pytest.approx(found.error)
+    assert model.left_out_squares(frames[::-1]) is None  # another order
+    kinds = [record.kind_of(label) for label in record.labels[:4]]
+    assert kinds[0] == kinds[2] == "initial, displaced"
+    assert all(re.fullmatch(r"initial, strained by up to [\d.]+ %", kind) for kind in kinds[1::2])
+    assert found.few_dominate
+    worst = int(np.argmax(squares))
+    assert f"those of label {worst + 1} ({kinds[worst]})" in found.text()
+    assert f"Next: look at run/labels/label-{worst + 1:04d}.extxyz" in found.text().replace(f"{tmp_path}/", "")
+
+
+def test_frames_asked_for_that_are_much_worse_are_told_with_the_grade() -> None:
+    good = verdict(0.047, asked=Asked(0.19, 1.0, 5))
+    assert good.grade is Grade.GOOD
+    assert "; but 19 % on frames that it asked for, before training on them." in good.findings()[0]
+    assert "but" not in verdict(0.047, asked=Asked(0.06, 1.0, 5)).findings()[0]
+    assert "but" not in verdict(0.01, asked=Asked(0.04, 1.0, 5)).findings()[0]  # worse, and still good
