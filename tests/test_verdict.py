@@ -13,17 +13,20 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.io import write
 
 from trepid.cli.main import run
 from trepid.config.learning import LARGEST_SHARE, LearningSettings
-from trepid.data import read_frames
+from trepid.data import Labels, attach_labels, read_frames
 from trepid.evaluation import compare, summarise
 from trepid.potentials.bayesian import BayesianForceField
+from trepid.report.costs import cost_rows
 from trepid.report.html import render
 from trepid.runs.first_look import crystal_findings
-from trepid.runs.ledger_events import Doubt, FirstLook
+from trepid.runs.label_files import LabelStore
+from trepid.runs.ledger_events import Doubt, FirstLook, Label
 from trepid.runs.reading import read_run
 from trepid.verdict import FAIR, GOOD, Asked, Basis, Grade, Verdict, verdict_of_fit, verdict_of_run, verdict_of_test
 
@@ -272,6 +275,38 @@ def test_the_misfit_of_other_frames_is_no_part_of_an_error(error: float, told: s
     assert f"{told} the misfit of the functional form on the training frames, 30.0 meV/A" in text
 
 
+# ---- terms, ends and counts that stand in several places
+
+
+def test_one_end_has_one_wording(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "copper.extxyz", bulk("Cu", a=3.59, cubic=True).repeat(2))
+    (tmp_path / "campaign.yaml").write_text(CAMPAIGN.replace("0.02, max_labels: 7", "0.001, max_labels: 5"))
+    monkeypatch.chdir(tmp_path)
+    told = "stopped: the labelling budget is used up"
+    assert run(["learn", "campaign.yaml"]) == 0
+    assert capsys.readouterr().out.startswith(f"{told} (uncertainty")
+    for command in (["status", "run"], ["plan", "campaign.yaml"]):
+        assert run(command) == 0
+        assert told in capsys.readouterr().out
+    record = read_run("run")
+    assert told in render(record)
+    # A label that was computed a second time is one label.
+    last = next(entry for entry in record.entries if isinstance(entry.event, Label))
+    again = replace(last, event=replace(last.event, attempt=2))
+    twice = replace(record, entries=(*record.entries[:-1], again, record.entries[-1]))
+    assert cost_rows(record)[0][1] == "5 labels"
+    assert cost_rows(twice)[0][1] == "5 labels, 1 of them computed again to check"
+
+
+def test_the_terms_of_the_output_are_in_the_glossary() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "glossary.md").read_text()
+    rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
+    for term in ("left out in turn", "misfit", "stratum", "running factor", "typical force error"):
+        assert term in rows
+
+
 # ---- what a campaign found
 
 
@@ -338,28 +373,39 @@ def test_a_run_that_lets_the_cell_go_is_told_of_no_pressure_but_a_hopeless_one()
     assert not far.mended
 
 
-def test_the_labels_that_make_most_of_the_error_are_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_labels_that_make_most_of_the_error_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "copper.extxyz", bulk("Cu", a=3.59, cubic=True).repeat(2))
-    strained = CAMPAIGN.replace("initial_frames: 4", "initial_frames: 4, initial_strain: 0.12")
-    (tmp_path / "campaign.yaml").write_text(strained)
+    (tmp_path / "campaign.yaml").write_text(CAMPAIGN)
     monkeypatch.chdir(tmp_path)
     assert run(["learn", "campaign.yaml"]) == 0
-    record = read_run("run")
+    # A second frame with colliding atoms, and the model trained on it.
+    store = LabelStore(Path("run/labels"))
+    second = store.read(2)
+    atoms = second.atoms.copy()
+    atoms.positions[1] -= 0.35 * atoms.get_distance(0, 1, mic=True, vector=True)
+    atoms.calc = EMT()
+    labels = Labels(atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress())
+    atoms.calc = None
+    store.write(replace(second, atoms=attach_labels(atoms, labels)))
+    frames = [label.atoms for label in store.read_all()]
+    field = BayesianForceField(["Cu"], pair_cutoff=5.0, triplet_cutoff=4.0, n_pair=8, n_radial=4, l_max=2, n_threads=1)
+    field.fit(frames).save("run/model.trepid")
+
+    record, squares = read_run("run"), field.left_out_squares(frames)
     found = verdict_of_run(record)
-    model = BayesianForceField.load("run/model.trepid")
-    frames = [label.atoms for label in record.labels]
-    squares = model.left_out_squares(frames)
     assert np.sqrt(sum(squares) / sum(3 * len(frame) for frame in frames)) == pytest.approx(found.error)
-    assert model.left_out_squares(frames[::-1]) is None  # another order
-    kinds = [record.kind_of(label) for label in record.labels[:4]]
+    assert np.argmax(squares) == 1
+    assert field.left_out_squares(frames[::-1]) is None  # another order
+    assert field.left_out_squares(frames[1:]) is None
+    kinds = [record.kind_of(label) for label in record.labels]
     assert kinds[0] == kinds[2] == "initial, displaced"
-    assert all(re.fullmatch(r"initial, strained by up to [\d.]+ %", kind) for kind in kinds[1::2])
+    strain = re.fullmatch(r"initial, strained by up to ([\d.]+) %", kinds[1])
+    cells = [record.labels[k].atoms.cell.array for k in (0, 1)]
+    assert float(strain[1]) == pytest.approx(100 * np.abs(np.linalg.solve(*cells) - np.eye(3)).max(), rel=0.02)
+    assert kinds[4].startswith("asked for at 0.")
     assert found.few_dominate
-    worst = int(np.argmax(squares))
-    assert f"those of label {worst + 1} ({kinds[worst]})" in found.text()
-    assert f"Next: look at run/labels/label-{worst + 1:04d}.extxyz" in found.text().replace(f"{tmp_path}/", "")
+    assert f"those of label 2 ({kinds[1]}): without the largest errors" in found.text()
+    assert "Next: look at run/labels/label-0002.extxyz: are these arrangements" in found.text()
 
 
 def test_frames_asked_for_that_are_much_worse_are_told_with_the_grade() -> None:

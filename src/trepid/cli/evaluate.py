@@ -69,6 +69,8 @@ def command(
     verdict.training_frames has the numbers (from 0) of the frames that the model was trained on, null where it does not tell: they
     are in the figures, and the verdict leaves them out.
 
+    The terms of the output (misfit, left out in turn, stratum, running factor, typical force error) are in docs/glossary.md.
+
     --output adds predicted_energy, predicted_forces, predicted_stress, the standard deviations of their errors (..._std:
     uncertainty and residual noise), forces_uncertainty and support_distance to the frames of TEST.
     """

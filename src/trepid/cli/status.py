@@ -13,6 +13,7 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
     """Show the progress of a learning run: labels, simulated time, failures, error bars, reason of its end.
 
     Of a screening: materials by status, budget, what is being computed, and the materials of largest risk.
+    The terms of the output (misfit, left out in turn, stratum, running factor, typical force error) are in docs/glossary.md.
     """
     from trepid.acquisition.conformal import coverage_by_stratum, running_coverage
     from trepid.evaluation import summarise

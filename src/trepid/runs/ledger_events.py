@@ -68,6 +68,23 @@ class StopReason(Named):
     INTERRUPTED = "interrupted"
     """SIGINT or SIGTERM; the same command resumes."""
 
+    def told(self, *, rounds: bool) -> str:
+        """The end in words, the same everywhere: in the log, `status`, `plan` and the report."""
+        if self is StopReason.FINISHED:
+            return f"finished: all {'rounds' if rounds else 'stages'} were run"
+        return _ENDS[self]
+
+
+_ENDS: Mapping[StopReason, str] = {
+    StopReason.CONVERGED: "finished: converged",
+    StopReason.HOURS: "stopped: the time budget is used up",
+    StopReason.LABELS: "stopped: the labelling budget is used up",
+    StopReason.NO_CALLS: "finished: no frame needed a label for a long time",
+    StopReason.FAILURES: "stopped: labels failed",
+    StopReason.GUARD: "stopped: MD became unstable repeatedly",
+    StopReason.INTERRUPTED: "interrupted; the same command resumes it",
+}
+
 
 class Doubt(Named):
     """Why a label is computed a second time; see `trepid.labelling.check`."""

@@ -41,7 +41,6 @@ from trepid.runs.ledger_events import (
     SomeEvent,
     Start,
     Stop,
-    StopReason,
     Train,
     Walks,
 )
@@ -137,9 +136,8 @@ class RunRecord:
             return RunState(True, f"running ({told})" if told else "running", holder)
         if self.stop is None:
             return RunState(False, "killed, or ended by an error; the same command resumes it")
-        if self.stop.reason is StopReason.INTERRUPTED:
-            return RunState(False, "interrupted; the same command resumes it")
-        return RunState(False, self.stop.reason.value + (f": {self.stop.message}" if self.stop.message else ""))
+        detail = f" ({self.stop.message})" if self.stop.message else ""
+        return RunState(False, self.stop.reason.told(rounds=self.mode == "rounds") + detail)
 
     @property
     def reference(self) -> Mapping[str, Any]:
