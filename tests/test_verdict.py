@@ -316,7 +316,7 @@ LOOK = FirstLook(4, 21.7, 0.4, 0.694, 0.02, -2.3, 6, 189, 4, 4)
 def test_a_crystal_that_is_not_at_rest_is_told_before_a_larger_basis() -> None:
     found = tuple(crystal_findings(LOOK, "tblite"))
     text = verdict(0.1, misfit=0.09, crystal=found, n_first=4).text()
-    assert "by the first model, of 4 labels" in text
+    assert "The crystal as given, by the first model (of 4 labels): pressure" in text
     for part in (
         "pressure 21.7 +- 0.4 GPa: tblite wants a larger cell",
         "forces at rest up to 694 meV/A",
@@ -353,7 +353,7 @@ def test_the_first_look_is_kept_and_shown(
     assert len(record.events(FirstLook)) == 1
     assert run(["status", "run"]) == 0
     out = capsys.readouterr().out
-    assert re.search(rf"crystal as given, pressure +pressure {pressure:.1f} \+- ", out)
+    assert re.search(rf"crystal as given +pressure {pressure:.1f} \+- ", out)
     assert run(["status", "run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["first_look"]["pressure_GPa"] == pressure
     box = render(record).split('aria-label="Verdict"')[1].split("</div>")[0]

@@ -174,13 +174,12 @@ class Verdict:
         return self.misfit is not None and not self.few_dominate and self.misfit**2 >= MISFIT_SHARE * self.error**2
 
     def sentences(self) -> list[str]:
-        """The judgement in words: the grade, the crystal, what makes the error, intervals, doubted labels, what to do next."""
+        """The judgement in words: the grade, what makes the error, the crystal, intervals, doubted labels, what to do next."""
         return [*self.findings(), f"Next: {self.advice()}"]
 
     def findings(self) -> list[str]:
         """The sentences without what to do next."""
-        first, *reasons = self._judgement()
-        return [first, *self._crystal(), *reasons, *self._asked(), *self._intervals(), *self._doubts()]
+        return [*self._judgement(), *self._crystal(), *self._asked(), *self._intervals(), *self._doubts()]
 
     def text(self) -> str:
         """All sentences in one line."""
@@ -259,9 +258,9 @@ class Verdict:
         if not self.crystal:
             return []
         found = "; ".join(finding.short for finding in self.crystal)
-        by = f"by the first model, of {self.n_first} label{'s' * (self.n_first != 1)}"
+        by = f"the first model (of {self.n_first} label{'s' * (self.n_first != 1)})"
         return [
-            f"The crystal as given is not at rest ({by}): {found}. The grade says how well the model follows the reference, not "
+            f"The crystal as given, by {by}: {found}. The grade says how well the model follows the reference, not "
             "whether the reference describes this crystal."
         ]
 
@@ -307,11 +306,11 @@ class Verdict:
             return ""
         matters = {finding.matter for finding in self.crystal}
         free = ", or let the cell go (on the fly: a stage with pressure_GPa: 0)" if Matter.PRESSURE in matters else ""
-        larger = ", a larger supercell" if Matter.MODES in matters else ""
+        larger = ", size of the supercell" if Matter.MODES in matters else ""
         rightly = "" if matters != {Matter.MODES} else " unless such modes are meant, as in phases that heat stabilises"
         return (
-            f"first the crystal{rightly}: relax it with the reference, check the settings of the reference (k points, method)"
-            f"{larger}{free}; then learn again. If it is meant as it is: "
+            f"first the crystal{rightly}: relax it with the reference, check the settings of the reference (k points, method"
+            f"{larger}){free}; then learn again. If it is meant as it is: "
         )
 
     def _advice(self) -> str:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.io import write
 from ase.units import GPa
 
 from trepid.campaign.first_look import look_at
+from trepid.campaign.learn import learn
 from trepid.campaign.start import initial_frames
+from trepid.config import load_campaign
 from trepid.data import Labels, attach_labels
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.runs.first_look import crystal_findings
-from trepid.runs.ledger_events import FirstLook
+from trepid.runs.ledger import Ledger
+from trepid.runs.ledger_events import Event, FirstLook
+from trepid.runs.reading import read_run
 
 
 def labelled(atoms: Atoms) -> Atoms:
@@ -75,3 +82,39 @@ def test_a_large_cell_is_not_searched() -> None:
     assert look.lowest_THz is None
     assert look.pressure_GPa is not None
     assert np.isfinite(look.largest_force)
+
+
+CAMPAIGN = """\
+structure: copper.extxyz
+reference: {engine: ase, calculator: emt}
+potential: {pair_cutoff_A: 5.0, triplet_cutoff_A: 4.0, n_pair: 8, n_radial: 4, l_max: 2}
+dynamics:
+  timestep_fs: 2.0
+  stages: [{temperature_K: 300, duration_ps: 0.02}]
+learning: {initial_frames: 3}
+output: {directory: run}
+"""
+
+
+def test_a_kill_right_after_the_look_leaves_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "copper.extxyz", bulk("Cu", a=3.50, cubic=True).repeat(2))
+    (tmp_path / "campaign.yaml").write_text(CAMPAIGN)
+    monkeypatch.chdir(tmp_path)
+    append = Ledger.append
+
+    def dying(ledger: Ledger, event: Event) -> object:
+        entry = append(ledger, event)
+        if isinstance(event, FirstLook):
+            raise RuntimeError("killed")
+        return entry
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "append", dying)
+        with pytest.raises(RuntimeError, match="killed"):
+            learn(load_campaign("campaign.yaml"))
+    (look,) = read_run("run").events(FirstLook)
+    result = learn(load_campaign("campaign.yaml"))
+    assert read_run("run").events(FirstLook) == (look,)
+    assert look.n_labels == 3
+    assert look.pressure_GPa > 1.0
+    assert "ase wants a larger cell" in result.verdict().text()

@@ -125,7 +125,7 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
         rows.append(("force MAE on test frames", f"{1000 * last.test.forces_mae:.2f} meV/A"))
     if rounds and last is not None and last.sigma_a:
         rows.append(("sigma^A", ", ".join(f"{value.value:.3f} at {value.temperature_K:g} K" for value in last.sigma_a)))
-    rows += [(f"crystal as given, {finding.matter.value}", finding.short) for finding in record.crystal_findings]
+    rows += [("crystal as given", finding.short) for finding in record.crystal_findings]
     if facts["model"] is not None:
         rows.append(("model", facts["model"]))
     emit_table(rows)
