@@ -13,20 +13,24 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.io import write
 
 from trepid.choices import Speed
 from trepid.cli.main import run
 from trepid.config.learning import LARGEST_SHARE, LearningSettings
-from trepid.data import read_frames
+from trepid.data import Labels, attach_labels, read_frames
 from trepid.errors import ExitCode
 from trepid.evaluation import compare, summarise
 from trepid.potentials.bayesian import BayesianForceField
+from trepid.report.costs import cost_rows
 from trepid.report.html import render
-from trepid.runs.ledger_events import Doubt
+from trepid.runs.first_look import crystal_findings
+from trepid.runs.label_files import LabelStore
+from trepid.runs.ledger_events import Doubt, FirstLook, Label
 from trepid.runs.reading import read_run
-from trepid.verdict import FAIR, GOOD, Basis, Grade, Verdict, verdict_of_fit, verdict_of_run, verdict_of_test
+from trepid.verdict import FAIR, GOOD, Asked, Basis, Grade, Verdict, verdict_of_fit, verdict_of_run, verdict_of_test
 
 
 def verdict(error: float, *, misfit: float | None = None, **change: object) -> Verdict:
@@ -90,9 +94,12 @@ def test_the_guard_is_advised_as_a_whole_command(capsys: pytest.CaptureFixture[s
 
 
 def test_intervals_and_doubted_labels_are_judged_too() -> None:
-    text = verdict(0.03, coverage_95=0.62, scale=2.9, believed=2).text()
+    text = verdict(0.03, coverage_95=0.62, scale=2.9, believed=("a (forces)", "b (energy)")).text()
     assert "Error bars too narrow: 62 % of the force components are inside their 95 % interval; about 2.9 times" in text
-    assert "2 doubted labels were computed again, came out the same and were believed" in text
+    assert (
+        "2 doubted labels were computed again, came out the same and were believed: look at a (forces) and b (energy);"
+        in text
+    )
     assert "Error bars fit: 93 % of the force components" in verdict(0.03, coverage_95=0.93).text()
     assert "believed" not in verdict(0.03).text()
 
@@ -215,7 +222,9 @@ def test_learn_status_and_report_end_with_the_same_verdict(
     assert "0.000 eV/A" not in captured.err
     # A label that was doubted and believed is counted.
     confirmed = [replace(record.labels[0], confirmed=Doubt.FORCES), *record.labels[1:]]
-    assert "1 doubted label was computed again" in verdict_of_run(replace(record, labels=tuple(confirmed))).text()
+    doubted = verdict_of_run(replace(record, labels=tuple(confirmed))).text()
+    assert "1 doubted label was computed again" in doubted
+    assert "look at run/labels/label-0001.extxyz (forces);" in doubted
 
 
 def test_fit_and_evaluate_end_with_a_verdict(
@@ -245,3 +254,200 @@ def test_fit_and_evaluate_end_with_a_verdict(
     assert run(["evaluate", model, str(tmp_path / "test.extxyz"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["verdict"]["error_share"] == pytest.approx(facts["forces_rmse"] / facts["forces_rms"])
+
+
+# ---- frames of the training set
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
+    """A folder with a model, its five training frames, and six that are new."""
+    folder = tmp_path_factory.mktemp("fitted")
+    frames = read_frames(data_dir / "si_sw_64.extxyz")
+    write(folder / "train.extxyz", frames[::2][:5])
+    write(folder / "new.extxyz", frames[1::2][:6])
+    write(folder / "both.extxyz", [*frames[::2][:3], *frames[1::2][:5]])
+    sizes = ["--pair-cutoff", "5", "--triplet-cutoff", "4", "--n-pair", "8", "--n-radial", "4", "--l-max", "2"]
+    assert run(["fit", str(folder / "train.extxyz"), "-o", str(folder / "si.trepid"), *sizes]) == 0
+    return folder
+
+
+def test_training_frames_are_named_and_not_graded(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(fitted / "si.trepid")
+    assert run(["evaluate", model, str(fitted / "train.extxyz")]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("No judgement: all 5 frames are training frames: this is no test.")
+    assert "misfit" not in last
+    assert "Next: give frames that the model was not trained on" in last
+    assert run(["evaluate", model, str(fitted / "train.extxyz"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["verdict"]["training_frames"] == [0, 1, 2, 3, 4]
+    assert facts["verdict"]["grade"] == "no judgement"
+    assert facts["n_frames"] == 5  # the figures are those of all frames, as before
+
+
+def test_of_a_mixed_file_the_new_frames_are_graded(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(fitted / "si.trepid")
+    assert run(["evaluate", model, str(fitted / "both.extxyz"), "--ood", str(fitted / "train.extxyz")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(
+        line.startswith("3 of 8 frames are training frames and no test; the other 5 are judged here. ")
+        for line in lines
+    )
+    assert "ood: No judgement: all 5 frames are training frames" in lines[-1]
+    assert run(["evaluate", model, str(fitted / "both.extxyz"), "--json"]) == 0
+    mixed = json.loads(capsys.readouterr().out)
+    assert mixed["verdict"]["training_frames"] == [0, 1, 2]
+    assert (mixed["n_frames"], mixed["verdict"]["n_frames"]) == (8, 5)
+    field, new = BayesianForceField.load(model), read_frames(fitted / "both.extxyz")[3:]
+    assert mixed["verdict"]["error_eV_per_A"] == pytest.approx(summarise(compare(field, new)).forces_rmse)
+    assert run(["evaluate", model, str(fitted / "new.extxyz"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"]["training_frames"] == []
+
+
+@pytest.mark.parametrize(("error", "told"), [(0.02, "as large as"), (0.03, "as large as"), (0.3, "larger than")])
+def test_the_misfit_of_other_frames_is_no_part_of_an_error(error: float, told: str) -> None:
+    text = verdict(error, misfit=0.03, basis=Basis.TEST).text()
+    assert "Most of it, " not in text
+    assert f"{told} the misfit of the functional form on the training frames, 30.0 meV/A" in text
+
+
+# ---- terms, ends and counts that stand in several places
+
+
+def test_one_end_has_one_wording(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "copper.extxyz", bulk("Cu", a=3.59, cubic=True).repeat(2))
+    (tmp_path / "campaign.yaml").write_text(CAMPAIGN.replace("0.02, max_labels: 7", "0.001, max_labels: 5"))
+    monkeypatch.chdir(tmp_path)
+    told = "stopped: the labelling budget is used up"
+    assert run(["learn", "campaign.yaml"]) == 0
+    assert capsys.readouterr().out.startswith(f"{told} (uncertainty")
+    for command in (["status", "run"], ["plan", "campaign.yaml"]):
+        assert run(command) == 0
+        assert told in capsys.readouterr().out
+    record = read_run("run")
+    assert told in render(record)
+    # A label that was computed a second time is one label.
+    last = next(entry for entry in record.entries if isinstance(entry.event, Label))
+    again = replace(last, event=replace(last.event, attempt=2))
+    twice = replace(record, entries=(*record.entries[:-1], again, record.entries[-1]))
+    assert cost_rows(record)[0][1] == "5 labels"
+    assert cost_rows(twice)[0][1] == "5 labels, 1 of them computed again to check"
+
+
+def test_the_terms_of_the_output_are_in_the_glossary() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "glossary.md").read_text()
+    rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
+    for term in ("left out in turn", "misfit", "stratum", "running factor", "typical force error"):
+        assert term in rows
+
+
+# ---- what a campaign found
+
+
+LOOK = FirstLook(4, 21.7, 0.4, 0.694, 0.02, -2.3, 6, 189, 4, 4)
+
+
+def test_a_crystal_that_is_not_at_rest_is_told_before_a_larger_basis() -> None:
+    found = tuple(crystal_findings(LOOK, "tblite"))
+    text = verdict(0.1, misfit=0.09, crystal=found, n_first=4).text()
+    assert "The crystal as given, by the first model (of 4 labels): pressure" in text
+    for part in (
+        "pressure 21.7 +- 0.4 GPa: with tblite the lattice constant is larger than the given one",
+        "forces at rest up to 694 meV/A",
+        "6 of 189 modes",
+    ):
+        assert part in text
+    advice = text.split("Next: ")[1]
+    assert advice.startswith(
+        "first the crystal: relax it with the reference, check the settings of the reference (k points"
+    )
+    assert "pressure_GPa: 0" in advice
+    assert advice.index("pressure_GPa: 0") < advice.index("a larger basis")
+    good = verdict(0.01, crystal=found, n_first=4)
+    assert good.grade is Grade.GOOD  # the grade is that of the model
+    assert "If it is meant as it is: use it with a guard" in good.text()
+    assert "first the crystal" not in verdict(0.01).text()
+    assert len(good.as_dict()["crystal"]) == 3
+
+
+def test_the_first_look_is_kept_and_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "copper.extxyz", bulk("Cu", a=3.45, cubic=True).repeat(2))  # EMT has 3.59 A
+    (tmp_path / "campaign.yaml").write_text(CAMPAIGN)
+    monkeypatch.chdir(tmp_path)
+    assert run(["learn", "campaign.yaml"]) == 0
+    captured = capsys.readouterr()
+    assert "with ase the lattice constant is larger than the given one" in captured.out.splitlines()[-1]
+    assert "The run keeps the given one; a stage with pressure_GPa: 0" in captured.err
+    record = read_run("run")
+    assert record.first_look is not None
+    pressure = record.first_look.pressure_GPa
+    assert pressure > 10
+    assert len(record.events(FirstLook)) == 1
+    assert run(["status", "run"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(rf"crystal as given +pressure {pressure:.1f} \+- ", out)
+    assert run(["status", "run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["first_look"]["pressure_GPa"] == pressure
+    box = render(record).split('aria-label="Verdict"')[1].split("</div>")[0]
+    assert f"pressure {pressure:.1f} +- " in box
+    assert "first the crystal" in box
+    # A run of an earlier version does not have the entry.
+    old = replace(record, entries=tuple(entry for entry in record.entries if not isinstance(entry.event, FirstLook)))
+    assert "first the crystal" not in verdict_of_run(old).text()
+    assert "first the crystal" not in render(old)
+
+
+def test_a_run_that_lets_the_cell_go_is_told_of_no_pressure_but_a_hopeless_one() -> None:
+    (free,) = crystal_findings(replace(LOOK, pressure_GPa=5.0, largest_force=0.0, n_imaginary=0), "x", free_cell=True)
+    assert free.mended
+    assert "The stages with a pressure let it go" in free.text
+    (far,) = crystal_findings(replace(LOOK, largest_force=0.0, n_imaginary=0), "x", free_cell=True)
+    assert not far.mended
+
+
+def test_the_labels_that_make_most_of_the_error_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "copper.extxyz", bulk("Cu", a=3.59, cubic=True).repeat(2))
+    (tmp_path / "campaign.yaml").write_text(CAMPAIGN)
+    monkeypatch.chdir(tmp_path)
+    assert run(["learn", "campaign.yaml"]) == 0
+    # A second frame with colliding atoms, and the model trained on it.
+    store = LabelStore(Path("run/labels"))
+    second = store.read(2)
+    atoms = second.atoms.copy()
+    atoms.positions[1] -= 0.35 * atoms.get_distance(0, 1, mic=True, vector=True)
+    atoms.calc = EMT()
+    labels = Labels(atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress())
+    atoms.calc = None
+    store.write(replace(second, atoms=attach_labels(atoms, labels)))
+    frames = [label.atoms for label in store.read_all()]
+    field = BayesianForceField(["Cu"], pair_cutoff=5.0, triplet_cutoff=4.0, n_pair=8, n_radial=4, l_max=2, n_threads=1)
+    field.fit(frames).save("run/model.trepid")
+
+    record, squares = read_run("run"), field.left_out_squares(frames)
+    found = verdict_of_run(record)
+    assert np.sqrt(sum(squares) / sum(3 * len(frame) for frame in frames)) == pytest.approx(found.error)
+    assert np.argmax(squares) == 1
+    assert field.left_out_squares(frames[::-1]) is None  # another order
+    assert field.left_out_squares(frames[1:]) is None
+    kinds = [record.kind_of(label) for label in record.labels]
+    assert kinds[0] == kinds[2] == "initial, displaced"
+    strain = re.fullmatch(r"initial, strained by up to ([\d.]+) %", kinds[1])
+    cells = [record.labels[k].atoms.cell.array for k in (0, 1)]
+    assert float(strain[1]) == pytest.approx(100 * np.abs(np.linalg.solve(*cells) - np.eye(3)).max(), rel=0.02)
+    assert kinds[4].startswith("asked for at 0.")
+    assert found.few_dominate
+    assert f"those of label 2 ({kinds[1]}): without the largest errors" in found.text()
+    assert "Next: look at run/labels/label-0002.extxyz: are these arrangements" in found.text()
+
+
+def test_frames_asked_for_that_are_much_worse_are_told_with_the_grade() -> None:
+    good = verdict(0.047, asked=Asked(0.19, 1.0, 5))
+    assert good.grade is Grade.GOOD
+    assert "; but 19 % on frames that it asked for, before training on them." in good.findings()[0]
+    assert "but" not in verdict(0.047, asked=Asked(0.06, 1.0, 5)).findings()[0]
+    assert "but" not in verdict(0.01, asked=Asked(0.04, 1.0, 5)).findings()[0]  # worse, and still good

@@ -13,12 +13,16 @@ The error is that on frames the model has not seen: every training frame left ou
 campaign before the model was trained on them. A part of it, the misfit, is not explained by the uncertainty of the coefficients: it
 is what the functional form cannot describe, and noise of the labels. More labels do not reduce it, a larger basis or longer cutoffs
 do.
+
+An error on training frames is no test: they are named and not graded. A crystal that the reference does not hold at rest is told
+beside the grade: a model can follow a reference well that does not describe the crystal.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -29,6 +33,8 @@ from trepid.evaluation import Evaluation, summarise
 from trepid.potentials.base import Potential
 from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.quantities import force, share
+from trepid.runs.first_look import CrystalFinding, Matter
+from trepid.runs.label_files import LabelledFrame
 from trepid.runs.reading import RunRecord, read_run
 
 logger = logging.getLogger(__name__)
@@ -44,6 +50,12 @@ NARROW, WIDE = 0.85, 0.999
 FEW_FRAMES = 4
 """With fewer frames there is no judgement."""
 _GUARDED = "trepid md MODEL STRUCTURE --temperature 300 --guard stop"
+MUCH_WORSE = 2.0
+"""An error on the frames asked for that is this many times the one of the grade is told with the grade."""
+MOST_WORST = 3
+"""Labels that may make most of an error to be named for it."""
+MOST_NAMED = 6
+"""Label files named in one sentence."""
 
 
 class Grade(str, Enum):
@@ -64,6 +76,20 @@ class Basis(str, Enum):
 
 
 @dataclass(frozen=True)
+class Asked:
+    """The frames that a campaign asked labels for, predicted before it was trained on them: error and rms force, eV/A."""
+
+    error: float
+    forces: float
+    n_frames: int
+
+    @property
+    def error_share(self) -> float:
+        """Error over the rms force; NaN without forces."""
+        return self.error / self.forces if self.forces > 0 else math.nan
+
+
+@dataclass(frozen=True)
 class Verdict:
     """A judgement of a model.
 
@@ -78,23 +104,34 @@ class Verdict:
     forces : float
         Root mean square of the labelled force components, eV/A.
     misfit : float or None
-        What the functional form cannot describe, eV/A per component; None where unknown.
+        What the functional form cannot describe, eV/A per component, from the training frames left out in turn; None where unknown.
     usual : float or None
         The error without the few largest (`LeftOutError.usual`), eV/A; None where unknown.
     coverage_95 : float or None
         Share of the force components inside the 95 % interval, 0 to 1.
     scale : float or None
         Factor on the intervals that would fit the errors.
-    asked : (float, float, int) or None
-        Rms error before training and rms force on the frames that a campaign asked labels for, eV/A, and their number.
-    believed : int
-        Labels that were doubted, computed again and believed.
+    asked : Asked or None
+        The frames that a campaign asked labels for.
+    believed : tuple of str
+        Files of the labels that were doubted, computed again and believed, each with the reason of the doubt.
     labels : str
         The label files of a run, for the advice; empty where the labels are the user's.
     searched : Speed or None
         Ceiling up to which these labels chose the sizes of the model: the same search is not advised again. None: no search.
     beyond_ceiling : bool
         Whether that search left sizes out because of their time.
+    worst : tuple of str
+        Labels that make most of the squared error, each with its kind: "label 3 (initial, strained by up to 4 %)"; empty where
+        unknown, or where they are many.
+    worst_files : tuple of str
+        Their files.
+    n_known : int
+        Frames of a test set that are training frames; they are not among `n_frames`.
+    crystal : tuple of CrystalFinding
+        What the first model of a campaign found wrong with the crystal as given.
+    n_first : int
+        Labels of that model.
     """
 
     basis: Basis
@@ -105,11 +142,16 @@ class Verdict:
     usual: float | None = None
     coverage_95: float | None = None
     scale: float | None = None
-    asked: tuple[float, float, int] | None = None
-    believed: int = 0
+    asked: Asked | None = None
+    believed: tuple[str, ...] = ()
     labels: str = ""
     searched: Speed | None = None
     beyond_ceiling: bool = False
+    worst: tuple[str, ...] = ()
+    worst_files: tuple[str, ...] = ()
+    n_known: int = 0
+    crystal: tuple[CrystalFinding, ...] = ()
+    n_first: int = 0
 
     @property
     def error_share(self) -> float:
@@ -140,12 +182,12 @@ class Verdict:
         return self.misfit is not None and not self.few_dominate and self.misfit**2 >= MISFIT_SHARE * self.error**2
 
     def sentences(self) -> list[str]:
-        """The judgement in words: the grade with its reason, intervals that are wrong, doubted labels, what to do next."""
+        """The judgement in words: the grade, what makes the error, the crystal, intervals, doubted labels, what to do next."""
         return [*self.findings(), f"Next: {self.advice()}"]
 
     def findings(self) -> list[str]:
         """The sentences without what to do next."""
-        return [*self._judgement(), *self._asked(), *self._intervals(), *self._doubts()]
+        return [*self._judgement(), *self._crystal(), *self._asked(), *self._intervals(), *self._doubts()]
 
     def text(self) -> str:
         """All sentences in one line."""
@@ -162,11 +204,21 @@ class Verdict:
             "basis": self.basis.value,
             "n_frames": self.n_frames,
             "coverage_95": self.coverage_95,
-            "n_doubted_labels_believed": self.believed,
+            "n_doubted_labels_believed": len(self.believed),
+            "crystal": [finding.short for finding in self.crystal],
             "text": self.text(),
         }
 
     def _judgement(self) -> list[str]:
+        if self.n_known:
+            n = self.n_known + self.n_frames
+            named = f"all {n}" if not self.n_frames else f"{self.n_known} of {n}"
+            named = "the frame is a training frame" if n == 1 else f"{named} frames are training frames"
+            if not self.n_frames:
+                return [f"No judgement: {named}: this is no test. The errors say how the model fits what it has seen."]
+            rest = replace(self, n_known=0)._judgement()
+            left = "the other one is" if self.n_frames == 1 else f"the other {self.n_frames} are"
+            return [f"{named[0].upper()}{named[1:]} and no test; {left} judged here. {rest[0]}", *rest[1:]]
         if not math.isfinite(self.error_share):
             return ["No judgement: the model has not been compared with a label yet."]
         error = f"force error {force(self.error)}, {share(self.error_share)} of the rms force of {force(self.forces)}"
@@ -176,22 +228,55 @@ class Verdict:
                 f"No judgement from {self.n_frames} frame{'s' * (self.n_frames != 1)}, {FEW_FRAMES} are needed: {error}."
             ]
         limits = f"up to {100 * GOOD:g} % is good, up to {100 * FAIR:g} % fair"
-        told = [f"{self.grade.value.capitalize()}: {error}; {limits}."]
+        told = [f"{self.grade.value.capitalize()}: {error}; {limits}{self._but_asked()}."]
         if self.usual is not None and self.few_dominate:
+            where = f", those of {_listed(self.worst)}" if self.worst else ""
             told.append(
-                f"A few forces make most of it: without the largest errors {force(self.usual)}, {share(self.usual / self.forces)}."
+                f"A few forces make most of it{where}: without the largest errors {force(self.usual)}, "
+                f"{share(self.usual / self.forces)}."
             )
-        elif self.misfit is not None and self.misfit_limits:
-            told.append(f"Most of it, {force(self.misfit)}, is misfit: what the functional form cannot describe.")
         elif self.misfit is not None:
-            told.append(f"Most of it is lack of data; the misfit of the functional form is {force(self.misfit)}.")
+            told.append(self._misfit(self.misfit))
         return told
+
+    def _misfit(self, misfit: float) -> str:
+        """What the misfit of the training frames says of the error; a part of it only where the frames are the same."""
+        if self.basis is Basis.LEFT_OUT:
+            if self.misfit_limits:
+                return f"Most of it, {force(misfit)}, is misfit: what the functional form cannot describe."
+            return f"Most of it is lack of data; the misfit of the functional form is {force(misfit)}."
+        of_training = f"the misfit of the functional form on the training frames, {force(misfit)}"
+        if self.misfit_limits:
+            return f"It is about as large as {of_training}: what the form cannot describe."
+        return f"It is larger than {of_training}: most of it is lack of data of this kind."
+
+    @property
+    def asked_much_worse(self) -> bool:
+        """Whether the frames that a campaign asked for were predicted much worse than the frames of the grade, and not well."""
+        if self.asked is None:
+            return False
+        return self.asked.error_share > max(GOOD, MUCH_WORSE * self.error_share)
+
+    def _but_asked(self) -> str:
+        if self.asked is None or not self.asked_much_worse:
+            return ""
+        return f"; but {share(self.asked.error_share)} on frames that it asked for, before training on them"
+
+    def _crystal(self) -> list[str]:
+        if not self.crystal:
+            return []
+        found = "; ".join(finding.short for finding in self.crystal)
+        by = f"the first model (of {self.n_first} label{'s' * (self.n_first != 1)})"
+        return [
+            f"The crystal as given, by {by}: {found}. The grade says how well the model follows the reference, not "
+            "whether the reference describes this crystal."
+        ]
 
     def _asked(self) -> list[str]:
         if self.asked is None:
             return []
-        error, forces, n = self.asked
-        part = f", {share(error / forces)}" if forces > 0 else ""
+        error, n = self.asked.error, self.asked.n_frames
+        part = f", {share(self.asked.error_share)}" if self.asked.forces > 0 else ""
         frames = (
             "frame that it asked for, before training on it"
             if n == 1
@@ -212,21 +297,47 @@ class Verdict:
     def _doubts(self) -> list[str]:
         if not self.believed:
             return []
-        one = self.believed == 1
+        n = len(self.believed)
+        were = "was" if n == 1 else "were"
         return [
-            f"{self.believed} doubted label{'' if one else 's'} {'was' if one else 'were'} computed again, came out the same and "
-            f"{'was' if one else 'were'} believed: look at {'it' if one else 'them'} in the ledger (doubt)."
+            f"{n} doubted label{'s' * (n != 1)} {were} computed again, came out the same and {were} believed: look at "
+            f"{_listed(self.believed)}; what was measured is in ledger.jsonl, in the lines with the event doubt."
         ]
 
     def advice(self) -> str:
         """What to do next."""
+        return self._crystal_first() + self._advice()
+
+    def _crystal_first(self) -> str:
+        """What to do about the crystal, before anything about the model."""
+        if not self.crystal:
+            return ""
+        matters = {finding.matter for finding in self.crystal}
+        free = (
+            ", or let the cell go (on the fly: pressure_GPa: 0 in a stage, with thermostat: nose-hoover in dynamics)"
+            if Matter.PRESSURE in matters
+            else ""
+        )
+        larger = ", size of the supercell" if Matter.MODES in matters else ""
+        rightly = "" if matters != {Matter.MODES} else " unless such modes are meant, as in phases that heat stabilises"
+        return (
+            f"first the crystal{rightly}: relax it with the reference, check the settings of the reference (k points, method"
+            f"{larger}){free}; then learn again. If it is meant as it is: "
+        )
+
+    def _advice(self) -> str:
+        if self.n_known and not self.n_frames:
+            return (
+                "give frames that the model was not trained on; trepid fit and trepid status tell the left-out error."
+            )
         if self.grade is Grade.UNKNOWN:
             return "label more frames."
         files = self.labels or "TRAIN"
         if self.few_dominate and self.grade is not Grade.GOOD:
+            named = _listed(self.worst_files) or f"the frames with the largest forces in {files}"
             return (
-                f"look at the frames with the largest forces (trepid evaluate MODEL {files} -o judged.extxyz): are these "
-                f"arrangements that the crystal reaches? Elsewhere use the model with a guard on the uncertainty ({_GUARDED})."
+                f"look at {named}: are these arrangements that the crystal reaches? Elsewhere use the model with a guard on the "
+                f"uncertainty ({_GUARDED})."
             )
         refit = {
             None: f"trepid fit {files} --speed balanced (or accurate) -o better.trepid",
@@ -269,9 +380,13 @@ def verdict_of_fit(potential: Potential, *, searched: Speed | None = None, beyon
     )
 
 
-def verdict_of_test(figures: Evaluation, potential: Potential | None = None, *, basis: Basis = Basis.TEST) -> Verdict:
-    """Judge a model by frames that it was not trained on."""
+def verdict_of_test(
+    figures: Evaluation | None, potential: Potential | None = None, *, basis: Basis = Basis.TEST, n_known: int = 0
+) -> Verdict:
+    """Judge a model by frames that it was not trained on; None: there is none, all `n_known` are training frames."""
     left_out = None if potential is None else potential.left_out_forces
+    if figures is None:
+        return Verdict(basis, 0, math.nan, math.nan, n_known=n_known)
     return Verdict(
         basis=basis,
         n_frames=figures.n_frames,
@@ -280,6 +395,7 @@ def verdict_of_test(figures: Evaluation, potential: Potential | None = None, *, 
         misfit=None if left_out is None else left_out.misfit,
         coverage_95=figures.forces_coverage_95,
         scale=figures.forces_calibration_scale,
+        n_known=n_known,
     )
 
 
@@ -299,14 +415,41 @@ def verdict_of_run(record: RunRecord) -> Verdict:
     else:
         verdict = Verdict(Basis.BEFORE, 0, math.nan, math.nan)
     asked = None if figures is None or verdict.basis is Basis.BEFORE else figures
+    worst = [] if potential is None or not verdict.few_dominate else _worst(record, potential)
+    believed = [(label, label.confirmed) for label in record.labels if label.confirmed is not None]
     return replace(
         verdict,
         coverage_95=None if figures is None else figures.forces_coverage_95,
         scale=None if figures is None else figures.forces_calibration_scale,
-        asked=None if asked is None else (asked.forces_rmse, asked.forces_rms, asked.n_frames),
-        believed=sum(label.confirmed is not None for label in record.labels),
+        asked=None if asked is None else Asked(asked.forces_rmse, asked.forces_rms, asked.n_frames),
+        believed=tuple(f"{record.label_file(label)} ({doubt.value})" for label, doubt in believed),
         labels=f"{record.paths.labels}/label-*.extxyz",
+        worst=tuple(f"label {label.number} ({record.kind_of(label)})" for label in worst),
+        worst_files=tuple(str(record.label_file(label)) for label in worst),
+        crystal=tuple(record.crystal_findings),
+        n_first=0 if record.first_look is None else record.first_look.n_labels,
     )
+
+
+def _worst(record: RunRecord, potential: BayesianForceField) -> list[LabelledFrame]:
+    """The labels that make half of the squared left-out error, worst first; none where they are more than a few."""
+    squares = potential.left_out_squares([label.atoms for label in record.labels])
+    if squares is None:
+        return []
+    order = sorted(range(len(squares)), key=lambda k: -squares[k])
+    total, found = sum(squares), 0.0
+    for n, k in enumerate(order[:MOST_WORST], start=1):
+        found += squares[k]
+        if found >= total / 2:
+            return [record.labels[k] for k in order[:n]]
+    return []
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in a sentence: "a, b and c"; of many the first, and how many more."""
+    if len(names) > MOST_NAMED:
+        return f"{', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def judge_run(directory: str | Path) -> Verdict:
@@ -320,7 +463,7 @@ def judge_run(directory: str | Path) -> Verdict:
     return verdict_of_run(read_run(directory))
 
 
-def _bayesian_model(record: RunRecord) -> Potential | None:
+def _bayesian_model(record: RunRecord) -> BayesianForceField | None:
     """The model of a run on the Bayesian force field; None where there is none, or none that can be read (logged)."""
     campaign, file = record.campaign, record.paths.model
     if campaign is None or campaign.potential.kind != "bayesian" or not file.is_file():

@@ -76,7 +76,7 @@ def test_check_learn_status_and_report_in_rounds(trepid, rounds: Path) -> None:
         "Costs",
     ):
         assert f"<h2>{heading}</h2>" in page
-    assert "all rounds done" in page
+    assert "finished: all rounds were run" in page
     assert page.count("<svg") >= 6
     assert not re.search(r'(src|href)="https?:', page)
     # One row per round in the first table, the start included.

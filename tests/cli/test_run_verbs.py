@@ -34,6 +34,9 @@ def test_learn_status_report_and_evaluate_in_one_go(trepid, campaign: Path, copp
     figures = trepid("evaluate", run / "model.trepid", copper / "test.extxyz", "--json").json
     assert figures["forces_mae"] < 0.1 * figures["forces_rms"]
     assert trepid("report", run, "--test", copper / "test.extxyz").code == 0
+    refused = trepid("report", run, "--test", run / "labels" / "label-0001.extxyz")
+    assert refused.code == 2
+    assert "1 of 1 frames are training frames" in refused.err
     page = (run / "report.html").read_text()
     cells = ("test.extxyz", "3", f"{1000 * figures['forces_rms']:.0f}", f"{1000 * figures['forces_mae']:.3g}")
     assert "".join(f"<td>{cell}</td>" for cell in cells) in page

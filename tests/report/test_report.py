@@ -106,7 +106,7 @@ def test_page_shows_settings_and_figures_of_the_run(page: tuple[str, Strict], ru
         "CuI",
         "64 atoms",
         "tblite GFN1-xTB",
-        "all stages done",
+        "finished: all stages were run",
         "3 initial, 8 above the threshold",
         f"MAE {1000 * figures.forces_mae:.1f}, RMSE {1000 * figures.forces_rmse:.1f} meV/Å",
         "What next:",

@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from trepid.campaign.first_look import FirstLook
+from trepid.campaign.first_look import look_at
 from trepid.campaign.label_weights import require_known_kinds
 from trepid.campaign.repair import retrain_without
 from trepid.campaign.start import build_crystal
@@ -33,10 +33,11 @@ from trepid.reference import ENGINES, make_reference
 from trepid.reference.base import Reference
 from trepid.runs.checksums import text_sha256
 from trepid.runs.directory import RunDirectory, require_usable
+from trepid.runs.first_look import cell_is_free, crystal_findings
 from trepid.runs.integrity import ADVICE, Change, accepted, changes, last_settings
 from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger import Ledger
-from trepid.runs.ledger_events import Resume, SettingsUsed, Stage, Start, Stop, StopReason
+from trepid.runs.ledger_events import FirstLook, Resume, SettingsUsed, Stage, Start, Stop, StopReason
 from trepid.runs.versions import versions_now
 
 if TYPE_CHECKING:
@@ -125,11 +126,14 @@ class CampaignContext(Generic[SomeCampaign]):
         return Trainer(self.potentials, self.ledger, self.executor, self.progress, self.campaign.weights)
 
     def look_at_crystal(self, potential: Potential) -> None:
-        """Say what the first model says of the crystal as given."""
+        """Say what the first model says of the crystal as given, and note it in the ledger, once."""
         with self.progress.stage("first look"):
-            found = FirstLook.of(potential, self.crystal, seed=self.campaign.seed)
-        for line in found.lines(self.campaign.reference.engine, potential.n_frames):
-            self.view.message(line)
+            look = look_at(potential, self.crystal, seed=self.campaign.seed)
+        if not self.ledger.all(FirstLook):  # after a kill, the look may be there already
+            self.ledger.append(look)
+        findings = crystal_findings(look, self.campaign.reference.engine, free_cell=cell_is_free(self.campaign))
+        for finding in findings:
+            self.view.message(finding.text)
 
     def interrupted(self) -> bool:
         """Whether a signal has come."""

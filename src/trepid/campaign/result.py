@@ -70,16 +70,7 @@ class CampaignResult:
 
     def summary(self) -> str:
         """One line of text."""
-        outcome = {
-            StopReason.FINISHED: f"finished: all {'stages' if self.n_rounds is None else 'rounds'} were run",
-            StopReason.CONVERGED: "finished: converged",
-            StopReason.HOURS: "stopped: the time budget is used up",
-            StopReason.LABELS: "stopped: the labelling budget is used up",
-            StopReason.NO_CALLS: "finished: no frame needed a label for a long time",
-            StopReason.FAILURES: "stopped: labels failed",
-            StopReason.GUARD: "stopped: MD became unstable repeatedly",
-            StopReason.INTERRUPTED: "interrupted: the same command resumes",
-        }[self.reason]
+        outcome = self.reason.told(rounds=self.n_rounds is not None)
         detail = f" ({self.message})" if self.message else ""
         rounds = "" if self.n_rounds is None else f" of {self.n_rounds} rounds"
         already = "already " if self.already_ended else ""

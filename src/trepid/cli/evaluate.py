@@ -66,6 +66,10 @@ def command(
     forces_uncertainty_spearman (-1 to 1), outside_support (share of the atoms outside the training data, 0 to 1) and others; ood
     holds the same of the second set, if there is one; corrected holds the interval with the factors of --calibrate-on. A
     figure that is not defined is null. Where frames have a config_type, config_types holds the same of every type.
+    verdict.training_frames has the numbers (from 0) of the frames that the model was trained on, null where it does not tell: they
+    are in the figures, and the verdict leaves them out.
+
+    The terms of the output (misfit, left out in turn, stratum, running factor, typical force error) are in docs/glossary.md.
 
     --output adds predicted_energy, predicted_forces, predicted_stress, the standard deviations of their errors (..._std:
     uncertainty and residual noise), forces_uncertainty and support_distance to the frames of TEST.
@@ -107,6 +111,15 @@ def command(
         for name, frames in sets.items()
     }
     figures = {name: summarise(comparison) for name, comparison in comparisons.items()}
+    known = {name: potential.trained_structures(frames) for name, frames in sets.items()}
+    if any(found is None for found in known.values()):
+        say(f"warning: {model} does not tell its training frames: whether these are new was not checked")
+    verdicts = {}
+    for name, one in comparisons.items():
+        own = set(known[name] or ())
+        new = [k for k in range(one.n_frames) if k not in own]
+        rest = figures[name] if not own else summarise(one.of_frames(new)) if new else None
+        verdicts[name] = verdict_of_test(rest, potential, n_known=len(own))
     types = {name: summarise(one) for name, one in of_each_type(sets["test"], comparisons["test"]).items()}
     if output is not None:
         pairs = zip(sets["test"], predictions["test"], strict=True)
@@ -124,8 +137,8 @@ def command(
             name: {**figures[name].as_dict(), **({"corrected": intervals[name].as_dict()} if name in intervals else {})}
             for name in figures
         }
-        for name, one in figures.items():
-            told[name]["verdict"] = verdict_of_test(one, potential).as_dict()
+        for name in figures:
+            told[name]["verdict"] = {**verdicts[name].as_dict(), "training_frames": known[name]}
         of_types = {"config_types": {name: one.as_dict() for name, one in types.items()}} if types else {}
         emit_json({**told["test"], **{name: told[name] for name in told if name != "test"}, **of_types})
         return
@@ -134,4 +147,8 @@ def command(
         emit("")
         emit_types(types)
         emit("")
-    emit(verdict_of_test(figures["test"], potential).text())
+    for name, one_verdict in verdicts.items():
+        if name == "test":
+            emit(one_verdict.text())
+        elif one_verdict.n_known:
+            emit(f"{name}: {one_verdict.findings()[0]}")

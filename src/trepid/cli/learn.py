@@ -40,6 +40,7 @@ def command(
     trained on.
 
     The same command resumes a campaign after any interruption, and ends at once when the campaign is complete.
+    The terms of the output (misfit, left out in turn, stratum, running factor, typical force error) are in docs/glossary.md.
     Exit code 4: the dynamics became unstable repeatedly. 5: labels failed. 6: a backend is missing or ended. 7: the disk is
     full, or the memory is used up. 130: interrupted.
     """

@@ -80,4 +80,10 @@ def _tests(run: Path, files: list[Path], *, trust: bool) -> list[FrameSet]:
         raise DataError(f"{model} is missing: the run has no model yet to compare with --test")
     potential = load_potential(model, trust=trust)
     with closing(potential):
+        for path, own in frames.items():
+            if known := potential.trained_structures(own):
+                raise DataError(
+                    f"{path}: {len(known)} of {len(own)} frames are training frames of {model} (the first: {known[0]}, counted "
+                    "from 0): their error is no test; give new ones"
+                )
         return [FrameSet.predicted(path.name, own, potential) for path, own in frames.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from trepid.cli import options
@@ -12,6 +13,7 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
     """Show the progress of a learning run: labels, simulated time, failures, error bars, reason of its end.
 
     Of a screening: materials by status, budget, what is being computed, and the materials of largest risk.
+    The terms of the output (misfit, left out in turn, stratum, running factor, typical force error) are in docs/glossary.md.
     """
     from trepid.acquisition.conformal import coverage_by_stratum, running_coverage
     from trepid.evaluation import summarise
@@ -82,6 +84,7 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
         "changed_files": list(record.changes),
         "model": str(record.paths.model) if record.paths.model.is_file() else None,
     }
+    facts["first_look"] = None if record.first_look is None else asdict(record.first_look)
     verdict = verdict_of_run(record)
     facts["verdict"] = verdict.as_dict()
     for change in record.changes:
@@ -122,6 +125,7 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
         rows.append(("force MAE on test frames", f"{1000 * last.test.forces_mae:.2f} meV/A"))
     if rounds and last is not None and last.sigma_a:
         rows.append(("sigma^A", ", ".join(f"{value.value:.3f} at {value.temperature_K:g} K" for value in last.sigma_a)))
+    rows += [("crystal as given", finding.short) for finding in record.crystal_findings]
     if facts["model"] is not None:
         rows.append(("model", facts["model"]))
     emit_table(rows)

@@ -340,6 +340,10 @@ class Potential(ABC):
         """Numbers of the frames that are among its training data, as far as it knows them; by default none."""
         return []
 
+    def trained_structures(self, frames: Sequence[Atoms]) -> list[int] | None:
+        """Numbers of the frames whose structure is that of a training frame, whatever their labels; by default None: not known."""
+        return None
+
     def undetermined_energy(self, atoms: Atoms) -> float:
         """What the energy of this composition may be off by because no energy label tells its species apart, eV; else 0."""
         return 0.0

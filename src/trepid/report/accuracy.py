@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trepid.runs.reading import RunRecord
 
 _PLOTS, _STRUCTURES = "trepid.report.plots", "trepid.report.structure_plots"
+NOT_MEASURED = "–"
 _FORCE_HEAD = ("rms force (meV/Å)", "MAE (meV/Å)", "RMSE (meV/Å)", "RMSE / rms (%)", "inside 95 % (%)")
 _NONE_FRESH = (
     "None of these frames is independent of the uncertainty. For the error on an average frame, label some of a trajectory of "
@@ -45,18 +46,20 @@ def accuracy_section(record: RunRecord, sets: Sequence[FrameSet], verdict: Verdi
             "training frames, each left out in turn",
             str(verdict.n_frames),
             f"{1000 * verdict.forces:.0f}",
-            "",
+            NOT_MEASURED,
             f"{1000 * verdict.error:.3g}",
             f"{100 * verdict.error_share:.2g}",
-            "",
-            "",
-            "",
+            NOT_MEASURED,
+            NOT_MEASURED,
+            NOT_MEASURED,
         )
         rows.append(row)
     text = (
         "Errors of forces over components, on frames that the model had not been trained on. Frames asked for were selected for "
         "their high uncertainty, so their errors are larger than on an average frame of the same simulation."
     )
+    if any(NOT_MEASURED in row for row in rows):
+        text += f" {NOT_MEASURED}: not measured."
     head = (
         "frames",
         "number",
@@ -75,8 +78,8 @@ def _of_forces(figures: Evaluation) -> tuple[str, ...]:
         f"{1000 * figures.forces_rms:.0f}",
         f"{1000 * figures.forces_mae:.3g}",
         f"{1000 * figures.forces_rmse:.3g}",
-        f"{100 * figures.forces_rmse / figures.forces_rms:.2g}" if figures.forces_rms > 0 else "",
-        "" if figures.forces_coverage_95 is None else f"{100 * figures.forces_coverage_95:.1f}",
+        f"{100 * figures.forces_rmse / figures.forces_rms:.2g}" if figures.forces_rms > 0 else NOT_MEASURED,
+        NOT_MEASURED if figures.forces_coverage_95 is None else f"{100 * figures.forces_coverage_95:.1f}",
     )
 
 
@@ -85,8 +88,8 @@ def _row(name: str, figures: Evaluation) -> tuple[str, ...]:
         name,
         str(figures.n_frames),
         *_of_forces(figures),
-        "" if figures.energy_mae_per_atom is None else f"{1000 * figures.energy_mae_per_atom:.3g}",
-        "" if figures.stress_rmse is None else f"{figures.stress_rmse / GPa:.2g}",
+        NOT_MEASURED if figures.energy_mae_per_atom is None else f"{1000 * figures.energy_mae_per_atom:.3g}",
+        NOT_MEASURED if figures.stress_rmse is None else f"{figures.stress_rmse / GPa:.2g}",
     )
 
 

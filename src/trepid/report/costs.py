@@ -45,13 +45,15 @@ def placement_sections(record: RunRecord) -> list[Section]:
 
 def cost_rows(record: RunRecord) -> list[tuple[str, str, float, str]]:
     """What, how much of it, seconds, and the time of one, in the order of the page."""
-    n_labels, n_trainings = len(record.attempts), len(record.trainings)
+    n_computed, n_trainings = len(record.attempts), len(record.trainings)
+    n_labels = len({label.label for label in record.attempts})
+    again = f", {n_computed - n_labels} of them computed again to check" if n_computed > n_labels else ""
     rows = [
         (
             "reference",
-            f"{n_labels} label{'s' * (n_labels != 1)}",
+            f"{n_labels} label{'s' * (n_labels != 1)}{again}",
             record.seconds_labelling,
-            _each(record.seconds_labelling, n_labels, "label"),
+            _each(record.seconds_labelling, n_computed, "label"),
         ),
         (
             "training",

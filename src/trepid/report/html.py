@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from trepid.acquisition.conformal import running_coverage
@@ -17,21 +17,10 @@ from trepid.report.hyperparameters import hyperparameter_sections
 from trepid.report.intervals import intervals_section
 from trepid.report.page import FIGURES, Headline, Section, draw, draw_series, figure_files, now, render_page
 from trepid.report.rounds import progress_sentence, rounds_sections
-from trepid.runs.ledger_events import StopReason
 from trepid.runs.reading import RunRecord, read_run
-from trepid.verdict import Basis, Verdict, verdict_of_run
+from trepid.verdict import Basis, Grade, Verdict, verdict_of_run
 
 _PLOTS, _RUN_PLOTS = "trepid.report.plots", "trepid.report.run_plots"
-_STOP_TEXT: Mapping[StopReason, str] = {
-    StopReason.FINISHED: "all stages done",
-    StopReason.LABELS: "stopped: maximum number of labels reached",
-    StopReason.NO_CALLS: "stopped: no label needed for the time set",
-    StopReason.FAILURES: "stopped: too many failed labels",
-    StopReason.GUARD: "stopped: dynamics unstable repeatedly",
-    StopReason.CONVERGED: "converged",
-    StopReason.HOURS: "stopped: maximum wall time reached",
-    StopReason.INTERRUPTED: "interrupted; the same command resumes it",
-}
 
 
 def write_report(
@@ -86,7 +75,8 @@ def render(record: RunRecord, *, tests: Sequence[FrameSet] = (), folder: Path | 
         title=_title(record),
         subtitle=_subtitle(record),
         headlines=_headlines(record, figures),
-        grade=verdict.grade.name.lower(),
+        # No green for a crystal that the reference does not hold at rest, however well the model follows the reference.
+        grade=(Grade.FAIR if verdict.crystal and verdict.grade is Grade.GOOD else verdict.grade).name.lower(),
         sentences=[_pretty(sentence) for sentence in sentences],
         advice=_pretty(verdict.advice()),
         sections=_sections(record, sets, verdict, folder),
@@ -95,7 +85,8 @@ def render(record: RunRecord, *, tests: Sequence[FrameSet] = (), folder: Path | 
         settings=record.settings_text,
         versions={name: str(value) for name, value in record.versions.items()},
         footer=f"Run {record.directory.name}, report written {now()}. Uncertainties are one standard deviation of the model; "
-        "intervals add the residual noise. Energies in eV, lengths in Å.",
+        "intervals add the residual noise. Energies in eV, lengths in Å. Left out in turn, misfit, stratum, running factor, "
+        "typical force error and the other terms are explained in docs/glossary.md.",
     )
 
 
@@ -135,8 +126,7 @@ def _subtitle(record: RunRecord) -> str:
     if record.stop is None:
         parts.append("running or interrupted")
     else:
-        told = _STOP_TEXT[record.stop.reason]
-        parts.append(told.replace("stages", "rounds") if record.rounds else told)
+        parts.append(record.stop.reason.told(rounds=record.mode == "rounds"))
     return " · ".join(parts)
 
 

@@ -246,7 +246,7 @@ def _during(
         to_end, progress = _rounds_ahead(campaign, run, notes)
         curve = _curve_of_rounds(run)
         other = _other_hours_rounds(campaign, run, to_end)
-    state = progress if stop is None else f"{progress}; stopped: {stop.reason}"
+    state = progress if stop is None else f"{progress}; {stop.reason.told(rounds=campaign.mode == 'rounds')}"
     if budget is not None and isinstance(to_end, Interval):
         to_end = to_end.capped(max(budget - n_labels, 0))
     to_target: Interval | CannotTell | None = None

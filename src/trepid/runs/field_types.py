@@ -8,7 +8,7 @@ from textwrap import shorten
 from types import UnionType
 from typing import Any, get_args, get_origin
 
-_SIGNED = frozenset({"log_evidence"})
+_SIGNED = frozenset({"log_evidence", "pressure_GPa", "lowest_THz"})
 """Numbers that may be negative."""
 
 

@@ -68,6 +68,23 @@ class StopReason(Named):
     INTERRUPTED = "interrupted"
     """SIGINT or SIGTERM; the same command resumes."""
 
+    def told(self, *, rounds: bool) -> str:
+        """The end in words, the same everywhere: in the log, `status`, `plan` and the report."""
+        if self is StopReason.FINISHED:
+            return f"finished: all {'rounds' if rounds else 'stages'} were run"
+        return _ENDS[self]
+
+
+_ENDS: Mapping[StopReason, str] = {
+    StopReason.CONVERGED: "finished: converged",
+    StopReason.HOURS: "stopped: the time budget is used up",
+    StopReason.LABELS: "stopped: the labelling budget is used up",
+    StopReason.NO_CALLS: "finished: no frame needed a label for a long time",
+    StopReason.FAILURES: "stopped: labels failed",
+    StopReason.GUARD: "stopped: MD became unstable repeatedly",
+    StopReason.INTERRUPTED: "interrupted; the same command resumes it",
+}
+
 
 class Doubt(Named):
     """Why a label is computed a second time; see `trepid.labelling.check`."""
@@ -222,6 +239,38 @@ class Train(Event):
 
 
 @dataclass(frozen=True)
+class FirstLook(Event):
+    """The crystal as given, by the first model; what it means is in `first_look`.
+
+    Attributes
+    ----------
+    n_labels : int
+        Of the model.
+    pressure_GPa, pressure_bar_GPa : float or None
+        None without three periodic directions, or without a bar.
+    largest_force, force_bar : float or None
+        Of an atom of the crystal at rest, and the standard deviation of a component there, eV/A; None where not finite.
+    lowest_THz : float or None
+        Lowest frequency of the supercell, negative where imaginary; None where it was not computed.
+    n_imaginary, n_modes : int
+    n_draws, n_draws_imaginary : int
+        Draws of the model, and those of them that have imaginary modes.
+    """
+
+    event: ClassVar[str] = "first_look"
+    n_labels: int
+    pressure_GPa: float | None
+    pressure_bar_GPa: float | None
+    largest_force: float | None
+    force_bar: float | None
+    lowest_THz: float | None = None
+    n_imaginary: int = 0
+    n_modes: int = 0
+    n_draws: int = 0
+    n_draws_imaginary: int = 0
+
+
+@dataclass(frozen=True)
 class Stage(Event):
     """The MD enters a stage (counted from 0) at a step."""
 
@@ -329,6 +378,7 @@ EVENTS: Mapping[str, type[Event]] = {
         Failure,
         Doubted,
         Train,
+        FirstLook,
         Stage,
         Rewind,
         Round,

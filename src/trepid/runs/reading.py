@@ -16,20 +16,23 @@ from typing import Any
 import numpy as np
 
 from trepid.acquisition.conformal import Factor, ScoredFrame, factors_of
-from trepid.config import AnyCampaign, RoundsCampaign, load_campaign
+from trepid.config import AnyCampaign, DisplacedStart, RoundsCampaign, load_campaign
 from trepid.data.frames import LabelKeys
 from trepid.data.lock import Holder, holder_of
 from trepid.dynamics.record import LATER_COLUMNS, TRACE_COLUMNS
 from trepid.errors import DataError
 from trepid.evaluation import Comparison
 from trepid.potentials.base import FloatArray
+from trepid.quantities import share
 from trepid.runs.directory import RunPaths
+from trepid.runs.first_look import CrystalFinding, cell_is_free, crystal_findings
 from trepid.runs.integrity import changes
 from trepid.runs.intervals import event_classes, scored_labels
-from trepid.runs.label_files import LabelledFrame, compare_before_training, read_labels
+from trepid.runs.label_files import LABEL_PATTERN, LabelledFrame, compare_before_training, read_labels
 from trepid.runs.ledger import Entry, events_of, read_ledger, wall_time_s
 from trepid.runs.ledger_events import (
     Failure,
+    FirstLook,
     Label,
     Reason,
     Request,
@@ -38,13 +41,14 @@ from trepid.runs.ledger_events import (
     SomeEvent,
     Start,
     Stop,
-    StopReason,
     Train,
     Walks,
 )
 from trepid.runs.round_files import RoundFiles, RoundRecord, Selection, complete_rounds
 
 _INITIAL = (Reason.INITIAL, Reason.HARMONIC)
+STRAIN_SEEN = 1e-4
+"""Smaller strains are those of rounding in a file."""
 
 
 @dataclass(frozen=True)
@@ -132,15 +136,28 @@ class RunRecord:
             return RunState(True, f"running ({told})" if told else "running", holder)
         if self.stop is None:
             return RunState(False, "killed, or ended by an error; the same command resumes it")
-        if self.stop.reason is StopReason.INTERRUPTED:
-            return RunState(False, "interrupted; the same command resumes it")
-        return RunState(False, self.stop.reason.value + (f": {self.stop.message}" if self.stop.message else ""))
+        detail = f" ({self.stop.message})" if self.stop.message else ""
+        return RunState(False, self.stop.reason.told(rounds=self.mode == "rounds") + detail)
 
     @property
     def reference(self) -> Mapping[str, Any]:
         """Description of the reference; empty before the first entry."""
         started = self.events(Start)
         return started[0].reference if started else {}
+
+    @property
+    def first_look(self) -> FirstLook | None:
+        """The crystal as given, by the first model; None before it, and in runs of earlier versions."""
+        return next(iter(self.events(FirstLook)), None)
+
+    @property
+    def crystal_findings(self) -> list[CrystalFinding]:
+        """What that look found wrong, without what the run itself mends."""
+        if self.first_look is None:
+            return []
+        engine = "the reference" if self.campaign is None else self.campaign.reference.engine
+        found = crystal_findings(self.first_look, engine, free_cell=cell_is_free(self.campaign))
+        return [finding for finding in found if not finding.mended]
 
     @property
     def attempts(self) -> tuple[Label, ...]:
@@ -223,6 +240,33 @@ class RunRecord:
         """Labels beyond the initial frames."""
         return tuple(label for label in self.labels if label.origin.reason not in _INITIAL)
 
+    def label_file(self, label: LabelledFrame) -> Path:
+        """The file of a label."""
+        return self.paths.labels / LABEL_PATTERN.format(label.number)
+
+    def kind_of(self, label: LabelledFrame) -> str:
+        """Where a label comes from, in a few words: "initial, strained by up to 4 %", "asked for at 1.25 ps"."""
+        origin = label.origin
+        if origin.reason is Reason.INITIAL:
+            first = self.labels[0]
+            if not self._starts_displaced or first.number != 1:  # the first of them has the cell of the crystal
+                return "initial"
+            strain = _strain(first.atoms.cell.array, label.atoms.cell.array)
+            return "initial, displaced" if strain < STRAIN_SEEN else f"initial, strained by up to {share(strain)}"
+        if origin.round is not None:
+            return f"{origin.reason.value}, round {origin.round}"
+        if origin.reason is Reason.UNCERTAINTY:
+            return f"asked for at {label.time_ps:.4g} ps"
+        return origin.reason.value
+
+    @property
+    def _starts_displaced(self) -> bool:
+        """Whether the initial frames are displaced and strained copies of the crystal."""
+        campaign = self.campaign
+        if isinstance(campaign, RoundsCampaign):
+            return isinstance(campaign.start, DisplacedStart)
+        return campaign is not None
+
     def comparison(self) -> Comparison | None:
         """Predictions made before training beside the labels; None where there is none yet."""
         return compare_before_training(self.labels)
@@ -273,6 +317,14 @@ def read_run(directory: str | Path, *, keys: LabelKeys = LabelKeys()) -> RunReco
         changes=tuple(str(change) for change in changes(paths, entries)),
         selections=tuple(Selection.read(RoundFiles(paths.path, record.round).selection) for record in rounds[1:]),
     )
+
+
+def _strain(cell: FloatArray, other: FloatArray) -> float:
+    """Largest component of the strain from one cell to another, both (3, 3), A; 0 where they are not cells of a crystal."""
+    if cell.shape != other.shape or np.linalg.matrix_rank(cell) < 3:
+        return 0.0
+    gradient = np.linalg.solve(cell, other)
+    return float(np.abs((gradient + gradient.T) / 2 - np.eye(3)).max())
 
 
 def _of_a_round(label: LabelledFrame) -> LabelledFrame:

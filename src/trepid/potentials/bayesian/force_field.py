@@ -24,6 +24,8 @@ from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A, Speed, Triplets
 from trepid.data import LabelKeys
 from trepid.data.atomic import write_bytes_atomic
 from trepid.data.duplicates import FINGERPRINT_SIZE, distinct, fingerprints, known_among, known_structures
+from trepid.data.labels import labels_of
+from trepid.data.placeholders import held_components
 from trepid.errors import ConfigError, DataError
 from trepid.lammps.kspace import Electrostatics
 from trepid.potentials.base import FloatArray, LeftOutError, Noise, Potential, Prediction, Uncertainty
@@ -401,6 +403,28 @@ class BayesianForceField(Potential):
     def trained_on(self, frames: Sequence[Atoms]) -> list[int]:
         """See `Potential.trained_on`."""
         return known_among(frames, self.keys, self.fingerprints)
+
+    def trained_structures(self, frames: Sequence[Atoms]) -> list[int] | None:
+        """See `Potential.trained_structures`; None for files of earlier versions."""
+        return known_structures(frames, self.fingerprints) if len(self.fingerprints) else None
+
+    def left_out_squares(self, frames: Sequence[Atoms]) -> list[float] | None:
+        """Sum of the squared errors of the forces of each training frame, predicted without itself, (eV/A)^2.
+
+        `frames` are those of the training in their order, copies not counted; None where they are others.
+        """
+        left_out = self.left_out.get(LabelKind.FORCES, LeftOut.empty()).residual
+        if len(frames) != len(self.fingerprints):
+            return None
+        if not all(
+            known_among([atoms], self.keys, own[None]) for atoms, own in zip(frames, self.fingerprints, strict=True)
+        ):
+            return None
+        forces = [(atoms, labels_of(atoms, self.keys).forces) for atoms in frames]
+        sizes = [0 if own is None else int((~held_components(atoms, own)).sum()) for atoms, own in forces]
+        if sum(sizes) != len(left_out):
+            return None
+        return [float(np.sum(own**2)) for own in np.split(left_out, np.cumsum(sizes)[:-1])]
 
     def undetermined_energy(self, atoms: Atoms) -> float:
         """See `Potential.undetermined_energy`."""

@@ -1,0 +1,116 @@
+"""What the first look at a crystal means for the run: pressure, forces at rest, imaginary modes, each with what to do.
+
+`trepid.campaign.first_look` looks, the ledger keeps the figures (`FirstLook`), and `learn`, `status` and the report tell them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from trepid.config import AnyCampaign, Campaign
+from trepid.quantities import force
+from trepid.reference.tblite import NARROW_A
+from trepid.runs.ledger_events import FirstLook
+
+LARGE_PRESSURE_GPa = 1.0
+"""Beyond this and two of its bars, a pressure is worth a word: 0.3 to 1 % in the lattice constant of usual crystals."""
+LARGE_FORCE_eV_per_A = 0.1
+"""Beyond this and two bars, the atoms are not where the reference has them."""
+FAR_GPa = 10.0
+"""Beyond this the method, in this cell, is not one for the crystal."""
+_FAR = (
+    f". That much means that the supercell is too narrow for a reference with one k point (tblite: {NARROW_A:g} A or more), or "
+    "that the method is wrong for this crystal"
+)
+
+
+class Matter(Enum):
+    """What a finding is about."""
+
+    PRESSURE = "pressure"
+    FORCES = "forces"
+    MODES = "modes"
+
+
+@dataclass(frozen=True)
+class CrystalFinding:
+    """One thing that is not right with the crystal as given.
+
+    Attributes
+    ----------
+    matter : Matter
+    short : str
+        In a few words, for the verdict.
+    text : str
+        With its meaning and what to do, in one line.
+    mended : bool
+        The run itself mends it: its stages let the cell go.
+    """
+
+    matter: Matter
+    short: str
+    text: str
+    mended: bool = False
+
+
+def cell_is_free(campaign: AnyCampaign | None) -> bool:
+    """Whether stages of a campaign on the fly have a pressure."""
+    return isinstance(campaign, Campaign) and any(stage.pressure_GPa is not None for stage in campaign.dynamics.stages)
+
+
+def crystal_findings(look: FirstLook, engine: str, *, free_cell: bool = False) -> list[CrystalFinding]:
+    """What is not right with the crystal; nothing where it is at rest and stable.
+
+    Parameters
+    ----------
+    look : FirstLook
+    engine : str
+        Of the reference.
+    free_cell : bool
+        Stages of the run have a pressure.
+    """
+    found, told = [], f"by the model of {look.n_labels} label{'s' * (look.n_labels != 1)}"
+    p, bar = look.pressure_GPa, look.pressure_bar_GPa
+    if p is not None and bar is not None and abs(p) > max(LARGE_PRESSURE_GPa, 2 * bar):
+        is_far, size = abs(p) > FAR_GPa, "smaller" if p < 0 else "larger"
+        figure, far = f"{p:.1f} +- {bar:.1g} GPa", _FAR if is_far else ""
+        remedy = (
+            "The stages with a pressure let it go"
+            if free_cell
+            else "The run keeps yours; to change it give a structure relaxed with this reference, or on the fly let it go: "
+            "pressure_GPa: 0 in a stage, with thermostat: nose-hoover in dynamics"
+        )
+        found.append(
+            CrystalFinding(
+                Matter.PRESSURE,
+                f"pressure {figure}: with {engine} the lattice constant is {size} than the given one{far}",
+                f"pressure of the crystal as given {told}: {figure}: with {engine} its lattice constant is {size} than yours{far}. "
+                f"{remedy}",
+                mended=free_cell and not is_far,
+            )
+        )
+    largest, force_bar = look.largest_force, look.force_bar or 0.0
+    if largest is not None and largest > max(LARGE_FORCE_eV_per_A, 2 * force_bar):
+        found.append(
+            CrystalFinding(
+                Matter.FORCES,
+                f"forces at rest up to {force(largest)}",
+                f"forces on the crystal at rest {told}: up to {force(largest)}: its atoms are not where {engine} has "
+                "them; a structure relaxed with this reference starts better",
+            )
+        )
+    if look.n_imaginary and look.lowest_THz is not None:
+        sure = f" (in {look.n_draws_imaginary} of {look.n_draws} draws of it)" if look.n_draws else ""
+        number, lowest = f"{look.n_imaginary} of {look.n_modes} modes", f"down to {abs(look.lowest_THz):.2f}i THz"
+        found.append(
+            CrystalFinding(
+                Matter.MODES,
+                f"{number} of the supercell imaginary, {lowest}",
+                f"{number} of this supercell are imaginary {told}{sure}, {lowest}: for {engine} the given structure is no minimum "
+                "of the energy, and at low temperature the run will leave it. If the crystal is stable in nature, take a larger "
+                f"supercell (methods without k points need {NARROW_A:g} A or more), another method, or an engine close to DFT (sevennet, "
+                "chgnet, gpaw: trepid doctor); phases that heat stabilises, such as cubic perovskites, have such modes rightly",
+            )
+        )
+    return found
