@@ -52,7 +52,6 @@ def command(
     from trepid.potentials.committee.committee_file import is_committee_file
 
     target = export_format(file_format)
-    require_suffix(file_format, output.suffix)
     resolution = target.resolution
     if resolution is None and (knots is not None or dry_run):
         raise ConfigError(
@@ -62,6 +61,7 @@ def command(
     if not dry_run:
         for path in (output, commands):
             free_path(path, force=force, inputs=[model])
+    require_suffix(file_format, output.suffix)
     if is_committee_file(model):
         raise ConfigError(f"{model} is not a Bayesian force field; only such a model can be written as {target.name}")
     trained = BayesianForceField.load(model)
