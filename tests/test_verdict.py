@@ -382,7 +382,7 @@ def test_the_first_look_is_kept_and_shown(
     assert run(["learn", "campaign.yaml"]) == 0
     captured = capsys.readouterr()
     assert "with ase the lattice constant is larger than the given one" in captured.out.splitlines()[-1]
-    assert "The run keeps the given one; a stage with pressure_GPa: 0" in captured.err
+    assert "The run keeps yours; to change it give a structure relaxed with this reference" in captured.err
     record = read_run("run")
     assert record.first_look is not None
     pressure = record.first_look.pressure_GPa

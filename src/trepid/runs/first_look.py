@@ -109,8 +109,9 @@ def crystal_findings(look: FirstLook, engine: str, *, free_cell: bool = False) -
                 f"{number} of the supercell imaginary, {lowest}",
                 f"{number} of this supercell are imaginary {told}{sure}, {lowest}: for {engine} the given structure is no minimum "
                 "of the energy, and at low temperature the run will leave it. If the crystal is stable in nature, take a larger "
-                f"supercell (methods without k points need {NARROW_A:g} A or more), another method, or an engine close to DFT (sevennet, "
-                "chgnet, gpaw: trepid doctor); phases that heat stabilises, such as cubic perovskites, have such modes rightly",
+                f"supercell (methods without k points need {NARROW_A:g} A or more), another method, or an engine close to DFT "
+                "(sevennet, chgnet, gpaw: trepid doctor); phases that heat stabilises, such as cubic perovskites, have such modes "
+                "rightly",
             )
         )
     return found
