@@ -212,7 +212,8 @@ def table() -> None:
             f"{group}: {len(mine)} audits", [_figures(mine, str(v)) for v in Verdict if _figures(mine, str(v))]
         )
         report.table(f"{group}: all", [_summary(mine)])
-        report.table(f"{group}: estimators of the reference's barrier", _estimators(mine))
+        if estimators := _estimators(mine):
+            report.table(f"{group}: estimators of the reference's barrier", estimators)
         report.table(
             f"{group}: cases",
             [
