@@ -84,7 +84,7 @@ def crystal_findings(look: FirstLook, engine: str, *, free_cell: bool = False) -
         found.append(
             CrystalFinding(
                 Matter.PRESSURE,
-                f"pressure {figure}: with {engine} the lattice constant is {size} than the given one{far}",
+                f"pressure {figure}: with {engine} the lattice constant is {size} than the given one",
                 f"pressure of the crystal as given {told}: {figure}: with {engine} its lattice constant is {size} than yours{far}. "
                 f"{remedy}",
                 mended=free_cell and not is_far,
