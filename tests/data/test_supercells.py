@@ -11,7 +11,15 @@ from ase import Atoms
 from ase.build import bulk, fcc111, graphene, make_supercell, molecule
 from ase.spacegroup import crystal
 
-from trepid.data.supercells import MOST_ATOMS, narrow_cell, periodicity_warnings, suggested_supercells, vacuum_A
+from trepid.data.supercells import (
+    MOST_ATOMS,
+    narrow_cell,
+    padded_box,
+    periodicity_warnings,
+    suggested_supercells,
+    symmetry_dataset,
+    vacuum_A,
+)
 
 
 def monoclinic() -> Atoms:
@@ -144,3 +152,11 @@ def test_a_cell_narrower_than_twice_the_reach_is_told_with_the_repetitions_that_
     sheet = cell.repeat((3, 3, 1))
     sheet.pbc = (True, True, False)
     assert narrow_cell(sheet, (3, 3, 1), 5.0) == ""
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_coinciding_atoms_have_no_symmetry_however_spglib_says_so(monkeypatch: pytest.MonkeyPatch, old: bool) -> None:
+    monkeypatch.setattr("spglib.error.OLD_ERROR_HANDLING", old)  # phonopy sets it for the whole process
+    atoms = Atoms("Sn2", cell=[4, 4, 20], pbc=(True, True, False))
+    assert symmetry_dataset(atoms, padded_box(atoms), tolerance_A=1e-3) is None
+    assert suggested_supercells(atoms)

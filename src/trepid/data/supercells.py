@@ -257,9 +257,16 @@ def _bases(atoms: Atoms, repeated: tuple[bool, bool, bool]) -> list[_Base]:
 def symmetry_dataset(atoms: Atoms, box: FloatArray, *, tolerance_A: float) -> SpglibDataset | None:
     """What spglib says of the atoms in a box, (3, 3), A; None where it finds no symmetry at all."""
     import spglib
+    from spglib.error import SpglibError
 
     fractions = np.asarray(atoms.positions) @ np.linalg.inv(box)
-    return spglib.get_symmetry_dataset((box.tolist(), fractions.tolist(), atoms.numbers.tolist()), symprec=tolerance_A)
+    cell = (box.tolist(), fractions.tolist(), atoms.numbers.tolist())
+    try:
+        return spglib.get_symmetry_dataset(cell, symprec=tolerance_A)
+    except (
+        SpglibError
+    ):  # instead of None once another package has set `spglib.OLD_ERROR_HANDLING`; coinciding atoms, for one
+        return None
 
 
 def padded_box(atoms: Atoms) -> FloatArray:
