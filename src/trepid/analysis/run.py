@@ -22,14 +22,12 @@ from trepid.analysis.trust import RunTrust, cell_change, per_cell, run_trust
 from trepid.arrays import FloatArray
 from trepid.data.trajectory import open_trajectory
 from trepid.dynamics.notes import read_notes
-from trepid.dynamics.record import CELL_COLUMNS, TRACE_FILE
+from trepid.dynamics.record import CELL_COLUMNS, TRACE_FILE, TRAJECTORY_FILES
 from trepid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-TRAJECTORIES = ("trajectory.extxyz", "trajectory.lammpstrj")
-"""Trajectories of a run directory."""
 _GRAM_PER_CM3 = 1e24 * units._amu * 1e3
 """1 amu/A^3 in g/cm^3."""
 
@@ -225,11 +223,11 @@ def trajectory_of(directory: Path) -> Path:
     DataError
         There is none.
     """
-    for name in TRAJECTORIES:
+    for name in TRAJECTORY_FILES:
         if (directory / name).is_file():
             return directory / name
     raise DataError(
-        f"{directory} holds no trajectory ({' or '.join(TRAJECTORIES)}): give a run of trepid md, or a file"
+        f"{directory} holds no trajectory ({' or '.join(TRAJECTORY_FILES)}): give a run of trepid md, or a file"
     )
 
 
@@ -241,7 +239,7 @@ def interval_of(directory: Path) -> float | None:
     DataError
         There is no trajectory, or its settings are unreadable.
     """
-    if trajectory_of(directory).name != TRAJECTORIES[1]:
+    if trajectory_of(directory).name != TRAJECTORY_FILES[1]:
         return None
     path = directory / "settings.json"
     try:

@@ -11,6 +11,7 @@ import numpy as np
 from trepid.analysis.averages import Average
 from trepid.analysis.thermodynamics import Thermodynamics, Trace
 from trepid.dynamics.notes import RunNotes
+from trepid.dynamics.record import TRAJECTORY_FILES, UNTRUSTED_FRAMES
 from trepid.quantities import force
 
 BARS = "statistical, from the length of the run: they do not hold the error of the model"
@@ -125,8 +126,7 @@ def run_trust(trace: Trace, notes: RunNotes, change: CellChange | None, *, direc
     """
     found = trace["forces_uncertainty_max_eV_per_A"] > notes.guard_threshold_eV_per_A
     # LAMMPS writes only the atoms outside into its file of untrusted frames.
-    names = ("untrusted.extxyz", "trajectory.extxyz", "trajectory.lammpstrj")
-    files = tuple(directory / name for name in names if (directory / name).is_file())
+    files = tuple(directory / name for name in (UNTRUSTED_FRAMES, *TRAJECTORY_FILES) if (directory / name).is_file())
     return RunTrust(
         n_checks=len(trace),
         n_untrusted=int(np.count_nonzero(found)),

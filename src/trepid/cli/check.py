@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trepid.choices import NARROW_A
 from trepid.cli import options
 from trepid.cli.labels import inspected, label_keys, refused_by_fit
 from trepid.cli.output import emit, emit_json, say
@@ -178,7 +179,6 @@ def _add_cost(path: Path, verdict: Verdict, *, trust: bool) -> None:
 def _width(crystal: Atoms, campaign: Campaign | RoundsCampaign) -> str:
     """Width of the cell, with a remark where it is narrow for the reference."""
     from trepid.data.supercells import width_A
-    from trepid.reference.tblite import NARROW_A
 
     width = width_A(crystal)
     if not math.isfinite(width):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trepid.choices import NARROW_A
 from trepid.cli.output import free_path, say
 from trepid.errors import ConfigError
 from trepid.quantities import duration
@@ -254,7 +255,7 @@ def say_cells(cells: Sequence[Supercell], reference: str) -> None:
 
 def _remark(cell: Supercell, reference: str) -> str:
     """What speaks against a supercell with this reference; may be empty."""
-    from trepid.reference.tblite import FEWEST_ATOMS, NARROW_A
+    from trepid.reference.tblite import FEWEST_ATOMS
 
     if reference != "tblite":
         return ""

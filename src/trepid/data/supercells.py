@@ -129,14 +129,12 @@ def repeated_supercell(atoms: Atoms, repeats: tuple[int, int, int]) -> Supercell
     for k in range(3):
         if repeats[k] > 1 and not atoms.pbc[k]:
             raise DataError(f"supercell {' '.join(map(str, repeats))}: nothing repeats along {'abc'[k]}; give 1 there")
-    a, b, c = (bool(flag) for flag in atoms.pbc)
-    return _supercell(atoms, _Base("given", np.eye(3, dtype=np.int64), ()), repeats, (a, b, c))
+    return _supercell(atoms, _Base("given", np.eye(3, dtype=np.int64), ()), repeats, _periodic(atoms))
 
 
 def width_A(atoms: Atoms) -> float:
     """Smallest distance between two opposite periodic faces, A; infinite without periodicity."""
-    a, b, c = (bool(flag) for flag in atoms.pbc)
-    return min(_widths(atoms, np.eye(3, dtype=np.int64), (a, b, c)), default=math.inf)
+    return min(_widths(box_of(atoms), _periodic(atoms)), default=math.inf)
 
 
 def vacuum_A(atoms: Atoms) -> tuple[float, float, float]:
@@ -198,17 +196,16 @@ def narrow_cell(atoms: Atoms, repeat: tuple[int, int, int], reach_A: float) -> s
     reach_A : float
         A.
     """
-    repeated = (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2]))
-    widths = 1.0 / np.linalg.norm(np.linalg.inv(box_of(atoms)), axis=0)
-    periodic = [float(width) for width, counts in zip(widths, repeated, strict=True) if counts]
-    if not periodic or min(periodic) >= 2 * reach_A:
+    narrowest = width_A(atoms)
+    if narrowest >= 2 * reach_A:
         return ""
+    every = _widths(box_of(atoms), (True, True, True))
     wanted = " ".join(
         str(math.ceil(2 * reach_A / (width / n) - 1e-9) if counts else n)
-        for width, n, counts in zip(widths, repeat, repeated, strict=True)
+        for width, n, counts in zip(every, repeat, atoms.pbc, strict=True)
     )
     return (
-        f"the cell is {min(periodic):.1f} A wide, less than twice the {reach_A:g} A over which atoms interact: an atom meets its "
+        f"the cell is {narrowest:.1f} A wide, less than twice the {reach_A:g} A over which atoms interact: an atom meets its "
         f"own images, which move with it; a cell that is wide enough: --repeat {wanted}"
     )
 
@@ -263,9 +260,8 @@ def symmetry_dataset(atoms: Atoms, box: FloatArray, *, tolerance_A: float) -> Sp
     cell = (box.tolist(), fractions.tolist(), atoms.numbers.tolist())
     try:
         return spglib.get_symmetry_dataset(cell, symprec=tolerance_A)
-    except (
-        SpglibError
-    ):  # instead of None once another package has set `spglib.OLD_ERROR_HANDLING`; coinciding atoms, for one
+    except SpglibError:
+        # Raised for coinciding atoms instead of None, once another package has set `spglib.error.OLD_ERROR_HANDLING`.
         return None
 
 
@@ -323,7 +319,7 @@ def _supercell(
 ) -> Supercell:
     matrix = np.diag(repeats) @ base.matrix
     a, b, c = (tuple(int(x) for x in row) for row in matrix)
-    widths = _widths(atoms, matrix, repeated)
+    widths = _widths(matrix @ box_of(atoms), repeated)
     return Supercell(
         matrix=(a, b, c),  # type: ignore[arg-type]  # three rows of three
         repeats=repeats,
@@ -333,15 +329,20 @@ def _supercell(
     )
 
 
-def _widths(atoms: Atoms, matrix: NDArray[np.int64], repeated: tuple[bool, bool, bool]) -> list[float]:
-    """Distances between opposite faces of a supercell along the repeated directions, A."""
-    widths = 1.0 / np.linalg.norm(np.linalg.inv(matrix @ box_of(atoms)), axis=0)
+def _periodic(atoms: Atoms) -> tuple[bool, bool, bool]:
+    a, b, c = (bool(flag) for flag in atoms.pbc)
+    return a, b, c
+
+
+def _widths(box: FloatArray, repeated: tuple[bool, bool, bool]) -> list[float]:
+    """Distances between opposite faces of a cell, (3, 3), A, along the repeated directions, A."""
+    widths = 1.0 / np.linalg.norm(np.linalg.inv(box), axis=0)
     return [float(width) for width, counts in zip(widths, repeated, strict=True) if counts]
 
 
 def _score(cell: Supercell, atoms: Atoms, repeated: tuple[bool, bool, bool]) -> float:
     """How much is wrong with a supercell; see the weights above."""
-    widths = _widths(atoms, np.array(cell.matrix), repeated)
+    widths = _widths(np.array(cell.matrix) @ box_of(atoms), repeated)
     size = math.log(cell.n_atoms / ATOMS_WANTED)
     counts = {(repeat, k) for k, repeat in enumerate(cell.repeats) if repeated[k]}
     odd = max((_SINGLE if n == 1 else _ODD if n % 2 else 0.0 for n, _ in counts), default=0.0)

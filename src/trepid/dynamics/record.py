@@ -92,7 +92,10 @@ LATER_COLUMNS = ("pressure_GPa", "volume_A3", *CELL_COLUMNS)
 """Columns that older traces lack."""
 
 
-RECORD_FILES = (TRACE_FILE, "trajectory.extxyz")
+TRAJECTORY_FILES = ("trajectory.extxyz", "trajectory.lammpstrj")
+"""Of an MD run in ASE, and in LAMMPS."""
+UNTRUSTED_FRAMES = "untrusted.extxyz"
+RECORD_FILES = (TRACE_FILE, TRAJECTORY_FILES[0])
 
 
 def read_temperatures(path: Path) -> list[float]:

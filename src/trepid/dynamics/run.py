@@ -22,15 +22,20 @@ from trepid.dynamics.guard import MD_LIMITS, TrustGuard
 from trepid.dynamics.interrupt import Interruptible
 from trepid.dynamics.loop import Check, MDLoop, Policy
 from trepid.dynamics.progress import FiledProgress, ProgressView, SilentProgress, md_progress
-from trepid.dynamics.record import RECORD_FILES, TRACE_FILE, Recorder, RecordLengths, read_temperatures
+from trepid.dynamics.record import (
+    RECORD_FILES,
+    TRACE_FILE,
+    UNTRUSTED_FRAMES,
+    Recorder,
+    RecordLengths,
+    read_temperatures,
+)
 from trepid.dynamics.settings import MDEnd, MDResult, MDSettings, claimed_directory
 from trepid.errors import ConfigError, DataError, TrepidError
 from trepid.potentials.base import Potential, Uncertainty
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-UNTRUSTED_FRAMES = "untrusted.extxyz"
 
 
 def run_md(

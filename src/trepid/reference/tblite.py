@@ -18,8 +18,6 @@ from trepid.reference.engine import Availability, Engine
 _METHODS = ("GFN1-xTB", "GFN2-xTB", "IPEA1-xTB")
 _HEAVIEST = 86
 FEWEST_ATOMS = 16
-NARROW_A = 10.0
-"""In narrower periodic cells, with one k point, structures and frequencies may not be those of the crystal."""
 
 
 class TBLiteReference(CalculatorReference):

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from trepid.choices import NARROW_A
 from trepid.config import AnyCampaign, Campaign
 from trepid.quantities import force
-from trepid.reference.tblite import NARROW_A
 from trepid.runs.ledger_events import FirstLook
 
 LARGE_PRESSURE_GPa = 1.0
