@@ -10,7 +10,7 @@ from enum import Enum
 PAIR_CUTOFF_A, TRIPLET_CUTOFF_A = 6.0, 5.0
 """Default ranges of the pair and triplet energies of the Bayesian force field, A."""
 NARROW_A = 10.0
-"""In narrower periodic cells a reference with one k point (tblite) may not have the structures and frequencies of the crystal, A."""
+"""In narrower periodic cells a reference with one k point (tblite) may not have the structures of the crystal, A."""
 
 
 class Speed(str, Enum):
