@@ -22,7 +22,8 @@ from trepid.cli.main import run
 from trepid.config.learning import LARGEST_SHARE, LearningSettings
 from trepid.data import Labels, attach_labels, read_frames
 from trepid.errors import ExitCode
-from trepid.evaluation import compare, summarise
+from trepid.evaluation import compare, evaluate, summarise
+from trepid.potentials.base import SizeSearch
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.report.costs import cost_rows
 from trepid.report.html import render
@@ -30,7 +31,17 @@ from trepid.runs.first_look import crystal_findings
 from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger_events import Doubt, FirstLook, Label
 from trepid.runs.reading import read_run
-from trepid.verdict import FAIR, GOOD, Asked, Basis, Grade, Verdict, verdict_of_fit, verdict_of_run, verdict_of_test
+from trepid.verdict import (
+    FAIR,
+    GOOD,
+    Asked,
+    Basis,
+    Grade,
+    Verdict,
+    verdict_of_fit,
+    verdict_of_run,
+    verdict_of_test,
+)
 
 
 def verdict(error: float, *, misfit: float | None = None, **change: object) -> Verdict:
@@ -68,17 +79,19 @@ def test_what_limits_a_model_is_said_with_the_remedy() -> None:
 
 
 def test_a_search_of_sizes_is_not_advised_after_itself() -> None:
-    for searched in (Speed.BALANCED, Speed.ACCURATE):
-        form = verdict(0.1, misfit=0.09, searched=searched).text()
+    for speed in (Speed.BALANCED, Speed.ACCURATE):
+        search = SizeSearch(speed, beyond_ceiling=False)
+        form = verdict(0.1, misfit=0.09, search=search).text()
         assert "--speed" not in form
         assert (
             "no larger basis helps on these labels: more labels, of other arrangements, or look at the labels" in form
         )
-        assert "--speed" not in verdict(0.1, misfit=0.02, searched=searched).text()
-        assert "--speed" not in verdict(0.03, misfit=0.029, searched=searched).text()
+        assert "--speed" not in verdict(0.1, misfit=0.02, search=search).text()
+        assert "--speed" not in verdict(0.03, misfit=0.029, search=search).text()
     # What the ceiling kept out may still help; beyond the highest ceiling there is none.
-    assert "--speed accurate" in verdict(0.1, misfit=0.09, searched=Speed.BALANCED, beyond_ceiling=True).text()
-    most = verdict(0.1, misfit=0.09, searched=Speed.ACCURATE, beyond_ceiling=True).text()
+    balanced, accurate = (SizeSearch(speed, beyond_ceiling=True) for speed in (Speed.BALANCED, Speed.ACCURATE))
+    assert "--speed accurate" in verdict(0.1, misfit=0.09, search=balanced).text()
+    most = verdict(0.1, misfit=0.09, search=accurate).text()
     assert "no larger basis within the time per MD step of --speed accurate helps" in most
     assert "trepid fit" not in most
 
@@ -248,6 +261,16 @@ def test_fit_and_evaluate_end_with_a_verdict(
     # The figures of the steps are told once, in the table.
     assert "meV/A" in told.out
     assert re.search(r"^  degree \d -> 6: (accepted|refused)$", told.err, re.MULTILINE)
+    # The model file remembers the search until other labels come; the same fit from its settings file gives the same model.
+    found = BayesianForceField.load(tmp_path / "searched.trepid")
+    assert found.size_search is not None
+    assert found.size_search.speed is Speed.BALANCED
+    assert verdict_of_test(evaluate(found, frames[1::2][:5]), found).search == found.size_search
+    settings = str(tmp_path / "searched.trepid.settings.yaml")
+    assert run(["fit", "--settings", settings, "-o", str(tmp_path / "again.trepid")]) == 0
+    assert (tmp_path / "again.trepid").read_bytes() == (tmp_path / "searched.trepid").read_bytes()
+    assert found.update(frames[1:2]).size_search is None
+    capsys.readouterr()
     assert run(["evaluate", model, str(tmp_path / "test.extxyz")]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert "on the test frames" in last

@@ -30,7 +30,7 @@ from pathlib import Path
 from trepid.choices import Speed
 from trepid.errors import TrepidError
 from trepid.evaluation import Evaluation, summarise
-from trepid.potentials.base import Potential
+from trepid.potentials.base import Potential, SizeSearch
 from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.quantities import force, share
 from trepid.runs.first_look import CrystalFinding, Matter
@@ -117,10 +117,8 @@ class Verdict:
         Files of the labels that were doubted, computed again and believed, each with the reason of the doubt.
     labels : str
         The label files of a run, for the advice; empty where the labels are the user's.
-    searched : Speed or None
-        Ceiling up to which these labels chose the sizes of the model: the same search is not advised again. None: no search.
-    beyond_ceiling : bool
-        Whether that search left sizes out because of their time.
+    search : SizeSearch or None
+        The search by which its labels chose the sizes of the model, which is not advised again; None: no search.
     worst : tuple of str
         Labels that make most of the squared error, each with its kind: "label 3 (initial, strained by up to 4 %)"; empty where
         unknown, or where they are many.
@@ -145,8 +143,7 @@ class Verdict:
     asked: Asked | None = None
     believed: tuple[str, ...] = ()
     labels: str = ""
-    searched: Speed | None = None
-    beyond_ceiling: bool = False
+    search: SizeSearch | None = None
     worst: tuple[str, ...] = ()
     worst_files: tuple[str, ...] = ()
     n_known: int = 0
@@ -318,7 +315,7 @@ class Verdict:
             if Matter.PRESSURE in matters
             else ""
         )
-        larger = ", size of the supercell" if Matter.MODES in matters else ""
+        larger = ", size of the supercell" if matters & {Matter.PRESSURE, Matter.MODES} else ""
         rightly = "" if matters != {Matter.MODES} else " unless such modes are meant, as in phases that heat stabilises"
         return (
             f"first the crystal{rightly}: relax it with the reference, check the settings of the reference (k points, method"
@@ -339,10 +336,11 @@ class Verdict:
                 f"look at {named}: are these arrangements that the crystal reaches? Elsewhere use the model with a guard on the "
                 f"uncertainty ({_GUARDED})."
             )
-        refit = {
-            None: f"trepid fit {files} --speed balanced (or accurate) -o better.trepid",
-            Speed.BALANCED: f"trepid fit {files} --speed accurate -o accurate.trepid" if self.beyond_ceiling else "",
-        }.get(self.searched, "")
+        search, refit = self.search, ""
+        if search is None:
+            refit = f"trepid fit {files} --speed balanced (or accurate) -o better.trepid"
+        elif search.beyond_ceiling and search.speed is Speed.BALANCED:
+            refit = f"trepid fit {files} --speed accurate -o accurate.trepid"
         if self.grade is Grade.GOOD:
             better = f"; for less error without new labels: {refit}" if self.misfit_limits and refit else ""
             return f"use it with a guard on the uncertainty ({_GUARDED}){better}."
@@ -350,8 +348,8 @@ class Verdict:
             if refit:
                 return f"a larger basis and longer cutoffs, without new labels, as more of the same kind will not help: {refit}."
             within = (
-                f" within the time per MD step of --speed {self.searched.value}"
-                if self.searched and self.beyond_ceiling
+                f" within the time per MD step of --speed {search.speed.value}"
+                if search is not None and search.beyond_ceiling
                 else ""
             )
             return (
@@ -364,8 +362,8 @@ class Verdict:
         )
 
 
-def verdict_of_fit(potential: Potential, *, searched: Speed | None = None, beyond_ceiling: bool = False) -> Verdict:
-    """Judge a trained model by its training frames, each left out in turn; `searched` and `beyond_ceiling`: see `Verdict`."""
+def verdict_of_fit(potential: Potential) -> Verdict:
+    """Judge a trained model by its training frames, each left out in turn."""
     rms = potential.typical_force / math.sqrt(3)
     found = potential.left_out_forces if math.isfinite(rms) else None
     return Verdict(
@@ -375,8 +373,7 @@ def verdict_of_fit(potential: Potential, *, searched: Speed | None = None, beyon
         forces=math.nan if found is None else rms,
         misfit=None if found is None else found.misfit,
         usual=None if found is None else found.usual,
-        searched=searched,
-        beyond_ceiling=beyond_ceiling,
+        search=potential.size_search,
     )
 
 
@@ -396,6 +393,7 @@ def verdict_of_test(
         coverage_95=figures.forces_coverage_95,
         scale=figures.forces_calibration_scale,
         n_known=n_known,
+        search=None if potential is None else potential.size_search,
     )
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from trepid.anharmonicity.matching import match_atoms, nearest_distances, require_same_cell
 from trepid.anharmonicity.modes import Modes, modes_of
 from trepid.arrays import FloatArray, IntArray, rms
+from trepid.data.formula import formula_of
 from trepid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class HarmonicReference:
         atoms, follow = self.supercell, f", drift of {' and '.join(self.follow)}" if self.follow else ""
         largest = float(np.abs(self.force_constants).max())
         return (
-            f"HarmonicReference({atoms.get_chemical_formula()}, {len(atoms)} atoms, force constants up to "
+            f"HarmonicReference({formula_of(atoms)}, {len(atoms)} atoms, force constants up to "
             f"{largest:.3g} eV/A^2{follow})"
         )
 

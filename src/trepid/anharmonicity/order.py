@@ -20,6 +20,7 @@ from ase.geometry import find_mic
 from trepid.anharmonicity.harmonic import PERMUTED, HarmonicReference
 from trepid.anharmonicity.matching import match_atoms, require_same_cell
 from trepid.arrays import FloatArray
+from trepid.data.formula import formula_of
 from trepid.errors import DataError
 
 if TYPE_CHECKING:
@@ -103,8 +104,7 @@ def in_order(reference: HarmonicReference, frames: Sequence[Atoms], *, where: st
         require_same_cell(frame, reference.supercell, where=name)
         if sorted(frame.numbers) != sorted(reference.supercell.numbers):
             raise DataError(
-                f"{name} has the atoms {frame.get_chemical_formula()}, the harmonic reference "
-                f"{reference.supercell.get_chemical_formula()}"
+                f"{name} has the atoms {formula_of(frame)}, the harmonic reference {formula_of(reference.supercell)}"
             )
         ordered = frame
         if _permuted(reference, frame, before):

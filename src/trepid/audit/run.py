@@ -27,6 +27,7 @@ from trepid.audit.model import AuditedModel
 from trepid.audit.seen import Candidate, probes, seen_classes, shown_later
 from trepid.data.arrays import structure_digest
 from trepid.data.atomic import write_text_atomic
+from trepid.data.formula import formula_of
 from trepid.data.progress_file import ProgressFile
 from trepid.dynamics.interrupt import Interrupted, Interruptible
 from trepid.errors import ConfigError, DataError
@@ -260,7 +261,7 @@ def _claim(
         ledger.append(
             Start(
                 n_atoms=len(crystal),
-                formula=crystal.get_chemical_formula(),
+                formula=formula_of(crystal),
                 structure_sha256=structure_digest(crystal),
                 reference=dict(reference.describe()),
                 settings_sha256=text_sha256(text),

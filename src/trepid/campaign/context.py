@@ -22,6 +22,7 @@ from trepid.campaign.start import build_crystal
 from trepid.campaign.training import PotentialFactory, Trainer
 from trepid.config import AnyCampaign, CommitteeSettings, PotentialSettings, RoundsCampaign
 from trepid.data.arrays import structure_digest
+from trepid.data.formula import formula_of
 from trepid.data.frames import LabelKeys
 from trepid.data.progress_file import NO_FILE, ProgressFile
 from trepid.dynamics.interrupt import Interrupted, Interruptible
@@ -221,7 +222,7 @@ class CampaignContext(Generic[SomeCampaign]):
             ledger.append(
                 Start(
                     n_atoms=len(self.crystal),
-                    formula=self.crystal.get_chemical_formula(),
+                    formula=formula_of(self.crystal),
                     structure_sha256=structure_digest(self.crystal),
                     reference=dict(self.reference.describe()),
                     settings_sha256=text_sha256(text),

@@ -142,6 +142,7 @@ def command(
     from trepid.anharmonicity.ensemble import ensemble_of, ensemble_sigma_a
     from trepid.anharmonicity.order import in_order
     from trepid.data.atomic import write_text_atomic
+    from trepid.data.formula import formula_of
     from trepid.reference.base import Reference
     from trepid.report.anharmonicity import write_figures, write_png
     from trepid.report.json_text import json_text
@@ -201,7 +202,7 @@ def command(
     if phonopy is None:
         write_phonopy(harmonic, output / PHONONS)
     _write_tables(result, output)
-    write_png(result, output / PICTURE, title=harmonic.supercell.get_chemical_formula(empirical=True))
+    write_png(result, output / PICTURE, title=formula_of(harmonic.supercell, reduced=True))
     if figures:
         write_figures(result, output / FIGURES)
     facts = {**_facts(result, harmonic, draws, output), "temperature_K": temperature}
@@ -238,6 +239,7 @@ def _harmonic(
     """Force constants from phonopy's files, or from finite displacements."""
     from trepid.anharmonicity import harmonic_reference, read_phonopy
     from trepid.anharmonicity.finite_displacements import build_supercell
+    from trepid.data.formula import formula_of
     from trepid.data.frames import read_structure
 
     crystal: Atoms | None = None
@@ -255,7 +257,7 @@ def _harmonic(
             cells = (1, 1, 1)
         return harmonic.in_order_of(build_supercell(crystal, cells)[0], where="the supercell of --structure")
     assert crystal is not None
-    say(f"phonons of {crystal.get_chemical_formula(empirical=True)} by finite displacements of {displacement_A:g} A")
+    say(f"phonons of {formula_of(crystal, reduced=True)} by finite displacements of {displacement_A:g} A")
     return harmonic_reference(crystal, cells or (1, 1, 1), forces_from, displacement_A=displacement_A)
 
 

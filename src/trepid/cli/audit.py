@@ -118,6 +118,7 @@ def command(
     from trepid.audit.run import DEFAULT_TIME_NS, AuditTask, plan_audit, run_audit
     from trepid.config import RoundsCampaign
     from trepid.config.engine_file import load_engine
+    from trepid.data.formula import formula_of
     from trepid.events.analysis import EventSettings, analyse_events
     from trepid.events.detection import DetectionSettings
     from trepid.execution import InlineExecutor, make_executor
@@ -178,7 +179,7 @@ def command(
             trajectory=facts if later is None else {**facts, "later": Inputs.file(later)},
             model=described,
             reference=dict(source.describe()),
-            crystal={"formula": analysis.crystal.atoms.get_chemical_formula(), "n_atoms": len(analysis.crystal.atoms)},
+            crystal={"formula": formula_of(analysis.crystal.atoms), "n_atoms": len(analysis.crystal.atoms)},
         )
         result = run_audit(
             analysis, audited, source, task, output, inputs=inputs, later=other, executor=executor, tell=say

@@ -172,7 +172,7 @@ def command(
         return
 
     from trepid.evaluation import evaluate
-    from trepid.potentials.bayesian.fit_settings import settings_of_fit, write_settings
+    from trepid.potentials.bayesian.fit_settings import search_in, settings_of_fit, write_settings
     from trepid.potentials.bayesian.sized_fit import fit_with_sizes
     from trepid.potentials.bayesian.sizes import GivenSizes, Sizes
     from trepid.potentials.bayesian.statistics import LabelKind
@@ -180,10 +180,10 @@ def command(
 
     begun = perf_counter()
     steps: tuple[SizeStep, ...] = ()
-    searched, beyond_ceiling = None, False
     if repeated is not None:
         start = model.hyperparameters
         model.fit(frames)
+        model.size_search = search_in(repeated)
     else:
         given = GivenSizes(pair_cutoff, triplet_cutoff, n_pair, n_radial, l_max, channels, triplets)
         fitted = fit_with_sizes(
@@ -197,8 +197,6 @@ def command(
             progress=say_step,
         )
         model, start, steps = fitted.model, fitted.choice.start, fitted.choice.steps
-        if speed is not Speed.FAST and steps:
-            searched, beyond_ceiling = speed, fitted.choice.beyond_ceiling
         if fitted.choice.reason:
             say(fitted.choice.reason)
     command_line = " ".join(["trepid", "fit", *(str(path) for path, _ in files), "-o", str(output)])
@@ -218,7 +216,7 @@ def command(
         warn_of_compositions(model, second, str(ood))
     figures = None if second is None else evaluate(model, second, keys=keys)
     sizes = Sizes.of(model.basis)
-    verdict = verdict_of_fit(model, searched=searched, beyond_ceiling=beyond_ceiling)
+    verdict = verdict_of_fit(model)
     if json:
         emit_json(
             {

@@ -138,6 +138,7 @@ def command(
     target = _temperatures(temperature)
 
     from trepid.analysis.trust import per_cell
+    from trepid.data.formula import formula_of
     from trepid.data.frames import read_structure
     from trepid.data.supercells import narrow_cell, periodicity_warnings
     from trepid.dynamics.progress import make_progress
@@ -179,7 +180,7 @@ def command(
     narrow = "" if potential.reach is None else narrow_cell(atoms, repeat, potential.reach)
     if narrow:
         say(f"note: {narrow}")
-    say(f"{atoms.get_chemical_formula()}, {settings.n_steps} steps of {timestep:g} fs, into {output}")
+    say(f"{formula_of(atoms)}, {settings.n_steps} steps of {timestep:g} fs, into {output}")
     with make_progress(title="MD") as progress:
         result = run_md(
             potential,

@@ -11,7 +11,7 @@ from trepid.config.base import Count, Natural, Positive, Settings
 from trepid.config.campaign import MODES, AnyCampaign, Campaign, RoundsCampaign
 from trepid.config.doubts import doubts
 from trepid.config.dynamics import DynamicsSettings, Stage
-from trepid.config.fit import FitSettings, LabelSettings, PriorSettings, TrainingFile
+from trepid.config.fit import FitSettings, LabelSettings, PriorSettings, SizeSearchSettings, TrainingFile
 from trepid.config.learning import DEFAULT_THRESHOLD_NOISE, LearningSettings
 from trepid.config.loading import load_campaign
 from trepid.config.output import OutputSettings, RoundsOutputSettings
@@ -71,6 +71,7 @@ __all__ = [
     "RoundsOutputSettings",
     "RoundsPotentialSettings",
     "Settings",
+    "SizeSearchSettings",
     "Stage",
     "StartSettings",
     "StructureSettings",

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from trepid.choices import Triplets
+from trepid.choices import Speed, Triplets
 from trepid.config.base import Count, Natural, Number, Positive, Settings, resolve
 from trepid.config.loading import load_settings
 from trepid.config.potential import PotentialSettings
@@ -49,6 +49,13 @@ class PriorSettings(Settings):
     log_std: Positive = Field(description="Standard deviation of that prior.")
 
 
+class SizeSearchSettings(Settings):
+    """The search that gave the sizes; a fit from this file searches nothing."""
+
+    speed: Speed = Field(description="Ceiling of the time per MD step.")
+    beyond_ceiling: bool = Field(description="Whether sizes were left out for their time.")
+
+
 class FitSettings(Settings):
     """All settings of one fit."""
 
@@ -65,6 +72,9 @@ class FitSettings(Settings):
         default_factory=dict, description="Weights of the frames by their config_type; 1 where none is given."
     )
     potential: PotentialSettings = Field(description="Sizes of the force field.")
+    size_search: SizeSearchSettings | None = Field(
+        default=None, description="The search that gave these sizes; null: none, or not recorded."
+    )
     live_rank: Natural = Field(description="Directions of the live uncertainty.")
     seed: Natural = Field(description="Seed of every random number.")
     start: dict[str, Annotated[float, Number, Field(gt=0)]] = Field(

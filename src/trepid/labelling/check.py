@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trepid.arrays import rms
+from trepid.data.formula import formula_of
 from trepid.data.frames import LabelKeys, Labels, labels_of
 from trepid.inspection.confusion import Confusion, explained_forces
 from trepid.potentials.base import FloatArray, Noise, Prediction
@@ -412,4 +413,4 @@ def _stiffness(frame: Atoms, crystal: Atoms, keys: LabelKeys) -> float:
 
 
 def _formula(atoms: Atoms) -> str:
-    return str(atoms.get_chemical_formula())
+    return formula_of(atoms)

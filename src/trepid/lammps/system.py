@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from trepid.arrays import FloatArray, IntArray
 from trepid.data.atomic import atomic_write
+from trepid.data.formula import formula_of
 from trepid.errors import ConfigError, DataError, NumericsError
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def write_data_file(
         The file cannot be written.
     """
     box = system.box
-    header = [f"{atoms.get_chemical_formula()}, written by trepid", ""]
+    header = [f"{formula_of(atoms)}, written by trepid", ""]
     header += [f"{len(atoms)} atoms", f"{len(system.elements)} atom types", ""]
     header += [f"{low:.17g} {high:.17g} {name}lo {name}hi" for name, low, high in zip("xyz", *box.bounds, strict=True)]
     if triclinic or box.skewed:

@@ -19,6 +19,7 @@ from trepid.anharmonicity.force_source import ForceSource
 from trepid.anharmonicity.harmonic import HarmonicReference
 from trepid.anharmonicity.modes import SOFT_THz
 from trepid.arrays import FloatArray
+from trepid.data.formula import formula_of
 from trepid.errors import ConfigError, DataError
 from trepid.phonons.bands import Bands, band_path, bands_of, run_bands
 from trepid.phonons.drawn import Drawn
@@ -164,7 +165,7 @@ def analyse_phonons(
     require_crystal(crystal)
     ensemble = ensemble_of(source, settings.posterior, settings.seed)
     tell(
-        f"force constants of {crystal.get_chemical_formula()} in {'x'.join(map(str, settings.supercell))}, "
+        f"force constants of {formula_of(crystal)} in {'x'.join(map(str, settings.supercell))}, "
         f"{'no bar' if not ensemble else f'and of {len(ensemble)} draws'}"
     )
     displaced = DisplacedCrystal(crystal, settings.supercell, displacement_A=settings.displacement_A)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trepid.arrays import FloatArray
+from trepid.data.formula import formula_of
 from trepid.data.trajectory import Chunk, Trajectory, open_trajectory
 from trepid.errors import ConfigError, DataError
 from trepid.phonons.oscillator import Kind
@@ -126,7 +127,7 @@ class ModeReader:
             velocities=not self.settings.positions,
         ) as opened:
             lattice = lattice_of(opened, self.crystal)
-            self.say(f"{opened.name}: {lattice.supercell.get_chemical_formula()}")
+            self.say(f"{opened.name}: {formula_of(lattice.supercell)}")
             self._first(opened, lattice)
             away = AwayCount(lattice.supercell)
             coordinates, sums = [], []

@@ -26,6 +26,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trepid.acquisition.batch import localised, rows_from_ensemble, similarity_embedding
+from trepid.choices import Speed
+from trepid.data.formula import formula_of
 from trepid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -143,6 +145,27 @@ class LeftOutError:
 
 
 @dataclass(frozen=True)
+class SizeSearch:
+    """A search by which training frames chose the sizes of a model.
+
+    Attributes
+    ----------
+    speed : Speed
+        Its ceiling.
+    beyond_ceiling : bool
+        Whether it left sizes out for their time.
+    """
+
+    speed: Speed
+    beyond_ceiling: bool
+
+    @classmethod
+    def from_settings(cls, values: Mapping[str, object] | None) -> SizeSearch | None:
+        """From the settings of a model file; None for None."""
+        return None if values is None else cls(Speed(str(values["speed"])), bool(values["beyond_ceiling"]))
+
+
+@dataclass(frozen=True)
 class Noise:
     """One standard deviation of each label kind around the model.
 
@@ -188,7 +211,7 @@ def warn_of_composition(atoms: Atoms, off: float) -> None:
         logger.warning(
             "%s has another stoichiometry than all training frames with an energy, which do not tell the energies of its "
             "species apart: its energy may be off by %.3g eV; forces do not depend on that",
-            atoms.get_chemical_formula(),
+            formula_of(atoms),
             off,
         )
 
@@ -335,6 +358,9 @@ class Potential(ABC):
     def label_noise(self) -> float:
         """Noise of the forces with which labels are weighted, eV/A: the noise of `information`."""
         return self.noise.forces
+
+    size_search: SizeSearch | None = None
+    """The search by which its training frames chose its sizes; None: they did not, or more frames came since."""
 
     def trained_on(self, frames: Sequence[Atoms]) -> list[int]:
         """Numbers of the frames that are among its training data, as far as it knows them; by default none."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from ase import Atoms
 
+from trepid.data.formula import formula_of
 from trepid.data.frames import Labels
 from trepid.errors import ConfigError
 
@@ -78,7 +79,7 @@ class LoadedEngine:
         told = difference(first, second)
         if told:
             raise ConfigError(
-                f"{self._name}: two labels of one frame of {atoms.get_chemical_formula()} differ, with another frame between "
+                f"{self._name}: two labels of one frame of {formula_of(atoms)} differ, with another frame between "
                 f"them: {told}. Labels must not depend on the frames before; {self._remedy}"
             )
 

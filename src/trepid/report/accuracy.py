@@ -13,6 +13,7 @@ import numpy as np
 from ase.io import write
 from ase.units import GPa
 
+from trepid.data.formula import formula_of
 from trepid.data.frames import write_frames
 from trepid.evaluation import Evaluation, summarise
 from trepid.quantities import force
@@ -170,7 +171,7 @@ def structure_section(record: RunRecord, sets: Sequence[FrameSet], folder: Path 
         _picture(
             "crystal",
             first.atoms,
-            f"{first.atoms.get_chemical_formula()}: frame of label {first.number}, the first one.",
+            f"{formula_of(first.atoms)}: frame of label {first.number}, the first one.",
             first.atoms,
             folder,
         )

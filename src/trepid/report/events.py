@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trepid.data.atomic import write_text_atomic
+from trepid.data.formula import formula_of
 from trepid.report.json_text import json_text
 from trepid.report.page import Headline, Picture, Section, Table, draw, now, render_page
 
@@ -71,7 +72,7 @@ def facts(analysis: EventAnalysis) -> dict[str, Any]:
     series = analysis.sigma_a
     return {
         "trajectory": analysis.name,
-        "crystal": analysis.crystal.atoms.get_chemical_formula(),
+        "crystal": formula_of(analysis.crystal.atoms),
         "n_atoms": analysis.sites.n_atoms,
         "n_frames": analysis.n_frames,
         "interval_fs": analysis.interval_fs,

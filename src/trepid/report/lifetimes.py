@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trepid.data.atomic import write_text_atomic
+from trepid.data.formula import formula_of
 from trepid.report.json_text import json_text
 from trepid.report.page import Headline, Section, Table, draw, now, render_page
 
@@ -90,7 +91,7 @@ def facts(result: LifetimeAnalysis, *, names: Sequence[str], model: str) -> dict
         "kind": "lifetimes",
         "trajectories": list(names),
         "force_constants": model,
-        "crystal": result.crystal.get_chemical_formula(),
+        "crystal": formula_of(result.crystal),
         "n_atoms": len(result.crystal),
         "n_runs": result.n_runs,
         "n_members": result.n_members,
@@ -237,8 +238,8 @@ def render_lifetimes(result: LifetimeAnalysis, *, names: Sequence[str], model: s
         )
     crystal = result.crystal
     return render_page(
-        title=f"Lifetimes in {crystal.get_chemical_formula(empirical=True)}",
-        subtitle=f"{crystal.get_chemical_formula()}, {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}",
+        title=f"Lifetimes in {formula_of(crystal, reduced=True)}",
+        subtitle=f"{formula_of(crystal)}, {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}",
         headlines=headlines,
         sections=sections,
         sentences=result.remarks,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trepid.data.atomic import write_text_atomic
+from trepid.data.formula import formula_of
 from trepid.phonons.drawn import Drawn
 from trepid.phonons.phonopy_output import write_phonopy_files
 from trepid.quantities import with_bar
@@ -73,7 +74,7 @@ def facts(page: PhononPage) -> dict[str, Any]:
     return {
         "kind": "phonons",
         "model": page.model,
-        "crystal": crystal.get_chemical_formula(),
+        "crystal": formula_of(crystal),
         "n_atoms": len(crystal),
         "volume_A3": float(crystal.cell.volume),
         "supercell": np.asarray(result.harmonic.supercell_matrix).tolist(),
@@ -240,8 +241,8 @@ def render_phonons(page: PhononPage) -> str:
         *(() if page.volume is None else (_volume_section(page.volume),)),
     ]
     return render_page(
-        title=f"{'Phonons' if effective is None else 'Effective phonons'} of {crystal.get_chemical_formula(empirical=True)}",
-        subtitle=f"{crystal.get_chemical_formula()}, {crystal.cell.volume / len(crystal):.4g} Å³ per atom, on {page.model}",
+        title=f"{'Phonons' if effective is None else 'Effective phonons'} of {formula_of(crystal, reduced=True)}",
+        subtitle=f"{formula_of(crystal)}, {crystal.cell.volume / len(crystal):.4g} Å³ per atom, on {page.model}",
         headlines=[
             Headline("none" if result.stable else f"{100 * mesh.imaginary_share:.2g} %", "", "imaginary modes"),
             Headline(f"{mesh.highest_THz.value:.4g}", "THz", f"highest frequency{_half(mesh.highest_THz)}"),

@@ -19,6 +19,7 @@ from trepid.anharmonicity.matching import nearest_distances
 from trepid.data.arrays import structure_digest
 from trepid.data.atomic import remove_stale_temporaries, write_text_atomic
 from trepid.data.claim import OTHER_DIRECTORY, claimed
+from trepid.data.formula import formula_of
 from trepid.data.geometry import require_start
 from trepid.data.json_file import read_json_object
 from trepid.data.lock import RunLock
@@ -327,7 +328,7 @@ def _result(
         )
     result = ConductivityResult(
         name=source.name,
-        formula=crystal.get_chemical_formula(),
+        formula=formula_of(crystal),
         settings=settings,
         sizes=tuple(sizes),
         draws=tuple(draws),

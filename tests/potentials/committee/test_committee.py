@@ -89,6 +89,17 @@ def test_update_continues_from_the_weights_of_each_member(toy: Make, copper: lis
         assert committee.member(k).n_frames == len(subset)
 
 
+def test_a_committee_knows_its_training_frames(toy: Make, copper: list[Atoms], tmp_path: Path) -> None:
+    toy().fit(copper[:11]).update(copper[11:14]).save(tmp_path / "c.trepid")
+    committee = Committee.load(tmp_path / "c.trepid", trust=True)
+    frames = [copper[20], copper[3], copper[13], copper[21]]
+    assert committee.trained_on(frames) == committee.trained_structures(frames) == [1, 2]
+    bare = copper[3].copy()
+    bare.info["REF_energy"] += 1.0
+    assert committee.trained_on([bare]) == []
+    assert committee.trained_structures([bare]) == [0]
+
+
 def test_training_through_an_executor_is_the_same(toy: Make, copper: list[Atoms]) -> None:
     here = toy(scatter=0.01).fit(copper[:10])
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:

@@ -31,6 +31,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from trepid.data.formula import formula_of
 from trepid.errors import DataError
 from trepid.potentials.base import FloatArray
 from trepid.potentials.bayesian.zbl import COULOMB
@@ -140,7 +141,7 @@ def require_periodic(atoms: Atoms) -> None:
     """Raise DataError where the Coulomb energy of charges has no meaning: not periodic in all three directions."""
     if not (atoms.pbc.all() and atoms.cell.rank == 3):
         raise DataError(
-            f"{atoms.get_chemical_formula()} has pbc {' '.join('TF'[not p] for p in atoms.pbc)}: a force field with charges "
+            f"{formula_of(atoms)} has pbc {' '.join('TF'[not p] for p in atoms.pbc)}: a force field with charges "
             "needs a structure that is periodic in all three directions; give a slab or a molecule a cell with vacuum and pbc "
             "T T T"
         )

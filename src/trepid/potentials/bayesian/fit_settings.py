@@ -15,11 +15,11 @@ from pathlib import Path
 import yaml
 
 import trepid
-from trepid.config import FitSettings, LabelSettings, PotentialSettings, PriorSettings, TrainingFile
+from trepid.config import FitSettings, LabelSettings, PotentialSettings, PriorSettings, SizeSearchSettings, TrainingFile
 from trepid.data import LabelKeys
 from trepid.data.atomic import write_text_atomic
 from trepid.errors import ConfigError, DataError
-from trepid.potentials.base import Noise
+from trepid.potentials.base import Noise, SizeSearch
 from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.potentials.bayesian.posterior import Bounds
 from trepid.potentials.bayesian.terms import Hyperparameters
@@ -78,6 +78,7 @@ def settings_of_fit(
             triplets=model.triplets,
             charges=None if basis.charges is None else basis.charges.by_species(basis.species),
         ),
+        size_search=None if model.size_search is None else SizeSearchSettings(**asdict(model.size_search)),
         live_rank=model.live_rank,
         seed=model.seed,
         start_noise=values.pop("noise"),
@@ -151,6 +152,11 @@ def untrained_model(settings: FitSettings, *, source: Path) -> BayesianForceFiel
         keys=LabelKeys(**settings.labels.model_dump()),
         seed=settings.seed,
     )
+
+
+def search_in(settings: FitSettings) -> SizeSearch | None:
+    """The search that gave the sizes of these settings; None without one."""
+    return None if settings.size_search is None else SizeSearch(**settings.size_search.model_dump())
 
 
 def unchanged_files(settings: FitSettings) -> list[Path]:

@@ -28,7 +28,7 @@ from trepid.data.labels import labels_of
 from trepid.data.placeholders import held_components
 from trepid.errors import ConfigError, DataError
 from trepid.lammps.kspace import Electrostatics
-from trepid.potentials.base import FloatArray, LeftOutError, Noise, Potential, Prediction, Uncertainty
+from trepid.potentials.base import FloatArray, LeftOutError, Noise, Potential, Prediction, SizeSearch, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
 from trepid.potentials.bayesian.calibration import Calibration
 from trepid.potentials.bayesian.compositions import Compositions, least_squares_energies
@@ -162,6 +162,7 @@ class BayesianForceField(Potential):
         """Of the evidence at the last optimisation."""
         self.fingerprints = np.empty((0, FINGERPRINT_SIZE))
         """Of the training frames (`trepid.data.duplicates`)."""
+        self.size_search = None
         self.calibration: Calibration | None = None
         """Factors on the error bars from labels that were not trained on; the next training drops them."""
         self._bars: dict[LabelKind, ErrorBar] | None = None
@@ -195,6 +196,7 @@ class BayesianForceField(Potential):
         self.reference_energies, self.statistics = reference_energies, statistics
         self.templates, self.force_sum = extend_templates([], new), ForceSum().with_more(new, self.keys)
         self.left_out, self.curvature, self.fingerprints = {}, None, fingerprints(new, self.keys)
+        self.size_search = None
         return self.optimize(frames)
 
     def _choose_terms(self, frames: Sequence[Atoms]) -> None:
@@ -241,6 +243,7 @@ class BayesianForceField(Potential):
         self.force_sum = self.force_sum.with_more(new, self.keys)
         self.templates = extend_templates(self.templates, new)
         self.fingerprints = np.concatenate([self.fingerprints, fingerprints(new, self.keys)])
+        self.size_search = None
         self._set_posterior(self._weighted_posterior())
         return self
 
@@ -586,6 +589,7 @@ class BayesianForceField(Potential):
             "label_keys": asdict(self.keys),
             "seed": self.seed,
             **({} if self.calibration is None else {"calibration": self.calibration.as_settings()}),
+            **({} if self.size_search is None else {"size_search": asdict(self.size_search)}),
         }
 
     @property
@@ -635,6 +639,7 @@ class BayesianForceField(Potential):
             model.noise_factor = float(content.settings.get("noise_factor", 1.0))
             model.terms_tried_with = int(content.settings.get("terms_tried_with", 0))
             model.calibration = Calibration.from_settings(content.settings.get("calibration"))
+            model.size_search = SizeSearch.from_settings(content.settings.get("size_search"))
             training = training_in_file(content, size=model.basis.layout.size)
             if training.tables.rank != model.live_rank or training.reference_energies.shape != (len(model.species),):
                 raise ValueError("its arrays do not have the sizes that its settings name")

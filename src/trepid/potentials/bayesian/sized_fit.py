@@ -11,6 +11,7 @@ from ase import Atoms
 from trepid.choices import ChargeChoice, Speed
 from trepid.data import LabelKeys
 from trepid.errors import NumericsError
+from trepid.potentials.base import SizeSearch
 from trepid.potentials.bayesian.charge_choice import charges_of
 from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.potentials.bayesian.size_search import Progress, SizeChoice, choose_sizes
@@ -68,7 +69,10 @@ def fit_with_sizes(
 
     def trained(start: Hyperparameters) -> BayesianForceField:
         model = BayesianForceField(species, **asdict(choice.sizes), hyperparameters=start, keys=keys, seed=seed)
-        return model.fit(frames)
+        model.fit(frames)
+        if speed is not Speed.FAST and choice.steps:
+            model.size_search = SizeSearch(speed, choice.beyond_ceiling)
+        return model
 
     try:
         return SizedFit(trained(choice.start), choice)

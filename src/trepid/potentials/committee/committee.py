@@ -24,6 +24,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from trepid.data import LabelKeys
+from trepid.data.duplicates import fingerprints, known_among, known_structures
 from trepid.errors import ConfigError, DataError
 from trepid.potentials.base import FloatArray, Noise, Potential, Prediction, Uncertainty
 from trepid.potentials.bayesian.basis import Basis
@@ -222,6 +223,14 @@ class Committee(Potential):
     def n_frames(self) -> int:
         """Number of labelled frames given to the committee; each member is trained on a part of them."""
         return len(self.frames)
+
+    def trained_on(self, frames: Sequence[Atoms]) -> list[int]:
+        """See `Potential.trained_on`: given to the committee, whichever members were trained on them."""
+        return known_among(frames, self.keys, fingerprints(self.frames, KEYS))
+
+    def trained_structures(self, frames: Sequence[Atoms]) -> list[int]:
+        """See `Potential.trained_structures`."""
+        return known_structures(frames, fingerprints(self.frames, KEYS))
 
     def subset(self, k: int) -> Subset:
         """Which of the frames member k is trained on."""
