@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+Z_95 = 1.96
+"""Half width of the 95 % interval of a normal distribution, in standard deviations."""
+
 
 def force(value: float) -> str:
     """A force or its uncertainty, given in eV/A: three digits in meV/A below 1 eV/A, in eV/A above."""

@@ -28,10 +28,9 @@ from enum import Enum
 
 from trepid.acquisition.viability import ATTEMPT_FREQUENCY_HZ, Horizon
 from trepid.errors import ConfigError
+from trepid.quantities import Z_95
 
 DEFAULT_FACTOR = 3.0
-Z_95 = 1.96
-"""Half width of the 95 % interval of a normal distribution, in standard deviations."""
 SHRINK = 3.0
 """Factor by which one more label at a stationary point is taken to narrow its bar, for the forecast of labels: an estimate, not
 measured."""

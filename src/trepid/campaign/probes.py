@@ -27,13 +27,13 @@ from ase.constraints import FixAtoms
 
 from trepid.acquisition.viability import Horizon
 from trepid.arrays import FloatArray
-from trepid.audit.judgement import Z_95
 from trepid.campaign.events import find_sites
 from trepid.campaign.selection import EventFrame
 from trepid.events.paths import empty_site_ways, quench, site_path
 from trepid.events.sites import Sites
 from trepid.events.ways import equivalent_ways
 from trepid.potentials.base import Potential, Uncertainty
+from trepid.quantities import Z_95
 from trepid.runs.ledger_events import Reason
 
 if TYPE_CHECKING:

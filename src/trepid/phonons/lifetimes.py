@@ -25,6 +25,7 @@ from trepid.phonons.oscillator import Kind, LineFit, Periodogram, TooShortError,
 from trepid.phonons.projection import ModeGroup
 from trepid.phonons.sites import Lattice
 from trepid.phonons.spectra import VibrationalSpectrum
+from trepid.quantities import Z_95
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 SCATTER = 0.01
 """Probability of the scatter of runs below which the statistical bar is widened."""
-Z_95 = 1.96
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trepid.quantities import Z_95
 from trepid.report.axes import key, log_scale
 from trepid.report.style import MUTED, SERIES, new_figure, species_colours
 
@@ -58,14 +59,14 @@ def shift_picture(result: LifetimeAnalysis) -> Figure | None:
     panels = figure.subplots(1, 2 if with_forces else 1, squeeze=False)[0]
     x = np.array([mode.group.frequency_THz for mode in result.modes])
     shift = np.array([mode.frequency_THz for mode in result.modes]) - x
-    error = 1.96 * np.array([np.hypot(m.frequency_error_THz, m.frequency_model_error_THz or 0.0) for m in result.modes])
+    error = Z_95 * np.array([np.hypot(m.frequency_error_THz, m.frequency_model_error_THz or 0.0) for m in result.modes])
     panels[0].errorbar(x, shift, yerr=error, fmt="o", markersize=4, color=COLOUR, elinewidth=1.0)
     panels[0].axhline(0, color=MUTED, linewidth=0.8)
     panels[0].set_xlabel("harmonic frequency (THz)")
     panels[0].set_ylabel("shift (THz)")
     if with_forces:
         values = [mode.sigma_a for mode in result.modes]
-        errors = [1.96 * (mode.sigma_a_error or 0.0) for mode in result.modes]
+        errors = [Z_95 * (mode.sigma_a_error or 0.0) for mode in result.modes]
         panels[1].errorbar(
             x, values, yerr=np.nan_to_num(errors), fmt="o", markersize=4, color=SERIES[1], elinewidth=1.0
         )
@@ -83,7 +84,7 @@ def spectrum_picture(result: LifetimeAnalysis) -> Figure:
     names = [name for name in found.density if name != "total"]
     highest = found.frequencies_THz[found.density["total"] > 0.003 * found.density["total"].max()].max()
     kept = found.frequencies_THz <= 1.1 * highest
-    x, total, error = found.frequencies_THz[kept], found.density["total"][kept], 1.96 * found.density_error[kept]
+    x, total, error = found.frequencies_THz[kept], found.density["total"][kept], Z_95 * found.density_error[kept]
     density.plot(x, total, color=MUTED, label="all")
     density.fill_between(x, np.maximum(total - error, 0), total + error, color=MUTED, alpha=0.3, linewidth=0)
     if len(names) > 1:
@@ -98,8 +99,8 @@ def spectrum_picture(result: LifetimeAnalysis) -> Figure:
     correlation.plot(t, c, color=COLOUR)
     correlation.fill_between(
         t,
-        c - 1.96 * found.autocorrelation_error,
-        c + 1.96 * found.autocorrelation_error,
+        c - Z_95 * found.autocorrelation_error,
+        c + Z_95 * found.autocorrelation_error,
         color=COLOUR,
         alpha=0.25,
         linewidth=0,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trepid.data.atomic import write_text_atomic
 from trepid.data.formula import formula_of
+from trepid.quantities import Z_95
 from trepid.report.json_text import json_text
 from trepid.report.page import Headline, Section, Table, draw, now, render_page
 
@@ -183,7 +184,7 @@ def render_lifetimes(result: LifetimeAnalysis, *, names: Sequence[str], model: s
                     ", ".join(f"{x:.3g}" for x in mode.group.q),
                     "+".join(str(b + 1) for b in mode.group.branches),
                     f"{mode.group.frequency_THz:.3f}",
-                    f"{mode.frequency_THz:.3f} ± {1.96 * mode.frequency_error_THz:.2g}",
+                    f"{mode.frequency_THz:.3f} ± {Z_95 * mode.frequency_error_THz:.2g}",
                     interval(mode),
                     "yes" if mode.fit.is_line else "no",
                     "" if mode.sigma_a is None else f"{mode.sigma_a:.3f}",

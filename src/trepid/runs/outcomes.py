@@ -19,7 +19,8 @@ from typing import Any
 
 from trepid.data.json_file import read_json_object
 from trepid.errors import DataError
-from trepid.runs.properties import Z_95, pooled_rates
+from trepid.quantities import Z_95
+from trepid.runs.properties import pooled_rates
 from trepid.runs.reading import read_run
 
 SAME_TEMPERATURE = 0.08

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 
 from trepid.config.rounds import PropertyStop
 from trepid.events.counting import ClassRate, class_rate
+from trepid.quantities import Z_95
 from trepid.runs.ledger_events import Reason
 from trepid.runs.round_files import ClassVerdict, RoundRecord, Selection
 from trepid.runs.walk_files import WalkEnd
 
-Z_95 = 1.96
-"""Half width of the 95 % interval of a normal distribution, standard deviations."""
 GENUINE, HALLUCINATED = "genuine", "hallucinated"
 """Verdicts of `trepid.audit.judgement` by their names in files."""
 LEAST_ROUNDS = 2

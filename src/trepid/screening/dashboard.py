@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from trepid.config.screening import ScreeningSettings, load_screening
 from trepid.data.atomic import write_text_atomic
-from trepid.quantities import duration, with_bar
+from trepid.quantities import Z_95, duration, with_bar
 from trepid.report.page import FIGURES, Headline, Section, Table, draw, figure_files, now, render_page
 from trepid.runs.ledger import Entry, read_ledger
 from trepid.runs.ledger_events import Resume
@@ -164,7 +164,7 @@ def _row(record: MaterialRecord, root: Path) -> _Row:
     link = report.relative_to(root).as_posix() if report.is_file() else ""
     value, one = record.sigma_a, record.one_shot
     half = None if value is None else value.half_width
-    model = None if value is None or value.model is None else 1.96 * value.model
+    model = None if value is None or value.model is None else Z_95 * value.model
     n_events = sum(each.n_seen for each in record.classes)
     verdicts = ", ".join(sorted({each.verdict for each in record.classes}))
     share = record.coverage.share

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trepid.runs.properties import Z_95
+from trepid.quantities import Z_95
 from trepid.screening.record import RoundFigures
 
 

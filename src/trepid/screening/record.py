@@ -28,10 +28,11 @@ from trepid.config.rounds import HarmonicStart, PropertyStop, StartSettings
 from trepid.data.atomic import write_text_atomic
 from trepid.data.frames import read_frames
 from trepid.errors import DataError
+from trepid.quantities import Z_95
 from trepid.runs.intervals import scored_labels
 from trepid.runs.label_files import LabelledFrame, compare_before_training
 from trepid.runs.ledger_events import Reason, StopReason
-from trepid.runs.properties import GENUINE, HALLUCINATED, Z_95, latest_verdicts, property_status
+from trepid.runs.properties import GENUINE, HALLUCINATED, latest_verdicts, property_status
 from trepid.runs.reading import RunRecord, read_run
 from trepid.runs.round_files import RoundFiles, RoundRecord, Selection, SigmaA
 

@@ -31,6 +31,7 @@ from trepid.potentials import load_potential
 from trepid.potentials.base import Potential, Uncertainty
 from trepid.potentials.bayesian.force_field import BayesianForceField
 from trepid.potentials.bayesian.sizes import Sizes
+from trepid.quantities import Z_95
 from trepid.reference import make_reference
 from trepid.runs.label_files import LabelledFrame, LabelStore
 from trepid.runs.ledger import Ledger
@@ -200,7 +201,7 @@ def _compare(engine: str, checked: Sequence[CheckedFrame], n_failed: int) -> Che
         prediction, noise = each.label.prediction, each.label.noise
         if prediction is not None and prediction.forces_uncertainty is not None and noise is not None:
             bar = np.hypot(prediction.forces_uncertainty, noise.forces)
-            inside.append((np.abs(prediction.forces - each.better.forces) <= 1.96 * bar).ravel())
+            inside.append((np.abs(prediction.forces - each.better.forces) <= Z_95 * bar).ravel())
     return Checked(
         engine=engine,
         n_frames=len(checked),
