@@ -68,8 +68,9 @@ def test_few_frames_and_no_labels_are_not_judged() -> None:
 def test_what_limits_a_model_is_said_with_the_remedy() -> None:
     form = verdict(0.1, misfit=0.09).text()
     assert "Most of it, 90.0 meV/A, is misfit" in form
-    assert "trepid fit TRAIN --speed balanced (or accurate)" in form
-    assert "will not help" in form
+    assert "'trepid fit TRAIN --speed balanced -o better.trepid' (--speed accurate looks further)" in form
+    few = verdict(0.1, misfit=0.09, searchable=False).text()
+    assert "from 6 frames on 'trepid fit TRAIN --speed balanced -o better.trepid' looks for a larger basis" in few
     assert (
         "trepid fit run/labels/label-*.extxyz" in verdict(0.1, misfit=0.09, labels="run/labels/label-*.extxyz").text()
     )
@@ -83,9 +84,7 @@ def test_a_search_of_sizes_is_not_advised_after_itself() -> None:
         search = SizeSearch(speed, beyond_ceiling=False)
         form = verdict(0.1, misfit=0.09, search=search).text()
         assert "--speed" not in form
-        assert (
-            "no larger basis helps on these labels: more labels, of other arrangements, or look at the labels" in form
-        )
+        assert "no larger basis helps on these labels; look at the labels and the reference" in form
         assert "--speed" not in verdict(0.1, misfit=0.02, search=search).text()
         assert "--speed" not in verdict(0.03, misfit=0.029, search=search).text()
     # What the ceiling kept out may still help; beyond the highest ceiling there is none.
@@ -220,10 +219,10 @@ def test_learn_status_and_report_end_with_the_same_verdict(
     assert run(["status", "run", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)["verdict"]
     assert facts["grade"] == last.split(":")[0].lower()
-    page = render(record)
+    page = html.unescape(render(record))
     verdict = verdict_of_run(record)
     for sentence in (*verdict.findings(), verdict.advice()):
-        assert html.escape(sentence.replace("eV/A", "eV/Å"), quote=False) in page
+        assert sentence.replace("eV/A", "eV/Å") in page
     # Every label was announced before it was computed: without an estimate first, with one afterwards.
     told = captured.err.splitlines()
     assert "labelling frame 1 of 4, 32 atoms, no estimate yet" in told
@@ -344,7 +343,7 @@ def test_one_end_has_one_wording(
     write(tmp_path / "copper.extxyz", bulk("Cu", a=3.59, cubic=True).repeat(2))
     (tmp_path / "campaign.yaml").write_text(CAMPAIGN.replace("0.02, max_labels: 7", "0.001, max_labels: 5"))
     monkeypatch.chdir(tmp_path)
-    told = "stopped: the labelling budget is used up"
+    told = "stopped: the labelling budget is used up (with a larger max_labels the same command goes on)"
     assert run(["learn", "campaign.yaml"]) == 0
     assert capsys.readouterr().out.startswith(f"{told} (uncertainty")
     for command in (["status", "run"], ["plan", "campaign.yaml"]):
@@ -385,7 +384,7 @@ def test_a_crystal_that_is_not_at_rest_is_told_before_a_larger_basis() -> None:
         assert part in text
     advice = text.split("Next: ")[1]
     assert advice.startswith(
-        "first the crystal: relax it with the reference, check the settings of the reference (k points"
+        "first the crystal: relax it with the reference ('trepid relax CAMPAIGN'), check the settings of the reference (k points"
     )
     assert "pressure_GPa: 0" in advice
     assert advice.index("pressure_GPa: 0") < advice.index("a larger basis")
@@ -405,7 +404,7 @@ def test_the_first_look_is_kept_and_shown(
     assert run(["learn", "campaign.yaml"]) == 0
     captured = capsys.readouterr()
     assert "with ase the lattice constant is larger than the given one" in captured.out.splitlines()[-1]
-    assert "The run keeps yours; to change it give a structure relaxed with this reference" in captured.err
+    assert "The run keeps yours; to change it start from a structure relaxed with this reference" in captured.err
     record = read_run("run")
     assert record.first_look is not None
     pressure = record.first_look.pressure_GPa

@@ -28,13 +28,16 @@ from enum import Enum
 from pathlib import Path
 
 from trepid.choices import Speed
+from trepid.config import Campaign
 from trepid.errors import TrepidError
 from trepid.evaluation import Evaluation, summarise
 from trepid.potentials.base import Potential, SizeSearch
 from trepid.potentials.bayesian.force_field import BayesianForceField
+from trepid.potentials.bayesian.size_search import FEWEST_FRAMES
 from trepid.quantities import force, share
 from trepid.runs.first_look import CrystalFinding, Matter
 from trepid.runs.label_files import LabelledFrame
+from trepid.runs.ledger_events import StopReason
 from trepid.runs.reading import RunRecord, read_run
 
 logger = logging.getLogger(__name__)
@@ -119,6 +122,8 @@ class Verdict:
         The label files of a run, for the advice; empty where the labels are the user's.
     search : SizeSearch or None
         The search by which its labels chose the sizes of the model, which is not advised again; None: no search.
+    searchable : bool
+        Whether its training frames are enough for one.
     worst : tuple of str
         Labels that make most of the squared error, each with its kind: "label 3 (initial, strained by up to 4 %)"; empty where
         unknown, or where they are many.
@@ -130,6 +135,8 @@ class Verdict:
         What the first model of a campaign found wrong with the crystal as given.
     n_first : int
         Labels of that model.
+    simulated_ps, planned_ps : float or None
+        MD of a campaign on the fly that its labelling budget ended, and of all its stages; else None.
     """
 
     basis: Basis
@@ -144,11 +151,14 @@ class Verdict:
     believed: tuple[str, ...] = ()
     labels: str = ""
     search: SizeSearch | None = None
+    searchable: bool = True
     worst: tuple[str, ...] = ()
     worst_files: tuple[str, ...] = ()
     n_known: int = 0
     crystal: tuple[CrystalFinding, ...] = ()
     n_first: int = 0
+    simulated_ps: float | None = None
+    planned_ps: float | None = None
 
     @property
     def error_share(self) -> float:
@@ -184,7 +194,7 @@ class Verdict:
 
     def findings(self) -> list[str]:
         """The sentences without what to do next."""
-        return [*self._judgement(), *self._crystal(), *self._asked(), *self._intervals(), *self._doubts()]
+        return [*self._judgement(), *self._end(), *self._crystal(), *self._asked(), *self._intervals(), *self._doubts()]
 
     def text(self) -> str:
         """All sentences in one line."""
@@ -259,6 +269,14 @@ class Verdict:
             return ""
         return f"; but {share(self.asked.error_share)} on frames that it asked for, before training on them"
 
+    def _end(self) -> list[str]:
+        if self.simulated_ps is None or self.planned_ps is None:
+            return []
+        return [
+            f"Only {self.simulated_ps:.2g} of {self.planned_ps:g} ps of MD were run: the labelling budget is used up; what comes "
+            "later has not been seen."
+        ]
+
     def _crystal(self) -> list[str]:
         if not self.crystal:
             return []
@@ -318,8 +336,8 @@ class Verdict:
         larger = ", size of the supercell" if matters & {Matter.PRESSURE, Matter.MODES} else ""
         rightly = "" if matters != {Matter.MODES} else " unless such modes are meant, as in phases that heat stabilises"
         return (
-            f"first the crystal{rightly}: relax it with the reference, check the settings of the reference (k points, method"
-            f"{larger}){free}; then learn again. If it is meant as it is: "
+            f"first the crystal{rightly}: relax it with the reference ('trepid relax CAMPAIGN'), check the settings of the "
+            f"reference (k points, method{larger}){free}; then learn again. If it is meant as it is: "
         )
 
     def _advice(self) -> str:
@@ -337,24 +355,27 @@ class Verdict:
                 f"uncertainty ({_GUARDED})."
             )
         search, refit = self.search, ""
-        if search is None:
-            refit = f"trepid fit {files} --speed balanced (or accurate) -o better.trepid"
-        elif search.beyond_ceiling and search.speed is Speed.BALANCED:
-            refit = f"trepid fit {files} --speed accurate -o accurate.trepid"
+        if search is None and self.searchable:
+            refit = f"'trepid fit {files} --speed balanced -o better.trepid' (--speed accurate looks further)"
+        elif search is not None and search.beyond_ceiling and search.speed is Speed.BALANCED:
+            refit = f"'trepid fit {files} --speed accurate -o accurate.trepid'"
         if self.grade is Grade.GOOD:
             better = f"; for less error without new labels: {refit}" if self.misfit_limits and refit else ""
             return f"use it with a guard on the uncertainty ({_GUARDED}){better}."
         if self.misfit_limits:
             if refit:
-                return f"a larger basis and longer cutoffs, without new labels, as more of the same kind will not help: {refit}."
+                return f"a larger basis and longer cutoffs come before more labels of the same kind: {refit}."
+            if search is None:
+                wider = f"'trepid fit {files} --speed balanced -o better.trepid'"
+                return f"more labels; from {FEWEST_FRAMES} frames on {wider} looks for a larger basis."
             within = (
                 f" within the time per MD step of --speed {search.speed.value}"
                 if search is not None and search.beyond_ceiling
                 else ""
             )
             return (
-                f"no larger basis{within} helps on these labels: more labels, of other arrangements, or look at the labels and "
-                "the reference (are its k points, its convergence and its supercell enough?)."
+                f"no larger basis{within} helps on these labels; look at the labels and the reference (are its k points, its "
+                "convergence and its supercell enough?), and label other arrangements than these."
             )
         return (
             "more labels where the model is used (its temperatures and volumes), or in a campaign a lower "
@@ -362,8 +383,8 @@ class Verdict:
         )
 
 
-def verdict_of_fit(potential: Potential) -> Verdict:
-    """Judge a trained model by its training frames, each left out in turn."""
+def verdict_of_fit(potential: Potential, *, labels: str = "") -> Verdict:
+    """Judge a trained model by its training frames, each left out in turn; `labels`: their files, for the advice."""
     rms = potential.typical_force / math.sqrt(3)
     found = potential.left_out_forces if math.isfinite(rms) else None
     return Verdict(
@@ -373,7 +394,9 @@ def verdict_of_fit(potential: Potential) -> Verdict:
         forces=math.nan if found is None else rms,
         misfit=None if found is None else found.misfit,
         usual=None if found is None else found.usual,
+        labels=labels,
         search=potential.size_search,
+        searchable=potential.n_frames >= FEWEST_FRAMES,
     )
 
 
@@ -394,6 +417,7 @@ def verdict_of_test(
         scale=figures.forces_calibration_scale,
         n_known=n_known,
         search=None if potential is None else potential.size_search,
+        searchable=potential is None or potential.n_frames >= FEWEST_FRAMES,
     )
 
 
@@ -414,6 +438,7 @@ def verdict_of_run(record: RunRecord) -> Verdict:
         verdict = Verdict(Basis.BEFORE, 0, math.nan, math.nan)
     asked = None if figures is None or verdict.basis is Basis.BEFORE else figures
     worst = [] if potential is None or not verdict.few_dominate else _worst(record, potential)
+    simulated, planned = _unfinished(record)
     believed = [(label, label.confirmed) for label in record.labels if label.confirmed is not None]
     return replace(
         verdict,
@@ -426,7 +451,17 @@ def verdict_of_run(record: RunRecord) -> Verdict:
         worst_files=tuple(str(record.label_file(label)) for label in worst),
         crystal=tuple(record.crystal_findings),
         n_first=0 if record.first_look is None else record.first_look.n_labels,
+        simulated_ps=simulated,
+        planned_ps=planned,
     )
+
+
+def _unfinished(record: RunRecord) -> tuple[float | None, float | None]:
+    """Simulated and planned time of a campaign on the fly that its labelling budget ended, ps."""
+    campaign = record.campaign
+    if not isinstance(campaign, Campaign) or record.stop is None or record.stop.reason is not StopReason.LABELS:
+        return None, None
+    return record.time_ps, sum(stage.duration_ps for stage in campaign.dynamics.stages)
 
 
 def _worst(record: RunRecord, potential: BayesianForceField) -> list[LabelledFrame]:

@@ -95,8 +95,9 @@ class RunTrust:
         stage = "" if self.pressure_GPa is None else f", or learn with a stage at pressure_GPa: {self.pressure_GPa:g}"
         return (
             f"This run is extrapolation, and so are its averages: {self.n_untrusted} of {self.n_checks} uncertainty checks were "
-            f"above the threshold of {force(self.threshold_eV_per_A)}, and the bars do not hold that.{grown} Label frames of "
-            f"{' or '.join(map(str, self.frames))} and train on them too{stage}."
+            f"above the threshold of {force(self.threshold_eV_per_A)}, and the bars of the averages do not contain the error of "
+            f"the model there.{grown} Label frames of {' or '.join(map(str, self.frames))} and train on them too ('trepid label "
+            f"CAMPAIGN {self.frames[0]} -o new', then trepid fit with both){stage}."
         )
 
     def as_dict(self) -> dict[str, object]:

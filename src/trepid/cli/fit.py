@@ -216,7 +216,7 @@ def command(
         warn_of_compositions(model, second, str(ood))
     figures = None if second is None else evaluate(model, second, keys=keys)
     sizes = Sizes.of(model.basis)
-    verdict = verdict_of_fit(model)
+    verdict = verdict_of_fit(model, labels=" ".join(str(path) for path, _ in files))
     if json:
         emit_json(
             {

@@ -195,7 +195,9 @@ class TrustGuard:
         message = f"{_where(step, time_fs)}: {self._describe(atoms, per_atom, atom)}{_support(support_distance)}"
         report = GuardReport(step, worst, atom, False, message)
         if self.action is GuardAction.STOP:
-            raise UntrustedError(f"{message}; stopped{self._keep(atoms, forces_uncertainty, step, time_fs)}")
+            kept = self._keep(atoms, forces_uncertainty, step, time_fs)
+            next_ = f"; next: 'trepid label CAMPAIGN {self.frame_file} -o new', and train on it too" if kept else ""
+            raise UntrustedError(f"{message}; stopped{kept}{next_}")
         if not self.outside:  # one warning per excursion, not one per check
             logger.warning("%s%s", message, self._keep(atoms, forces_uncertainty, step, time_fs))
         self.outside = True

@@ -20,8 +20,8 @@ LARGE_FORCE_eV_per_A = 0.1
 FAR_GPa = 10.0
 """Beyond this the method, in this cell, is not one for the crystal."""
 _FAR = (
-    f". That much means that the supercell is too narrow for a reference with one k point (tblite: {NARROW_A:g} A or more), or "
-    "that the method is wrong for this crystal"
+    ". That much means that its lattice constant is several per cent off yours ('trepid relax' tells), that the supercell is too "
+    f"narrow for a reference with one k point (tblite: {NARROW_A:g} A or more), or that the method is wrong for this crystal"
 )
 
 
@@ -78,8 +78,8 @@ def crystal_findings(look: FirstLook, engine: str, *, free_cell: bool = False) -
         remedy = (
             "The stages with a pressure let it go"
             if free_cell
-            else "The run keeps yours; to change it give a structure relaxed with this reference, or on the fly let it go: "
-            "pressure_GPa: 0 in a stage, with thermostat: nose-hoover in dynamics"
+            else "The run keeps yours; to change it start from a structure relaxed with this reference ('trepid relax CAMPAIGN'), "
+            "or on the fly let it go: pressure_GPa: 0 in a stage, with thermostat: nose-hoover in dynamics"
         )
         found.append(
             CrystalFinding(
@@ -97,7 +97,7 @@ def crystal_findings(look: FirstLook, engine: str, *, free_cell: bool = False) -
                 Matter.FORCES,
                 f"forces at rest up to {force(largest)}",
                 f"forces on the crystal at rest {told}: up to {force(largest)}: its atoms are not where {engine} has "
-                "them; a structure relaxed with this reference starts better",
+                "them; a structure relaxed with this reference ('trepid relax CAMPAIGN') starts better",
             )
         )
     if look.n_imaginary and look.lowest_THz is not None:

@@ -45,7 +45,9 @@ class Reason(Named):
     AUDIT = "audit"
     """Audit: a state or an image of an event, or a frame with one."""
     RELAXATION = "relaxation"
-    """Screening: a step of the relaxation of a crystal."""
+    """A step of the relaxation of a crystal."""
+    GIVEN = "given"
+    """A frame given to `trepid label`."""
 
 
 class StopReason(Named):
@@ -78,7 +80,7 @@ class StopReason(Named):
 _ENDS: Mapping[StopReason, str] = {
     StopReason.CONVERGED: "finished: converged",
     StopReason.HOURS: "stopped: the time budget is used up",
-    StopReason.LABELS: "stopped: the labelling budget is used up",
+    StopReason.LABELS: "stopped: the labelling budget is used up (with a larger max_labels the same command goes on)",
     StopReason.NO_CALLS: "finished: no frame needed a label for a long time",
     StopReason.FAILURES: "stopped: labels failed",
     StopReason.GUARD: "stopped: MD became unstable repeatedly",

@@ -8,7 +8,7 @@ than its crystal does not break that of the crystal. Every evaluation is a label
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from trepid.config.screening import RelaxSettings
 from trepid.data.atomic import write_text_atomic
 from trepid.data.frames import bare_copy, labels_of, read_frames, write_frames
 from trepid.data.supercells import symmetry_dataset
-from trepid.errors import ConfigError, TrepidError
+from trepid.errors import ConfigError, ExitCode, TrepidError
 from trepid.execution import InlineExecutor
 from trepid.labelling.case import LabelRequest, latest_failure
 from trepid.labelling.labeller import Labeller
@@ -39,7 +39,15 @@ if TYPE_CHECKING:
 
 
 class RelaxationError(TrepidError):
-    """The relaxation did not converge, or the reference failed in it."""
+    """The relaxation did not converge."""
+
+    exit_code = ExitCode.NUMERICS
+
+
+class EvaluationError(RelaxationError):
+    """The reference failed in it."""
+
+    exit_code = ExitCode.LABELS
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,7 @@ def relax(
     Raises
     ------
     RelaxationError
-        Not converged in `max_steps` evaluations, or an evaluation failed for good.
+        Not converged in `max_steps` evaluations; as EvaluationError, an evaluation failed for good.
     ConfigError
         The cell is to be relaxed and the reference gives no stress.
     Interrupted
@@ -142,7 +150,9 @@ def relax(
         calculator = _FoldedCalculator(matrix, labeller, settings)
         atoms.calc = calculator
         atoms.set_constraint(FixSymmetry(atoms, verbose=False))
-        moved: Any = FrechetCellFilter(atoms) if settings.cell else atoms
+        # Strains of vectors along which the crystal is periodic, in the order of Voigt.
+        free = [bool(unit.pbc[i] and unit.pbc[j]) for i, j in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))]
+        moved: Any = FrechetCellFilter(atoms, mask=free) if settings.cell else atoms
         with BFGS(moved, logfile=None) as optimiser:
             # The stress counts as a force here: the filter scales it to eV/A.
             converged = optimiser.run(fmax=settings.max_force_eV_per_A, steps=settings.max_steps - 1)
@@ -150,7 +160,7 @@ def relax(
             left = float(np.linalg.norm(moved.get_forces(), axis=1).max())
             raise RelaxationError(
                 f"the relaxation has a force of {left:.3g} eV/A left after {calculator.number} evaluations "
-                f"(relax.max_force_eV_per_A {settings.max_force_eV_per_A:g}, max_steps {settings.max_steps})"
+                f"(largest asked for {settings.max_force_eV_per_A:g}, at most {settings.max_steps} evaluations)"
             )
         result = Relaxed(
             n_labels=calculator.number,
@@ -163,6 +173,12 @@ def relax(
     write_frames(files.crystal, crystal)
     write_text_atomic(files.result, json.dumps(asdict(result), indent=1) + "\n")
     return read_frames(files.crystal, require=())[0], result
+
+
+def matrix_of(supercell: Sequence[int] | Sequence[Sequence[int]]) -> IntArray:
+    """The supercell of a campaign (three repetitions, or a 3x3 matrix) as matrix, (3, 3)."""
+    given = np.array(supercell, dtype=np.int64)
+    return np.diag(given) if given.ndim == 1 else given
 
 
 def spacegroup_of(atoms: Atoms) -> str:
@@ -185,7 +201,7 @@ class _FoldedCalculator(Calculator):
         """One evaluation."""
         super().calculate(atoms, properties, system_changes)
         if self.number >= self._settings.max_steps:
-            raise RelaxationError(f"the relaxation has not converged in {self.number} evaluations (relax.max_steps)")
+            raise RelaxationError(f"the relaxation has not converged in {self.number} evaluations; allow more")
         self.number += 1
         unit = bare_copy(self.atoms)
         frame, _ = build_supercell(unit, self._matrix.tolist())
@@ -194,10 +210,12 @@ class _FoldedCalculator(Calculator):
         if labelled is None:
             failure = latest_failure(self._labeller.ledger, self.number)
             assert failure is not None
-            raise RelaxationError(f"evaluation {self.number} of the relaxation failed: {failure.text}")
+            raise EvaluationError(f"evaluation {self.number} of the relaxation failed: {failure.text}")
         labels = labels_of(labelled.atoms)
         if self._settings.cell and labels.stress is None:
-            raise ConfigError("relax.cell needs a reference with stress; set reference.stress, or relax: {cell: false}")
+            raise ConfigError(
+                "to relax the cell the reference must give a stress: set reference.stress, or relax the positions alone"
+            )
         assert labels.energy is not None
         assert labels.forces is not None
         n = round(abs(np.linalg.det(self._matrix)))

@@ -1,0 +1,91 @@
+"""`trepid label`: label frames with the reference of a campaign, to train or test on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trepid.cli import options
+from trepid.cli.output import emit, emit_json, say
+from trepid.errors import DataError, ExitCode
+
+
+def command(
+    method: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CAMPAIGN", help="Campaign file, or a file with its section reference alone.", show_default=False
+        ),
+    ],
+    frames: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FRAMES", help="Structures or trajectories, such as md/untrusted.extxyz.", show_default=False
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the labels.", show_default=False)
+    ],
+    every: Annotated[int, typer.Option("--every", min=1, metavar="N", help="Take every N-th frame of each file.")] = 1,
+    json: options.Json = False,
+) -> None:
+    """Label frames with the reference of a campaign: energies, forces and stresses, one file each in DIR/labels.
+
+    The same command goes on after an interruption; a frame whose label failed is tried again. Train on the labels with `trepid
+    fit RUN/labels/label-*.extxyz DIR/labels/label-*.extxyz -o MODEL`, or test on them with `trepid evaluate`.
+
+    Exit code 5: no frame could be labelled. 130: interrupted.
+
+    JSON keys: files, failed (numbers of the frames without a label, from 1), n_new (labels of this call), seconds (of the
+    reference, all labels).
+    """
+    from trepid.config import Campaign, RoundsCampaign
+    from trepid.config.engine_file import load_engine
+    from trepid.data.frames import read_frames
+    from trepid.dynamics.interrupt import Interrupted, Interruptible
+    from trepid.execution import InlineExecutor, make_executor
+    from trepid.labelling.given import label_given
+    from trepid.reference import make_reference
+
+    settings, campaign = load_engine(method)
+    given = [frame for path in frames for frame in read_frames(path, require=())[::every]]
+    if not given:
+        raise DataError(f"{', '.join(map(str, frames))}: no frames")
+    rounds = campaign if isinstance(campaign, RoundsCampaign) else None
+    if rounds is not None:
+        retries = rounds.rounds.retries
+    else:
+        retries = campaign.learning.retries if isinstance(campaign, Campaign) else 1
+    say(f"{len(given)} frames to label, {len(given[0])} atoms in the first, into {output}")
+    reference = make_reference(settings.engine, directory=output / "reference", isolated=True, **settings.arguments())
+    executor = InlineExecutor() if rounds is None else make_executor(rounds.execution, directory=output)
+    with Interruptible() as interrupt, executor:
+        try:
+            found = label_given(
+                given, reference, executor, output, retries=retries, interrupted=lambda: interrupt.requested, tell=say
+            )
+        except Interrupted:
+            say("interrupted; the same command goes on")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        finally:
+            reference.close()
+    if json:
+        emit_json(
+            {
+                "files": [str(file) for file in found.files],
+                "failed": list(found.failed),
+                "n_new": found.n_new,
+                "seconds": found.seconds,
+            }
+        )
+    else:
+        missing = f", {len(found.failed)} without a label" if found.failed else ""
+        emit(f"{len(found.files)} labels in {output / 'labels'} ({found.n_new} new{missing})")
+        if found.files:
+            emit(
+                f"train on them: trepid fit LABELS {output}/labels/label-*.extxyz -o MODEL, LABELS those of the model before"
+            )
+    if not found.files:
+        raise typer.Exit(ExitCode.LABELS)
