@@ -79,6 +79,8 @@ def test_parts_of_campaign_files_fit_the_schema(page: Path) -> None:
     known = set(Campaign.model_fields) | set(RoundsCampaign.model_fields)
     for block in fenced(page.read_text(encoding="utf-8"), "yaml"):
         value = yaml.safe_load(block)
+        # The keys of an engine at the top of a file are refused.
+        assert not (isinstance(value, dict) and "engine" in value), f"{page.name}: no section `reference`:\n{block}"
         if isinstance(value, dict) and set(value) <= known:
             problems = [p for p in sections_of(value) if "there is no such file" not in p]
             assert not problems, f"{page.name}:\n{block}\n{problems}"

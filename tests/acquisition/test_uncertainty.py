@@ -15,6 +15,7 @@ from trepid.acquisition.uncertainty import (
     sigma_a_spread,
     uncertainty_probability,
 )
+from trepid.config.rounds import AcquisitionSettings
 from trepid.errors import ConfigError, DataError
 
 UNIT = WalkStatistics(mean=0.0, std=1.0, n_points=100)
@@ -25,6 +26,10 @@ positive = st.floats(1e-6, 1e6)
 @pytest.mark.parametrize(("z", "published"), [(1.5, 0.057), (3.0, 0.999)])
 def test_one_width_gives_both_published_values(z: float, published: float) -> None:
     assert round(float(uncertainty_probability(z, UNIT)), 3) == published
+
+
+def test_a_campaign_has_that_width_by_default() -> None:
+    assert AcquisitionSettings().width == round(WIDTH, 4)
 
 
 @pytest.mark.parametrize("z", [0.0, 1.0, 1.5, 2.0, 2.3, 3.0, 5.0])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from ase import Atoms
-from ase.build import bulk, fcc111
+from ase.build import bulk, fcc111, molecule
 from ase.io import read, write
 
 from trepid.cli.init import annotated_campaign
@@ -159,6 +159,20 @@ def test_a_poscar_without_elements_is_told_what_to_add(trepid, tmp_path: Path) -
     assert "POSCAR has no line of element symbols above the counts '1 1' (line 6); add one, such as 'Si O'" in error
     (tmp_path / "POSCAR").write_text(f"a cell\n{cell}Si C\n1 1\nDirect\n0 0 0\n0.25 0.25 0.25\n")
     assert trepid("init", tmp_path / "POSCAR", "-o", tmp_path / "x.yaml").code == 0
+
+
+def test_a_molecule_is_not_periodic_and_never_too_small(trepid, tmp_path: Path) -> None:
+    write(tmp_path / "water.xyz", molecule("H2O"))
+    told = trepid("init", tmp_path / "water.xyz", "-o", tmp_path / "water.yaml").err
+    assert "3 atoms" in told
+    assert "too small" not in told
+    outcome = trepid("check", tmp_path / "water.yaml")
+    assert outcome.code == 0
+    assert "3 atoms, not periodic" in outcome.out
+    boxed = molecule("H2O", vacuum=4.0, pbc=True)  # the reference refuses it, and `init` says so before
+    write(tmp_path / "boxed.xyz", boxed)
+    told = trepid("init", tmp_path / "boxed.xyz", "-o", tmp_path / "boxed.yaml").err
+    assert "too small for tblite, which needs 16 atoms" in told
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,17 @@ def test_the_command_line_of_an_interpreter(trepid) -> None:
         (("fit", "a.extxyz", "-o", "m", "--xyzzy", "5"), "No such option: --xyzzy; try 'trepid fit --help'"),
         (("md", "m", "s", "--engine", "lamps"), "'lamps' is not one of 'ase', 'lammps'; did you mean 'lammps'?"),
         (("fit", "a.extxyz", "-o", "m", "--pair-cutoff", "five"), "five"),
+        (("md", "m", "s", "--temp", "300"), "No such option: --temp; did you mean '--temperature'?"),
+        (("fit", "a.extxyz", "-o", "m", "--trip", "5"), "No such option: --trip; did you mean '--triplets'?"),
+        (
+            ("init", "POSCAR", "--supercell", "2", "2", "-o", "x.yaml"),
+            "'--supercell': give 3 whole numbers, such as --supercell 2 2 2, not '2 2'; try 'trepid init --help'",
+        ),
+        (
+            ("phonons", "m", "s", "--supercell", "2", "-o", "x"),
+            "give 3 whole numbers, such as --supercell 2 2 2, not '2';",
+        ),
+        (("md", "m", "s", "--repeat", "2x2x2", "--temperature", "300"), "such as --repeat 2 2 2, not '2x2x2'"),
         (("phonons", "--supercell", "2"), "requires 3 arguments; try 'trepid phonons --help'"),
         (("md", "m", "s", "--temperature", "300", "--thermostat", "andersen"), "andersen"),
     ],

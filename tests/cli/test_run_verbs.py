@@ -29,7 +29,7 @@ def test_learn_status_report_and_evaluate_in_one_go(trepid, campaign: Path, copp
     page = (run / "report.html").read_text()
     assert "Cu" in page
     assert "this process (C++ core)" in page
-    assert "--test FRAMES.extxyz" in page
+    assert "--test</span> FRAMES.extxyz" in page
 
     figures = trepid("evaluate", run / "model.trepid", copper / "test.extxyz", "--json").json
     assert figures["forces_mae"] < 0.1 * figures["forces_rms"]
@@ -41,7 +41,7 @@ def test_learn_status_report_and_evaluate_in_one_go(trepid, campaign: Path, copp
     cells = ("test.extxyz", "3", f"{1000 * figures['forces_rms']:.0f}", f"{1000 * figures['forces_mae']:.3g}")
     assert "".join(f"<td>{cell}</td>" for cell in cells) in page
     assert "Not chosen by uncertainty (3 frames, test.extxyz)" in page
-    assert "--test FRAMES.extxyz" not in page
+    assert "FRAMES.extxyz" not in page
     assert "force_error" in (run / "report" / "worst-test-extxyz.extxyz").read_text()
 
     ledger = (run / "ledger.jsonl").read_bytes()
@@ -83,6 +83,19 @@ def test_report_elsewhere_is_not_overwritten(trepid, campaign: Path) -> None:
 def test_a_folder_without_a_run_is_an_error(trepid, tmp_path: Path, verb: str) -> None:
     assert "ledger.jsonl" in trepid(verb, tmp_path).error
     assert "nowhere" in trepid(verb, tmp_path / "nowhere").error
+    file = tmp_path / "model.trepid"
+    file.touch()
+    assert f"{file}: a file; give the directory of a learning run, such as run" in trepid(verb, file).error
+    (tmp_path / "ledger.jsonl").touch()
+    assert f"{file}: a file; give the run that it belongs to, {tmp_path}" in trepid(verb, file).error
+
+
+def test_a_run_in_place_of_label_files_is_told_its_labels(trepid, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    assert "it is a folder" in trepid("fit", tmp_path / "run", "-o", tmp_path / "m.trepid").error
+    (tmp_path / "run" / "ledger.jsonl").touch()
+    error = trepid("fit", tmp_path / "run", "-o", tmp_path / "m.trepid").error
+    assert f"its labels are the files {tmp_path}/run/labels/label-????.extxyz" in error
 
 
 def md(copper: Path, output: Path, *options: object) -> tuple[object, ...]:

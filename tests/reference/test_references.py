@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import inspect
 import pickle
 import threading
@@ -195,6 +196,19 @@ def test_settings_that_are_wrong(misbehaving: str, settings: dict, message: str)
     with pytest.raises(ConfigError, match=message) as caught:
         make_reference(**settings)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("calculator", "lines"),
+    [
+        ("aims", r"\[aims\]; command = .*aims.x; default_species_directory = "),
+        ("espresso", r"\[espresso\]; command = .*pw.x; pseudo_dir = "),
+    ],
+)
+def test_a_code_without_configuration_is_told_the_lines(monkeypatch, calculator: str, lines: str) -> None:
+    monkeypatch.setattr("ase.config.cfg.parser", configparser.ConfigParser())
+    with pytest.raises(ConfigError, match=rf"config\.ini, a line each: {lines}"):
+        make_reference("ase", calculator=calculator)
 
 
 @pytest.mark.skipif(find_spec("gpaw") is not None, reason="GPAW is installed")

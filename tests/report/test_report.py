@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,9 +11,13 @@ import pytest
 
 from trepid.errors import DataError
 from trepid.evaluation import summarise
+from trepid.potentials.bayesian.terms import Hyperparameters
 from trepid.report import write_report
+from trepid.report.hyperparameters import hyperparameter_table
 from trepid.report.intervals import intervals_table
+from trepid.report.page import whole
 from trepid.report.style import envelope, house_style, new_figure, species_colours, to_svg
+from trepid.runs.ledger_events import Train
 from trepid.runs.reading import read_run
 
 WriteRun = Callable[..., Path]
@@ -126,6 +131,42 @@ def test_page_shows_settings_and_figures_of_the_run(page: tuple[str, Strict], ru
     ):
         assert expected in text, expected
     assert "nan" not in text.lower().replace("nano", "")
+
+
+def test_numbers_and_options_are_not_broken_over_lines(page: tuple[str, Strict]) -> None:
+    assert whole("x < 9.53e-05 eV") == 'x &lt; <span class="whole">9.53e-05</span> eV'
+    assert whole("1.25 ± 0.03, 2") == '<span class="whole">1.25 ± 0.03,</span> 2'
+    assert whole("md --temperature 300 -o a-b") == (
+        'md <span class="whole">--temperature 300</span> <span class="whole">-o</span> a-b'
+    )
+    assert whole("force (meV/Å)") == 'force <span class="whole">(meV/Å)</span>'
+    assert whole("left-out 5 - 3 -2.5 <b>") == "left-out 5 - 3 -2.5 &lt;b&gt;"
+    html, _ = page
+    assert '<span class="whole">--test</span> FRAMES.extxyz' in html
+
+
+def test_terms_that_the_model_does_not_have_are_no_rows() -> None:
+    start = asdict(Hyperparameters())
+    training = Train(
+        n_labels=4,
+        optimized=True,
+        noise_energy=1e-3,
+        noise_forces=1e-2,
+        noise_stress=1e-4,
+        log_evidence=0.0,
+        seconds=1.0,
+        hyperparameters=start,
+    )
+
+    def names(**changed: float) -> list[str]:
+        last = replace(training, hyperparameters={**start, **changed})
+        return [row[0] for row in hyperparameter_table((training, last)).rows]
+
+    bare = names(pair_amplitude=2.0)
+    assert {"pair amplitude", "offset amplitude", "weighting noise forces", "residual noise forces"} <= set(bare)
+    assert not [name for name in bare if name.startswith(("quadruplet", "coulomb"))]
+    assert "quadruplet amplitude" in names(quadruplet_amplitude=0.07)
+    assert "coulomb amplitude" in names(coulomb_amplitude=0.2)
 
 
 def test_fewer_than_two_labels_of_a_stratum_are_said(write_synthetic_run: WriteRun, tmp_path: Path) -> None:

@@ -108,6 +108,9 @@ def test_without_interval_nothing_is_claimed() -> None:
 
 
 def test_damaged_and_empty_folders_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.trepid").touch()
+    with pytest.raises(DataError, match="a file; give the folder that it is in"):
+        read_outcome(tmp_path / "a.trepid")
     with pytest.raises(DataError, match="no such directory"):
         read_outcome(tmp_path / "nowhere")
     with pytest.raises(DataError, match="nothing to compare"):

@@ -107,6 +107,9 @@ def command(
         emit("  OK")
 
 
+_NOT_TESTED = "not tested"
+
+
 def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
     """Read a campaign, build its crystal, and test whether the reference can label it.
 
@@ -115,16 +118,16 @@ def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
     from trepid.campaign.context import code_in, crystal_of, look_over, reference_of
     from trepid.config import RoundsCampaign, doubts, load_campaign
     from trepid.data.formula import formula_of
+    from trepid.data.supercells import periodicity
     from trepid.potentials.placement import placement_of_campaign
 
     campaign = load_campaign(path)
     crystal = crystal_of(campaign)
-    periodic = "".join(name for name, flag in zip("abc", crystal.pbc, strict=True) if flag)
     verdict = Verdict(
         "campaign",
         facts={
             "structure": f"{formula_of(crystal, reduced=True)}, {len(crystal)} atoms, "
-            f"periodic along {periodic or 'nothing'}{_width(crystal, campaign)}",
+            f"{periodicity(crystal)}{_width(crystal, campaign)}",
             "reference": campaign.reference.engine,
             "mode": campaign.mode,
             "model runs": placement_of_campaign(campaign).text(),
@@ -135,10 +138,12 @@ def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
     try:
         code = code_in(campaign)
         if code is not None and not trust:
-            verdict.facts["not tested"] = f"{code}: --trust runs it, as 'trepid learn' does"
+            verdict.facts[_NOT_TESTED] = f"{code}: --trust runs it, as 'trepid learn' does"
         else:
             with closing(reference_of(campaign)) as reference:
                 reference.check(crystal)
+            if code is not None:
+                verdict.facts[_NOT_TESTED] = "whether the code starts and converges: --time-label computes one label"
     except TrepidError as error:
         verdict.problems.append(str(error))
     try:
@@ -167,6 +172,7 @@ def _add_cost(path: Path, verdict: Verdict, *, trust: bool) -> None:
     say("labelling one displaced crystal ...")
     cost = measure_cost(campaign)
     plan = plan_campaign(path, label_seconds=cost.label_s, label_source="measured on one displaced crystal")
+    verdict.facts.pop(_NOT_TESTED, None)
     verdict.facts["time of a label"] = f"{duration(cost.label_s)} ({cost.n_atoms} atoms, measured)"
     verdict.facts |= dict(cost_rows(plan))
     if cost.md_s is not None:

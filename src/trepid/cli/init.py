@@ -101,6 +101,7 @@ def command(
     from trepid.data.frames import read_structure
     from trepid.data.geometry import require_start
     from trepid.data.supercells import (
+        periodicity,
         periodicity_warnings,
         repeated_supercell,
         slab_name,
@@ -134,7 +135,7 @@ def command(
             atoms = without_vacuum_periodicity(atoms)
             structure_file = free_path(output.parent / slab_name(structure), inputs=[structure])
             write(structure_file, atoms, format="extxyz")
-            say(f"wrote {structure_file}, periodic along {_axes(atoms)}")
+            say(f"wrote {structure_file}, {periodicity(atoms)}")
         for warning in periodicity_warnings(atoms, structure):
             say(f"warning: {warning}")
         cells = suggested_supercells(atoms) if supercell is None else [repeated_supercell(atoms, supercell)]
@@ -146,12 +147,9 @@ def command(
     write_text_atomic(output, annotated_campaign(values, mode=mode))
     campaign = load_campaign(output)
     if cells:
-        say_cells(cells, campaign.reference.engine)
+        assert atoms is not None
+        say_cells(cells, campaign.reference.engine, periodic=bool(atoms.pbc.any()))
     say(f"wrote {output}; edit it, then: trepid check {output} && trepid learn {output}")
-
-
-def _axes(atoms: Atoms) -> str:
-    return " and ".join(name for name, flag in zip("abc", atoms.pbc, strict=True) if flag) or "nothing"
 
 
 _STAGES: list[dict[str, Any]] = [
@@ -238,28 +236,29 @@ def _example(name: Example) -> tuple[Atoms, dict[str, Any]]:
     return bulk("Si", "diamond", a=5.62, cubic=True), values
 
 
-def say_cells(cells: Sequence[Supercell], reference: str) -> None:
-    """Say which supercell was chosen, what a label of it costs, and what the others would be."""
+def say_cells(cells: Sequence[Supercell], reference: str, *, periodic: bool) -> None:
+    """Say which supercell of a structure was chosen, what a label of it costs, and what the others would be."""
     from trepid.reference.tblite import expected_seconds
 
     best, *others = cells
     say(
         f"supercell {best.setting}: {best}{_width(best)}; a label with {reference} takes very roughly "
-        f"{duration(expected_seconds(best.n_atoms))} on one core, several times as long for a metal{_remark(best, reference)}"
+        f"{duration(expected_seconds(best.n_atoms))} on one core, several times as long for a metal"
+        + _remark(best, reference, periodic=periodic)
     )
     for cell in others:
         cost = duration(expected_seconds(cell.n_atoms))
         size = "smaller" if cell.n_atoms < best.n_atoms else "larger"
-        say(f"  {size}: {cell.setting}: {cell}{_width(cell)}; {cost}{_remark(cell, reference)}")
+        say(f"  {size}: {cell.setting}: {cell}{_width(cell)}; {cost}{_remark(cell, reference, periodic=periodic)}")
 
 
-def _remark(cell: Supercell, reference: str) -> str:
+def _remark(cell: Supercell, reference: str, *, periodic: bool) -> str:
     """What speaks against a supercell with this reference; may be empty."""
     from trepid.reference.tblite import FEWEST_ATOMS
 
     if reference != "tblite":
         return ""
-    if cell.n_atoms < FEWEST_ATOMS:
+    if periodic and cell.n_atoms < FEWEST_ATOMS:
         return f"; too small for tblite, which needs {FEWEST_ATOMS} atoms"
     if cell.width_A < NARROW_A:
         return (

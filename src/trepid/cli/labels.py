@@ -56,7 +56,10 @@ class LabelFiles:
             It cannot be read, or a frame lacks a required label.
         """
         from trepid.data.labelled import read_labelled
+        from trepid.runs.directory import RunPaths
 
+        if path.is_dir() and RunPaths(path).begun:
+            raise DataError(f"{path} is the folder of a run; its labels are the files {path}/labels/label-????.extxyz")
         labelled = read_labelled(path, keys=self.keys, require=require, index=index)
         self._read.append((path, labelled))
         return labelled.frames

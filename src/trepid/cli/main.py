@@ -20,6 +20,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import difflib
+import itertools
 import logging
 import os
 import re
@@ -157,9 +158,11 @@ def _run(arguments: Sequence[str]) -> int:
     except typer.Exit as leave:
         return int(leave.exit_code)
     except _UsageError as error:
-        message = _with_nearest(_one_line(error.format_message()).rstrip("."))
+        message = _with_nearest(_one_line(error.format_message()).rstrip("."), _options_of(error))
         where = _of_verb(arguments) if error.ctx is None else error.ctx.command_path
-        say(f"error: {message}{_value_given(error, arguments)}; try '{where} --help'")
+        say(
+            f"error: {_several_numbers(error, arguments) or message + _value_given(error, arguments)}; try '{where} --help'"
+        )
         return ExitCode.INPUT
     except _ClickException as error:
         say(f"error: {_one_line(error.format_message()).rstrip('.')}; try '{_of_verb(arguments)} --help'")
@@ -221,10 +224,11 @@ _NO_NUMBER = re.compile(
 """Messages of pydantic, and of click, about a value that is no number."""
 
 
-def _with_nearest(message: str) -> str:
+def _with_nearest(message: str, options: Sequence[str]) -> str:
     """The message about an unknown command, option or choice, with the most similar one where there is one.
 
-    That about a value that is no number is put in plain words.
+    Of the options of the verb, one that begins with what was given comes first. The message about a value that is no number is
+    put in plain words.
     """
     message = message.replace("Value error, ", "").replace(". Did you mean ", "; did you mean ")
     message = _NO_NUMBER.sub(
@@ -234,8 +238,12 @@ def _with_nearest(message: str) -> str:
         message,
     )
     option, choice = _POSSIBLE.search(message), _CHOICE.search(message)
+    given = re.search(r"--[\w-]+", message)
+    begun = [] if given is None or "No such option" not in message else [n for n in options if n.startswith(given[0])]
+    if begun:
+        start = len(message) if option is None else option.start()
+        return f"{message[:start]}; did you mean '{min(begun, key=len)}'?"
     if option is not None:
-        given = re.search(r"--[\w-]+", message)
         names = [option["one"]] if option["one"] else option["several"].split(", ")
         nearest = difflib.get_close_matches("" if given is None else given[0], names, n=1, cutoff=0.0)
         return f"{message[: option.start()]}; did you mean '{nearest[0]}'?"
@@ -243,6 +251,35 @@ def _with_nearest(message: str) -> str:
         nearest = difflib.get_close_matches(choice["given"], re.findall(r"'([^']*)'", choice["several"]), n=1)
         return message + (f"; did you mean '{nearest[0]}'?" if nearest else "")
     return message
+
+
+def _options_of(error: typer.BadParameter) -> list[str]:
+    """Long names of the options of the verb that was given a wrong command line."""
+    parameters = [] if error.ctx is None else error.ctx.command.params
+    return [name for parameter in parameters for name in parameter.opts if name.startswith("--")]
+
+
+def _several_numbers(error: typer.BadParameter, arguments: Sequence[str]) -> str:
+    """The message about an option that takes several numbers and got fewer, or something else; empty for any other error.
+
+    Click takes the next words of the command line, whatever they are.
+    """
+    parameter = error.param if isinstance(error, typer.BadParameter) else None
+    if parameter is None or parameter.nargs < 2:
+        return ""
+    name = next((name for name in parameter.opts if name in arguments), None)
+    if name is None:
+        return ""
+    first = list(arguments).index(name) + 1
+    taken = arguments[first : first + parameter.nargs]
+    given = list(itertools.takewhile(lambda word: not word.startswith("-") or _NUMBER.fullmatch(word), taken))
+    if len(given) == parameter.nargs and all(map(_NUMBER.fullmatch, given)):
+        return ""
+    example = " ".join(["2"] * parameter.nargs)
+    return f"Invalid value for '{name}': give {parameter.nargs} whole numbers, such as {name} {example}, not '{' '.join(given)}'"
+
+
+_NUMBER = re.compile(r"-?\d+")
 
 
 def _value_given(error: typer.BadParameter, arguments: Sequence[str]) -> str:

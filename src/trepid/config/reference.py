@@ -26,7 +26,7 @@ class _ReferenceSettings(Settings):
 
 
 class TBLiteSettings(_ReferenceSettings):
-    """GFN-xTB tight binding by tblite, installed with trepid; Gamma point only (cells of 16 atoms or more)."""
+    """GFN-xTB tight binding by tblite, installed with trepid; one k point, so that cells should be 10 A wide or more."""
 
     engine: Literal["tblite"] = "tblite"
     method: Literal["GFN1-xTB", "GFN2-xTB", "IPEA1-xTB"] = Field(

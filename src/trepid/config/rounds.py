@@ -237,7 +237,7 @@ class AcquisitionSettings(Settings):
         "of the equilibrium trajectory; P_U is one half at z = shift.",
     )
     width: Positive = Field(
-        default=0.4473, description="Width of the rise of P_U; at the default z = 1.5 gives 0.057, z = 3 0.999."
+        default=0.4474, description="Width of the rise of P_U; at the default z = 1.5 gives 0.057, z = 3 0.999."
     )
     viability: Annotated[Viability, OneOf(Viability)] = Field(
         default=Viability.HORIZON, description=f"P_E. {explained(Viability)}."

@@ -137,6 +137,12 @@ def width_A(atoms: Atoms) -> float:
     return min(_widths(box_of(atoms), _periodic(atoms)), default=math.inf)
 
 
+def periodicity(atoms: Atoms) -> str:
+    """Along which cell vectors a structure is periodic, in words."""
+    axes = "".join(name for name, flag in zip("abc", _periodic(atoms), strict=True) if flag)
+    return f"periodic along {axes}" if axes else "not periodic"
+
+
 def vacuum_A(atoms: Atoms) -> tuple[float, float, float]:
     """Widest gap between atoms along the normal of each pair of faces, A, over the periodic boundary where there is one.
 

@@ -14,12 +14,14 @@ from typing import Any
 
 from ase import Atoms
 from ase.calculators.calculator import (
+    BadConfiguration,
     Calculator,
     FileIOCalculator,
     external_calculators,
     get_calculator_class,
     names,
 )
+from ase.config import ASE_CONFIG_FILE, cfg
 
 from trepid.data.frames import Labels
 from trepid.errors import ConfigError
@@ -28,6 +30,11 @@ from trepid.reference.engine import Engine
 from trepid.reference.loaded import LoadedEngine
 from trepid.reference.lookup import look_up, refuse_standard_library
 
+_SECTIONS = {
+    "aims": "command = mpirun -np 16 aims.x; default_species_directory = FOLDER",
+    "espresso": "command = mpirun -np 16 pw.x; pseudo_dir = FOLDER",
+}
+"""Lines of the configuration of ASE without which these calculators cannot be made."""
 _PURE = ("emt", "lj", "morse", "tip3p", "tip4p")
 """Calculators of ASE that compute in this process and read, write and start nothing."""
 
@@ -171,6 +178,14 @@ class ASECalculatorReference(CalculatorReference):
             told = (
                 told or f"{type(error).__name__} (is the code installed, and its command in the configuration of ASE?)"
             )
+            if (
+                isinstance(error, BadConfiguration)
+                and self.calculator in _SECTIONS
+                and self.calculator not in cfg.parser
+            ):
+                told += (
+                    f"; write into {ASE_CONFIG_FILE}, a line each: [{self.calculator}]; {_SECTIONS[self.calculator]}"
+                )
             raise ConfigError(f"calculator {self.calculator} cannot be set up with these parameters: {told}") from error
 
 

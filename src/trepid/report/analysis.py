@@ -241,7 +241,7 @@ def _thermodynamic_rows(found: Thermodynamics) -> list[tuple[str, str, str, str]
         ("pressure (GPa)", found.pressure_GPa, 1.0),
         ("bulk modulus (GPa)", found.bulk_modulus_GPa, 1.0),
         ("volume expansion (10⁻⁶/K)", found.volume_expansion_per_K, 1e6),
-        ("heat capacity of the cell (k)", found.heat_capacity_kB, 1.0),
+        ("heat capacity of all atoms of the cell (k_B)", found.heat_capacity_kB, 1.0),
     ]
     rows = []
     for name, figure, factor in wanted:

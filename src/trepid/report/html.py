@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trepid.acquisition.conformal import running_coverage
 from trepid.data.atomic import write_text_atomic
+from trepid.data.formula import formula_of
 from trepid.evaluation import Comparison, Evaluation, summarise
 from trepid.quantities import force, share
 from trepid.report.accuracy import accuracy_section, parity_sections, species_section, structure_section
@@ -84,14 +85,15 @@ def render(record: RunRecord, *, tests: Sequence[FrameSet] = (), folder: Path | 
         rewinds=record.rewinds,
         settings=record.settings_text,
         versions={name: str(value) for name, value in record.versions.items()},
-        footer=f"Run {record.directory.name}, report written {now()}. Uncertainties are one standard deviation of the model; "
+        footer=f"Run directory {record.directory.name}, report written {now()}. "
+        "Uncertainties are one standard deviation of the model; "
         "intervals add the residual noise. Energies in eV, lengths in Å. Left out in turn, misfit, stratum, running factor, "
         "typical force error and the other terms are explained in docs/glossary.md.",
     )
 
 
 def _pretty(sentence: str) -> str:
-    return sentence.replace("eV/A", "eV/Å")
+    return sentence.replace("eV/A", "eV/Å").replace(" +- ", " ± ")
 
 
 def _tested(frames: FrameSet) -> str:
@@ -109,7 +111,7 @@ def _tested(frames: FrameSet) -> str:
 def _title(record: RunRecord) -> str:
     if not record.labels:
         return record.directory.name
-    return str(record.labels[0].atoms.symbols.formula.reduce()[0].format("hill"))
+    return formula_of(record.labels[0].atoms, reduced=True)
 
 
 def _subtitle(record: RunRecord) -> str:

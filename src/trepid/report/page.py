@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
+    from markupsafe import Markup
     from matplotlib.figure import Figure
 
     from trepid.runs.ledger_events import Failure, Rewind
@@ -186,6 +188,21 @@ def now() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def whole(text: str) -> Markup:
+    """HTML of a text in which numbers with exponent, values with their bar, units and options of the command line stay on one line.
+
+    Browsers break lines at hyphens and slashes: after that of 9.53e-05 or (meV/Å), and after both of --temperature.
+    """
+    from markupsafe import Markup, escape
+
+    return Markup(_WHOLE.sub(r'<span class="whole">\g<0></span>', str(escape(text))))
+
+
+_WHOLE = re.compile(
+    r"[\d.]+e-\d+|[^\s;&]+ ± [^\s;&]+|(?<![\w-])--?[a-z][a-z-]*(?: \d[\d.:]*)*|\([^\s();&]+/[^\s();&]+\)"
+)
+
+
 def render_page(
     *,
     title: str,
@@ -228,6 +245,7 @@ def render_page(
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["whole"] = whole
     template = environment.from_string((files("trepid.report") / "template.html.j2").read_text(encoding="utf-8"))
     return template.render(
         title=title,

@@ -173,6 +173,8 @@ def read_outcome(path: str | Path) -> Outcome:
         Nothing to compare is there, or a file is damaged.
     """
     folder = Path(path)
+    if folder.is_file():
+        raise DataError(f"{folder}: a file; give the folder that it is in: a run, or the output of a verb")
     if not folder.is_dir():
         raise DataError(f"{folder}: no such directory; give a run, or the output folder of a verb")
     properties: list[Property] = []

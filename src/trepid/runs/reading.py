@@ -281,6 +281,12 @@ class RunRecord:
         return scored_labels(self.labels, event_classes(self.selections))
 
 
+def _run_around(file: Path) -> str:
+    """The run that a file belongs to, or words for one."""
+    folders = [folder for folder in file.parents if RunPaths(folder).begun]
+    return f"the run that it belongs to, {folders[0]}" if folders else "the directory of a learning run, such as run"
+
+
 def read_run(directory: str | Path, *, keys: LabelKeys = LabelKeys()) -> RunRecord:  # noqa: B008 (frozen)
     """Read a run directory.
 
@@ -292,6 +298,8 @@ def read_run(directory: str | Path, *, keys: LabelKeys = LabelKeys()) -> RunReco
         Its campaign.yaml is damaged.
     """
     paths = RunPaths(Path(directory))
+    if paths.path.is_file():
+        raise DataError(f"{paths.path}: a file; give {_run_around(paths.path)}")
     if not paths.path.is_dir():
         raise DataError(f"{paths.path}: no such directory; give the output directory of a learning run")
     if not paths.begun:
