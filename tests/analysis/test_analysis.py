@@ -96,6 +96,27 @@ def test_fluctuations_give_back_modulus_expansion_and_heat_capacity() -> None:
     assert found.cell["alpha_deg"] == Average(90.0, 0.0, True)
 
 
+def test_a_run_in_which_the_volume_wanders_does_not_know_its_fluctuations() -> None:
+    """Modulus and expansion are lower or upper limits together, as the volume itself is."""
+    assert all(
+        figure is not None and figure.converged
+        for figure in (
+            thermodynamics(made_trace()).bulk_modulus_GPa,
+            thermodynamics(made_trace()).volume_expansion_per_K,
+        )
+    )
+    trace = made_trace(400)
+    for seed in range(5):
+        walk = np.cumsum(np.random.default_rng(seed).normal(size=400))
+        found = thermodynamics(Trace({**trace.columns, "volume_A3": 1000 + walk}))
+        assert not found.volume_A3.converged
+        assert found.bulk_modulus_GPa is not None
+        assert found.volume_expansion_per_K is not None
+        assert not found.bulk_modulus_GPa.converged
+        assert not found.volume_expansion_per_K.converged
+        assert "± at least " in str(found.bulk_modulus_GPa)
+
+
 def test_a_held_cell_has_a_heat_capacity_and_no_modulus() -> None:
     found = thermodynamics(made_trace(held=True))
     assert not found.cell_changes

@@ -154,6 +154,50 @@ def test_a_crystal_that_is_not_relaxed_has_one_sigma_a(
     assert sigma_a(forces_of_frames(model, frames), [harmonic.forces(frame) for frame in frames]) > 1.3 * truth
 
 
+def test_a_pressed_crystal_is_one_warning(
+    folder: Path, cell: Atoms, model: BayesianForceField, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """2 % shorter copper is pressed, at its own lattice constant nothing is said; the figure is -dE/dV of the model."""
+    short = cell.copy()
+    short.set_cell(0.98 * cell.cell.array, scale_atoms=True)
+    short.write(folder / "short.extxyz")
+    common = ["--supercell", "2", "2", "2", "--temperature", "300", "--samples", "4", "--posterior", "0", "--force"]
+    assert run(["anharmonicity", "cu.trepid", "--structure", "cell.extxyz", *common]) == 0
+    assert "pressure" not in capsys.readouterr().err
+    assert run(["anharmonicity", "cu.trepid", "--structure", "short.extxyz", *common]) == 0
+    lines = [
+        line for line in capsys.readouterr().err.splitlines() if "the pressure of the crystal on this model" in line
+    ]
+    assert len(lines) == 1
+    assert "force constants and sigma^A are those of the cell as given" in lines[0]
+    found = json.loads((folder / "anharmonicity" / "anharmonicity.json").read_text())["at_rest"]
+    energies = []
+    for strain in (-1e-4, 1e-4):
+        atoms = short.copy()
+        atoms.set_cell(short.cell.array * (1 + strain), scale_atoms=True)
+        energies.append((atoms.cell.volume, model.predict(atoms).energy))
+    (low, before), (high, after) = energies
+    assert found["pressure_GPa"] == pytest.approx(-(after - before) / (high - low) / ase.units.GPa, rel=1e-3)
+
+
+@pytest.mark.parametrize("treated", ["mirror", "skip"])
+def test_with_imaginary_modes_sigma_a_is_said_to_mean_nothing(
+    tmp_path: Path, treated: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copper in the simple cubic structure falls apart; the error names the option."""
+    monkeypatch.chdir(tmp_path)
+    bulk("Cu", "sc", a=2.4).write("cell.extxyz")
+    Path("campaign.yaml").write_text(CAMPAIGN)
+    arguments = ["anharmonicity", "campaign.yaml", "--temperature", "100", "--samples", "2"]
+    assert run(arguments) == 3
+    assert "'--imaginary mirror'" in capsys.readouterr().err.splitlines()[-1]
+    assert run([*arguments, "--imaginary", treated]) == 0
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if line.startswith("warning: ")]
+    assert sum("The number means nothing by itself; --imaginary " + treated in line for line in lines) == 1
+    assert "no minimum of the energy; sigma^A means nothing by itself" in captured.out
+
+
 def test_labels_of_a_trajectory_need_no_model(
     folder: Path, emt: HarmonicReference, trajectory: list[Atoms], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
 import phonopy
 import pytest
+import scipy.linalg
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, fcc100
 from ase.calculators.emt import EMT
-from ase.units import _Nav
+from ase.units import GPa, _Nav
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from phonopy.structure.atoms import PhonopyAtoms
@@ -21,13 +23,15 @@ from springs import BondSprings, SiteSprings
 from trepid.anharmonicity import harmonic_reference, harmonic_sample
 from trepid.anharmonicity.ensemble import forces_of_frames
 from trepid.anharmonicity.modes import SOFT_THz
-from trepid.data.frames import read_frames, write_frames
+from trepid.anharmonicity.phonopy_objects import make_phonon, phonopy_cell, run_mesh
+from trepid.data.frames import Labels, attach_labels, read_frames, write_frames
 from trepid.errors import ConfigError, DataError, NumericsError
 from trepid.phonons.analysis import PhononSettings, analyse_phonons
 from trepid.phonons.drawn import Drawn
 from trepid.phonons.effective import effective_phonons
 from trepid.phonons.relaxation import relaxed
 from trepid.phonons.volume import quasi_harmonic
+from trepid.potentials.bayesian import BayesianForceField
 from trepid.runs.outcomes import read_outcome
 
 COPPER = bulk("Cu", a=3.59, cubic=True)
@@ -257,6 +261,107 @@ def test_the_relaxed_cell_is_told_beside_the_given_one(trepid, tmp_path: Path) -
     facts = trepid(*arguments, "--json").json
     assert facts["cell_given"] == pytest.approx([3.65] * 3 + [90] * 3)
     assert facts["cell_relaxed"] == pytest.approx(found)
+
+
+def strained_frames(a: float) -> list[Atoms]:
+    """Labelled copper whose cells are within 0.3 % of one lattice constant."""
+    frames = []
+    for k, strain in enumerate((0.0, 0.003, -0.003, 0.0)):
+        atoms = bulk("Cu", a=a * (1 + strain), cubic=True).repeat(2)
+        atoms.rattle(0.05, seed=k)
+        atoms.calc = EMT()
+        frames.append(
+            attach_labels(
+                atoms,
+                Labels(energy=atoms.get_potential_energy(), forces=atoms.get_forces(), stress=atoms.get_stress()),
+            )
+        )
+    return frames
+
+
+def test_a_crystal_that_relaxes_out_of_the_training_data_is_extrapolation(trepid, tmp_path: Path) -> None:
+    """Labels at a lattice constant that the method does not have: as given it is pressed, relaxed it is unknown."""
+    a = 3.40
+    BayesianForceField(["Cu"], pair_cutoff=5.0, triplet_cutoff=4.0, n_threads=1).fit(strained_frames(a)).save(
+        tmp_path / "cu.trepid"
+    )
+    write_frames(tmp_path / "cu.extxyz", [bulk("Cu", a=a, cubic=True)])
+    arguments = [
+        "phonons",
+        tmp_path / "cu.trepid",
+        tmp_path / "cu.extxyz",
+        "--mesh",
+        10,
+        "--points",
+        9,
+        "--posterior",
+        2,
+    ]
+    given = trepid(*arguments, "-o", tmp_path / "given", "--json")
+    assert "extrapolation" not in given.err
+    assert given.json["at_rest"]["extrapolates"] is False
+    exact = bulk("Cu", a=a, cubic=True)
+    exact.calc = EMT()
+    pressure = -exact.get_stress()[:3].mean() / GPa
+    assert given.json["at_rest"]["pressure_GPa"] == pytest.approx(pressure, rel=0.1)
+    told = f"{given.json['at_rest']['pressure_GPa']:.1f} +- "
+    assert f"warning: the pressure of the crystal on this model is {told}" in given.err
+    assert "--relax' lets it go" in given.err
+
+    relaxed_one = trepid(*arguments, "--relax", "-o", tmp_path / "relaxed")
+    lines = [line for line in relaxed_one.err.splitlines() if line.startswith("warning: ")]
+    assert len(lines) == 1
+    assert "extrapolation: in this crystal" in lines[0]
+    assert "32 of 32 atoms are unlike the training data" in lines[0]
+    assert "training frames are strained by 1.0 % unless told otherwise" in lines[0]
+    assert "Label frames of relaxed.extxyz" in lines[0]
+    found = json.loads((tmp_path / "relaxed" / "phonons.json").read_text())
+    assert found["at_rest"]["extrapolates"] is True
+    change = found["cell"][0] / a - 1
+    assert change > 0.03
+    assert found["at_rest"]["cell_change"]["lengths"] == pytest.approx([change] * 3)
+    assert f"cell against given      lengths {100 * change:+.2g} %, volume " in relaxed_one.out
+    page = (tmp_path / "relaxed" / "phonons.html").read_text()
+    assert "extrapolation: in this crystal" in page
+    assert f"<td>{found['cell'][0]:.4f}</td>" in page
+    assert f"<td>{a:.4f}</td>" in page
+
+
+def _doubtful_logm(matrix: np.ndarray, _logm=scipy.linalg.logm) -> np.ndarray:
+    warnings.warn("logm result may be inaccurate, approximate err = 4e-13", RuntimeWarning, stacklevel=2)
+    return _logm(matrix)
+
+
+def test_packages_do_not_warn_about_how_they_compute() -> None:
+    """phonopy's other grid for a mesh that breaks the symmetry, scipy's logarithm of a strain near zero."""
+    tetragonal = Atoms("Cu", cell=[[-1.5, 1.5, 2.2], [1.5, -1.5, 2.2], [1.5, 1.5, -2.2]], pbc=True)
+    phonon = make_phonon(phonopy_cell(tetragonal), 2 * np.eye(3, dtype=int))
+    phonon.force_constants = np.einsum("ij,ab->ijab", np.eye(8) - 1 / 8, np.eye(3))
+    with pytest.warns(RuntimeWarning, match="generalized regular grid"):
+        phonon.run_mesh(20.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run_mesh(phonon, 20.0)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("scipy.linalg.logm", _doubtful_logm)
+            relaxed(EMT(), bulk("Cu", a=3.65), cell=True)
+
+
+def test_the_empty_space_beside_a_sheet_is_not_relaxed(trepid, tmp_path: Path) -> None:
+    slab = fcc100("Cu", (1, 1, 3), a=3.65, vacuum=3.0)
+    slab.pbc = (True, True, False)
+    found = relaxed(EMT(), slab, cell=True)
+    assert found.cell[2] == pytest.approx(slab.cell[2], abs=1e-10)
+    assert found.cell.lengths()[0] < 0.99 * slab.cell.lengths()[0]
+    found.calc = EMT()
+    assert np.abs(found.get_stress()[:2]).max() < 1e-3
+    (tmp_path / "emt.yaml").write_text("reference: {engine: ase, calculator: emt}\n")
+    write_frames(tmp_path / "slab.extxyz", [slab])
+    arguments = ["phonons", tmp_path / "emt.yaml", tmp_path / "slab.extxyz", "--mesh", 10, "--points", 9, "--relax"]
+    told = trepid(*arguments, "--supercell", 1, 1, 1, "-o", tmp_path / "out").out
+    row = next(line for line in told.splitlines() if line.startswith("cell against given"))
+    assert row.split()[3:] == ["lengths", row.split()[4], "%"]
+    assert "; not periodic along c, which stays\n" in told
 
 
 def test_wrong_input_is_one_line(trepid, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -182,6 +182,9 @@ def thermodynamics(trace: Trace, *, equilibrate_ps: float | None = None) -> Ther
         enthalpy = energy + pressure.value * units.GPa * volume
         bulk = _fluctuation(volume, volume, lambda v, vv: heat * v / vv / units.GPa)
         expansion = _fluctuation(volume, enthalpy, lambda v, vh: vh / (heat * target * v))
+        # Both are fluctuations of the volume: the run is long enough for both or for neither.
+        both = bulk.converged and expansion.converged
+        bulk, expansion = replace(bulk, converged=both), replace(expansion, converged=both)
     else:
         enthalpy = energy
     return Thermodynamics(
@@ -200,10 +203,12 @@ def thermodynamics(trace: Trace, *, equilibrate_ps: float | None = None) -> Ther
 
 
 def _fluctuation(x: FloatArray, y: FloatArray, figure: Callable[[float, float], float]) -> Average:
-    """A function of the mean of x and the covariance of x and y, with its bar."""
+    """A function of the mean of x and the covariance of x and y, with its bar: a lower one where a mean's is."""
     dx, dy = x - x.mean(), y - y.mean()  # large offsets would cost digits
     series = np.column_stack([dx, dy, dx * dy])
-    return average(series, lambda mean: figure(float(x.mean() + mean[0]), float(mean[2] - mean[0] * mean[1])))
+    found = average(series, lambda mean: figure(float(x.mean() + mean[0]), float(mean[2] - mean[0] * mean[1])))
+    # What wanders longer than the run takes part of the fluctuation with it.
+    return replace(found, converged=found.converged and average(x).converged and average(y).converged)
 
 
 @dataclass(frozen=True)

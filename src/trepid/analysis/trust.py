@@ -10,6 +10,7 @@ import numpy as np
 
 from trepid.analysis.averages import Average
 from trepid.analysis.thermodynamics import Thermodynamics, Trace
+from trepid.data.cell_change import CellChange
 from trepid.dynamics.notes import RunNotes
 from trepid.dynamics.record import TRAJECTORY_FILES, UNTRUSTED_FRAMES
 from trepid.quantities import force
@@ -19,32 +20,6 @@ BARS = "statistical, from the length of the run: they do not hold the error of t
 MOST = 0.5
 """From this share of untrusted checks on, the averages of a run count as extrapolation."""
 _LENGTHS = ("a_A", "b_A", "c_A")
-_ALIKE = 5e-4
-"""Changes of the lengths that differ by no more than this are told as one."""
-
-
-@dataclass(frozen=True)
-class CellChange:
-    """Mean cell of a run at constant pressure against the cell it started from, as parts of that: 0.1 is 10 % longer.
-
-    Attributes
-    ----------
-    volume : float
-    lengths : tuple of three floats
-        Of a, b and c.
-    """
-
-    volume: float
-    lengths: tuple[float, float, float]
-
-    def __str__(self) -> str:
-        percent = [f"{100 * change:+.2g} %" for change in self.lengths]
-        told = f"a, b, c {', '.join(percent)}" if np.ptp(self.lengths) > _ALIKE else f"lengths {percent[0]}"
-        return f"{told}, volume {100 * self.volume:+.2g} %"
-
-    def as_dict(self) -> dict[str, float | list[float]]:
-        """Plain types, for JSON."""
-        return {"volume": self.volume, "lengths": list(self.lengths)}
 
 
 def cell_change(trace: Trace, averages: Thermodynamics) -> CellChange | None:

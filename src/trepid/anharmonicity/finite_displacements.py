@@ -16,7 +16,14 @@ import numpy as np
 from trepid.anharmonicity.force_source import ForceSource, force_function
 from trepid.anharmonicity.harmonic import HarmonicReference
 from trepid.anharmonicity.matching import match_atoms
-from trepid.anharmonicity.phonopy_objects import MATCH_A, atoms_of, force_constants_of, make_phonon, phonopy_cell
+from trepid.anharmonicity.phonopy_objects import (
+    MATCH_A,
+    atoms_of,
+    force_constants_of,
+    make_phonon,
+    phonopy_cell,
+    quiet_phonopy,
+)
 from trepid.arrays import FloatArray, IntArray
 from trepid.errors import ConfigError, DataError
 
@@ -141,7 +148,8 @@ class DisplacedCrystal:
             raise DataError("phonons need three cell vectors; give a sheet or a wire empty space around it")
         self.atoms, self.matrix = build_supercell(self.crystal, supercell)
         self.phonon = make_phonon(phonopy_cell(self.crystal), self.matrix.T, symprec=symprec)
-        self.phonon.generate_displacements(distance=displacement_A)
+        with quiet_phonopy():
+            self.phonon.generate_displacements(distance=displacement_A)
         # Forces are computed in our order and cell, with the periodicity and whatever else the crystal carries.
         self._sites = match_atoms(
             atoms_of(self.phonon.supercell), self.atoms, tolerance_A=MATCH_A, where="the supercell of phonopy"

@@ -106,7 +106,8 @@ class Modes:
             raise NumericsError(
                 f"{int(bad.sum())} of {len(frequency)} modes of the supercell are imaginary or softer than {SOFT_THz:g} THz (the "
                 f"lowest at {frequency.min():.3f} THz; negative means imaginary): there is no harmonic distribution. Relax the "
-                "structure, or treat these modes as 'mirror' or 'skip'"
+                "structure. '--imaginary mirror' (in Python imaginary='mirror') takes their frequencies as real, 'skip' leaves "
+                "them out; sigma^A then means nothing by itself"
             )
         kept = ~bad if policy is Imaginary.SKIP else np.abs(frequency) >= SOFT_THz
         omega = np.maximum(np.sqrt(np.abs(self.omega2[kept])), least_THz / _THZ_PER_OMEGA)

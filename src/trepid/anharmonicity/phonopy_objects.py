@@ -12,6 +12,9 @@ periodic images do.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +34,30 @@ MATCH_A = 0.01
 
 # phonopy keeps the numbers of a calculation in the units of its code; these work in eV and A.
 _EV_CODES = (None, "vasp", "aims", "castep", "crystal", "lammps", "pwmat")
+
+
+_SAYS_NOTHING = (
+    ".*Point group symmetries",  # of supercell and crystal differ: more displacements
+    ".*generalized regular grid",  # another mesh of the same density
+    ".*[Pp]oint-group symmetry reduction is disabled",  # more wave vectors
+    ".*primitive_matrix defaulted",
+)
+"""Warnings of phonopy about how it computes, not about what comes out."""
+
+
+@contextmanager
+def quiet_phonopy() -> Iterator[None]:
+    """Without warnings of phonopy that ask nothing of the user."""
+    with warnings.catch_warnings():
+        for message in _SAYS_NOTHING:
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+def run_mesh(phonon: Phonopy, mesh: float | tuple[int, int, int]) -> None:
+    """Frequencies on a mesh of wave vectors, a length (A) or three numbers, into `phonon.mesh`."""
+    with quiet_phonopy():
+        phonon.run_mesh(mesh)
 
 
 def from_phonopy(phonon: Phonopy) -> HarmonicReference:
@@ -100,10 +127,11 @@ def make_phonon(
     from phonopy import Phonopy
     from phonopy.structure.cells import guess_primitive_matrix
 
-    if primitive_matrix is None:
-        # What "auto" does, and what phonopy's major versions 2 to 4 all do with a matrix without a warning.
-        primitive_matrix = guess_primitive_matrix(unitcell, symprec=symprec)
-    return Phonopy(unitcell, matrix, primitive_matrix=primitive_matrix, symprec=symprec)
+    with quiet_phonopy():
+        if primitive_matrix is None:
+            # What "auto" does, and what phonopy's major versions 2 to 4 all do with a matrix without a warning.
+            primitive_matrix = guess_primitive_matrix(unitcell, symprec=symprec)
+        return Phonopy(unitcell, matrix, primitive_matrix=primitive_matrix, symprec=symprec)
 
 
 def force_constants_of(phonon: Phonopy, dataset: Any) -> FloatArray:

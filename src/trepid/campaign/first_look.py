@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase.units import GPa
 
 from trepid.anharmonicity.ensemble import ensemble_of
 from trepid.anharmonicity.finite_displacements import DisplacedCrystal
-from trepid.campaign.start import quiet_phonopy
+from trepid.anharmonicity.phonopy_objects import quiet_phonopy
 from trepid.potentials.base import Potential, Uncertainty
+from trepid.runs.crystal_at_rest import pressure_of
 from trepid.runs.ledger_events import FirstLook
 
 if TYPE_CHECKING:
@@ -32,15 +32,12 @@ SYMMETRY_A = 1e-3
 def look_at(potential: Potential, crystal: Atoms, *, seed: int) -> FirstLook:
     """Look at a crystal: a few predictions, and the displacements that its force constants need, for the mean and each draw."""
     at_rest = potential.predict(crystal)
-    pressure = bar = None
-    if all(crystal.pbc) and at_rest.stress is not None and at_rest.stress_uncertainty is not None:
-        pressure = -float(at_rest.stress[:3].mean()) / GPa
-        bar = float(np.hypot(at_rest.stress_uncertainty[:3].mean(), potential.noise.stress)) / GPa
+    pressure = pressure_of(potential, crystal, at_rest)
     sure = at_rest.forces_uncertainty
     look = FirstLook(
         n_labels=potential.n_frames,
-        pressure_GPa=_finite(pressure),
-        pressure_bar_GPa=_finite(bar),
+        pressure_GPa=None if pressure is None else pressure.value_GPa,
+        pressure_bar_GPa=None if pressure is None else pressure.bar_GPa,
         largest_force=_finite(float(np.linalg.norm(at_rest.forces, axis=1).max())),
         force_bar=_finite(float(np.hypot(0.0 if sure is None else sure.max(), potential.noise.forces))),
     )

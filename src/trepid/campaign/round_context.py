@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trepid.anharmonicity.phonopy_objects import quiet_phonopy
 from trepid.campaign.context import CampaignContext
-from trepid.campaign.start import harmonic_reference_of, quiet_phonopy
+from trepid.campaign.start import harmonic_reference_of
 from trepid.config import RoundsCampaign
 from trepid.data.frames import write_frames
 from trepid.errors import DataError

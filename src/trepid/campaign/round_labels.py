@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from trepid.anharmonicity.phonopy_objects import quiet_phonopy
 from trepid.campaign.context import CampaignEnded
 from trepid.campaign.round_context import RoundContext
 from trepid.campaign.start import (
     StoredReference,
     harmonic_reference_of,
     has_labels,
-    quiet_phonopy,
     read_harmonic,
     start_frames,
 )

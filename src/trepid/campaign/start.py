@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -260,6 +258,7 @@ def harmonic_reference_of(
     """
     require_phonopy(needed_by)
     from trepid.anharmonicity.finite_displacements import harmonic_reference
+    from trepid.anharmonicity.phonopy_objects import quiet_phonopy
 
     unit = bare_copy(read_structure(campaign.structure.file))
     with quiet_phonopy():
@@ -275,17 +274,10 @@ def read_harmonic(path: Path, crystal: Atoms) -> HarmonicReference:
         It is damaged, or of another crystal.
     """
     from trepid.anharmonicity.phonopy_files import read_phonopy
+    from trepid.anharmonicity.phonopy_objects import quiet_phonopy
 
     with quiet_phonopy():
         return read_phonopy(path).in_order_of(crystal, where=str(path))
-
-
-@contextmanager
-def quiet_phonopy() -> Iterator[None]:
-    """Without the warning of phonopy about supercells of lower symmetry than their crystal."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*Point group symmetries")
-        yield
 
 
 def has_phonopy() -> bool:

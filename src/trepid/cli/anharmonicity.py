@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from trepid.anharmonicity import Anharmonicity, HarmonicReference
+    from trepid.runs.crystal_at_rest import CrystalAtRest
 
 CAMPAIGN_SUFFIXES = (".yaml", ".yml")
 DEFAULT_SAMPLES = 20
@@ -42,6 +43,13 @@ class ImaginaryModes(str, Enum):
     ERROR = "error"
     MIRROR = "mirror"
     SKIP = "skip"
+
+
+_TREATED = {
+    ImaginaryModes.MIRROR: "draws frames as if these modes were real",
+    ImaginaryModes.SKIP: "leaves these modes out of the frames",
+}
+"""What is done to imaginary modes of harmonic frames."""
 
 
 def command(
@@ -147,12 +155,16 @@ def command(
     from trepid.report.anharmonicity import write_figures, write_png
     from trepid.report.json_text import json_text
     from trepid.report.page import FIGURES
+    from trepid.runs.crystal_at_rest import crystal_at_rest
 
     forces_from, campaign = _open(source, trust=trust)
     try:
         harmonic = _harmonic(forces_from, campaign, structure, supercell, phonopy, displacement)
         if follow:
             harmonic = harmonic.following(*follow)
+        at_rest = crystal_at_rest(forces_from, harmonic.supercell)
+        for warning in _warnings(at_rest, harmonic, imaginary, sampled=trajectory is None):
+            say(f"warning: {warning}")
         times: np.ndarray | None = None
         if trajectory is None:
             assert temperature is not None
@@ -205,7 +217,11 @@ def command(
     write_png(result, output / PICTURE, title=formula_of(harmonic.supercell, reduced=True))
     if figures:
         write_figures(result, output / FIGURES)
-    facts = {**_facts(result, harmonic, draws, output), "temperature_K": temperature}
+    facts = {
+        **_facts(result, harmonic, draws, output),
+        "temperature_K": temperature,
+        "at_rest": None if at_rest is None else at_rest.as_dict(),
+    }
     write_text_atomic(output / RESULT, json_text(facts))
     if json:
         emit_json(facts)
@@ -259,6 +275,21 @@ def _harmonic(
     assert crystal is not None
     say(f"phonons of {formula_of(crystal, reduced=True)} by finite displacements of {displacement_A:g} A")
     return harmonic_reference(crystal, cells or (1, 1, 1), forces_from, displacement_A=displacement_A)
+
+
+def _warnings(
+    at_rest: CrystalAtRest | None, harmonic: HarmonicReference, imaginary: ImaginaryModes, *, sampled: bool
+) -> list[str]:
+    """What makes sigma^A of this crystal doubtful, before it is computed."""
+    found = [] if at_rest is None else at_rest.warnings("force constants and sigma^A", "STRUCTURE")
+    n = harmonic.modes.n_imaginary
+    if n and not (sampled and imaginary is ImaginaryModes.ERROR):
+        treated = f"; --imaginary {imaginary.value} {_TREATED[imaginary]}" if sampled else ""
+        found.append(
+            f"{n} of {len(harmonic.frequencies_THz)} modes are imaginary: this crystal is no minimum of the energy, and sigma^A "
+            f"compares the forces with those of a crystal that does not exist. The number means nothing by itself{treated}"
+        )
+    return found
 
 
 def _trajectory(path: Path, index: str, forces_key: str | None) -> tuple[list[Atoms], np.ndarray | None]:
@@ -381,7 +412,12 @@ def _rows(
     frequency = harmonic.frequencies_THz
     rows.append(("phonons", f"{frequency.min():.3f} to {frequency.max():.3f} THz at the wave vectors of the supercell"))
     if harmonic.modes.n_imaginary:
-        rows.append(("imaginary modes", f"{harmonic.modes.n_imaginary} (negative frequencies): not an energy minimum"))
+        rows.append(
+            (
+                "imaginary modes",
+                f"{harmonic.modes.n_imaginary}: no minimum of the energy; sigma^A means nothing by itself",
+            )
+        )
     if harmonic.residual_force_eV_per_A is not None:
         taken = "" if labels else ", the largest on an atom at rest; taken off the forces"
         rows.append(("residual force", f"{harmonic.residual_force_eV_per_A:.2g} eV/A{taken}"))

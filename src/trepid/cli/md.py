@@ -18,7 +18,8 @@ from trepid.quantities import force
 if TYPE_CHECKING:
     from trepid.analysis.averages import Average
     from trepid.analysis.thermodynamics import Thermodynamics, Trace
-    from trepid.analysis.trust import CellChange, RunTrust
+    from trepid.analysis.trust import RunTrust
+    from trepid.data.cell_change import CellChange
     from trepid.dynamics.notes import RunNotes
     from trepid.dynamics.settings import MDResult
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 NO_MODEL = "none"
 """In place of MODEL, where the trajectory has the forces."""
-RELAXED = "relaxed.extxyz"
-"""The crystal that --relax gives, in the output directory."""
 
 
 def command(
@@ -99,10 +97,11 @@ def command(
     phonopy writes them.
 
     JSON keys: those of phonons.json, without bands and density of states, and directory; with --relax also cell_given and
-    cell_relaxed, three lengths (A) and three angles (degrees) each.
+    cell_relaxed, three lengths (A) and three angles (degrees) each. at_rest has the pressure of the crystal on the model, the
+    change of the cell, and whether the model extrapolates there.
     """
     from trepid.phonons.phonopy_output import BANDS, DOS, PARAMS, THERMAL
-    from trepid.report.phonons import JSON, PAGE
+    from trepid.report.phonons import JSON, PAGE, RELAXED
 
     nothing = str(model) == NO_MODEL
     inputs = [path for path in (None if nothing else model, structure, born, trajectory) if path is not None]
@@ -143,6 +142,8 @@ def command(
         )
     else:
         page, crystal = _at_rest(model, crystal, settings, relax, volumes if quasi_harmonic else None, trust=trust)
+    for warning in page.warnings:
+        say(f"warning: {warning}")
     for remark in page.remarks:
         say(f"note: {remark}")
     output.mkdir(parents=True, exist_ok=True)
@@ -164,12 +165,17 @@ def command(
 
 def _cell_rows(given: Atoms, relaxed: Atoms, file: Path) -> list[tuple[str, str]]:
     """Rows of the table: the cell that --relax found beside the given one."""
+    from trepid.data.cell_change import CellChange
+
     before, after = given.cell.cellpar(), relaxed.cell.cellpar()
+    flat = [name for name, periodic in zip("abc", given.pbc, strict=True) if not periodic]
+    held = f"; not periodic along {' and '.join(flat)}, which stays" if flat else ""
     lengths, of_given = (", ".join(f"{x:.4f}" for x in cell[:3]) for cell in (after, before))
     angles, angles_given = (", ".join(f"{x:.2f}" for x in cell[3:]) for cell in (after, before))
     return [
-        ("a, b, c, relaxed", f"{lengths} A; given {of_given} A"),
+        ("a, b, c, relaxed", f"{lengths} A; given {of_given} A{held}"),
         *([] if angles == angles_given else [("angles, relaxed", f"{angles} degrees; given {angles_given} degrees")]),
+        ("cell against given", str(CellChange.between(given, relaxed))),
         ("relaxed crystal", str(file)),
     ]
 
@@ -183,12 +189,19 @@ def _at_rest(
     from trepid.phonons.relaxation import relaxed
     from trepid.phonons.volume import quasi_harmonic
     from trepid.report.phonons import PhononPage
+    from trepid.runs.crystal_at_rest import crystal_at_rest
 
     require_crystal(crystal)
+    given = crystal if relax else None
     with force_source(model, trust=trust) as source:
         if relax:
             say("relaxing the crystal and its cell")
             crystal = relaxed(source, crystal, cell=True)
+        at_rest = crystal_at_rest(
+            source,
+            crystal.repeat(settings.supercell),
+            given=None if given is None else given.repeat(settings.supercell),
+        )
         result = analyse_phonons(source, crystal, settings, tell=say, after_draw=PacedCount("draw"))
         expansion = None
         if volumes is not None:
@@ -196,7 +209,7 @@ def _at_rest(
             expansion = quasi_harmonic(
                 source, crystal, settings, n_volumes=volumes, after_draw=PacedCount("volumes of draw")
             )
-    return PhononPage(str(model), result, expansion), crystal
+    return PhononPage(str(model), result, expansion, at_rest=at_rest, given=given), crystal
 
 
 def _effective(

@@ -57,9 +57,11 @@ class ASEDriver(MDDriver):
     def step(self, n: int = 1) -> None:
         """Make `n` steps."""
         # `step` of the integrator avoids the observers and logging of `run`, which take a quarter of its time.
-        for _ in range(n):
-            self._dynamics.step()
-            self.n_steps += 1
+        # A simulation that comes apart overflows on its way to positions that are not finite, which the loop tells.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for _ in range(n):
+                self._dynamics.step()
+                self.n_steps += 1
 
     def _integrate(self) -> None:
         """A new integrator for the present atoms and targets."""

@@ -208,7 +208,9 @@ class MDLoop(Generic[End]):
         except (ConfigError, MachineError):  # neither a user error in the settings nor a full disk is an instability
             raise
         except TrepidError as error:
-            return policy.unstable(f"the simulation became unstable: {error}", check=None, cause=error)
+            finite = np.isfinite(driver.atoms.positions).all() and np.isfinite(driver.atoms.cell.array).all()
+            what = str(error) if finite else "positions are not finite"
+            return policy.unstable(f"the simulation became unstable: {what}", check=None, cause=error)
         end = None if check is None else self.judge(policy, check, due)
         if end is None and due.checkpoint:
             policy.checkpoint(due.step)

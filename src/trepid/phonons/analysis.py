@@ -272,8 +272,8 @@ def _remarks(result: PhononAnalysis) -> list[str]:
         )
         lines.append(
             f"imaginary modes down to {abs(float(lowest.value)):.2f}i THz, {100 * result.mesh.imaginary_share:.2g} % of the mesh"
-            f"{where}: the crystal is no minimum on this model at 0 K, or the supercell is too small. They are left out of the "
-            "thermal properties"
+            f"{where}: the crystal is no minimum on this model at 0 K, the supercell is too small, or the model extrapolates. They "
+            "are left out of the thermal properties"
         )
     if lowest.draws is not None:
         n = int((lowest.draws < -SOFT_THz).sum())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 from trepid.anharmonicity.force_source import ForceSource, Predictor
 from trepid.errors import ConfigError, NumericsError
@@ -46,6 +48,30 @@ class PredictorCalculator(Calculator):
             self.results["stress"] = np.array(found.stress)
 
 
+class _Flat(Calculator):
+    """A calculator whose stress has only the components within the periodic directions: no force on a length of empty space."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
+        """Compute one frame."""
+        super().calculate(atoms, properties, system_changes)
+        self.results = {
+            "energy": self.inner.get_potential_energy(self.atoms),
+            "forces": self.inner.get_forces(self.atoms),
+        }
+        if "stress" in properties:
+            # Projector on the span of the periodic cell vectors.
+            vectors = np.array(self.atoms.cell)[self.atoms.pbc]
+            within = np.linalg.pinv(vectors) @ vectors
+            full = voigt_6_to_full_3x3_stress(self.inner.get_stress(self.atoms))
+            self.results["stress"] = full_3x3_to_voigt_6_stress(within @ full @ within)
+
+
 def energy_of(source: ForceSource, crystal: Atoms) -> float:
     """Energy of a crystal, eV."""
     atoms = crystal.copy()
@@ -62,7 +88,7 @@ def relaxed(source: ForceSource, crystal: Atoms, *, cell: bool, symprec: float =
     crystal : Atoms
         Left as it is.
     cell : bool
-        Relax the cell vectors too.
+        Relax the cell vectors too, along the directions in which the crystal is periodic: the empty space beside a sheet stays.
     symprec : float
         Tolerance within which the symmetry is found, A.
 
@@ -79,11 +105,14 @@ def relaxed(source: ForceSource, crystal: Atoms, *, cell: bool, symprec: float =
 
     atoms = crystal.copy()
     atoms.set_constraint(FixSymmetry(atoms, symprec=symprec))
-    atoms.calc = calculator_of(source)
+    atoms.calc = calculator_of(source) if all(atoms.pbc) else _Flat(calculator_of(source))
     try:
-        converged = BFGS(FrechetCellFilter(atoms) if cell else atoms, logfile=None, maxstep=0.05).run(
-            fmax=RELAXED_eV_per_A, steps=MOST_STEPS
-        )
+        with warnings.catch_warnings():
+            # scipy's estimate for the logarithm of a strain near zero: rounding, which the next step sees.
+            warnings.filterwarnings("ignore", message="logm result may be inaccurate")
+            converged = BFGS(FrechetCellFilter(atoms) if cell else atoms, logfile=None, maxstep=0.05).run(
+                fmax=RELAXED_eV_per_A, steps=MOST_STEPS
+            )
     except PropertyNotImplementedError as error:
         raise ConfigError(f"the cell cannot be relaxed: {error}; relax it before") from error
     if not converged:

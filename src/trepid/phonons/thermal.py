@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trepid.anharmonicity.phonopy_objects import run_mesh
 from trepid.arrays import FloatArray
 from trepid.phonons.bands import in_turn
 from trepid.phonons.drawn import Drawn
@@ -110,7 +111,7 @@ def mesh_of(
     """
     spectra: dict[int, FloatArray] = {}
     for number in in_turn(phonon, constants, draws):
-        phonon.run_mesh(mesh)
+        run_mesh(phonon, mesh)
         spectra[number] = np.asarray(phonon.mesh.frequencies)
     weights = np.asarray(phonon.mesh.weights, dtype=np.float64)
     low, high = min(s.min() for s in spectra.values()), max(s.max() for s in spectra.values())
@@ -122,7 +123,7 @@ def mesh_of(
     entropy: dict[int, FloatArray] = {}
     heat: dict[int, FloatArray] = {}
     for number in in_turn(phonon, constants, draws):
-        phonon.run_mesh(mesh)
+        run_mesh(phonon, mesh)
         phonon.run_total_dos(freq_min=grid[0], freq_max=grid[-1], freq_pitch=grid[1] - grid[0])
         densities[number] = np.interp(grid, phonon.total_dos.frequency_points, phonon.total_dos.dos)
         phonon.run_thermal_properties(temperatures=temperatures_K, cutoff_frequency=0.0, exclude_gamma_acoustic=True)

@@ -22,6 +22,7 @@ from trepid.anharmonicity.ensemble import ensemble_of
 from trepid.anharmonicity.finite_displacements import DisplacedCrystal
 from trepid.anharmonicity.force_source import ForceSource, force_function
 from trepid.anharmonicity.modes import SOFT_THz
+from trepid.anharmonicity.phonopy_objects import quiet_phonopy, run_mesh
 from trepid.arrays import FloatArray
 from trepid.errors import ConfigError, NumericsError
 from trepid.phonons.analysis import AfterDraw, PhononSettings, add_born, require_crystal
@@ -213,7 +214,7 @@ def _of_one(
     volumes = np.array([phonon.primitive.volume for phonon in phonons])
     free, entropy, heat = (np.empty((len(temperatures), len(factors))) for _ in range(3))
     for k, phonon in enumerate(phonons):
-        phonon.run_mesh(mesh)
+        run_mesh(phonon, mesh)
         lowest = float(np.min(phonon.mesh.frequencies))
         if lowest < -SOFT_THz:
             raise NumericsError(
@@ -262,9 +263,12 @@ def _grueneisen(source: ForceSource, cells: _Cells) -> tuple[FloatArray, FloatAr
     middle, plus, minus = (
         cells.at(source, factor)[0] for factor in (1.0, 1.0 + GRUNEISEN_STRAIN, 1.0 - GRUNEISEN_STRAIN)
     )
-    middle.run_mesh(cells.settings.mesh)
+    run_mesh(middle, cells.settings.mesh)
     found = PhonopyGruneisen(middle, plus, minus)
-    with np.errstate(divide="ignore", invalid="ignore"):  # translations at Gamma; `_weighted` leaves them out
+    with (
+        quiet_phonopy(),
+        np.errstate(divide="ignore", invalid="ignore"),
+    ):  # translations at Gamma; `_weighted` leaves them out
         found.set_mesh(middle.mesh_numbers, is_gamma_center=True)
     _q, weights, frequencies, _vectors, gamma = found.get_mesh()
     return np.asarray(gamma), np.asarray(frequencies), np.asarray(weights, dtype=np.float64)

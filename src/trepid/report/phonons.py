@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trepid.data.atomic import write_text_atomic
+from trepid.data.cell_change import CellChange
 from trepid.data.formula import formula_of
 from trepid.phonons.drawn import Drawn
 from trepid.phonons.phonopy_output import write_phonopy_files
@@ -17,12 +18,17 @@ from trepid.report.json_text import json_text
 from trepid.report.page import Headline, Section, Table, draw, now, render_page
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from trepid.phonons.analysis import PhononAnalysis
     from trepid.phonons.effective import EffectivePhonons
     from trepid.phonons.volume import QuasiHarmonic
+    from trepid.runs.crystal_at_rest import CrystalAtRest
 
 PAGE, JSON = "phonons.html", "phonons.json"
 """Files in the output directory, beside those of phonopy."""
+RELAXED = "relaxed.extxyz"
+"""The crystal relaxed on the model, in the output directory."""
 SHOWN_K = (0.0, 100.0, 200.0, 300.0, 500.0, 800.0, 1000.0)
 """Temperatures of the table, as far as they were computed."""
 
@@ -39,16 +45,33 @@ class PhononPage:
     volume : QuasiHarmonic or None
     effective : EffectivePhonons or None
         Where `result` is of effective force constants.
+    at_rest : CrystalAtRest or None
+        What the model says of the crystal; None for a source without bars, and for a trajectory.
+    given : Atoms or None
+        The crystal before it was relaxed on the model; None where it was not.
     """
 
     model: str
     result: PhononAnalysis
     volume: QuasiHarmonic | None = None
     effective: EffectivePhonons | None = None
+    at_rest: CrystalAtRest | None = None
+    given: Atoms | None = None
+
+    @property
+    def crystal(self) -> Atoms:
+        """The unit cell."""
+        return self.result.harmonic.unitcell or self.result.harmonic.supercell
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with the crystal on this model, with what to do."""
+        file = "STRUCTURE" if self.given is None else RELAXED
+        return [] if self.at_rest is None else self.at_rest.warnings("phonons", file)
 
     @property
     def remarks(self) -> list[str]:
-        """All of them, the most important first."""
+        """All others, the most important first."""
         first = [] if self.effective is None else [self.effective.verdict, *self.effective.remarks]
         return [*first, *self.result.remarks, *(() if self.volume is None else self.volume.remarks)]
 
@@ -70,13 +93,15 @@ def drawn_facts(found: Drawn) -> dict[str, Any]:
 def facts(page: PhononPage) -> dict[str, Any]:
     """Everything as plain types."""
     result = page.result
-    crystal, settings, mesh = result.harmonic.unitcell or result.harmonic.supercell, result.settings, result.mesh
+    crystal, settings, mesh = page.crystal, result.settings, result.mesh
     return {
         "kind": "phonons",
         "model": page.model,
         "crystal": formula_of(crystal),
         "n_atoms": len(crystal),
         "volume_A3": float(crystal.cell.volume),
+        "cell": crystal.cell.cellpar().tolist(),
+        "at_rest": None if page.at_rest is None else page.at_rest.as_dict(),
         "supercell": np.asarray(result.harmonic.supercell_matrix).tolist(),
         "displacement_A": settings.displacement_A,
         "residual_force_eV_per_A": result.harmonic.residual_force_eV_per_A,
@@ -108,7 +133,7 @@ def facts(page: PhononPage) -> dict[str, Any]:
         },
         "quasi_harmonic": None if page.volume is None else _volume_facts(page.volume),
         "effective": None if page.effective is None else _effective_facts(page.effective),
-        "remarks": page.remarks,
+        "remarks": [*page.warnings, *page.remarks],
     }
 
 
@@ -184,7 +209,7 @@ def _volume_rows(found: QuasiHarmonic) -> list[tuple[str, str]]:
 def render_phonons(page: PhononPage) -> str:
     """The page as text: one self-contained file."""
     result, effective = page.result, page.effective
-    crystal = result.harmonic.unitcell or result.harmonic.supercell
+    crystal = page.crystal
     mesh, thermal = result.mesh, result.mesh.thermal
     k = int(np.argmin(np.abs(thermal.temperatures_K - 300.0)))
     bar = "Shaded: 95 % interval of the model." if result.draws else "Without a bar of the model."
@@ -239,6 +264,7 @@ def render_phonons(page: PhononPage) -> str:
             table=table,
         ),
         *(() if page.volume is None else (_volume_section(page.volume),)),
+        _crystal_section(page),
     ]
     return render_page(
         title=f"{'Phonons' if effective is None else 'Effective phonons'} of {formula_of(crystal, reduced=True)}",
@@ -256,16 +282,39 @@ def render_phonons(page: PhononPage) -> str:
             else Headline(str(effective.n_frames), "", "frames"),
         ],
         sections=sections,
-        sentences=page.remarks,
+        sentences=[*page.warnings, *page.remarks],
         grade=_grade(page),
         footer=f"trepid phonons, {now()}",
     )
 
 
 def _grade(page: PhononPage) -> str:
-    if not page.result.stable:
+    if not page.result.stable or (page.at_rest is not None and page.at_rest.extrapolates):
         return "poor"
     return "good" if page.effective is None or page.effective.converged else "fair"
+
+
+def _crystal_section(page: PhononPage) -> Section:
+    crystals = [("given", page.given), ("relaxed on the model", page.crystal)]
+    if page.given is None:
+        crystals = [("as given", page.crystal)]
+    rows = tuple(
+        (
+            name,
+            *(f"{x:.4f}" for x in atoms.cell.lengths()),
+            *(f"{x:.2f}" for x in atoms.cell.angles()),
+            f"{atoms.cell.volume:.3f}",
+        )
+        for name, atoms in crystals
+        if atoms is not None
+    )
+    change = "" if page.given is None else f"Change by the relaxation: {CellChange.between(page.given, page.crystal)}. "
+    pressure = None if page.at_rest is None else page.at_rest.pressure
+    pressed = "" if pressure is None else f"Pressure on the model: {pressure}, one standard deviation."
+    text = f"{change}{pressed}"
+    return Section(
+        "Crystal", text, (), table=Table(("", "a, Å", "b, Å", "c, Å", "α, °", "β, °", "γ, °", "volume, Å³"), rows)
+    )
 
 
 def _model_bar(effective: EffectivePhonons) -> str:

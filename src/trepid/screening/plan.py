@@ -187,8 +187,7 @@ def label_seconds(settings: ScreeningSettings, n_atoms: int) -> float:
 
 def displacements(unit: Any, matrix: Any) -> int:
     """Finite displacements that phonopy asks for, and the crystal at rest."""
-    from trepid.anharmonicity.phonopy_objects import make_phonon, phonopy_cell
-    from trepid.campaign.start import quiet_phonopy
+    from trepid.anharmonicity.phonopy_objects import make_phonon, phonopy_cell, quiet_phonopy
 
     with quiet_phonopy():
         phonon = make_phonon(phonopy_cell(unit), np.asarray(matrix).T)

@@ -22,8 +22,9 @@ import numpy as np
 from trepid.acquisition.calibration import interval_half_width
 from trepid.acquisition.conformal import running_coverage
 from trepid.anharmonicity.measure import measure_anharmonicity
+from trepid.anharmonicity.phonopy_objects import quiet_phonopy
 from trepid.anharmonicity.sampling import sampled_from
-from trepid.campaign.start import quiet_phonopy, read_harmonic
+from trepid.campaign.start import read_harmonic
 from trepid.config.rounds import HarmonicStart, PropertyStop, StartSettings
 from trepid.data.atomic import write_text_atomic
 from trepid.data.frames import read_frames
