@@ -46,7 +46,8 @@ def command(
     from trepid.data.frames import read_frames
     from trepid.dynamics.interrupt import Interrupted, Interruptible
     from trepid.execution import InlineExecutor, make_executor
-    from trepid.labelling.given import label_given
+    from trepid.labelling.folder import label_folder
+    from trepid.labelling.given import KIND, label_given
     from trepid.reference import make_reference
 
     settings, campaign = load_engine(method)
@@ -59,13 +60,22 @@ def command(
     else:
         retries = campaign.learning.retries if isinstance(campaign, Campaign) else 1
     say(f"{len(given)} frames to label, {len(given[0])} atoms in the first, into {output}")
-    reference = make_reference(settings.engine, directory=output / "reference", isolated=True, **settings.arguments())
-    executor = InlineExecutor() if rounds is None else make_executor(rounds.execution, directory=output)
-    with Interruptible() as interrupt, executor:
+    with Interruptible() as interrupt, label_folder(output, kind=KIND) as folder:
+        reference = make_reference(
+            settings.engine, directory=folder / "reference", isolated=True, **settings.arguments()
+        )
+        executor = InlineExecutor() if rounds is None else make_executor(rounds.execution, directory=folder)
         try:
-            found = label_given(
-                given, reference, executor, output, retries=retries, interrupted=lambda: interrupt.requested, tell=say
-            )
+            with executor:
+                found = label_given(
+                    given,
+                    reference,
+                    executor,
+                    folder,
+                    retries=retries,
+                    interrupted=lambda: interrupt.requested,
+                    tell=say,
+                )
         except Interrupted:
             say("interrupted; the same command goes on")
             raise typer.Exit(ExitCode.INTERRUPTED) from None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from trepid.screening.relaxation import Relaxed
 
-KIND = "a relaxation"
+KIND = "labels of a relaxation"
 
 
 def command(
@@ -47,7 +47,7 @@ def command(
     from trepid.data.arrays import structure_digest
     from trepid.data.frames import read_structure
     from trepid.dynamics.interrupt import Interrupted, Interruptible
-    from trepid.labelling.folder import Inputs, label_folder
+    from trepid.labelling.folder import Inputs, bind, label_folder
     from trepid.reference import make_reference
     from trepid.screening.relaxation import RelaxationFiles, matrix_of, relax
 
@@ -64,16 +64,17 @@ def command(
     say(
         f"relaxing {what} of {campaign.structure.file.name}, {len(unit)} atoms, labels of {n_atoms} atoms, into {output}"
     )
-    reference = make_reference(
-        campaign.reference.engine, directory=output / "reference", isolated=True, **campaign.reference.arguments()
-    )
-    inputs = Inputs(
-        structure_digest(unit),
-        dict(reference.describe()),
-        {"cell": not fixed_cell, "max_force_eV_per_A": max_force, "supercell": str(matrix.tolist())},
-    )
-    with Interruptible() as interrupt, label_folder(output, inputs, kind=KIND) as folder:
+    with Interruptible() as interrupt, label_folder(output, kind=KIND) as folder:
+        reference = make_reference(
+            campaign.reference.engine, directory=folder / "reference", isolated=True, **campaign.reference.arguments()
+        )
+        inputs = Inputs(
+            structure_digest(unit),
+            dict(reference.describe()),
+            {"cell": not fixed_cell, "max_force_eV_per_A": max_force, "supercell": str(matrix.tolist())},
+        )
         try:
+            bind(folder, inputs, kind=KIND)
             crystal, found = relax(
                 unit,
                 matrix,

@@ -18,7 +18,7 @@ from pathlib import Path
 from trepid.data.atomic import write_text_atomic
 from trepid.data.claim import OTHER_DIRECTORY, claimed
 from trepid.data.json_file import read_json_object
-from trepid.errors import ConfigError, TrepidError
+from trepid.errors import ConfigError
 from trepid.runs.label_files import label_numbers
 
 INPUTS_FILE = "inputs.json"
@@ -44,37 +44,44 @@ class Inputs:
 
 
 @contextmanager
-def label_folder(directory: Path, inputs: Inputs, *, kind: str) -> Iterator[Path]:
-    """Make, check and lock the folder for the block.
+def label_folder(directory: Path, *, kind: str) -> Iterator[Path]:
+    """Make and lock the folder for the block; then `bind` it to its inputs.
 
     Parameters
     ----------
     directory : Path
-    inputs : Inputs
     kind : str
         What the folder holds, for messages: "labels of frames".
 
     Raises
     ------
     ConfigError
-        It holds something else, or labels of other structures, another reference or other settings.
+        It is a file, or holds other files.
     DataError
         Another process uses it, or it cannot be made.
     """
     with claimed(directory, settings_file=INPUTS_FILE, kind=kind):
-        file, now = directory / INPUTS_FILE, json.loads(json.dumps(asdict(inputs)))
-        begun = file.exists()
-        if begun:
-            known = read_json_object(file, advice=OTHER_DIRECTORY)
-            if other := [name for name in now if known.get(name) != now[name]]:
-                raise ConfigError(
-                    f"{directory} holds {kind} with other {' and '.join(other)} ({INPUTS_FILE}); {OTHER_DIRECTORY}"
-                )
-        else:
-            write_text_atomic(file, json.dumps(now, indent=1) + "\n")
-        try:
-            yield directory
-        except TrepidError:  # such as frames that the reference does not support: nothing is bound to them yet
-            if not begun and not label_numbers(directory / "labels"):
-                file.unlink()
-            raise
+        if not (directory / INPUTS_FILE).exists():  # before anything else is in it: the folder is known by this file
+            write_text_atomic(directory / INPUTS_FILE, "{}\n")
+        yield directory
+
+
+def bind(directory: Path, inputs: Inputs, *, kind: str) -> None:
+    """Note what the labels in the folder are of, or check it once there are labels.
+
+    Raises
+    ------
+    ConfigError
+        There are labels of other structures, another reference or other settings.
+    DataError
+        The file cannot be read.
+    """
+    now = json.loads(json.dumps(asdict(inputs)))
+    known = read_json_object(directory / INPUTS_FILE, advice=OTHER_DIRECTORY)
+    if label_numbers(directory / "labels"):
+        if other := [name for name in now if known.get(name) != now[name]]:
+            raise ConfigError(
+                f"{directory} holds {kind} with other {' and '.join(other)} ({INPUTS_FILE}); {OTHER_DIRECTORY}"
+            )
+    else:
+        write_text_atomic(directory / INPUTS_FILE, json.dumps(now, indent=1) + "\n")

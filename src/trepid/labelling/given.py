@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from trepid.data.arrays import structure_digest
 from trepid.labelling.case import LabelCase, LabelRequest
-from trepid.labelling.folder import Inputs, label_folder
+from trepid.labelling.folder import Inputs, bind
 from trepid.labelling.labeller import Labeller
 from trepid.runs.label_files import LabelStore, Origin
 from trepid.runs.ledger import Ledger
@@ -68,7 +68,7 @@ def label_given(
         Picklable, unless the executor computes in this process.
     executor : Executor
     directory : Path
-        See `trepid.labelling.folder`.
+        Of a `trepid.labelling.folder.label_folder`.
     retries : int
         Further attempts at a label that failed.
     interrupted : callable
@@ -91,7 +91,8 @@ def label_given(
         if tell is not None:
             tell(f"frame {case.number} has no label: see {store.failed_path(case.number)}")
 
-    with label_folder(directory, inputs, kind=KIND), closing(Ledger(directory / "ledger.jsonl")) as ledger:
+    bind(directory, inputs, kind=KIND)
+    with closing(Ledger(directory / "ledger.jsonl")) as ledger:
         store = LabelStore(directory / "labels")
         labeller = Labeller(reference, executor, store, ledger, retries, interrupted, tell)
         origin = Origin(Reason.GIVEN, 0, 0.0, 0.0)
