@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from audit_fakes import EMT_BARRIER_EV, CalculatorModel, ChangedEMT, Oracle, cop
 from trepid.arrays import FloatArray, IntArray
 from trepid.audit import AuditSettings, Criteria, EventClassAudit, Role, State, Verdict, audit_class
 from trepid.audit.band import BandSettings
+from trepid.audit.certificate import still_needed
 from trepid.audit.event_class import ClassFiles
+from trepid.audit.judgement import judge, judge_probe
 from trepid.audit.states import Relaxation, RelaxedState, end_state, held_end, settle, start_state
 from trepid.audit.surface import CorrectedSurface, Course, Found
 from trepid.errors import NumericsError
@@ -115,7 +118,7 @@ def test_a_band_that_does_not_converge_costs_no_label() -> None:
         settings=AuditSettings(band=short),
     )
     assert audit.verdict is Verdict.UNDECIDED
-    assert "NOT converged" in audit.judgement.reason
+    assert re.search(r"NOT converged, \d\.\d{3} eV/A left after \d+ steps", audit.judgement.reason)
     assert not oracle.asked
 
 
@@ -214,6 +217,35 @@ def test_what_lies_far_in_the_unknown_is_not_labelled_but_the_way_to_it(
     assert farthest(images[found.band.top], labelled) > 2.0
     assert farthest(following[1], labelled) < 0.61
     assert not found.lost
+
+
+def test_an_undecided_class_says_how_many_labels_decide_or_that_none_is_known(
+    surface: tuple[CorrectedSurface, Found, FloatArray],
+) -> None:
+    made, found, _ = surface
+    falls = replace(found, relaxed_end=replace(found.relaxed_end, stays=False), barrier=None, end=State.UNKNOWN)
+    assert made.missing(falls).labels_needed == 2
+    assert "2 labels on the way down from it tell, 0 of them are there" in made.missing(falls).reason
+    known = made._points
+    down = [replace(point, wanted=replace(point.wanted, role=Role.DESCENT)) for point in known[-2:]]
+    made._points = [*known, down[0]]
+    assert made.missing(falls).labels_needed == 1
+    made._points = [*known, *down]
+    assert made.missing(falls).labels_needed is None
+    assert "do not fall throughout" in made.missing(falls).reason
+    made._points = known
+    rough = replace(found, barrier=None, band=replace(found.band, converged=False, max_force=0.7, n_steps=50))
+    assert made.missing(rough).labels_needed is None
+    assert "the path in the reference is NOT converged, 0.700 eV/A left after 50 steps" in made.missing(rough).reason
+    assert judge(0.3, None, CRITERIA, missing_labels=2).labels_needed == 2
+    assert judge_probe(0.3, None, CRITERIA, missing_labels=2).labels_needed == 2
+
+    facts = {"settings": {"labels_per_class": 8}}
+    entry = {"verdict": "undecided", "labels_needed": 2, "path": {}}
+    assert still_needed(facts, entry) == "; about 2 labels more: the same command with --labels 10"
+    assert still_needed(facts, entry | {"labels_needed": None}) == "; how many labels decide it cannot be known"
+    assert still_needed(facts, entry | {"labels_needed": None, "path": None}) == "; labels do not decide that"
+    assert still_needed(facts, entry | {"verdict": "genuine"}) == ""
 
 
 def test_an_end_that_relaxes_into_the_unknown_is_labelled_on_the_way_and_not_called_a_state(

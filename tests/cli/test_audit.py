@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,11 @@ from audit_fakes import copper
 from command_line import Trepid
 from trepid.data.frames import write_frames
 from trepid.potentials.bayesian import BayesianForceField
+from trepid.reference.base import FailureReason
+from trepid.report.audit_plots import path_picture
 from trepid.runs.checksums import file_sha256
+from trepid.runs.ledger import Ledger
+from trepid.runs.ledger_events import Failure, Label
 
 EMT = "reference: {engine: ase, calculator: emt}\n"
 
@@ -75,6 +81,44 @@ def test_the_plan_computes_nothing(trepid: Trepid, folder: Path) -> None:
     assert len(outcome.json["classes"]) == 1
     assert outcome.json["most_labels"] == 8 * (1 + len(outcome.json["probes"]))
     assert not (folder / "audit").exists()
+
+
+def test_the_plan_reads_the_model_and_gives_the_time_of_the_labels(trepid: Trepid, folder: Path) -> None:
+    (folder / "wrong.yaml").write_text("engine: ase\ncalculator: emt\n")
+    assert "belong into a section: reference" in trepid(*ARGUMENTS, "--model", "wrong.yaml", "--plan").error
+    assert "did you mean emt" in trepid(*ARGUMENTS, "--calculator", "emmt", "--plan").error
+    plan = (*ARGUMENTS, *CALCULATOR, "--plan")
+    assert "time of the labels  not known: no label of this campaign or audit was measured" in trepid(*plan).out
+    assert trepid(*plan, "--json").json["most_seconds"] is None
+    run = folder / "audit"
+    run.mkdir()
+    with closing(Ledger(run / "ledger.jsonl")) as ledger:
+        for k, seconds in enumerate((90.0, 100.0, 110.0)):
+            ledger.append(Label(k + 1, f"label-{k}.extxyz", seconds, 1))
+        ledger.append(Failure(4, 1, FailureReason.CRASHED, "gone"))
+    facts = trepid(*plan, "--json").json
+    assert facts["seconds_per_label"] == 100.0
+    assert facts["most_seconds"] == pytest.approx(facts["most_labels"] * 100.0 * 4 / 3)
+    assert "1.7 min per label, measured in audit" in trepid(*plan).out
+
+
+def test_a_path_with_two_atoms_at_one_place_can_be_read() -> None:
+    """One image at 50 000 eV must not flatten the others, and is said; a high barrier is shown whole."""
+    entry: dict[str, Any] = {
+        "path": {"lengths_A": [0.0, 1.0, 2.0, 3.0, 4.0], "energies_eV": [0.0, 0.3, 50_000.0, 0.4, 0.1]},
+        "corrected_path": None,
+        "model_bar_eV": 0.1,
+        "reference_barrier_bar_eV": None,
+        "horizon_eV": 0.5,
+        "labels": [],
+    }
+    (axes,) = path_picture(entry).axes
+    assert axes.get_ylim()[1] < 2.0
+    assert axes.get_title(loc="right") == "1 point out of the picture, up to 5e+04 eV"
+    entry["path"]["energies_eV"][2] = 2.1
+    (axes,) = path_picture(entry).axes
+    assert axes.get_ylim()[1] > 2.1
+    assert axes.get_title(loc="right") == ""
 
 
 def test_a_model_learns_from_the_labels_and_is_judged_again(trepid: Trepid, folder: Path) -> None:

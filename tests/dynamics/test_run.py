@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -158,6 +159,15 @@ def test_a_run_at_a_pressure_resumes_exactly(
     stress = last.get_stress()[:3].sum() / 3 / units.GPa
     kinetic = 2 / 3 * last.get_kinetic_energy() / last.cell.volume / units.GPa
     assert float(rows[-1]["pressure_GPa"]) == pytest.approx(kinetic - stress, rel=1e-5)
+
+
+def test_a_simulation_that_overflows_says_so_in_one_sentence(copper: BayesianForceField, tmp_path: Path) -> None:
+    """Without warnings of numpy on the way, and without numbers that are none."""
+    torn = replace(PRESSED, pressure_GPa=1e9, check_every=1000, sample_every=1000, duration_ps=2.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with pytest.raises(UntrustedError, match="became unstable: positions are not finite"):
+            run_md(copper, crystal(), torn, directory=tmp_path / "run")
 
 
 def test_a_cell_that_comes_apart_is_unstable(copper: BayesianForceField, tmp_path: Path) -> None:

@@ -101,8 +101,13 @@ class Band:
 
     def convergence(self) -> str:
         """In words."""
-        done = "converged" if self.converged else "NOT converged"
-        return f"{done} to {self.max_force:.3f} eV/A in {self.n_steps} steps"
+        return convergence_text(self.converged, self.max_force, self.n_steps)
+
+
+def convergence_text(converged: bool, max_force_eV_per_A: float, n_steps: int) -> str:
+    """Whether a path is converged, in words: the largest force of the band that is left."""
+    done = "converged" if converged else "NOT converged"
+    return f"{done}, {max_force_eV_per_A:.3f} eV/A left after {n_steps} steps"
 
 
 def interpolated(start: Atoms, end: Atoms, n_images: int) -> list[Atoms]:

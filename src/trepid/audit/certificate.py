@@ -234,12 +234,23 @@ def summary(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     for kind in ("classes", "probes"):
         for entry in facts[kind]:
-            needed = entry["labels_needed"]
-            more = "" if needed is None else f"; about {needed} labels more"
-            rows.append((str(entry["verdict"]), f"{entry['class']}: {entry['reason']}{more}"))
+            rows.append((str(entry["verdict"]), f"{entry['class']}: {entry['reason']}{still_needed(facts, entry)}"))
     if facts["classes_left_out"]:
         rows.append(("left out", f"{facts['classes_left_out']} rarer classes; --classes judges more"))
     return rows
+
+
+def still_needed(facts: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    """The end of the reason of an undecided class: how many labels are expected to decide it, or that no number is known."""
+    if entry["verdict"] != str(Verdict.UNDECIDED):
+        return ""
+    needed = entry["labels_needed"]
+    if entry["path"] is None:
+        return "; labels do not decide that"
+    if needed is None:
+        return "; how many labels decide it cannot be known"
+    budget = facts["settings"]["labels_per_class"] + needed
+    return f"; about {needed} label{'s' * (needed != 1)} more: the same command with --labels {budget}"
 
 
 def finite(value: Any) -> Any:

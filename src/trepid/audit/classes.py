@@ -54,9 +54,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-_MISSING = "whether the end state is a minimum of the reference is not known yet, and so no barrier"
-
-
 def audit_class(
     seen: SeenClass,
     model: AuditedModel,
@@ -270,13 +267,17 @@ class _ClassAudit:
             if judgement.verdict is not Verdict.UNDECIDED or self.asked >= self.settings.labels_per_class:
                 return audit
             following = self.surface.following(found)
-            if following is None or not self._label([following]):
+            if following is None:
+                reason = f"{judgement.reason}; no further label is expected to change that"
+                return replace(audit, judgement=replace(judgement, reason=reason, labels_needed=None))
+            if not self._label([following]):
                 return audit
 
     def _judge(self, audit: EventClassAudit, found: Found) -> Judgement:
         assert audit.model_barrier is not None
         assert audit.model_end is not None
         place = Estimate(found.end_energy.value - audit.model_end, found.end_energy.std)
+        missing = self.surface.missing(found)
         least = found.end_energy if found.end in (State.EXISTS, State.HELD) else None
         if self.seen.n_seen:
             return judge(
@@ -287,7 +288,8 @@ class _ClassAudit:
                 end=found.end,
                 least=least,
                 place=place,
-                missing=_MISSING,
+                missing=missing.reason,
+                missing_labels=missing.labels_needed,
             )
         return judge_probe(
             audit.model_barrier,
@@ -296,7 +298,8 @@ class _ClassAudit:
             end=found.end,
             least=least,
             place=place,
-            missing=_MISSING,
+            missing=missing.reason,
+            missing_labels=missing.labels_needed,
         )
 
     def _label(self, frames: Sequence[tuple[Role, Atoms]]) -> bool:

@@ -198,6 +198,7 @@ def judge(
     least: Estimate | None = None,
     place: Estimate | None = None,
     missing: str = "the reference's barrier is not known",
+    missing_labels: int | None = None,
 ) -> Judgement:
     """Judge an event that the model shows.
 
@@ -217,6 +218,8 @@ def judge(
         its highest point and then lead to a place that the reference does not have.
     missing : str
         Why there is no estimate.
+    missing_labels : int or None
+        Labels more that are expected to give one; None where no number is.
     """
     for name, state in (("start", start), ("end", end)):
         if state is State.ABSENT:
@@ -227,7 +230,7 @@ def judge(
             f"the end state alone costs {least.text(criteria.z)} in the reference; the horizon allows {criteria.budget:.3f} eV",
         )
     if reference is None:
-        return Judgement(Verdict.UNDECIDED, missing)
+        return Judgement(Verdict.UNDECIDED, missing, labels_needed=missing_labels)
     difference = Estimate(reference.value - model_eV, reference.std)
     numbers = _numbers(difference, criteria)
     size, half = abs(difference.value), criteria.z * difference.std
@@ -304,6 +307,7 @@ def judge_probe(
     least: Estimate | None = None,
     place: Estimate | None = None,
     missing: str = "the reference's barrier is not known",
+    missing_labels: int | None = None,
 ) -> Judgement:
     """Judge an event that the trajectory does not show.
 
@@ -311,7 +315,7 @@ def judge_probe(
     ----------
     model_eV : float or None
         Barrier of the model; None where it has no such event.
-    reference, criteria, end, least, place, missing
+    reference, criteria, end, least, place, missing, missing_labels
         As in `judge`.
     """
     out_of_reach = model_eV is None or model_eV > criteria.budget
@@ -327,7 +331,7 @@ def judge_probe(
             f"the reference {cost}, the model {model_eV:.3f} eV; the horizon allows {criteria.budget:.3f} eV",
         )
     if reference is None:
-        return Judgement(Verdict.UNDECIDED, missing)
+        return Judgement(Verdict.UNDECIDED, missing, labels_needed=missing_labels)
     if reference.high(criteria.z) >= criteria.budget:
         gap = abs(reference.value - criteria.budget)
         return Judgement(

@@ -76,6 +76,21 @@ class Found:
     """Whether the end relaxes to a place that no label is near, which is a hole of the sum as often as a state."""
 
 
+@dataclass(frozen=True)
+class Missing:
+    """Why the reference's barrier has no estimate.
+
+    Attributes
+    ----------
+    reason : str
+    labels_needed : int or None
+        Labels more that are expected to give one; None where that cannot be known.
+    """
+
+    reason: str
+    labels_needed: int | None
+
+
 class CorrectedSurface:
     """Model plus difference, with its ends and its band; renewed after every label.
 
@@ -181,6 +196,29 @@ class CorrectedSurface:
         best = int(np.argmax(scores))
         role, frame = frames[best]
         return (role, self._within_reach(frame)) if scores[best] > SETTLED_EV else None
+
+    def missing(self, found: Found) -> Missing:
+        """Why there is no barrier of the reference, where there is none."""
+        n = sum(point.wanted.role is Role.DESCENT for point in self._points)
+        if found.lost:
+            return Missing(
+                "from the end state model plus difference leads to a place that no label is near, so that the barrier of the "
+                "reference is not known",
+                None,
+            )
+        if found.relaxed_end.stays:
+            return Missing(
+                f"the path in the reference is {found.band.convergence()}, so that its barrier is not known", None
+            )
+        open_text = "whether the end state is a minimum of the reference is not known yet, and so no barrier"
+        if n < DESCENT_LABELS:
+            return Missing(
+                f"{open_text}; {DESCENT_LABELS} labels on the way down from it tell, {n} of them are there",
+                DESCENT_LABELS - n,
+            )
+        return Missing(
+            f"{open_text}: the energies of the {n} labels on the way down from it do not fall throughout", None
+        )
 
     def _unknown(self, atoms: Atoms) -> bool:
         """Whether a frame is far from all labels, and its energy is not known."""

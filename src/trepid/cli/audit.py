@@ -17,7 +17,9 @@ from trepid.errors import ConfigError, ExitCode, UntrustedFileError
 if TYPE_CHECKING:
     from trepid.audit.model import AuditedModel, PotentialModel
     from trepid.audit.run import AuditPlan, AuditResult
+    from trepid.config import AnyCampaign
     from trepid.config.reference import ReferenceSettings
+    from trepid.report.plan import LabelTime
 
 AGAIN = "again"
 """Folder of the second audit, in the directory of the first."""
@@ -163,7 +165,8 @@ def command(
         say(f"note: {remark}")
     found = plan_audit(analysis, task, later=other)
     if plan:
-        _show_plan(found, json=json)
+        _model(model, calculator, parameters, trust=trust)[0].close()
+        _show_plan(found, _label_time(campaign, output), json=json)
         return
     with ExitStack() as closing:
         audited, described = _model(model, calculator, parameters, trust=trust)
@@ -283,8 +286,19 @@ def _parameters(text: str | None) -> dict[str, Any]:
     return found
 
 
-def _show_plan(plan: AuditPlan, *, json: bool) -> None:
+def _label_time(campaign: AnyCampaign | None, output: Path) -> LabelTime | None:
+    """Time of a label as an earlier start of this audit has measured it, or the run of the campaign; None where none has."""
+    from trepid.report.plan import measured_label_time
+    from trepid.runs.directory import RunPaths
+
+    runs = [RunPaths(output)] + ([] if campaign is None else [RunPaths(campaign.output.directory)])
+    times = (measured_label_time(run) for run in runs if run.begun)
+    return next((time for time in times if time is not None), None)
+
+
+def _show_plan(plan: AuditPlan, time: LabelTime | None, *, json: bool) -> None:
     from trepid.audit.run import seen_text
+    from trepid.quantities import duration
 
     rows = [("classes", len(plan.classes)), ("left out", plan.left_out), ("probes", len(plan.probes))]
     if json:
@@ -294,10 +308,20 @@ def _show_plan(plan: AuditPlan, *, json: bool) -> None:
                 "probes": [{"class": c.seen.name, "n_seen_later": c.seen.n_later, "ways": c.ways} for c in plan.probes],
                 "classes_left_out": plan.left_out,
                 "most_labels": plan.most_labels,
+                "seconds_per_label": None if time is None else time.seconds.expected,
+                "most_seconds": None if time is None else time.of_labels(plan.most_labels),
             }
         )
         return
-    emit_table([(name, str(number)) for name, number in rows] + [("labels at most", str(plan.most_labels))])
+    most = str(plan.most_labels)
+    if time is None:
+        took = "not known: no label of this campaign or audit was measured (trepid check --time-label measures one)"
+    else:
+        most_time, each = duration(time.of_labels(plan.most_labels)), duration(time.seconds.expected)
+        took = f"at most {most_time}, one after the other; {each} per label, {time.source}"
+    emit_table(
+        [(name, str(number)) for name, number in rows] + [("labels at most", most), ("time of the labels", took)]
+    )
     for candidate in (*plan.classes, *plan.probes):
         emit(f"  {candidate.seen.name}: {seen_text(candidate.seen)}, {candidate.ways} ways")
 

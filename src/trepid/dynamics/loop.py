@@ -209,8 +209,9 @@ class MDLoop(Generic[End]):
             raise
         except TrepidError as error:
             finite = np.isfinite(driver.atoms.positions).all() and np.isfinite(driver.atoms.cell.array).all()
-            what = str(error) if finite else "positions are not finite"
-            return policy.unstable(f"the simulation became unstable: {what}", check=None, cause=error)
+            if not finite:
+                return policy.unstable("positions are not finite", check=None, cause=None)
+            return policy.unstable(f"the simulation became unstable: {error}", check=None, cause=error)
         end = None if check is None else self.judge(policy, check, due)
         if end is None and due.checkpoint:
             policy.checkpoint(due.step)

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trepid.audit.certificate import read_certificate
+from trepid.audit.band import convergence_text
+from trepid.audit.certificate import read_certificate, still_needed
 from trepid.data.atomic import write_text_atomic
 from trepid.quantities import with_bar
 from trepid.report.page import Headline, Picture, Section, Table, draw, now, render_page
@@ -78,7 +79,8 @@ def _level(z: float) -> str:
 
 def _sentences(facts: Mapping[str, Any]) -> list[str]:
     lines = [
-        f"{_capital(entry['verdict'])}: {entry['class']}. {_capital(entry['reason'])}." for entry in facts["classes"]
+        f"{_capital(entry['verdict'])}: {entry['class']}. {_capital(entry['reason'])}{still_needed(facts, entry)}."
+        for entry in facts["classes"]
     ]
     lines += [
         f"Overlooked: {entry['class']}. {_capital(entry['reason'])}."
@@ -108,7 +110,7 @@ def _sections(facts: Mapping[str, Any], kind: str, title: str) -> list[Section]:
             _factor(entry),
             f"{entry['start']}, {entry['end']}",
             str(len(entry["labels"])),
-            "" if entry["labels_needed"] is None else str(entry["labels_needed"]),
+            _needed(entry),
         )
         for entry in entries
     )
@@ -138,8 +140,7 @@ def _sections(facts: Mapping[str, Any], kind: str, title: str) -> list[Section]:
                     f"{kind}-{entry['number']}",
                     "trepid.report.audit_plots",
                     partial(_path, entry),
-                    f"{entry['class']}: {entry['verdict']}. Model {entry['path']['max_force_eV_per_A']:.3f} eV/Å from "
-                    "convergence; points are labels.",
+                    f"{entry['class']}: {entry['verdict']}. Path of the model {_convergence(entry)}; points are labels.",
                 )
             )
     sections = [Section(title, text, tuple(pictures), table=Table(head, rows))]
@@ -156,6 +157,17 @@ def _sections(facts: Mapping[str, Any], kind: str, title: str) -> list[Section]:
             )
         )
     return sections
+
+
+def _convergence(entry: Mapping[str, Any]) -> str:
+    path = entry["path"]
+    return convergence_text(path["converged"], path["max_force_eV_per_A"], path["n_steps"]).replace("eV/A", "eV/Å")
+
+
+def _needed(entry: Mapping[str, Any]) -> str:
+    if entry["verdict"] != "undecided":
+        return ""
+    return "cannot be known" if entry["labels_needed"] is None else str(entry["labels_needed"])
 
 
 def _path(entry: Mapping[str, Any], plots: ModuleType) -> Figure | None:

@@ -41,15 +41,29 @@ def path_picture(entry: Mapping[str, Any]) -> Figure:
         axes.plot(
             *zip(*points, strict=True), "D", color=INK, markersize=4.5, linestyle="none", label="reference, labels"
         )
-    highest = max(float(y.max()), *(energy for _, energy in points), 0.05) if points else float(y.max())
-    if entry["horizon_eV"] < 1.6 * highest:
-        axes.axhline(entry["horizon_eV"], color=MUTED, linestyle="--", linewidth=1.0)
     drawn = np.concatenate([y, [energy for _, energy in points], [] if corrected is None else corrected["energies_eV"]])
-    axes.set_ylim(*_range(drawn, axes.get_ylim()))
+    shown = np.abs(drawn) <= _most(drawn, entry["horizon_eV"])
+    axes.set_ylim(*_range(drawn[shown], axes.get_ylim()))
+    if not shown.all():
+        farthest = drawn[np.argmax(np.abs(drawn))]
+        n = int((~shown).sum())
+        text = f"{n} point{'s' * (n > 1)} out of the picture, up to {farthest:.3g} eV"
+        axes.set_title(text, fontsize="small", color=MUTED, loc="right")
+    if entry["horizon_eV"] < 1.6 * max(float(drawn[shown].max()), 0.05):
+        axes.axhline(entry["horizon_eV"], color=MUTED, linestyle="--", linewidth=1.0)
     axes.set_xlabel("length of the path (Å)")
     axes.set_ylabel("energy (eV)")
     key(axes)
     return figure
+
+
+FAR = 5.0
+"""Energies above this multiple of the horizon and of most energies are left out: two atoms at one place cost 1e4 eV."""
+
+
+def _most(values: FloatArray, horizon_eV: float) -> float:
+    """Largest energy that is shown, eV."""
+    return FAR * max(horizon_eV, float(np.quantile(np.abs(values), 0.6)), 0.1)
 
 
 def _range(values: FloatArray, wanted: tuple[float, float]) -> tuple[float, float]:

@@ -26,6 +26,7 @@ from trepid.report.forecast import (
     forecast_calls,
 )
 from trepid.runs.directory import RunPaths
+from trepid.runs.ledger import events_of, read_ledger
 from trepid.runs.ledger_events import Failure, Label, Reason, Request, RoundEnd, Stage, Train, Walks
 from trepid.runs.reading import RunRecord, read_run
 
@@ -59,6 +60,10 @@ class LabelTime:
     attempts: float
     n: int
     source: str
+
+    def of_labels(self, n: int) -> float:
+        """Time of n labels one after the other, failures included, s."""
+        return n * self.attempts * self.seconds.expected
 
 
 @dataclass(frozen=True)
@@ -237,7 +242,7 @@ def _during(
     n_labels, budget = len(run.labels), _budget(campaign)
     stop = run.stop
     notes: list[str] = []
-    time = _label_time(run) or given
+    time = _label_time(run.events(Label), run.events(Failure), "measured in this run") or given
     if isinstance(campaign, Campaign):
         to_end, progress = _calls_ahead(campaign, run, notes)
         curve = _curve_of_calls(run, notes)
@@ -377,13 +382,19 @@ def _curve_of_rounds(run: RunRecord) -> LearningCurve | CannotTell:
 # ---------------------------------------------------------------------- time
 
 
-def _label_time(run: RunRecord) -> LabelTime | None:
-    seconds = np.array([event.seconds for event in run.events(Label)])
+def measured_label_time(run: RunPaths) -> LabelTime | None:
+    """What the ledger of a run, of a campaign or an audit, says of the time of a label; None where none was computed."""
+    entries = read_ledger(run.ledger)
+    return _label_time(events_of(entries, Label), events_of(entries, Failure), f"measured in {run.path}")
+
+
+def _label_time(labels: Sequence[Label], failures: Sequence[Failure], source: str) -> LabelTime | None:
+    seconds = np.array([event.seconds for event in labels])
     if not seconds.size:
         return None
-    attempts = (len(seconds) + len(run.events(Failure))) / len(seconds)
+    attempts = (len(seconds) + len(failures)) / len(seconds)
     low, middle, high = np.quantile(seconds, [0.05, 0.5, 0.95])
-    return LabelTime(Interval(float(middle), float(low), float(high)), attempts, len(seconds), "measured in this run")
+    return LabelTime(Interval(float(middle), float(low), float(high)), attempts, len(seconds), source)
 
 
 def _other_hours_on_the_fly(campaign: Campaign, run: RunRecord) -> float | None:
