@@ -124,7 +124,7 @@ def _picture(run: Path, found: dict) -> None:
             axes[1, k].set(xlabel="time (ps)", ylim=(0, 1.02))
         axes[0, 0].set_ylabel("share of the atoms")
         axes[1, 0].set_ylabel("trusted share")
-        axes[1, 0].legend(frameon=False)
+        axes[1, 0].legend(loc="center right", framealpha=1, edgecolor="none")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="lower center", ncols=len(labels), frameon=False)
         figure.tight_layout(rect=(0, 0.06, 1, 1))
