@@ -446,7 +446,7 @@ def verdict_of_run(record: RunRecord) -> Verdict:
         scale=None if figures is None else figures.forces_calibration_scale,
         asked=None if asked is None else Asked(asked.forces_rmse, asked.forces_rms, asked.n_frames),
         believed=tuple(f"{record.label_file(label)} ({doubt.value})" for label, doubt in believed),
-        labels=f"{record.paths.labels}/label-*.extxyz",
+        labels=f"{record.paths.labels}/label-????.extxyz",
         worst=tuple(f"label {label.number} ({record.kind_of(label)})" for label in worst),
         worst_files=tuple(str(record.label_file(label)) for label in worst),
         crystal=tuple(record.crystal_findings),

@@ -34,7 +34,7 @@ def command(
     """Label frames with the reference of a campaign: energies, forces and stresses, one file each in DIR/labels.
 
     The same command goes on after an interruption; a frame whose label failed is tried again. Train on the labels with `trepid
-    fit RUN/labels/label-*.extxyz DIR/labels/label-*.extxyz -o MODEL`, or test on them with `trepid evaluate`.
+    fit RUN/labels/label-????.extxyz DIR/labels/label-????.extxyz -o MODEL`, or test on them with `trepid evaluate`.
 
     Exit code 5: no frame could be labelled. 130: interrupted.
 
@@ -95,7 +95,7 @@ def command(
         emit(f"{len(found.files)} labels in {output / 'labels'} ({found.n_new} new{missing})")
         if found.files:
             emit(
-                f"train on them: trepid fit LABELS {output}/labels/label-*.extxyz -o MODEL, LABELS those of the model before"
+                f"train on them: trepid fit LABELS {output}/labels/label-????.extxyz -o MODEL, LABELS those of the model before"
             )
     if not found.files:
         raise typer.Exit(ExitCode.LABELS)
