@@ -72,7 +72,8 @@ def test_what_limits_a_model_is_said_with_the_remedy() -> None:
     few = verdict(0.1, misfit=0.09, searchable=False).text()
     assert "from 6 frames on 'trepid fit TRAIN --speed balanced -o better.trepid' looks for a larger basis" in few
     assert (
-        "trepid fit run/labels/label-????.extxyz" in verdict(0.1, misfit=0.09, labels="run/labels/label-????.extxyz").text()
+        "trepid fit run/labels/label-????.extxyz"
+        in verdict(0.1, misfit=0.09, labels="run/labels/label-????.extxyz").text()
     )
     data = verdict(0.1, misfit=0.02).text()
     assert "Most of it is lack of data; the misfit of the functional form is 20.0 meV/A" in data
