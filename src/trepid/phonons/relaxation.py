@@ -114,10 +114,13 @@ def relaxed(source: ForceSource, crystal: Atoms, *, cell: bool, symprec: float =
                 fmax=RELAXED_eV_per_A, steps=MOST_STEPS
             )
     except PropertyNotImplementedError as error:
-        raise ConfigError(f"the cell cannot be relaxed: {error}; relax it before") from error
+        raise ConfigError(
+            f"the cell cannot be relaxed: {error}; give a crystal relaxed with the reference ('trepid relax')"
+        ) from error
     if not converged:
         raise NumericsError(
-            f"the crystal did not relax within {MOST_STEPS} steps to forces below {RELAXED_eV_per_A:g} eV/A; relax it before"
+            f"the crystal did not relax within {MOST_STEPS} steps to forces below {RELAXED_eV_per_A:g} eV/A; start from a "
+            "crystal relaxed with the reference ('trepid relax')"
         )
     atoms.calc = None
     atoms.set_constraint()
