@@ -24,7 +24,7 @@ from trepid.dynamics.driver import MDDriver
 from trepid.dynamics.progress import Progress, Speedometer
 from trepid.dynamics.record import Recorder, TraceRow, cell_columns, pressure_GPa
 from trepid.dynamics.sanity import SanityLimits, unphysical
-from trepid.errors import ConfigError, MachineError, TrepidError
+from trepid.errors import ConfigError, DataError, MachineError, TrepidError
 from trepid.potentials.base import Potential, Prediction, Uncertainty
 
 if TYPE_CHECKING:
@@ -207,10 +207,11 @@ class MDLoop(Generic[End]):
             check = self.predict() if due.check or due.sample else None
         except (ConfigError, MachineError):  # neither a user error in the settings nor a full disk is an instability
             raise
+        except DataError as error:  # the potential refuses positions that are not finite, with the numbers
+            if np.isfinite(driver.atoms.positions).all() and np.isfinite(driver.atoms.cell.array).all():
+                return policy.unstable(f"the simulation became unstable: {error}", check=None, cause=error)
+            return policy.unstable("positions are not finite", check=None, cause=None)
         except TrepidError as error:
-            finite = np.isfinite(driver.atoms.positions).all() and np.isfinite(driver.atoms.cell.array).all()
-            if not finite:
-                return policy.unstable("positions are not finite", check=None, cause=None)
             return policy.unstable(f"the simulation became unstable: {error}", check=None, cause=error)
         end = None if check is None else self.judge(policy, check, due)
         if end is None and due.checkpoint:
