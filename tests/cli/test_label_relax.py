@@ -106,6 +106,20 @@ def test_frames_without_a_label_are_named_and_tried_again(tmp_path: Path, capsys
     assert run(alone) == ExitCode.LABELS
 
 
+def test_frames_narrower_than_those_of_the_campaign_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With one k point they belong to another electronic structure."""
+    file = campaign(tmp_path, bulk("Cu", cubic=True), supercell=[2, 2, 2])
+    write(tmp_path / "narrow.extxyz", bulk("Cu", cubic=True).repeat((2, 2, 1)))
+    assert run(["label", file, str(tmp_path / "narrow.extxyz"), "-o", str(tmp_path / "new")]) == 0
+    told = capsys.readouterr().err
+    assert "the narrowest frame is 3.6 A wide, the supercell of the campaign 7.2 A" in told
+    write(tmp_path / "wide.extxyz", rattled(1))
+    assert run(["label", file, str(tmp_path / "wide.extxyz"), "-o", str(tmp_path / "wide")]) == 0
+    assert "narrowest" not in capsys.readouterr().err
+
+
 # ---- relax
 
 

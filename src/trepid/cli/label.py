@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trepid.cli import options
 from trepid.cli.output import emit, emit_json, say
 from trepid.errors import DataError, ExitCode
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+NARROWER = 0.9
+"""Cells below this share of the width of the campaign's supercell are told."""
 
 
 def command(
@@ -41,6 +48,7 @@ def command(
     JSON keys: files, failed (numbers of the frames without a label, from 1), n_new (labels of this call), seconds (of the
     reference, all labels).
     """
+    from trepid.campaign.start import build_crystal
     from trepid.config import Campaign, RoundsCampaign
     from trepid.config.engine_file import load_engine
     from trepid.data.frames import read_frames
@@ -59,7 +67,9 @@ def command(
         retries = rounds.rounds.retries
     else:
         retries = campaign.learning.retries if isinstance(campaign, Campaign) else 1
-    say(f"{len(given)} frames to label, {len(given[0])} atoms in the first, into {output}")
+    say(f"{len(given)} frame{'s' * (len(given) != 1)} to label, {len(given[0])} atoms in the first, into {output}")
+    if campaign is not None:
+        _warn_of_width(given, build_crystal(campaign.structure))
     with Interruptible() as interrupt, label_folder(output, kind=KIND) as folder:
         reference = make_reference(
             settings.engine, directory=folder / "reference", isolated=True, **settings.arguments()
@@ -94,8 +104,19 @@ def command(
         missing = f", {len(found.failed)} without a label" if found.failed else ""
         emit(f"{len(found.files)} labels in {output / 'labels'} ({found.n_new} new{missing})")
         if found.files:
-            emit(
-                f"train on them: trepid fit LABELS {output}/labels/label-????.extxyz -o MODEL, LABELS those of the model before"
-            )
+            emit(f"train on them: trepid fit OLD_LABELS {output}/labels/label-????.extxyz -o NEW_MODEL")
     if not found.files:
         raise typer.Exit(ExitCode.LABELS)
+
+
+def _warn_of_width(frames: list[Atoms], supercell: Atoms) -> None:
+    """Say where frames are narrower than the cells that the campaign labels."""
+    from trepid.data.supercells import width_A
+
+    narrowest, usual = min(width_A(frame) for frame in frames), width_A(supercell)
+    if narrowest < NARROWER * usual:
+        say(
+            f"warning: the narrowest frame is {narrowest:.1f} A wide, the supercell of the campaign {usual:.1f} A: with the same "
+            "k points its electronic structure is another one, and a model of both kinds of labels may be worse; run the MD in "
+            "a wider cell"
+        )

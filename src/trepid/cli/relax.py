@@ -95,7 +95,9 @@ def command(
         emit_json({"crystal": str(file), **_facts(unit, crystal, found)})
         return
     emit_table(_rows(unit, crystal, found))
-    emit(f"the crystal is in {file}; in the campaign: structure: {{file: {file}, ...}}")
+    emit(
+        f"the crystal is in {file}; name it as file in the section structure of the campaign, and leave supercell as it is"
+    )
 
 
 def _determinant(matrix: Any) -> float:
