@@ -180,6 +180,16 @@ def test_the_vacuum_of_a_layer_is_kept(tmp_path: Path, capsys: pytest.CaptureFix
     assert "c " not in out.splitlines()[0]
 
 
+def test_the_vacuum_is_kept_whichever_vector_is_along_it(tmp_path: Path) -> None:
+    layer = fcc111("Cu", (1, 1, 1), a=3.9, vacuum=6.0)
+    first = Atoms(layer.symbols, positions=layer.positions, cell=layer.cell[[2, 0, 1]], pbc=[False, True, True])
+    file = campaign(tmp_path, first, supercell=[1, 4, 4])
+    assert run(["relax", file, "-o", str(tmp_path / "relax")]) == 0
+    crystal = read(tmp_path / "relax" / "relaxed.extxyz")
+    assert crystal.cell.lengths()[1] < first.cell.lengths()[1] - 0.1
+    np.testing.assert_allclose(crystal.cell[0], first.cell[0], atol=1e-12)
+
+
 def test_positions_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     crystal = bulk("Cu", a=3.8, cubic=True)
     file = campaign(tmp_path, crystal, supercell=[2, 2, 2])

@@ -46,10 +46,12 @@ def drawn(model_file: Path) -> list[Atoms]:
     return frames
 
 
-def label_all(undone: Path, done: Path) -> None:
-    """Label the frames of one file that have no label in the other, with the settings of the campaign."""
+def label_all(undone: Path, done: Path, **parameters: int) -> None:
+    """Label the frames of one file that have no label in the other, with the settings of the campaign and these of GPAW."""
     settings = load_campaign(HERE / "campaign.yaml").reference
-    reference = make_reference(settings.engine, **settings.arguments())
+    arguments = settings.arguments()
+    arguments["parameters"] = arguments["parameters"] | parameters
+    reference = make_reference(settings.engine, **arguments)
     labelled = read(done, ":") if done.exists() else []
     for frame in read(undone, ":")[len(labelled) :]:
         result = reference.label(frame)

@@ -13,16 +13,14 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms, units
-from ase.io import read, write
+from ase.io import write
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
-from start import BUCKLING_A, HEIGHT_A, LATTICE_A
+from fresh import HERE, label_all
+from start import sheet
 
 import trepid
-from trepid.config import load_campaign
-from trepid.reference import make_reference
 
-HERE = Path(__file__).resolve().parent
 TEMPERATURES_K = (300, 900)
 AREAS = (0.85, 0.7, 0.55)
 SEED = 61_000
@@ -30,21 +28,12 @@ TIMESTEP_FS, STEPS_BETWEEN, STEPS_HELD = 3.0, 40, 100
 N_BANDS = 46
 
 
-def sheet() -> Atoms:
-    """3 x 3 cells of the flat sheet, 18 atoms."""
-    a = LATTICE_A
-    cell = [[a, 0, 0], [-a / 2, a * np.sqrt(3) / 2, 0], [0, 0, HEIGHT_A]]
-    unit = Atoms("Sn2", scaled_positions=[[1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0]], cell=cell, pbc=True)
-    unit.positions[:, 2] = HEIGHT_A / 2 + np.array([-BUCKLING_A / 2, BUCKLING_A / 2])
-    return unit.repeat((3, 3, 1))
-
-
 def drawn(model_file: Path) -> list[Atoms]:
     """Frames without labels."""
     model, frames = trepid.load(model_file), []
     for kelvin in TEMPERATURES_K:
         rng = np.random.default_rng([SEED, kelvin])
-        atoms = sheet()
+        atoms = sheet(cells=3)
         flat = np.array(atoms.cell)
         atoms.calc = model.calculator()
         MaxwellBoltzmannDistribution(atoms, temperature_K=kelvin, rng=rng)
@@ -69,17 +58,7 @@ def main() -> None:
     undone, done = HERE / "larger-frames.extxyz", HERE / "larger.extxyz"
     if not undone.exists():
         write(undone, drawn(Path(sys.argv[1])))
-    settings = load_campaign(HERE / "campaign.yaml").reference
-    arguments = settings.arguments()
-    arguments["parameters"] = arguments["parameters"] | {"nbands": N_BANDS}
-    reference = make_reference(settings.engine, **arguments)
-    labelled = read(done, ":") if done.exists() else []
-    for frame in read(undone, ":")[len(labelled) :]:
-        result = reference.label(frame)
-        result.info.update(frame.info)
-        labelled.append(result)
-        write(done, labelled)
-        print(f"{len(labelled)}: {frame.info}", flush=True)
+    label_all(undone, done, nbands=N_BANDS)
 
 
 if __name__ == "__main__":

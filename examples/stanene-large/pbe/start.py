@@ -20,14 +20,14 @@ LATTICE_A, BUCKLING_A = 4.67, 0.85
 HERE = Path(__file__).parent
 
 
-def sheet(lattice_A: float = LATTICE_A, buckling_A: float = BUCKLING_A) -> Atoms:
-    """2 x 2 cells of a buckled honeycomb, 8 atoms, in the middle of the cell."""
+def sheet(lattice_A: float = LATTICE_A, buckling_A: float = BUCKLING_A, *, cells: int = 2) -> Atoms:
+    """`cells` x `cells` cells of a buckled honeycomb, two atoms each (8 in all by default), in the middle of the cell."""
     a = lattice_A
     cell = [[a, 0, 0], [-a / 2, a * np.sqrt(3) / 2, 0], [0, 0, HEIGHT_A]]
     scaled = [[1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0]]
     unit = Atoms("Sn2", scaled_positions=scaled, cell=cell, pbc=True)
     unit.positions[:, 2] = HEIGHT_A / 2 + np.array([-buckling_A / 2, buckling_A / 2])
-    return unit.repeat((2, 2, 1))
+    return unit.repeat((cells, cells, 1))
 
 
 def displaced(atoms: Atoms, amplitude_A: float, rng: np.random.Generator) -> Atoms:

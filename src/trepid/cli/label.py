@@ -9,6 +9,7 @@ import typer
 
 from trepid.cli import options
 from trepid.cli.output import emit, emit_json, say
+from trepid.cli.sources import labelling
 from trepid.errors import DataError, ExitCode
 
 if TYPE_CHECKING:
@@ -52,11 +53,8 @@ def command(
     from trepid.config import Campaign, RoundsCampaign
     from trepid.config.engine_file import load_engine
     from trepid.data.frames import read_frames
-    from trepid.dynamics.interrupt import Interrupted, Interruptible
     from trepid.execution import InlineExecutor, make_executor
-    from trepid.labelling.folder import label_folder
     from trepid.labelling.given import KIND, label_given
-    from trepid.reference import make_reference
 
     settings, campaign = load_engine(method)
     given = [frame for path in frames for frame in read_frames(path, require=())[::every]]
@@ -70,27 +68,10 @@ def command(
     say(f"{len(given)} frame{'s' * (len(given) != 1)} to label, {len(given[0])} atoms in the first, into {output}")
     if campaign is not None:
         _warn_of_width(given, build_crystal(campaign.structure))
-    with Interruptible() as interrupt, label_folder(output, kind=KIND) as folder:
-        reference = make_reference(
-            settings.engine, directory=folder / "reference", isolated=True, **settings.arguments()
-        )
-        executor = InlineExecutor() if rounds is None else make_executor(rounds.execution, directory=folder)
-        try:
-            with executor:
-                found = label_given(
-                    given,
-                    reference,
-                    executor,
-                    folder,
-                    retries=retries,
-                    interrupted=lambda: interrupt.requested,
-                    tell=say,
-                )
-        except Interrupted:
-            say("interrupted; the same command goes on")
-            raise typer.Exit(ExitCode.INTERRUPTED) from None
-        finally:
-            reference.close()
+    with labelling(output, settings, kind=KIND) as (reference, interrupted):
+        executor = InlineExecutor() if rounds is None else make_executor(rounds.execution, directory=output)
+        with executor:
+            found = label_given(given, reference, executor, output, retries=retries, interrupted=interrupted, tell=say)
     if json:
         emit_json(
             {

@@ -9,7 +9,8 @@ import typer
 
 from trepid.cli import options
 from trepid.cli.output import emit, emit_json, emit_table, say
-from trepid.errors import ConfigError, ExitCode
+from trepid.cli.sources import labelling
+from trepid.errors import ConfigError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -46,9 +47,8 @@ def command(
     from trepid.config.screening import RelaxSettings
     from trepid.data.arrays import structure_digest
     from trepid.data.frames import read_structure
-    from trepid.dynamics.interrupt import Interrupted, Interruptible
-    from trepid.labelling.folder import Inputs, bind, label_folder
-    from trepid.reference import make_reference
+    from trepid.labelling.folder import Inputs, bind
+    from trepid.screening.cells import n_cells
     from trepid.screening.relaxation import RelaxationFiles, matrix_of, relax
 
     if not max_force > 0:
@@ -60,37 +60,20 @@ def command(
     matrix = matrix_of(campaign.structure.supercell)
     settings = RelaxSettings(cell=not fixed_cell, max_force_eV_per_A=max_force, max_steps=max_steps)
     what = "positions" if fixed_cell else "cell and positions"
-    n_atoms = len(unit) * round(abs(float(_determinant(matrix))))
+    n_atoms = len(unit) * n_cells(matrix)
     say(
         f"relaxing {what} of {campaign.structure.file.name}, {len(unit)} atoms, labels of {n_atoms} atoms, into {output}"
     )
-    with Interruptible() as interrupt, label_folder(output, kind=KIND) as folder:
-        reference = make_reference(
-            campaign.reference.engine, directory=folder / "reference", isolated=True, **campaign.reference.arguments()
-        )
+    files = RelaxationFiles(output)
+    with labelling(output, campaign.reference, kind=KIND) as (reference, interrupted):
         inputs = Inputs(
             structure_digest(unit),
             dict(reference.describe()),
             {"cell": not fixed_cell, "max_force_eV_per_A": max_force, "supercell": str(matrix.tolist())},
         )
-        try:
-            bind(folder, inputs, kind=KIND)
-            crystal, found = relax(
-                unit,
-                matrix,
-                reference,
-                settings,
-                RelaxationFiles(folder),
-                retries=1,
-                interrupted=lambda: interrupt.requested,
-                tell=say,
-            )
-        except Interrupted:
-            say("interrupted; the same command goes on")
-            raise typer.Exit(ExitCode.INTERRUPTED) from None
-        finally:
-            reference.close()
-    file = RelaxationFiles(output).crystal
+        bind(output, inputs, kind=KIND)
+        crystal, found = relax(unit, matrix, reference, settings, files, retries=1, interrupted=interrupted, tell=say)
+    file = files.crystal
     if json:
         emit_json({"crystal": str(file), **_facts(unit, crystal, found)})
         return
@@ -98,12 +81,6 @@ def command(
     emit(
         f"the crystal is in {file}; name it as file in the section structure of the campaign, and leave supercell as it is"
     )
-
-
-def _determinant(matrix: Any) -> float:
-    import numpy as np
-
-    return float(np.linalg.det(matrix))
 
 
 def _facts(unit: Atoms, crystal: Atoms, found: Relaxed) -> dict[str, Any]:

@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trepid.errors import UntrustedFileError
+import typer
+
+from trepid.cli.output import say
+from trepid.errors import ExitCode, UntrustedFileError
 
 if TYPE_CHECKING:
     from trepid.anharmonicity.force_source import ForceSource
+    from trepid.config import ReferenceSettings
+    from trepid.reference import Reference
 
 ENGINE_SUFFIXES = (".yaml", ".yml")
+
+
+@contextmanager
+def labelling(
+    directory: Path, settings: ReferenceSettings, *, kind: str
+) -> Iterator[tuple[Reference, Callable[[], bool]]]:
+    """A folder of labels (`trepid.labelling.folder`) with its reference, and whether a signal has come.
+
+    An interruption in the block is told, and ends the command with its exit code.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As `label_folder` and `make_reference`.
+    """
+    from trepid.dynamics.interrupt import Interrupted, Interruptible
+    from trepid.labelling.folder import label_folder
+    from trepid.reference import make_reference
+
+    with Interruptible() as interrupt, label_folder(directory, kind=kind) as folder:
+        reference = make_reference(
+            settings.engine, directory=folder / "reference", isolated=True, **settings.arguments()
+        )
+        try:
+            yield reference, lambda: interrupt.requested
+        except Interrupted:
+            say("interrupted; the same command goes on")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        finally:
+            reference.close()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.data import covalent_radii
 from ase.geometry import complete_cell
+from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 from vesin import NeighborList
 
 from trepid.arrays import FloatArray, IndexArray
@@ -31,6 +32,16 @@ def box_of(atoms: Atoms) -> FloatArray:
     """Cell (3, 3), A, unchecked, with unit normals along which nothing repeats."""
     raw = atoms.cell[:]
     return np.ascontiguousarray(raw if atoms.cell.rank == 3 else complete_cell(raw), dtype=np.float64)
+
+
+def stress_within(stress: FloatArray, atoms: Atoms) -> FloatArray:
+    """Components of a stress, (6,), within the periodic directions of a structure: none acts on a length of empty space."""
+    if all(atoms.pbc):
+        return stress
+    # Projector on the span of the periodic cell vectors.
+    vectors = np.array(atoms.cell)[atoms.pbc]
+    within = np.linalg.pinv(vectors) @ vectors
+    return np.asarray(full_3x3_to_voigt_6_stress(within @ voigt_6_to_full_3x3_stress(stress) @ within))
 
 
 def completed_cell(atoms: Atoms) -> FloatArray:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
-from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 from trepid.anharmonicity.force_source import ForceSource, Predictor
+from trepid.data.geometry import stress_within
 from trepid.errors import ConfigError, NumericsError
 from trepid.potentials.base import Uncertainty
 from trepid.reference.as_calculator import ReferenceCalculator
@@ -65,11 +65,7 @@ class _Flat(Calculator):
             "forces": self.inner.get_forces(self.atoms),
         }
         if "stress" in properties:
-            # Projector on the span of the periodic cell vectors.
-            vectors = np.array(self.atoms.cell)[self.atoms.pbc]
-            within = np.linalg.pinv(vectors) @ vectors
-            full = voigt_6_to_full_3x3_stress(self.inner.get_stress(self.atoms))
-            self.results["stress"] = full_3x3_to_voigt_6_stress(within @ full @ within)
+            self.results["stress"] = stress_within(self.inner.get_stress(self.atoms), self.atoms)
 
 
 def energy_of(source: ForceSource, crystal: Atoms) -> float:

@@ -96,6 +96,11 @@ def keeps(matrix: IntArray, rotations: IntArray) -> bool:
     return bool(np.abs(images - np.rint(images)).max() < 1e-6)
 
 
+def n_cells(matrix: IntArray) -> int:
+    """Cells in the supercell of a matrix."""
+    return round(abs(float(np.linalg.det(matrix))))
+
+
 def width_A(unit: Atoms, matrix: IntArray) -> float:
     """Smallest distance between an atom and its image in the supercell, A."""
     from ase.geometry import minkowski_reduce

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from trepid.anharmonicity.finite_displacements import build_supercell
 from trepid.arrays import IntArray
 from trepid.campaign.learn import learn
@@ -30,7 +28,7 @@ from trepid.errors import ConfigError, DataError, MachineError, NumericsError, T
 from trepid.reference import make_reference
 from trepid.reference.base import LabelError, Reference
 from trepid.runs.ledger_events import StopReason
-from trepid.screening.cells import choose_supercell
+from trepid.screening.cells import choose_supercell, n_cells
 from trepid.screening.effort import NO_MORE, Effort
 from trepid.screening.prototypes import build
 from trepid.screening.record import FailureCode, MaterialRecord, Status, record_of_run
@@ -208,7 +206,7 @@ def _advance(job: MaterialJob, files: MaterialFiles, record: MaterialRecord) -> 
     reference.check(build_supercell(unit, matrix.tolist())[0])
     record = replace(
         record,
-        n_atoms=len(unit) * round(abs(float(np.linalg.det(matrix)))),
+        n_atoms=len(unit) * n_cells(matrix),
         supercell=tuple(tuple(int(x) for x in row) for row in matrix),
         spacegroup=spacegroup_of(unit),
     )

@@ -21,6 +21,7 @@ from trepid.anharmonicity.finite_displacements import build_supercell
 from trepid.config.screening import RelaxSettings
 from trepid.data.atomic import write_text_atomic
 from trepid.data.frames import bare_copy, labels_of, read_frames, write_frames
+from trepid.data.geometry import stress_within
 from trepid.data.supercells import symmetry_dataset
 from trepid.errors import ConfigError, ExitCode, TrepidError
 from trepid.execution import InlineExecutor
@@ -29,7 +30,7 @@ from trepid.labelling.labeller import Labeller
 from trepid.runs.label_files import LabelStore, Origin
 from trepid.runs.ledger import Ledger
 from trepid.runs.ledger_events import Label, Reason
-from trepid.screening.cells import SYMMETRY_A
+from trepid.screening.cells import SYMMETRY_A, n_cells
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -150,9 +151,7 @@ def relax(
         calculator = _FoldedCalculator(matrix, labeller, settings)
         atoms.calc = calculator
         atoms.set_constraint(FixSymmetry(atoms, verbose=False))
-        # Strains of vectors along which the crystal is periodic, in the order of Voigt.
-        free = [bool(unit.pbc[i] and unit.pbc[j]) for i, j in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))]
-        moved: Any = FrechetCellFilter(atoms, mask=free) if settings.cell else atoms
+        moved: Any = FrechetCellFilter(atoms) if settings.cell else atoms
         with BFGS(moved, logfile=None) as optimiser:
             # The stress counts as a force here: the filter scales it to eV/A.
             converged = optimiser.run(fmax=settings.max_force_eV_per_A, steps=settings.max_steps - 1)
@@ -218,11 +217,11 @@ class _FoldedCalculator(Calculator):
             )
         assert labels.energy is not None
         assert labels.forces is not None
-        n = round(abs(np.linalg.det(self._matrix)))
+        n = n_cells(self._matrix)
         self.results = {
             "energy": labels.energy / n,
             "forces": _folded(unit, frame, labels.forces),
-            "stress": np.zeros(6) if labels.stress is None else labels.stress,
+            "stress": np.zeros(6) if labels.stress is None else stress_within(labels.stress, unit),
         }
 
 
