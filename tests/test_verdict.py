@@ -67,7 +67,7 @@ def test_few_frames_and_no_labels_are_not_judged() -> None:
 
 def test_what_limits_a_model_is_said_with_the_remedy() -> None:
     form = verdict(0.1, misfit=0.09).text()
-    assert "Most of it, 90.0 meV/A, is misfit" in form
+    assert "Most of it, 90.0 meV/A (squares add up), is misfit" in form
     assert "'trepid fit TRAIN --speed balanced -o better.trepid' (--speed accurate looks further)" in form
     few = verdict(0.1, misfit=0.09, searchable=False).text()
     assert "from 6 frames on 'trepid fit TRAIN --speed balanced -o better.trepid' looks for a larger basis" in few
@@ -200,6 +200,17 @@ output: {directory: run}
 """
 
 
+def verdict_in(shown: str) -> str:
+    """The sentences at the end of what a command printed, a line each there, in one line."""
+    lines = shown.splitlines()
+    first = max(k for k, line in enumerate(lines) if re.match(_FIRST_WORDS, line))
+    assert lines[-1].startswith("Next: ")
+    return " ".join(lines[first:])
+
+
+_FIRST_WORDS = r"(Good|Fair|Poor|No judgement)\b|\d+ of \d+ frames are training frames"
+
+
 def test_learn_status_and_report_end_with_the_same_verdict(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,7 +219,7 @@ def test_learn_status_and_report_end_with_the_same_verdict(
     monkeypatch.chdir(tmp_path)
     assert run(["learn", "campaign.yaml"]) == 0
     captured = capsys.readouterr()
-    last = captured.out.splitlines()[-1]
+    last = verdict_in(captured.out)
     record = read_run("run")
     folder = str(tmp_path / "run")
     assert last.replace(folder, "run") == verdict_of_run(record).text()
@@ -216,7 +227,7 @@ def test_learn_status_and_report_end_with_the_same_verdict(
     assert "(every training frame left out in turn)" in last
     assert "frames that it asked for, before training on them" in last
     assert run(["status", "run"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == last.replace(folder, "run")
+    assert verdict_in(capsys.readouterr().out) == last.replace(folder, "run")
     assert run(["status", "run", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)["verdict"]
     assert facts["grade"] == last.split(":")[0].lower()
@@ -226,10 +237,10 @@ def test_learn_status_and_report_end_with_the_same_verdict(
         assert sentence.replace("eV/A", "eV/Å").replace(" +- ", " ± ") in page
     # Every label was announced before it was computed: without an estimate first, with one afterwards.
     told = captured.err.splitlines()
-    assert "labelling frame 1 of 4, 32 atoms, no estimate yet" in told
+    assert "labelling frame 1 of 4, 32 atoms, for a time not known yet" in told
     assert any(line.startswith("labelling frame 2 of 4, 32 atoms, about ") for line in told)
     assert any(line.startswith("labelling frame 5, 32 atoms, about ") for line in told)
-    assert told.index("labelling frame 1 of 4, 32 atoms, no estimate yet") < next(
+    assert told.index("labelling frame 1 of 4, 32 atoms, for a time not known yet") < next(
         k for k, line in enumerate(told) if line.startswith("label 1:")
     )
     assert "0.000 eV/A" not in captured.err
@@ -249,7 +260,7 @@ def test_fit_and_evaluate_end_with_a_verdict(
     model = str(tmp_path / "si.trepid")
     sizes = ["--pair-cutoff", "5", "--triplet-cutoff", "4", "--n-pair", "8", "--n-radial", "4", "--l-max", "2"]
     assert run(["fit", str(tmp_path / "train.extxyz"), "-o", model, *sizes]) == 0
-    last = capsys.readouterr().out.splitlines()[-1]
+    last = verdict_in(capsys.readouterr().out)
     assert last.split(":")[0] in ("Good", "Fair", "Poor")
     assert "every training frame left out in turn" in last
     write(tmp_path / "six.extxyz", frames[::2][:6])
@@ -272,7 +283,7 @@ def test_fit_and_evaluate_end_with_a_verdict(
     assert found.update(frames[1:2]).size_search is None
     capsys.readouterr()
     assert run(["evaluate", model, str(tmp_path / "test.extxyz")]) == 0
-    last = capsys.readouterr().out.splitlines()[-1]
+    last = verdict_in(capsys.readouterr().out)
     assert "on the test frames" in last
     assert run(["evaluate", model, str(tmp_path / "test.extxyz"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -298,7 +309,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
 def test_training_frames_are_named_and_not_graded(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = str(fitted / "si.trepid")
     assert run(["evaluate", model, str(fitted / "train.extxyz")]) == 0
-    last = capsys.readouterr().out.splitlines()[-1]
+    last = verdict_in(capsys.readouterr().out)
     assert last.startswith("No judgement: all 5 frames are training frames: this is no test.")
     assert "misfit" not in last
     assert "Next: give frames that the model was not trained on" in last
@@ -344,14 +355,20 @@ def test_one_end_has_one_wording(
     write(tmp_path / "copper.extxyz", bulk("Cu", a=3.59, cubic=True).repeat(2))
     (tmp_path / "campaign.yaml").write_text(CAMPAIGN.replace("0.02, max_labels: 7", "0.001, max_labels: 5"))
     monkeypatch.chdir(tmp_path)
-    told = "stopped: the labelling budget is used up (with a larger max_labels the same command goes on)"
+    told = "stopped: the labelling budget is used up; with a larger max_labels 'trepid learn' goes on"
     assert run(["learn", "campaign.yaml"]) == 0
-    assert capsys.readouterr().out.startswith(f"{told} (uncertainty")
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{told} (a frame asked for label 6: ")
+    # A sentence a line; the advice names the files of this run.
+    advice = next(line for line in shown.splitlines() if line.startswith("Next: "))
+    assert not any(word in advice for word in ("MODEL", "STRUCTURE", "CAMPAIGN"))
+    if "trepid md" in advice:
+        assert f"trepid md {tmp_path / 'run' / 'model.trepid'} {tmp_path / 'copper.extxyz'} " in advice
     for command in (["status", "run"], ["plan", "campaign.yaml"]):
         assert run(command) == 0
         assert told in capsys.readouterr().out
     record = read_run("run")
-    assert told in render(record)
+    assert told in html.unescape(render(record))
     # A label that was computed a second time is one label.
     last = next(entry for entry in record.entries if isinstance(entry.event, Label))
     again = replace(last, event=replace(last.event, attempt=2))
@@ -404,7 +421,7 @@ def test_the_first_look_is_kept_and_shown(
     monkeypatch.chdir(tmp_path)
     assert run(["learn", "campaign.yaml"]) == 0
     captured = capsys.readouterr()
-    assert "with ase the lattice constant is larger than the given one" in captured.out.splitlines()[-1]
+    assert "with ase the lattice constant is larger than the given one" in verdict_in(captured.out)
     assert "The run keeps yours; to change it start from a structure relaxed with this reference" in captured.err
     record = read_run("run")
     assert record.first_look is not None

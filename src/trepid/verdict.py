@@ -52,7 +52,6 @@ NARROW, WIDE = 0.85, 0.999
 """Shares of force components inside the 95 % interval below and above which the intervals are called wrong."""
 FEW_FRAMES = 4
 """With fewer frames there is no judgement."""
-_GUARDED = "trepid md MODEL STRUCTURE --temperature 300 --guard stop"
 MUCH_WORSE = 2.0
 """An error on the frames asked for that is this many times the one of the grade is told with the grade."""
 MOST_WORST = 3
@@ -137,6 +136,8 @@ class Verdict:
         Labels of that model.
     simulated_ps, planned_ps : float or None
         MD of a campaign on the fly that its labelling budget ended, and of all its stages; else None.
+    model, structure, campaign : str
+        Files for the commands of the advice; the words in capitals where they are not known.
     """
 
     basis: Basis
@@ -159,6 +160,9 @@ class Verdict:
     n_first: int = 0
     simulated_ps: float | None = None
     planned_ps: float | None = None
+    model: str = "MODEL"
+    structure: str = "STRUCTURE"
+    campaign: str = "CAMPAIGN"
 
     @property
     def error_share(self) -> float:
@@ -250,7 +254,7 @@ class Verdict:
         """What the misfit of the training frames says of the error; a part of it only where the frames are the same."""
         if self.basis is Basis.LEFT_OUT:
             if self.misfit_limits:
-                return f"Most of it, {force(misfit)}, is misfit: what the functional form cannot describe."
+                return f"Most of it, {force(misfit)} (squares add up), is misfit: what the functional form cannot describe."
             return f"Most of it is lack of data; the misfit of the functional form is {force(misfit)}."
         of_training = f"the misfit of the functional form on the training frames, {force(misfit)}"
         if self.misfit_limits:
@@ -305,7 +309,9 @@ class Verdict:
         inside = f"{share(self.coverage_95)} of the force components are inside their 95 % interval"
         if self.coverage_95 < NARROW:
             factor = f"; about {self.scale:.2g} times the error bar fits the errors" if self.scale is not None else ""
-            calibrate = " (trepid calibrate MODEL FRAMES, with labels of this kind)" if self.basis is Basis.TEST else ""
+            calibrate = (
+                f" (trepid calibrate {self.model} FRAMES, with labels of this kind)" if self.basis is Basis.TEST else ""
+            )
             return [f"Error bars too narrow: {inside}{factor}{calibrate}."]
         return [f"Error bars too wide: {inside}." if self.coverage_95 > WIDE else f"Error bars fit: {inside}."]
 
@@ -336,9 +342,12 @@ class Verdict:
         larger = ", size of the supercell" if matters & {Matter.PRESSURE, Matter.MODES} else ""
         rightly = "" if matters != {Matter.MODES} else " unless such modes are meant, as in phases that heat stabilises"
         return (
-            f"first the crystal{rightly}: relax it with the reference ('trepid relax CAMPAIGN'), check the settings of the "
+            f"first the crystal{rightly}: relax it with the reference ('trepid relax {self.campaign}'), check the settings of the "
             f"reference (k points, method{larger}){free}; then learn again. If it is meant as it is: "
         )
+
+    def _guarded(self) -> str:
+        return f"trepid md {self.model} {self.structure} --temperature 300 --guard stop"
 
     def _advice(self) -> str:
         if self.n_known and not self.n_frames:
@@ -352,7 +361,7 @@ class Verdict:
             named = _listed(self.worst_files) or f"the frames with the largest forces in {files}"
             return (
                 f"look at {named}: are these arrangements that the crystal reaches? Elsewhere use the model with a guard on the "
-                f"uncertainty ({_GUARDED})."
+                f"uncertainty ({self._guarded()})."
             )
         search, refit = self.search, ""
         if search is None and self.searchable:
@@ -361,7 +370,7 @@ class Verdict:
             refit = f"'trepid fit {files} --speed accurate -o accurate.trepid'"
         if self.grade is Grade.GOOD:
             better = f"; for less error without new labels: {refit}" if self.misfit_limits and refit else ""
-            return f"use it with a guard on the uncertainty ({_GUARDED}){better}."
+            return f"use it with a guard on the uncertainty ({self._guarded()}){better}."
         if self.misfit_limits:
             if refit:
                 return f"a larger basis and longer cutoffs come before more labels of the same kind: {refit}."
@@ -447,6 +456,9 @@ def verdict_of_run(record: RunRecord) -> Verdict:
         asked=None if asked is None else Asked(asked.forces_rmse, asked.forces_rms, asked.n_frames),
         believed=tuple(f"{record.label_file(label)} ({doubt.value})" for label, doubt in believed),
         labels=f"{record.paths.labels}/label-????.extxyz",
+        model=str(record.paths.model),
+        structure=verdict.structure if record.campaign is None else str(record.campaign.structure.file),
+        campaign=verdict.campaign if record.campaign is None else str(record.paths.settings),
         worst=tuple(f"label {label.number} ({record.kind_of(label)})" for label in worst),
         worst_files=tuple(str(record.label_file(label)) for label in worst),
         crystal=tuple(record.crystal_findings),

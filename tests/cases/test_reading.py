@@ -38,8 +38,8 @@ def test_energies_under_another_name_are_named_and_have_no_noise(trepid: Trepid,
     assert "energy: none (dft_energy looks like it: --energy-key dft_energy), forces: REF_forces in 8" in plain.err
     assert "warning: " in plain.err
     assert "no frame has an energy under REF_energy; dft_energy looks like it" in plain.err
-    assert "error bar of energies" not in plain.out
-    assert "error bar of stresses" in plain.out
+    assert "residual noise of energies" not in plain.out
+    assert "residual noise of stresses" in plain.out
     _, right = fitted(
         trepid, tmp_path, "energy_key_other_name", "train.extxyz", "--energy-key", "dft_energy", "--force"
     )

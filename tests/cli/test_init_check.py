@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from ase import Atoms
+import yaml
+from ase import Atoms, units
 from ase.build import bulk, fcc111, molecule
 from ase.io import read, write
 
@@ -150,6 +151,29 @@ def test_a_time_step_in_ps_is_asked_about(trepid, campaign: Path) -> None:
     rounds = "mode: rounds\nstructure: copper.extxyz\nreference: {engine: ase, calculator: emt}\n"
     campaign.write_text(rounds + "walkers: {timestep_fs: 0.01, duration_ps: 2}\n")
     assert "walkers.timestep_fs: 0.01 fs; is it in ps: 10 fs" in trepid("check", campaign).err
+
+
+def test_a_temperature_in_degrees_is_asked_about(trepid, campaign: Path) -> None:
+    assert "is it in K" not in trepid("check", campaign).err
+    settings = yaml.safe_load(campaign.read_text())
+    settings["dynamics"]["stages"] = [{"temperature_K": [300, 27], "duration_ps": 1}]
+    campaign.write_text(yaml.safe_dump(settings))
+    outcome = trepid("check", campaign)
+    assert outcome.code == 0
+    assert "dynamics.stages[0].temperature_K: 27 K; is it in K (27 C is 300 K)?" in outcome.err
+    rounds = "mode: rounds\nstructure: copper.extxyz\nreference: {engine: ase, calculator: emt}\n"
+    campaign.write_text(rounds + "walkers: {temperatures_K: [20, 300]}\n")
+    assert "walkers.temperatures_K: 20 K; is it in K (20 C is 293 K)?" in trepid("check", campaign).err
+
+
+def test_a_structure_in_bohr_is_asked_about(trepid, campaign: Path, tmp_path: Path) -> None:
+    settings = yaml.safe_load(campaign.read_text())
+    file = campaign.parent / "bohr.extxyz"
+    write(file, bulk("Cu", a=3.6 / units.Bohr, cubic=True).repeat(2))
+    settings["structure"] = {"file": str(file)}
+    campaign.write_text(yaml.safe_dump(settings))
+    assert "are the lengths of the file in A, not in Bohr (0.529 A)?" in trepid("check", campaign).err
+    assert "not in Bohr" in trepid("init", file, "-o", tmp_path / "new.yaml").err
 
 
 def test_a_poscar_without_elements_is_told_what_to_add(trepid, tmp_path: Path) -> None:

@@ -120,6 +120,34 @@ def test_frames_narrower_than_those_of_the_campaign_are_told(
     assert "narrowest" not in capsys.readouterr().err
 
 
+def test_arguments_in_the_wrong_order_and_half_a_campaign_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = campaign(tmp_path, bulk("Cu", cubic=True), supercell=[2, 2, 2])
+    frames = str(tmp_path / "frames.extxyz")
+    write(frames, rattled(1))
+    assert run(["label", frames, file, "-o", str(tmp_path / "new")]) == ExitCode.INPUT
+    assert f"trepid label {file} {frames} -o {tmp_path / 'new'}" in capsys.readouterr().err
+    settings = yaml.safe_load((tmp_path / "campaign.yaml").read_text())
+    del settings["structure"]
+    (tmp_path / "half.yaml").write_text(yaml.safe_dump(settings))
+    assert run(["label", str(tmp_path / "half.yaml"), frames, "-o", str(tmp_path / "new")]) == ExitCode.INPUT
+    assert "a campaign (dynamics, learning, output) without the section structure" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("verb", ["status", "report"])
+def test_a_folder_of_labels_is_not_taken_for_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    file = campaign(tmp_path, bulk("Cu", cubic=True), supercell=[2, 2, 2])
+    write(tmp_path / "frames.extxyz", rattled(2))
+    assert run(["label", file, str(tmp_path / "frames.extxyz"), "-o", str(tmp_path / "new")]) == 0
+    capsys.readouterr()
+    assert run([verb, str(tmp_path / "new")]) == ExitCode.INPUT
+    assert "a folder of 'trepid label' or 'trepid relax' with 2 labels, not a learning run" in capsys.readouterr().err
+
+
 # ---- relax
 
 
@@ -138,13 +166,16 @@ def test_a_crystal_is_relaxed_to_its_lattice_constant(tmp_path: Path, capsys: py
     file = campaign(tmp_path, bulk("Cu", a=3.8), supercell=[4, 4, 4])
     folder = tmp_path / "relax"
     assert run(["relax", file, "-o", str(folder), "--max-force", "1e-4", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    assert "warning: the volume changed by -1" in captured.err
+    facts = json.loads(captured.out)
     crystal = read(facts["crystal"])
     assert len(crystal) == 1
     assert crystal.cell.lengths()[0] * np.sqrt(2) == pytest.approx(emt_lattice_constant(), abs=1e-4)
     np.testing.assert_allclose(crystal.cell.angles(), 60, atol=1e-8)
     assert facts["spacegroup"] == "Fm-3m (225)"
     assert facts["volume_ratio"] == pytest.approx(crystal.cell.volume / (3.8**3 / 4))
+    assert facts["volume_ratio"] < 0.9
     assert len(list((folder / "labels").glob("label-*.extxyz"))) == facts["n_labels"]
     # Again: read, not computed. Other settings: refused.
     assert run(["relax", file, "-o", str(folder), "--max-force", "1e-4", "--json"]) == 0
@@ -159,7 +190,9 @@ def test_a_relaxation_goes_on_with_more_evaluations(tmp_path: Path, capsys: pyte
     n_labels = json.loads(capsys.readouterr().out)["n_labels"]
     assert n_labels > 2
     assert run(["relax", file, "-o", str(parts), "--max-steps", "2"]) == ExitCode.NUMERICS
-    assert "after 2 evaluations" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "after 2 evaluations" in told
+    assert "the same command with --max-steps 4 goes on" in told
     first = {path.name: path.stat().st_mtime_ns for path in (parts / "labels").glob("label-*.extxyz")}
     assert run(["relax", file, "-o", str(parts), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["n_labels"] == n_labels

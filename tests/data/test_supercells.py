@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import spglib
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import bulk, fcc111, graphene, make_supercell, molecule
 from ase.spacegroup import crystal
 
+from trepid.choices import NARROW_A
 from trepid.data.supercells import (
     MOST_ATOMS,
     narrow_cell,
     padded_box,
-    periodicity_warnings,
+    structure_warnings,
     suggested_supercells,
     symmetry_dataset,
     vacuum_A,
@@ -108,6 +109,14 @@ def test_smaller_and_larger_cells_are_offered() -> None:
     assert smaller.n_atoms < best.n_atoms < larger.n_atoms
 
 
+def test_of_a_narrow_cell_a_wide_one_is_offered() -> None:
+    """9.7 A beside 8.4 A help no method without k points."""
+    best, *others = suggested_supercells(bulk("MgO", "rocksalt", a=4.21, cubic=True))
+    assert best.width_A < NARROW_A
+    assert others[-1].n_atoms > best.n_atoms
+    assert others[-1].width_A >= NARROW_A
+
+
 def test_a_cell_larger_than_any_wanted_is_not_repeated() -> None:
     assert suggested_supercells(bulk("Si", cubic=True).repeat(3))[0].setting == [1, 1, 1]
 
@@ -122,25 +131,38 @@ def test_directions_without_periodicity_or_with_vacuum_are_not_repeated() -> Non
 
 def test_a_slab_a_molecule_and_a_plain_xyz_are_warned_of() -> None:
     slab = fcc111("Cu", (2, 2, 3), vacuum=8)
-    assert periodicity_warnings(slab, Path("slab.extxyz")) == []  # no periodicity along the normal
+    assert structure_warnings(slab, Path("slab.extxyz")) == []  # no periodicity along the normal
     slab.pbc = True
-    [warning] = periodicity_warnings(slab, Path("POSCAR"))
+    [warning] = structure_warnings(slab, Path("POSCAR"))
     assert "POSCAR: vacuum of 16.0 A along c" in warning
     assert "is it a slab or sheet?" in warning
     assert "'trepid init POSCAR --slab -o POSCAR_slab.yaml' writes POSCAR_slab.extxyz" in warning
     box = molecule("H2O")
     box.center(vacuum=6)
     box.pbc = True
-    assert "is it a molecule in a box?" in periodicity_warnings(box, Path("box.vasp"))[0]
+    assert "is it a molecule in a box?" in structure_warnings(box, Path("box.vasp"))[0]
     box.pbc = False
-    assert "no periodicity: the atoms are a molecule or cluster" in periodicity_warnings(box, Path("h2o.xyz"))[0]
+    assert "no periodicity: the atoms are a molecule or cluster" in structure_warnings(box, Path("h2o.xyz"))[0]
+
+
+@pytest.mark.parametrize("name", CRYSTALS)
+def test_lengths_in_bohr_are_told(name: str) -> None:
+    atoms = CRYSTALS[name][0]
+    atoms = atoms.copy()
+    atoms.set_cell(atoms.cell[:] / units.Bohr, scale_atoms=True)
+    assert "are the lengths of the file in A, not in Bohr" in structure_warnings(atoms, Path("POSCAR"))[0]
+
+
+def test_crystals_of_noble_gases_and_large_atoms_are_not_told_to_be_in_bohr() -> None:
+    for atoms in (bulk("Ar"), bulk("Ne"), bulk("Cs"), bulk("Pb"), bulk("Hg"), bulk("CsCl", "cesiumchloride", a=4.12)):
+        assert structure_warnings(atoms, Path("crystal.cif")) == []
 
 
 @pytest.mark.parametrize("name", CRYSTALS)
 def test_crystals_are_not_taken_for_slabs(name: str) -> None:
     atoms = CRYSTALS[name][0]
-    assert periodicity_warnings(atoms, Path("POSCAR")) == []
-    assert periodicity_warnings(atoms.repeat(2), Path("POSCAR")) == []
+    assert structure_warnings(atoms, Path("POSCAR")) == []
+    assert structure_warnings(atoms.repeat(2), Path("POSCAR")) == []
     assert max(vacuum_A(atoms)) < 4.0
 
 

@@ -46,8 +46,11 @@ def test_warning_names_the_atom_and_the_species_and_keeps_the_frame(
         guard.check(cui(), **WHERE, forces_uncertainty=std)  # the same excursion: no second warning, no second frame
     assert not report.trusted
     assert len(caplog.messages) == 1
-    assert "step 1200 (2.400 ps): Cu atom 2 has a force uncertainty of 0.61 eV/A, above 0.2" in caplog.messages[0]
-    assert "2 Cu, 1 I of 8 atoms outside" in caplog.messages[0]
+    assert (
+        "step 1200 (2.400 ps): Cu atom 2 has a force uncertainty of 610 meV/A, above the threshold of 200 meV/A"
+        in caplog.messages[0]
+    )
+    assert "2 Cu, 1 I of 8 atoms above it" in caplog.messages[0]
     frames = read(tmp_path / "untrusted.extxyz", ":")
     assert len(frames) == 1
     assert frames[0].info["step"] == 1200
@@ -64,7 +67,7 @@ def test_the_warning_counts_atoms_outside_the_support_and_nothing_else_changes(
         assert guard.check(cui(), **WHERE, forces_uncertainty=uncertainty(a2=0.1), support_distance=far).trusted
         assert not caplog.messages
         guard.check(cui(), **WHERE, forces_uncertainty=uncertainty(a2=0.61), support_distance=far)
-    assert caplog.messages[0].endswith("; 2 of 8 atoms unlike the training data")
+    assert caplog.messages[0].endswith("; 2 of 8 atoms outside the training data (support distance above 1)")
 
 
 def test_every_excursion_is_kept_once(tmp_path: Path) -> None:

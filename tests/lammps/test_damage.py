@@ -1,4 +1,4 @@
-"""pair_style trepid refuses a damaged model file, as Python does."""
+"""pair_style trepid refuses a damaged model file, as Python does, and warns of input that looks wrong."""
 
 from __future__ import annotations
 
@@ -92,3 +92,18 @@ def test_files_of_the_version_before_are_read_with_a_warning(
     assert f"model file {old} has no check sum" in text
     write_input(tmp_path, silicon_crystal, silicon.file, "run 0")
     assert "check sum" not in run(installation, tmp_path)[1]
+
+
+def test_elements_in_another_order_than_the_types_are_told(
+    installation: Installation, cui: Model, cui_frame: Atoms, tmp_path: Path
+) -> None:
+    path = write_input(tmp_path, cui_frame, cui.file, "run 0")
+    code, text = run(installation, tmp_path)
+    assert code == 0
+    assert "in the order of the atom types" not in text
+    lines = path.read_text()
+    assert "Cu I" in lines
+    path.write_text(lines.replace("Cu I", "I Cu"))
+    code, text = run(installation, tmp_path)
+    assert code == 0
+    assert "is Cu with mass 126.9, type 1 is I with mass 63.55: are the elements of pair_coeff in the order" in text

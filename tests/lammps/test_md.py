@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ase.io import write
 from lammps_inputs import Model, read_dump, run
 from trepid.choices import Barostat, Engine, GuardAction, Thermostat
 from trepid.cli.main import run as trepid
+from trepid.data import read_frames
 from trepid.data.trajectory import open_trajectory
 from trepid.dynamics import lammps_run
 from trepid.dynamics.record import CELL_COLUMNS
@@ -185,7 +187,7 @@ def test_an_interrupt_ends_lammps_and_the_same_call_continues(
 
 
 def test_guard_stops_with_the_reason(md: Run, tmp_path: Path) -> None:
-    message = r"^step \d+ \(.* ps\): Si atom \d+ has a force uncertainty of .* above 0\.01 \("
+    message = r"^step \d+ \(.* ps\): Si atom \d+ has a force uncertainty of .* above the threshold of 10\.0 meV/A \("
     with pytest.raises(UntrustedError, match=message) as caught:
         md(threshold_eV_per_A=0.01, guard=GuardAction.STOP, temperature_K=1500.0)
     rows = trace(tmp_path / "md")
@@ -197,6 +199,12 @@ def test_guard_stops_with_the_reason(md: Run, tmp_path: Path) -> None:
     assert f"Si atom {worst[0] - 1:.0f} has" in str(caught.value)
     assert worst[-1] == pytest.approx(rows[-1]["forces_uncertainty_max_eV_per_A"], rel=1e-4)
     assert (tmp_path / "md" / "stopped.restart").stat().st_size > 0
+    # The advice names a file that can be labelled.
+    file = re.search(r"trepid label CAMPAIGN (\S+) -o new", str(caught.value))
+    assert file is not None
+    (frame,) = read_frames(Path(file[1]), require=())
+    assert len(frame) == len(atoms)
+    assert set(frame.symbols) == {"Si"}
 
 
 def test_squeezed_and_heated_it_halts_before_anything_is_not_finite(

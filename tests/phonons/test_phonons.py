@@ -312,7 +312,7 @@ def test_a_crystal_that_relaxes_out_of_the_training_data_is_extrapolation(trepid
     lines = [line for line in relaxed_one.err.splitlines() if line.startswith("warning: ")]
     assert len(lines) == 1
     assert "extrapolation: in this crystal" in lines[0]
-    assert "32 of 32 atoms are unlike the training data" in lines[0]
+    assert "32 of 32 atoms are outside the training data" in lines[0]
     assert "training frames are strained by 1.0 % unless told otherwise" in lines[0]
     assert "Label frames of relaxed.extxyz" in lines[0]
     found = json.loads((tmp_path / "relaxed" / "phonons.json").read_text())

@@ -230,7 +230,7 @@ def test_the_command(tmp_path: Path, finished: Path, capsys: pytest.CaptureFixtu
     assert "54 of at most 100" in out
     assert "90 s (90 to 90), measured in this run" in out
     assert "to 12 meV/A" in out
-    assert "4 label(s) at a time" in out
+    assert "4 labels at a time" in out
 
     assert trepid(["plan", str(file), "--target", "0.01"]) == 0
     assert "cannot tell yet" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trepid.analysis.averages import Average
+from trepid.analysis.averages import MIN_FRAMES, Average
 from trepid.analysis.thermodynamics import Thermodynamics, Trace
 from trepid.data.cell_change import CellChange
 from trepid.dynamics.notes import RunNotes
@@ -20,6 +20,13 @@ BARS = "statistical, from the length of the run: they do not hold the error of t
 MOST = 0.5
 """From this share of untrusted checks on, the averages of a run count as extrapolation."""
 _LENGTHS = ("a_A", "b_A", "c_A")
+
+
+def bars_of(n_rows: int) -> str:
+    """What the bars of averages over so many rows of a trace are, in words."""
+    if n_rows < MIN_FRAMES:
+        return f"none: fewer than {MIN_FRAMES} rows of trace.csv do not tell the scatter; run longer"
+    return BARS
 
 
 def cell_change(trace: Trace, averages: Thermodynamics) -> CellChange | None:
@@ -72,7 +79,8 @@ class RunTrust:
             f"This run is extrapolation, and so are its averages: {self.n_untrusted} of {self.n_checks} uncertainty checks were "
             f"above the threshold of {force(self.threshold_eV_per_A)}, and the bars of the averages do not contain the error of "
             f"the model there.{grown} Label frames of {' or '.join(map(str, self.frames))} and train on them too ('trepid label "
-            f"CAMPAIGN {self.frames[0]} -o new', then trepid fit with both){stage}."
+            f"CAMPAIGN {self.frames[0]} -o new' with the campaign file of the model, then 'trepid fit RUN/labels/label-????.extxyz "
+            f"new/labels/label-????.extxyz -o better.trepid', RUN the run that made the model){stage}."
         )
 
     def as_dict(self) -> dict[str, object]:

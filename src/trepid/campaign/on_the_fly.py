@@ -313,7 +313,7 @@ class OnTheFly(Policy[End]):
         if s.max_labels is not None and len(self.labels) >= s.max_labels:
             return (
                 StopReason.LABELS,
-                f"uncertainty {force(uncertainty)} above {force(threshold)} at {s.max_labels} labels",
+                f"a frame asked for label {s.max_labels + 1}: {force(uncertainty)} above the threshold of {force(threshold)}",
             )
         used = [event.label for event in self.ledger.all(Request)] + self.context.store.numbers()
         label = max(used, default=0) + 1
@@ -388,9 +388,11 @@ class OnTheFly(Policy[End]):
         error, forces = self.potential.typical_force_error, self.potential.typical_force / np.sqrt(3)
         part = f", {share(error / forces)} of the rms force" if np.isfinite(forces) and forces > 0 else ""
         uncertainty, threshold = pending.forces_uncertainty or 0.0, pending.threshold or 0.0
+        now = self.settings.threshold(error, self.potential.typical_force)
         self.view.message(
             f"label {label.number} at {label.origin.time_fs / 1000:.3f} ps: uncertainty {force(uncertainty)} above "
-            f"{force(threshold)}, {duration(label.seconds)}; typical force error now {force(error)}{part}"
+            f"{force(threshold)}, {duration(label.seconds)}; typical force error now {force(error)}{part}, threshold "
+            f"{force(now)}{self.settings.threshold_words(error, self.potential.typical_force)}"
         )
 
     def _restart(self, problem: str) -> End | None:

@@ -174,7 +174,7 @@ class _Lines:
 
 
 def _show(analysed: Analysed, page: Path) -> None:
-    from trepid.analysis.trust import BARS
+    from trepid.analysis.trust import BARS, bars_of
 
     for run in analysed.runs:
         rows = [("trajectory", f"{run.name}: {run.n_frames} frames, {run.start_ps:.4g} to {run.end_ps:.4g} ps")]
@@ -195,7 +195,7 @@ def _show(analysed: Analysed, page: Path) -> None:
             if d is not None:
                 told = "" if one.diffuses else ": not above 0"
                 rows.append((f"diffusion {one.species}", f"{d.value:.2e} ± {d.error:.1e} cm^2/s{told}"))
-        rows.append(("bars", BARS))
+        rows.append(("bars", BARS if found is None else bars_of(found.n_rows)))
         trust = run.trust
         if trust is not None:
             rows += [] if trust.change is None else [("cell against start", str(trust.change))]

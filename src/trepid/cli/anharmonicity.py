@@ -70,7 +70,11 @@ def command(
     ] = None,
     supercell: Annotated[
         tuple[int, int, int] | None,
-        typer.Option(help="Repetitions of the crystal, as in the trajectory; 1 1 1 if absent.", show_default=False),
+        typer.Option(
+            help="Repetitions of the crystal, as in the trajectory. Default: those of the campaign file, else 1 1 1 "
+            "(--structure is the supercell).",
+            show_default=False,
+        ),
     ] = None,
     phonopy: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Force constants from phonopy's files, not from MODEL.")
@@ -163,7 +167,9 @@ def command(
         if follow:
             harmonic = harmonic.following(*follow)
         at_rest = crystal_at_rest(forces_from, harmonic.supercell)
-        for warning in _warnings(at_rest, harmonic, imaginary, sampled=trajectory is None):
+        for warning in _warnings(
+            at_rest, harmonic, imaginary, sampled=trajectory is None, source=source, structure=structure
+        ):
             say(f"warning: {warning}")
         times: np.ndarray | None = None
         if trajectory is None:
@@ -278,10 +284,17 @@ def _harmonic(
 
 
 def _warnings(
-    at_rest: CrystalAtRest | None, harmonic: HarmonicReference, imaginary: ImaginaryModes, *, sampled: bool
+    at_rest: CrystalAtRest | None,
+    harmonic: HarmonicReference,
+    imaginary: ImaginaryModes,
+    *,
+    sampled: bool,
+    source: Path | None,
+    structure: Path | None,
 ) -> list[str]:
     """What makes sigma^A of this crystal doubtful, before it is computed."""
-    found = [] if at_rest is None else at_rest.warnings("force constants and sigma^A", "STRUCTURE")
+    crystal = "STRUCTURE" if structure is None else str(structure)
+    found = [] if at_rest is None else at_rest.warnings("force constants and sigma^A", crystal, model=str(source))
     n = harmonic.modes.n_imaginary
     if n and not (sampled and imaginary is ImaginaryModes.ERROR):
         treated = f"; --imaginary {imaginary.value} {_TREATED[imaginary]}" if sampled else ""

@@ -117,11 +117,25 @@ def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
     """
     from trepid.campaign.context import code_in, crystal_of, look_over, reference_of
     from trepid.config import RoundsCampaign, doubts, load_campaign
+    from trepid.config.engine_file import is_engine_file, load_engine
     from trepid.data.formula import formula_of
+    from trepid.data.geometry import atoms_far_apart
     from trepid.data.supercells import periodicity
     from trepid.potentials.placement import placement_of_campaign
 
-    campaign = load_campaign(path)
+    try:
+        campaign = load_campaign(path)
+    except ConfigError:
+        if not is_engine_file(path):
+            raise
+        return Verdict(
+            "engine file",
+            facts={
+                "reference": load_engine(path)[0].engine,
+                "for": "--model, --reference and --check of other verbs; a campaign has more sections ('trepid init')",
+                _NOT_TESTED: "whether it can label, which depends on the crystal",
+            },
+        )
     crystal = crystal_of(campaign)
     verdict = Verdict(
         "campaign",
@@ -150,7 +164,8 @@ def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
         look_over(campaign, crystal)
     except TrepidError as error:
         verdict.problems.append(str(error))
-    verdict.warnings += doubts(campaign)
+    far = atoms_far_apart(crystal)
+    verdict.warnings += [*([f"{campaign.structure.file}: {far}"] if far else []), *doubts(campaign)]
     if isinstance(campaign, RoundsCampaign):
         _look_over_rounds(campaign, crystal, verdict)
     verdict.problems = list(dict.fromkeys(verdict.problems))
@@ -318,7 +333,7 @@ def _force_field(path: Path) -> Verdict:
             "cutoffs": f"{basis.pair_cutoff:g} A (pairs), {basis.triplet_cutoff:g} A (triplets)",
             "sizes": f"n_pair {basis.n_pair}, n_radial {basis.n_radial}, l_max {basis.l_max}, "
             f"{basis.layout.size} coefficients, {model.live_rank} live directions",
-            "error bar of forces": f"at least {1000 * model.noise.forces:.3g} meV/A",
+            "residual noise of forces": f"{1000 * model.noise.forces:.3g} meV/A, in every error bar",
             **_calibration(model),
             "hyperparameters": ", ".join(f"{k} {v:.3g}" for k, v in hyper.items() if isinstance(v, float)),
             "written by": f"trepid {found.written_by}" if found.written_by else "an earlier version of trepid",
@@ -360,7 +375,7 @@ def _committee(path: Path, *, trust: bool) -> Verdict:
             "members": f"{committee.n_members} ({contents.settings.backend.value})",
             "species": " ".join(committee.species),
             "trained on": f"{committee.n_frames} frames",
-            "error bar of forces": f"at least {1000 * committee.noise.forces:.3g} meV/A",
+            "residual noise of forces": f"{1000 * committee.noise.forces:.3g} meV/A, in every error bar",
             "written by": f"trepid {contents.written_by}" if contents.written_by else "an earlier version of trepid",
             "check sum": "right (SHA-256 of every entry)" if contents.has_sums else "right (CRC-32 of the zip)",
             "runs": placement_of_committee(contents.settings).text(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -119,7 +120,7 @@ def command(
         own = set(known[name] or ())
         new = [k for k in range(one.n_frames) if k not in own]
         rest = figures[name] if not own else summarise(one.of_frames(new)) if new else None
-        verdicts[name] = verdict_of_test(rest, potential, n_known=len(own))
+        verdicts[name] = replace(verdict_of_test(rest, potential, n_known=len(own)), model=str(model))
     types = {name: summarise(one) for name, one in of_each_type(sets["test"], comparisons["test"]).items()}
     if output is not None:
         pairs = zip(sets["test"], predictions["test"], strict=True)
@@ -149,6 +150,6 @@ def command(
         emit("")
     for name, one_verdict in verdicts.items():
         if name == "test":
-            emit(one_verdict.text())
+            emit("\n".join(one_verdict.sentences()))
         elif one_verdict.n_known:
             emit(f"{name}: {one_verdict.findings()[0]}")

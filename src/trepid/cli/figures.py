@@ -88,8 +88,8 @@ def _cells(figures: Evaluation) -> dict[str, str | None]:
         ("stress RMSE", figures.stress_rmse, EV_PER_A3_IN_GPA, "{:.3f} GPa"),
         ("inside the 68 % interval", figures.forces_coverage_68, 100.0, "{:.1f} % of force components"),
         ("inside the 95 % interval", figures.forces_coverage_95, 100.0, "{:.1f} % of force components"),
-        ("energies inside theirs", figures.energy_coverage_95, 100.0, "{:.1f} % of frames"),
-        ("stresses inside theirs", figures.stress_coverage_95, 100.0, "{:.1f} % of components"),
+        ("energies inside the 95 % interval", figures.energy_coverage_95, 100.0, "{:.1f} % of frames"),
+        ("stresses inside the 95 % interval", figures.stress_coverage_95, 100.0, "{:.1f} % of components"),
         ("rank correlation", figures.forces_uncertainty_spearman, 1.0, "{:.3f} (uncertainty and error of an atom)"),
         ("outside the training data", figures.outside_support, 100.0, "{:.1f} % of atoms"),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
@@ -216,7 +216,7 @@ def command(
         warn_of_compositions(model, second, str(ood))
     figures = None if second is None else evaluate(model, second, keys=keys)
     sizes = Sizes.of(model.basis)
-    verdict = verdict_of_fit(model, labels=" ".join(str(path) for path, _ in files))
+    verdict = replace(verdict_of_fit(model, labels=" ".join(str(path) for path, _ in files)), model=str(output))
     if json:
         emit_json(
             {
@@ -249,7 +249,7 @@ def command(
     if left_out is not None:
         rows.insert(1, ("force RMSE, frame left out", f"{1000 * left_out.rms:.2f} meV/A per component"))
     emit_table(rows)
-    emit(verdict.text())
+    emit("\n".join(verdict.sentences()))
     if figures is not None:
         say(f"{ood}:")
         emit_figures({"ood": figures})
@@ -257,11 +257,11 @@ def command(
 
 def _noises(noise: Noise, *, energies: bool, stresses: bool) -> list[tuple[str, str]]:
     """Rows of the noises of the kinds of label that there were."""
-    rows = [("error bar of forces", f"at least {1000 * noise.forces:.3g} meV/A per component")]
+    rows = [("residual noise of forces", f"{1000 * noise.forces:.3g} meV/A per component, in every error bar")]
     if energies:
-        rows.append(("error bar of energies", f"at least {1000 * noise.energy:.3g} meV per square root of an atom"))
+        rows.append(("residual noise of energies", f"{1000 * noise.energy:.3g} meV per square root of an atom"))
     if stresses:
-        rows.append(("error bar of stresses", f"at least {EV_PER_A3_IN_GPA * noise.stress:.3g} GPa per component"))
+        rows.append(("residual noise of stresses", f"{EV_PER_A3_IN_GPA * noise.stress:.3g} GPa per component"))
     return rows
 
 

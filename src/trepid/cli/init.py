@@ -102,9 +102,9 @@ def command(
     from trepid.data.geometry import require_start
     from trepid.data.supercells import (
         periodicity,
-        periodicity_warnings,
         repeated_supercell,
         slab_name,
+        structure_warnings,
         suggested_supercells,
         without_vacuum_periodicity,
     )
@@ -136,7 +136,7 @@ def command(
             structure_file = free_path(output.parent / slab_name(structure), inputs=[structure])
             write(structure_file, atoms, format="extxyz")
             say(f"wrote {structure_file}, {periodicity(atoms)}")
-        for warning in periodicity_warnings(atoms, structure):
+        for warning in structure_warnings(atoms, structure):
             say(f"warning: {warning}")
         cells = suggested_supercells(atoms) if supercell is None else [repeated_supercell(atoms, supercell)]
         values = {"structure": {"supercell": cells[0].setting}, "dynamics": {"stages": _STAGES}}
@@ -262,8 +262,8 @@ def _remark(cell: Supercell, reference: str, *, periodic: bool) -> str:
         return f"; too small for tblite, which needs {FEWEST_ATOMS} atoms"
     if cell.width_A < NARROW_A:
         return (
-            f"; narrower than {NARROW_A:g} A, in which tblite, with its one k point, may have another structure: the first "
-            "model says so"
+            f"; narrower than {NARROW_A:g} A: tblite has one k point, and with it another crystal may be stable in such a cell; "
+            "'trepid learn' says so after its first labels"
         )
     return ""
 

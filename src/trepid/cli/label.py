@@ -9,8 +9,8 @@ import typer
 
 from trepid.cli import options
 from trepid.cli.output import emit, emit_json, say
-from trepid.cli.sources import labelling
-from trepid.errors import DataError, ExitCode
+from trepid.cli.sources import ENGINE_SUFFIXES, labelling
+from trepid.errors import ConfigError, DataError, ExitCode
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -56,6 +56,12 @@ def command(
     from trepid.execution import InlineExecutor, make_executor
     from trepid.labelling.given import KIND, label_given
 
+    if method.suffix not in ENGINE_SUFFIXES and any(path.suffix in ENGINE_SUFFIXES for path in frames):
+        campaign_file = next(path for path in frames if path.suffix in ENGINE_SUFFIXES)
+        raise ConfigError(
+            f"{method}: not a campaign file; the campaign comes first, then the frames: trepid label {campaign_file} {method} "
+            f"-o {output}"
+        )
     settings, campaign = load_engine(method)
     given = [frame for path in frames for frame in read_frames(path, require=())[::every]]
     if not given:

@@ -82,6 +82,6 @@ def command(
         )
     else:
         emit(result.summary())
-        emit(result.verdict().text())
+        emit("\n".join(result.verdict().sentences()))
     if result.exit_code:
         raise typer.Exit(result.exit_code)

@@ -91,8 +91,8 @@ def command(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Largest trusted force uncertainty of an atom, eV/A; if absent four times the typical error of the model, half of "
-            "what 'trepid learn' asks for labels at.",
+            help="Largest trusted force uncertainty of an atom, eV/A; if absent 4 times the typical force error of the model "
+            "('trepid learn' asks for labels above 8 times, at most a tenth of the rms force of an atom).",
             show_default=False,
         ),
     ] = None,
@@ -139,15 +139,18 @@ def command(
     target = _temperatures(temperature)
 
     from trepid.analysis.trust import per_cell
+    from trepid.config.doubts import temperature_doubt
     from trepid.data.formula import formula_of
     from trepid.data.frames import read_structure
-    from trepid.data.supercells import narrow_cell, periodicity_warnings
+    from trepid.data.supercells import narrow_cell, structure_warnings
     from trepid.dynamics.progress import make_progress
     from trepid.dynamics.run import run_md
     from trepid.dynamics.settings import MDEnd, MDSettings
     from trepid.potentials import load_potential
     from trepid.potentials.base import Uncertainty
 
+    if doubt := temperature_doubt("--temperature", target if isinstance(target, float) else min(target)):
+        say(f"warning: {doubt}")
     settings = MDSettings(
         temperature_K=target,
         duration_ps=steps * timestep / 1000.0 if steps is not None else duration or DEFAULT_DURATION_PS,
@@ -176,7 +179,7 @@ def command(
         say(f"LAMMPS input in {output}; run it there: lmp -in in.lammps")
         return
     if not atoms.pbc.any():
-        for warning in periodicity_warnings(atoms, structure):
+        for warning in structure_warnings(atoms, structure):
             say(f"warning: {warning}")
     narrow = "" if potential.reach is None else narrow_cell(atoms, repeat, potential.reach)
     if narrow:
@@ -272,13 +275,13 @@ def _of_the_cell(
     averages: Thermodynamics, given: dict[str, Average] | None, change: CellChange | None
 ) -> list[tuple[str, str]]:
     """Rows of the table; without the first fifth of the run."""
-    from trepid.analysis.trust import BARS
+    from trepid.analysis.trust import bars_of
 
     lengths = ", ".join(str(averages.cell[name]) for name in ("a_A", "b_A", "c_A"))
     angles = ", ".join(str(averages.cell[name]) for name in ("alpha_deg", "beta_deg", "gamma_deg"))
     return [
         ("averages from", f"{averages.start_ps:.4g} to {averages.end_ps:.4g} ps, {averages.n_rows} rows of trace.csv"),
-        ("bars", BARS),
+        ("bars", bars_of(averages.n_rows)),
         ("mean pressure", f"{averages.pressure_GPa} GPa"),
         ("volume", f"{averages.volume_A3} A^3"),
         ("a, b, c", f"{lengths} A"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -142,6 +143,7 @@ def command(
         )
     else:
         page, crystal = _at_rest(model, crystal, settings, relax, volumes if quasi_harmonic else None, trust=trust)
+        page = replace(page, structure=str(structure))
     for warning in page.warnings:
         say(f"warning: {warning}")
     for remark in page.remarks:

@@ -112,9 +112,12 @@ def cost_rows(plan: Plan) -> list[tuple[str, str]]:
     if plan.labels_to_target is not None and plan.target_eV_per_A is not None:
         rows.append((f"to {1000 * plan.target_eV_per_A:g} meV/A", _words(plan.labels_to_target, whole=True)))
     if isinstance(plan.core_hours, Interval) and isinstance(plan.days, Interval):
-        rows.append(("core-hours of labels", f"{_words(plan.core_hours)}, {plan.cores} core(s) per label"))
+        rows.append(
+            ("core-hours of labels", f"{_words(plan.core_hours)}, {plan.cores} core{'s' * (plan.cores != 1)} a label")
+        )
         whole = "labels alone, without molecular dynamics and training; " if plan.other_hours is None else ""
-        rows.append(("time", f"{_duration(plan.days)}; {whole}{plan.workers} label(s) at a time"))
+        at_once = "one label" if plan.workers == 1 else f"{plan.workers} labels"
+        rows.append(("time", f"{_duration(plan.days)}; {whole}{at_once} at a time"))
     return rows
 
 
@@ -161,7 +164,7 @@ def _number(x: float) -> str:
 
 def _duration(days: Interval) -> str:
     """An interval of time in the unit that suits it."""
-    for unit, per_day in (("days", 1.0), ("hours", 24.0), ("minutes", 1440.0)):
-        if days.expected * per_day >= 1.0 or unit == "minutes":
+    for unit, per_day in (("days", 1.0), ("hours", 24.0), ("minutes", 1440.0), ("seconds", 86400.0)):
+        if days.expected * per_day >= 1.0 or unit == "seconds":
             return f"{_words(days.scaled(per_day))} {unit}"
     return ""

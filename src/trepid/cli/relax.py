@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from trepid.screening.relaxation import Relaxed
 
 KIND = "labels of a relaxation"
+LARGE_CHANGE = 0.1
+"""Of the volume. Methods that describe a crystal are within a few per cent of its measured volume."""
 
 
 def command(
@@ -49,7 +51,7 @@ def command(
     from trepid.data.frames import read_structure
     from trepid.labelling.folder import Inputs, bind
     from trepid.screening.cells import n_cells
-    from trepid.screening.relaxation import RelaxationFiles, matrix_of, relax
+    from trepid.screening.relaxation import NotConvergedError, RelaxationFiles, matrix_of, relax
 
     if not max_force > 0:
         raise ConfigError(f"--max-force {max_force:g}: a force must be above 0 eV/A")
@@ -72,8 +74,21 @@ def command(
             {"cell": not fixed_cell, "max_force_eV_per_A": max_force, "supercell": str(matrix.tolist())},
         )
         bind(output, inputs, kind=KIND)
-        crystal, found = relax(unit, matrix, reference, settings, files, retries=1, interrupted=interrupted, tell=say)
+        try:
+            crystal, found = relax(
+                unit, matrix, reference, settings, files, retries=1, interrupted=interrupted, tell=say
+            )
+        except NotConvergedError as error:
+            raise NotConvergedError(
+                f"{error}; the same command with --max-steps {2 * max_steps} goes on from there"
+            ) from error
     file = files.crystal
+    if abs(found.volume_ratio - 1) > LARGE_CHANGE:
+        say(
+            f"warning: the volume changed by {100 * (found.volume_ratio - 1):+.1f} %: is the cell of {campaign.structure.file} "
+            "in A, and are the method, its k points and the supercell (methods without k points need a wide one) right for this "
+            "crystal?"
+        )
     if json:
         emit_json({"crystal": str(file), **_facts(unit, crystal, found)})
         return

@@ -108,7 +108,7 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
     ]
     if training is not None and training.noise_forces:
         rows.append(
-            ("error bar of a force", f"at least {1000 * training.noise_forces:.2g} meV/A, the part all labels share")
+            ("residual noise of forces", f"{1000 * training.noise_forces:.2g} meV/A per component, in every error bar")
         )
     if figures is not None:
         rows.append(("force MAE before training", f"{1000 * figures.forces_mae:.2f} meV/A"))
@@ -129,12 +129,20 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
     if facts["model"] is not None:
         rows.append(("model", facts["model"]))
     emit_table(rows)
-    emit(verdict.text())
+    emit("\n".join(verdict.sentences()))
 
 
 def _factor(row: dict[str, Any]) -> str:
     """A factor in words: what it rests on, too."""
     if row["basis"] == "none":
         return f"none, {row['n_labels']} labels: two are needed"
-    own = "" if row["basis"] == "stratum" else f", {row['n_labels']} of its own: taken from '{row['basis']}'"
-    return f"{row['factor']:.2f} from {row['n_frames']} labels{own}"
+    return f"{row['factor']:.2f} from {row['n_frames']} labels{_OF[row['basis']]}"
+
+
+_OF = {
+    "stratum": "",
+    "parent": " of this element in all events: this class has too few",
+    "species": " of this element in all strata: this one has too few",
+    "all": " of all elements: this one has too few",
+}
+"""Whose labels a factor rests on (`trepid.acquisition.conformal.Basis`)."""

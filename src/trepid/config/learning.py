@@ -118,3 +118,12 @@ class LearningSettings(Settings):
             return self.threshold_eV_per_A
         assert self.threshold_noise is not None  # `_one_threshold` sees to it
         return min(self.threshold_noise * typical_error, LARGEST_SHARE * typical_force)
+
+    def threshold_words(self, typical_error: float, typical_force: float) -> str:
+        """Which of its terms the threshold is, in brackets; empty where it is a number of the settings."""
+        if self.threshold_eV_per_A is not None:
+            return ""
+        assert self.threshold_noise is not None
+        if self.threshold_noise * typical_error <= LARGEST_SHARE * typical_force:
+            return f" ({self.threshold_noise:g} times that)"
+        return f" ({100 * LARGEST_SHARE:g} % of the rms force of an atom)"

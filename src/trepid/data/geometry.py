@@ -24,6 +24,11 @@ SHORTEST_PERIOD = 0.3
 """Shortest period, A: no crystal repeats so closely, and a neighbour list would hold each atom many times."""
 WIDEST = 1e4
 """Largest extent, A, along a direction that is not periodic: a grid of cells over more does not fit into memory."""
+FAR = 1.5
+"""Shortest distance of two atoms over the sum of their covalent radii: in crystals it is 0.8 to 1.2. Lengths in Bohr that are read
+as A give 1.6 to 2.2."""
+NOBLE_GASES = frozenset({"He", "Ne", "Ar", "Kr", "Xe", "Rn"})
+"""Their atoms are not bonded: 1.5 to 2.7 in their crystals."""
 _SEARCH = 0.5
 """Reach of the search for coinciding atoms, A: far above `CLOSEST`, and short enough to list almost no pairs."""
 
@@ -131,6 +136,23 @@ def close_pairs(atoms: Atoms, *, factor: float) -> tuple[IndexArray, IndexArray,
     i, j = i.astype(np.intp), j.astype(np.intp)
     close = d < radii[i] + radii[j]
     return i[close], j[close], d[close]
+
+
+def atoms_far_apart(atoms: Atoms) -> str:
+    """What to ask of a structure in which no two atoms are as close as bonded ones; an empty string where some are."""
+    if NOBLE_GASES.intersection(atoms.get_chemical_symbols()) or len(close_pairs(atoms, factor=FAR)[2]):
+        return ""
+    i, j, d = close_pairs(atoms, factor=2 * FAR)
+    if len(d) == 0:
+        return ""
+    radii = covalent_radii[atoms.numbers]
+    nearest = int(np.argmin(d / (radii[i] + radii[j])))
+    a, b = int(i[nearest]), int(j[nearest])
+    symbols, ratio = atoms.get_chemical_symbols(), d[nearest] / (radii[a] + radii[b])
+    return (
+        f"the nearest atoms, {symbols[a]} and {symbols[b]}, are {d[nearest]:.2f} A apart, {ratio:.2g} times the sum of their "
+        "covalent radii: are the lengths of the file in A, not in Bohr (0.529 A)?"
+    )
 
 
 def fused_atoms(atoms: Atoms, *, factor: float) -> str:

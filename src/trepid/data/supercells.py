@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trepid.arrays import FloatArray
-from trepid.data.geometry import box_of
+from trepid.choices import NARROW_A
+from trepid.data.geometry import atoms_far_apart, box_of
 from trepid.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ Matrix: TypeAlias = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int,
 
 ATOMS_WANTED = 64
 """Number of atoms aimed at: few enough for cheap labels, enough for small finite-size effects."""
-MOST_ATOMS = 200
-"""Larger cells are suggested only where a single cell of the crystal is larger."""
+MOST_ATOMS = 216
+"""Three cells of eight atoms along every direction. Larger ones are suggested only where a single cell of the crystal is larger."""
 LEAST_WIDTH_A = 8.0
 """Distance between an atom and its periodic image aimed at, A; narrower cells are possible where they are much cheaper."""
 VACUUM_A = 6.0
@@ -112,7 +113,10 @@ def suggested_supercells(atoms: Atoms) -> list[Supercell]:
     scored = sorted(found, key=lambda cell: (_score(cell, atoms, repeated), cell.n_atoms))
     best = scored[0]
     smaller = next((cell for cell in scored if cell.n_atoms < 0.75 * best.n_atoms), None)
-    larger = next((cell for cell in scored if cell.n_atoms > 1.3 * best.n_atoms), None)
+    more = [cell for cell in scored if cell.n_atoms > 1.3 * best.n_atoms]
+    # Of a narrow cell the larger one is for methods without k points: one that is wide enough for them, where there is one.
+    wide = [cell for cell in more if cell.width_A >= NARROW_A] if best.width_A < NARROW_A else more
+    larger = next(iter(wide or more), None)
     return [cell for cell in (best, smaller, larger) if cell is not None]
 
 
@@ -162,8 +166,8 @@ def vacuum_A(atoms: Atoms) -> tuple[float, float, float]:
     return gaps[0], gaps[1], gaps[2]
 
 
-def periodicity_warnings(atoms: Atoms, file: Path) -> list[str]:
-    """What looks wrong about the periodicity of a structure: none at all, or vacuum along a periodic direction.
+def structure_warnings(atoms: Atoms, file: Path) -> list[str]:
+    """What looks wrong about a structure: no periodicity at all, vacuum along a periodic direction, or lengths in another unit.
 
     Parameters
     ----------
@@ -172,21 +176,25 @@ def periodicity_warnings(atoms: Atoms, file: Path) -> list[str]:
     file : Path
         Where it comes from.
     """
+    far = atoms_far_apart(atoms)
+    lengths = [f"{file}: {far}"] if far else []
     if not atoms.pbc.any():
         return [
+            *lengths,
             f"{file}: no periodicity: the atoms are a molecule or cluster in empty space. Of a crystal give a file with its cell: "
-            'CIF, POSCAR, or extxyz with Lattice="..." and pbc="T T T"'
+            'CIF, POSCAR, or extxyz with Lattice="..." and pbc="T T T"',
         ]
     gaps = vacuum_A(atoms)
     empty = [k for k in range(3) if gaps[k] > VACUUM_A]
     if not empty:
-        return []
+        return lengths
     where = ", ".join(f"{gaps[k]:.1f} A along {'abc'[k]}" for k in empty)
     kind = ("a slab or sheet", "a wire", "a molecule in a box")[len(empty) - 1 + int(3 - atoms.pbc.sum())]
     command = f"trepid init {file} --slab -o {slab_campaign(file)}"
     return [
+        *lengths,
         f"{file}: vacuum of {where}, and the file is periodic there: is it {kind}? '{command}' writes "
-        f"{slab_name(file)}, which is not periodic there: stress, strain and supercell are right then"
+        f"{slab_name(file)}, which is not periodic there: stress, strain and supercell are right then",
     ]
 
 

@@ -16,6 +16,7 @@ from trepid.data.frames import write_frames
 from trepid.dynamics.sanity import SanityLimits, unphysical
 from trepid.errors import ConfigError, UntrustedError, cannot_write
 from trepid.potentials.base import FloatArray
+from trepid.quantities import force
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -196,8 +197,7 @@ class TrustGuard:
         report = GuardReport(step, worst, atom, False, message)
         if self.action is GuardAction.STOP:
             kept = self._keep(atoms, forces_uncertainty, step, time_fs)
-            next_ = f"; next: 'trepid label CAMPAIGN {self.frame_file} -o new', and train on it too" if kept else ""
-            raise UntrustedError(f"{message}; stopped{kept}{next_}")
+            raise UntrustedError(f"{message}; stopped{kept}{next_steps(self.frame_file) if kept else ''}")
         if not self.outside:  # one warning per excursion, not one per check
             logger.warning("%s%s", message, self._keep(atoms, forces_uncertainty, step, time_fs))
         self.outside = True
@@ -209,8 +209,8 @@ class TrustGuard:
         kinds = Counter(symbols[k] for k in outside)
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         return (
-            f"{symbols[atom]} atom {atom} has a force uncertainty of {per_atom[atom]:.3g} eV/A, above "
-            f"{self.threshold_eV_per_A:.3g} ({listed} of {len(atoms)} atoms outside)"
+            f"{symbols[atom]} atom {atom} has a force uncertainty of {force(per_atom[atom])}, above the threshold "
+            f"of {force(self.threshold_eV_per_A)} ({listed} of {len(atoms)} atoms above it)"
         )
 
     def _keep(self, atoms: Atoms, forces_uncertainty: FloatArray, step: int, time_fs: float) -> str:
@@ -224,11 +224,21 @@ class TrustGuard:
         return f"; frame in {self.frame_file}"
 
 
+def next_steps(frames: Path | None) -> str:
+    """Part of the message of a stopped run: how to go on from the file of its untrusted frames."""
+    return (
+        f"; next: 'trepid label CAMPAIGN {frames} -o new' (CAMPAIGN: the campaign file of the model), train on it too ('trepid "
+        "fit'), and repeat the MD with the new model and another -o; with --guard warn and another -o this model goes on, as "
+        "extrapolation"
+    )
+
+
 def _support(distance: FloatArray | None) -> str:
     """Part of a message about the support distance of all atoms."""
     if distance is None:
         return ""
-    return f"; {int(np.sum(distance > 1))} of {len(distance)} atoms unlike the training data"
+    n = int(np.sum(distance > 1))
+    return f"; {n if n else 'none'} of {len(distance)} atoms outside the training data (support distance above 1)"
 
 
 def _where(step: int, time_fs: float) -> str:

@@ -33,7 +33,7 @@ from trepid.data.atomic import set_aside, write_bytes_atomic, write_text_atomic
 from trepid.data.geometry import require_start
 from trepid.data.lock import RunLock
 from trepid.dynamics.driver import require_cell, require_movable, thermal_momenta
-from trepid.dynamics.guard import ADVICE, MD_LIMITS
+from trepid.dynamics.guard import ADVICE, MD_LIMITS, next_steps
 from trepid.dynamics.interrupt import Interruptible
 from trepid.dynamics.lammps_engine import MODEL_FILE
 from trepid.dynamics.lammps_input import (
@@ -63,6 +63,7 @@ from trepid.lammps.installation import Installation, find_installation
 from trepid.lammps.process import Process
 from trepid.lammps.system import System, write_data_file
 from trepid.potentials.base import Potential, Uncertainty, warn_of_composition
+from trepid.quantities import force
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -368,11 +369,11 @@ class _Watch:
         outside = row.uncertainty > self.threshold
         if outside and not self._outside and self.settings.guard is GuardAction.WARN:
             logger.warning(
-                "step %d (%.3f ps): force uncertainty %.3g eV/A of an atom, above %.3g; the atoms outside are in %s",
+                "step %d (%.3f ps): force uncertainty %s of an atom, above the threshold of %s; the atoms above it are in %s",
                 row.step,
                 row.step * self.settings.timestep_fs / 1000,
-                row.uncertainty,
-                self.threshold,
+                force(row.uncertainty),
+                force(self.threshold),
                 self.directory / UNTRUSTED_FILE,
             )
         self._outside = outside
@@ -401,9 +402,9 @@ class _Watch:
         kinds = Counter(element for _, element, _ in atoms)
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         return (
-            f"{where}: {worst[1]} atom {worst[0] - 1} has a force uncertainty of {worst[2]:.3g} eV/A, above "
-            f"{self.threshold:.3g} ({listed} outside); stopped; frame in {self.directory / STOPPED_FRAME}, "
-            f"restart in {self.directory / STOPPED_RESTART}"
+            f"{where}: {worst[1]} atom {worst[0] - 1} has a force uncertainty of {force(worst[2])}, above the threshold of "
+            f"{force(self.threshold)} ({listed} above it); stopped; frame in {self.directory / STOPPED_FRAME}, "
+            f"restart in {self.directory / STOPPED_RESTART}{next_steps(self.directory / STOPPED_FRAME)}"
         )
 
     def result(self, end: MDEnd, *, begun_at: int, reached: int) -> MDResult:

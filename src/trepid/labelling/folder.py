@@ -19,9 +19,7 @@ from trepid.data.atomic import write_text_atomic
 from trepid.data.claim import OTHER_DIRECTORY, claimed
 from trepid.data.json_file import read_json_object
 from trepid.errors import ConfigError
-from trepid.runs.label_files import label_numbers
-
-INPUTS_FILE = "inputs.json"
+from trepid.runs.label_files import INPUTS_FILE, label_numbers
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from trepid.audit.band import convergence_text
 from trepid.audit.certificate import read_certificate, still_needed
 from trepid.data.atomic import write_text_atomic
 from trepid.quantities import with_bar
-from trepid.report.page import Headline, Picture, Section, Table, draw, now, render_page
+from trepid.report.page import Headline, Picture, Section, Table, draw_series, now, render_page
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -135,7 +135,7 @@ def _sections(facts: Mapping[str, Any], kind: str, title: str) -> list[Section]:
     pictures: list[Picture] = []
     for entry in entries:
         if entry["path"] is not None:
-            pictures += draw(
+            pictures += draw_series(
                 (
                     f"{kind}-{entry['number']}",
                     "trepid.report.audit_plots",
@@ -170,8 +170,8 @@ def _needed(entry: Mapping[str, Any]) -> str:
     return "cannot be known" if entry["labels_needed"] is None else str(entry["labels_needed"])
 
 
-def _path(entry: Mapping[str, Any], plots: ModuleType) -> Figure | None:
-    figure: Figure | None = plots.path_picture(entry)
+def _path(entry: Mapping[str, Any], plots: ModuleType, width: float) -> Figure | None:
+    figure: Figure | None = plots.path_picture(entry, width)
     return figure
 
 

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def path_picture(entry: Mapping[str, Any]) -> Figure:
-    """Energies along the path: the model with its bar, the reference as estimated and as labelled."""
-    figure = new_figure(5.4, 3.2)
+WIDEST_INCHES = 5.4
+
+
+def path_picture(entry: Mapping[str, Any], width: float = WIDEST_INCHES) -> Figure:
+    """Energies along the path: the model with its bar, the reference as estimated and as labelled; at most `width` inches wide."""
+    figure = new_figure(min(width, WIDEST_INCHES), 3.2)
     axes = figure.add_subplot()
     path, corrected = entry["path"], entry["corrected_path"]
     x = np.array(path["lengths_A"])

@@ -49,6 +49,8 @@ class PhononPage:
         What the model says of the crystal; None for a source without bars, and for a trajectory.
     given : Atoms or None
         The crystal before it was relaxed on the model; None where it was not.
+    structure : str
+        Its file, for the advice.
     """
 
     model: str
@@ -57,6 +59,7 @@ class PhononPage:
     effective: EffectivePhonons | None = None
     at_rest: CrystalAtRest | None = None
     given: Atoms | None = None
+    structure: str = "STRUCTURE"
 
     @property
     def crystal(self) -> Atoms:
@@ -66,8 +69,8 @@ class PhononPage:
     @property
     def warnings(self) -> list[str]:
         """What is wrong with the crystal on this model, with what to do."""
-        file = "STRUCTURE" if self.given is None else RELAXED
-        return [] if self.at_rest is None else self.at_rest.warnings("phonons", file)
+        file = self.structure if self.given is None else RELAXED
+        return [] if self.at_rest is None else self.at_rest.warnings("phonons", file, model=self.model)
 
     @property
     def remarks(self) -> list[str]:

@@ -306,7 +306,9 @@ def _calls_ahead(campaign: Campaign, run: RunRecord, notes: list[str]) -> tuple[
     inside = calls[(calls > begin) & (calls <= now)] - begin
     here = forecast_calls(inside, max(now - begin, 0.0), max(float(ends[stage]) - now, 0.0))
     if now - begin > 0:
-        notes.append(f"stage {stage + 1}: {len(inside)} calls in {now - begin:.3g} ps")
+        notes.append(
+            f"stage {stage + 1}: {len(inside)} label{'s' * (len(inside) != 1)} asked for in {now - begin:.3g} ps"
+        )
     if isinstance(here, CannotTell):
         return here, progress
     later = len(ends) - stage - 1

@@ -81,15 +81,15 @@ class CrystalAtRest:
         """Whether the model was not trained on such a crystal."""
         return bool(self.n_outside) or self.largest_uncertainty > self.threshold
 
-    def warnings(self, of_what: str, crystal: str) -> list[str]:
+    def warnings(self, of_what: str, crystal: str, *, model: str = "MODEL") -> list[str]:
         """What to think of it and what to do, a line each; none where nothing is wrong.
 
         Parameters
         ----------
         of_what : str
             What is computed from the crystal.
-        crystal : str
-            Its file, for the advice.
+        crystal, model : str
+            Files, for the advice.
         """
         found = []
         if self.extrapolates:
@@ -100,7 +100,7 @@ class CrystalAtRest:
             )
         if self.pressure is not None and self.pressure.is_large:
             to = "expand" if self.pressure.value_GPa > 0 else "shrink"
-            relax = "" if self.change is not None else ": 'trepid phonons MODEL STRUCTURE --relax' lets it go"
+            relax = "" if self.change is not None else f": 'trepid phonons {model} {crystal} --relax' lets it go"
             found.append(
                 f"the pressure of the crystal on this model is {self.pressure}: at rest it would {to}, and {of_what} are those of "
                 f"the cell as given{relax}"
@@ -110,7 +110,7 @@ class CrystalAtRest:
     def _unknown(self) -> str:
         parts = []
         if self.n_outside:
-            parts.append(f"{self.n_outside} of {self.n_atoms} atoms are unlike the training data")
+            parts.append(f"{self.n_outside} of {self.n_atoms} atoms are outside the training data")
         above = "above" if self.largest_uncertainty > self.threshold else "below"
         parts.append(
             f"forces are uncertain by up to {force(self.largest_uncertainty)}, {above} the threshold of 'trepid md', "

@@ -20,8 +20,8 @@ LARGE_FORCE_eV_per_A = 0.1
 FAR_GPa = 10.0
 """Beyond this the method, in this cell, is not one for the crystal."""
 _FAR = (
-    ". That much means that its lattice constant is several per cent off yours ('trepid relax' tells), that the supercell is too "
-    f"narrow for a reference with one k point (tblite: {NARROW_A:g} A or more), or that the method is wrong for this crystal"
+    ", by several per cent at such a pressure ('trepid relax' tells): the supercell is too narrow for a reference with one k "
+    f"point (tblite: {NARROW_A:g} A or more), or the method is wrong for this crystal"
 )
 
 

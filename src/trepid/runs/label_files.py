@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 LABEL_PATTERN = "label-{:04d}.extxyz"
 """Name of a label file, by its number."""
+INPUTS_FILE = "inputs.json"
+"""What the labels of a folder without a run are of (`trepid.labelling.folder`); such a folder is known by it."""
 _LABEL_FILE = re.compile(r"^label-(\d{4,})\.extxyz$")
 
 

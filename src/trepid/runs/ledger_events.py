@@ -80,7 +80,7 @@ class StopReason(Named):
 _ENDS: Mapping[StopReason, str] = {
     StopReason.CONVERGED: "finished: converged",
     StopReason.HOURS: "stopped: the time budget is used up",
-    StopReason.LABELS: "stopped: the labelling budget is used up (with a larger max_labels the same command goes on)",
+    StopReason.LABELS: "stopped: the labelling budget is used up; with a larger max_labels 'trepid learn' goes on",
     StopReason.NO_CALLS: "finished: no frame needed a label for a long time",
     StopReason.FAILURES: "stopped: labels failed",
     StopReason.GUARD: "stopped: MD became unstable repeatedly",

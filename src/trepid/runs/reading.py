@@ -28,7 +28,14 @@ from trepid.runs.directory import RunPaths
 from trepid.runs.first_look import CrystalFinding, cell_is_free, crystal_findings
 from trepid.runs.integrity import changes
 from trepid.runs.intervals import event_classes, scored_labels
-from trepid.runs.label_files import LABEL_PATTERN, LabelledFrame, compare_before_training, read_labels
+from trepid.runs.label_files import (
+    INPUTS_FILE,
+    LABEL_PATTERN,
+    LabelledFrame,
+    compare_before_training,
+    label_numbers,
+    read_labels,
+)
 from trepid.runs.ledger import Entry, events_of, read_ledger, wall_time_s
 from trepid.runs.ledger_events import (
     Failure,
@@ -305,6 +312,12 @@ def read_run(directory: str | Path, *, keys: LabelKeys = LabelKeys()) -> RunReco
     if not paths.begun:
         raise DataError(
             f"{paths.path}: not a learning run (no {paths.ledger.name} in it); give the run directory of a campaign, such as run"
+        )
+    if not paths.settings.exists() and (paths.path / INPUTS_FILE).is_file():
+        n = len(label_numbers(paths.labels))
+        raise DataError(
+            f"{paths.path}: a folder of 'trepid label' or 'trepid relax' with {n} label{'s' * (n != 1)}, not a learning run; the "
+            "command that made it says what is missing, and goes on"
         )
     entries = read_ledger(paths.ledger)
     rounds = complete_rounds(paths.path)

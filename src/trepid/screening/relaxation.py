@@ -45,6 +45,10 @@ class RelaxationError(TrepidError):
     exit_code = ExitCode.NUMERICS
 
 
+class NotConvergedError(RelaxationError):
+    """The evaluations are used up, and the forces are still too large."""
+
+
 class EvaluationError(RelaxationError):
     """The reference failed in it."""
 
@@ -130,7 +134,7 @@ def relax(
     Raises
     ------
     RelaxationError
-        Not converged in `max_steps` evaluations; as EvaluationError, an evaluation failed for good.
+        As NotConvergedError, not converged in `max_steps` evaluations; as EvaluationError, an evaluation failed for good.
     ConfigError
         The cell is to be relaxed and the reference gives no stress.
     Interrupted
@@ -157,7 +161,7 @@ def relax(
             converged = optimiser.run(fmax=settings.max_force_eV_per_A, steps=settings.max_steps - 1)
         if not converged:
             left = float(np.linalg.norm(moved.get_forces(), axis=1).max())
-            raise RelaxationError(
+            raise NotConvergedError(
                 f"the relaxation has a force of {left:.3g} eV/A left after {calculator.number} evaluations "
                 f"(largest asked for {settings.max_force_eV_per_A:g}, at most {settings.max_steps} evaluations)"
             )
@@ -200,7 +204,7 @@ class _FoldedCalculator(Calculator):
         """One evaluation."""
         super().calculate(atoms, properties, system_changes)
         if self.number >= self._settings.max_steps:
-            raise RelaxationError(f"the relaxation has not converged in {self.number} evaluations; allow more")
+            raise NotConvergedError(f"the relaxation has not converged in {self.number} evaluations")
         self.number += 1
         unit = bare_copy(self.atoms)
         frame, _ = build_supercell(unit, self._matrix.tolist())

@@ -50,6 +50,7 @@ namespace {
 
 constexpr int kDefaultRank = trepid::kRankBlock;
 constexpr double kPi = 3.14159265358979323846;
+constexpr double kMassMargin = 1.03;            // Te and I, Co and Ni, Ar and K have masses in the other order by up to 2 %
 constexpr double kChargeTolerance = 1e-9;  // e: charges of a data file or a restart file have every digit
 
 // Two floats travel in one double of LAMMPS' communication buffers.
@@ -136,6 +137,7 @@ class PairTrepid : public Pair {
     if (!force->newton_pair) error->all(FLERR, "pair_style trepid needs newton on");
     if (std::strcmp(update->unit_style, "metal") != 0) error->all(FLERR, "pair_style trepid needs units metal");
     if (tables_.has_charges()) require_charges();
+    warn_of_masses();
     neighbor->add_request(this, NeighConst::REQ_FULL);
     told_ = false;
   }
@@ -225,6 +227,20 @@ class PairTrepid : public Pair {
   double memory_usage() override { return Pair::memory_usage() + static_cast<double>(live_capacity_) * sizeof(float) + static_cast<double>(uncertainty_capacity_ + support_capacity_) * sizeof(double); }
 
  private:
+  // Elements given in another order than the atom types run without an error, as another crystal; their masses tell.
+  void warn_of_masses() {
+    if (!atom->mass || comm->me != 0) return;
+    for (int a = 1; a <= atom->ntypes; ++a)
+      for (int b = 1; b <= atom->ntypes; ++b) {
+        if (species_of_type_[a] < 0 || species_of_type_[b] < 0) continue;
+        const auto lighter = tables_.numbers[species_of_type_[a]], heavier = tables_.numbers[species_of_type_[b]];
+        if (lighter >= heavier || atom->mass[a] < kMassMargin * atom->mass[b]) continue;
+        const char *first = trepid::element_symbol(lighter), *second = trepid::element_symbol(heavier);
+        error->warning(FLERR, "pair_style trepid: type {} is {} with mass {:.4g}, type {} is {} with mass {:.4g}: are the elements of pair_coeff in the order of the atom types?", a, first, atom->mass[a], b, second, atom->mass[b]);
+        return;
+      }
+  }
+
   // The Coulomb energy of the model must be there, and be that of the model.
   void require_charges() {
     if (!(tables_.charge_product[0] >= 0)) error->all(FLERR, "pair_style trepid: the fit of this model gives no real charges (coefficient {}): train it without charges", tables_.charge_product[0]);
