@@ -4,8 +4,10 @@ imports what exists."""
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 import shlex
+import symtable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -98,6 +100,32 @@ def test_python_compiles_and_imports_what_exists(page: Path) -> None:
             module = import_module(node.module)
             for alias in node.names:
                 assert hasattr(module, alias.name), f"{page.name}: {node.module} has no {alias.name}"
+
+
+def names_in(text: str) -> tuple[set[str], set[str]]:
+    """Names that a block of Python takes as given, and those that it defines at its top level."""
+    module = symtable.symtable(text, "block", "exec")
+    own = {s.get_name() for s in module.get_symbols() if s.is_assigned() or s.is_imported()}
+    tables, free = [module], set()
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        top = table.get_type() == "module"
+        free |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
+    return free - own - set(dir(builtins)) - {"__name__"}, own
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_python_uses_names_that_the_page_has_defined(page: Path) -> None:
+    known: set[str] = set()
+    for block in fenced(page.read_text(encoding="utf-8"), "python"):
+        given, own = names_in(block)
+        assert given <= known, f"{page.name}: {sorted(given - known)} come from nowhere:\n{block}"
+        known |= own
+
+
+def test_names_from_nowhere_are_found() -> None:
+    assert names_in("import a\nb = a.c(d)\ndef f(x):\n    return x + e\nprint(b)") == ({"d", "e"}, {"a", "b", "f"})
 
 
 def test_blocks_are_found() -> None:

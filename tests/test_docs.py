@@ -116,7 +116,9 @@ def test_the_keys_of_a_campaign_in_rounds_stand_with_type_and_default(model: str
     assert table in text, f"docs/rounds.md lacks this table of {model}:\n{table}"
 
 
-@pytest.mark.parametrize("model", ["DynamicsSettings", "Stage", "LearningSettings"])
+@pytest.mark.parametrize(
+    "model", ["StructureSettings", "DynamicsSettings", "Stage", "LearningSettings", "OutputSettings"]
+)
 def test_the_keys_of_a_campaign_on_the_fly_stand_with_type_and_default(model: str) -> None:
     text = (ROOT / "docs" / "on-the-fly.md").read_text(encoding="utf-8")
     table = table_of(model, Campaign.model_json_schema())
