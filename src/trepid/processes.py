@@ -16,10 +16,11 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-# Runs before the program, in the group of the new process: it leaves a guard behind and becomes the program.
+# Runs before the program, in the group of the new process: it leaves a guard behind and becomes the program. The guard removes the
+# folder first: the kill ends itself too.
 _GUARD = """
 import os, select, signal, sys
-life = int(sys.argv[1])
+life, folder = int(sys.argv[1]), sys.argv[2]
 if os.fork() == 0:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -28,9 +29,12 @@ if os.fork() == 0:
     poll = select.poll()
     poll.register(0, 0)
     poll.poll()
+    if folder:
+        import shutil
+        shutil.rmtree(folder, ignore_errors=True)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 os.close(life)
-os.execvp(sys.argv[2], sys.argv[2:])
+os.execvp(sys.argv[3], sys.argv[3:])
 """
 
 # Waits until the other end of its standard input is closed, and kills.
@@ -58,6 +62,8 @@ class Dependent:
     command : sequence of str
     pass_fds : sequence of int
         File descriptors that it inherits, beside the standard ones.
+    folder : str
+        Of its temporary files: removed where this process ends before it calls `end`; empty: none.
     **options
         As of `subprocess.Popen`.
 
@@ -71,11 +77,13 @@ class Dependent:
         It cannot be started.
     """
 
-    def __init__(self, command: Sequence[str], *, pass_fds: Sequence[int] = (), **options: Any) -> None:
+    def __init__(
+        self, command: Sequence[str], *, pass_fds: Sequence[int] = (), folder: str = "", **options: Any
+    ) -> None:
         read, self._life = os.pipe()
         try:
             self.popen: subprocess.Popen[bytes] = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _GUARD, str(read), *command],
+                [sys.executable, "-I", "-S", "-c", _GUARD, str(read), folder, *command],
                 pass_fds=(*pass_fds, read),
                 start_new_session=True,
                 **options,

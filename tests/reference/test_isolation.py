@@ -135,12 +135,17 @@ def test_a_killed_campaign_leaves_no_engine_behind(misbehaving: str, tmp_path: P
         "name = 'misbehaving:Misbehaving'\n"
         "make_reference('ase', calculator=name, parameters=parameters, timeout_s=500).label(bulk('Cu'))\n"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(temporary)}
     campaign = subprocess.Popen([sys.executable, "-c", script], env=environment)
     pid_file = tmp_path / "pid"
     assert wait_until(lambda: pid_file.exists() and pid_file.read_text().isdigit())
     pid = int(pid_file.read_text())
     assert alive(pid)
+    assert list(temporary.glob("trepid-reference-*"))
     campaign.send_signal(signal.SIGKILL)
     campaign.wait()
     assert wait_until(lambda: not alive(pid))
+    assert not list(temporary.iterdir())

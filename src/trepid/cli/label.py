@@ -36,7 +36,9 @@ def command(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the labels.", show_default=False)
     ],
-    every: Annotated[int, typer.Option("--every", min=1, metavar="N", help="Take every N-th frame of each file, from the first.")] = 1,
+    every: Annotated[
+        int, typer.Option("--every", min=1, metavar="N", help="Every N-th frame of each file, from the first.")
+    ] = 1,
     json: options.Json = False,
 ) -> None:
     """Label frames with the reference of a campaign: energies, forces and stresses, one file each in DIR/labels.

@@ -113,7 +113,7 @@ class IsolatedReference(Reference):
 
     def _start(self) -> None:
         read, write = os.pipe()
-        # Temporary files of its own: a process that is killed cannot remove them.
+        # Temporary files of its own: a process that is killed cannot remove them, so that its guard does.
         folder = tempfile.mkdtemp(prefix="trepid-reference-")
         path = os.pathsep.join(entry for entry in sys.path if entry)
         environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": folder}
@@ -121,6 +121,7 @@ class IsolatedReference(Reference):
             self._process = Dependent(
                 [sys.executable, "-c", _SERVE, str(write)],
                 pass_fds=(write,),
+                folder=folder,
                 stdin=subprocess.PIPE,
                 stdout=sys.__stderr__ if sys.__stderr__ is not None else subprocess.DEVNULL,
                 env=environment,
