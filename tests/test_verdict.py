@@ -27,7 +27,7 @@ from trepid.potentials.base import SizeSearch
 from trepid.potentials.bayesian import BayesianForceField
 from trepid.report.costs import cost_rows
 from trepid.report.html import render
-from trepid.runs.first_look import crystal_findings
+from trepid.runs.first_look import Matter, crystal_findings
 from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger_events import Doubt, FirstLook, Label
 from trepid.runs.reading import read_run
@@ -237,10 +237,10 @@ def test_learn_status_and_report_end_with_the_same_verdict(
         assert sentence.replace("eV/A", "eV/Å").replace(" +- ", " ± ") in page
     # Every label was announced before it was computed: without an estimate first, with one afterwards.
     told = captured.err.splitlines()
-    assert "labelling frame 1 of 4, 32 atoms, for a time not known yet" in told
+    assert "labelling frame 1 of 4, 32 atoms, no label timed yet" in told
     assert any(line.startswith("labelling frame 2 of 4, 32 atoms, about ") for line in told)
     assert any(line.startswith("labelling frame 5, 32 atoms, about ") for line in told)
-    assert told.index("labelling frame 1 of 4, 32 atoms, for a time not known yet") < next(
+    assert told.index("labelling frame 1 of 4, 32 atoms, no label timed yet") < next(
         k for k, line in enumerate(told) if line.startswith("label 1:")
     )
     assert "0.000 eV/A" not in captured.err
@@ -363,7 +363,12 @@ def test_one_end_has_one_wording(
     advice = next(line for line in shown.splitlines() if line.startswith("Next: "))
     assert not any(word in advice for word in ("MODEL", "STRUCTURE", "CAMPAIGN"))
     if "trepid md" in advice:
-        assert f"trepid md {tmp_path / 'run' / 'model.trepid'} {tmp_path / 'copper.extxyz'} " in advice
+        command = f"trepid md {tmp_path / 'run' / 'model.trepid'} {tmp_path / 'copper.extxyz'} --repeat"
+        assert command in advice
+        repeats = tuple(int(n) for n in re.findall(r"--repeat (\d+) (\d+) (\d+)", advice)[0])
+        potential = BayesianForceField.load("run/model.trepid")
+        assert potential.reach is not None
+        assert min(repeats) * 7.18 >= 2 * potential.reach
     for command in (["status", "run"], ["plan", "campaign.yaml"]):
         assert run(command) == 0
         assert told in capsys.readouterr().out
@@ -402,8 +407,9 @@ def test_a_crystal_that_is_not_at_rest_is_told_before_a_larger_basis() -> None:
         assert part in text
     advice = text.split("Next: ")[1]
     assert advice.startswith(
-        "first the crystal: relax it with the reference ('trepid relax CAMPAIGN'), check the settings of the reference (k points"
+        "first the crystal: check the settings of the reference (k points, method, size of the supercell)"
     )
+    assert "'trepid relax CAMPAIGN', then structure.file: relax/relaxed.extxyz and another output.directory" in advice
     assert "pressure_GPa: 0" in advice
     assert advice.index("pressure_GPa: 0") < advice.index("a larger basis")
     good = verdict(0.01, crystal=found, n_first=4)
@@ -411,6 +417,24 @@ def test_a_crystal_that_is_not_at_rest_is_told_before_a_larger_basis() -> None:
     assert "If it is meant as it is: use it with a guard" in good.text()
     assert "first the crystal" not in verdict(0.01).text()
     assert len(good.as_dict()["crystal"]) == 3
+
+
+def test_imaginary_modes_alone_ask_for_another_reference_and_a_spent_budget_for_labels() -> None:
+    modes = tuple(finding for finding in crystal_findings(LOOK, "tblite") if finding.matter is Matter.MODES)
+    advice = verdict(0.03, crystal=modes, n_first=4).advice()
+    assert advice.startswith("first the reference, unless such modes are meant")
+    assert "trepid relax" not in advice  # it keeps the symmetry that the modes break
+    ended = verdict(0.03, simulated_ps=0.09, planned_ps=2.0).advice()
+    assert ended.startswith("raise learning.max_labels and run 'trepid learn' again")
+    assert "raise learning.max_labels" not in verdict(0.03).advice()
+
+
+def test_the_pressure_of_a_crystal_is_told_as_a_change_of_its_lattice_constant() -> None:
+    (pressure,) = (finding for finding in crystal_findings(LOOK, "tblite") if finding.matter is Matter.PRESSURE)
+    assert "larger than the given one, by some 4.3 to 21 % ('trepid relax' tells)" in pressure.short
+    assert "too narrow for a reference with one k point" in pressure.text
+    wide = crystal_findings(LOOK, "tblite", width_A=10.9)
+    assert not any("methods without k points" in finding.text or "too narrow" in finding.text for finding in wide)
 
 
 def test_the_first_look_is_kept_and_shown(
@@ -482,7 +506,7 @@ def test_the_labels_that_make_most_of_the_error_are_named(tmp_path: Path, monkey
     assert kinds[4].startswith("asked for at 0.")
     assert found.few_dominate
     assert f"those of label 2 ({kinds[1]}): without the largest errors" in found.text()
-    assert "Next: look at run/labels/label-0002.extxyz: are these arrangements" in found.text()
+    assert "until then: look at run/labels/label-0002.extxyz: are these arrangements" in found.text()
 
 
 def test_frames_asked_for_that_are_much_worse_are_told_with_the_grade() -> None:

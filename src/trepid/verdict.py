@@ -29,7 +29,9 @@ from pathlib import Path
 
 from trepid.choices import Speed
 from trepid.config import Campaign
-from trepid.errors import TrepidError
+from trepid.data.frames import read_structure
+from trepid.data.supercells import wide_repeats
+from trepid.errors import DataError, TrepidError
 from trepid.evaluation import Evaluation, summarise
 from trepid.potentials.base import Potential, SizeSearch
 from trepid.potentials.bayesian.force_field import BayesianForceField
@@ -138,6 +140,8 @@ class Verdict:
         MD of a campaign on the fly that its labelling budget ended, and of all its stages; else None.
     model, structure, campaign : str
         Files for the commands of the advice; the words in capitals where they are not known.
+    repeat : three ints
+        Repetitions of the structure that MD with this model needs.
     """
 
     basis: Basis
@@ -163,6 +167,7 @@ class Verdict:
     model: str = "MODEL"
     structure: str = "STRUCTURE"
     campaign: str = "CAMPAIGN"
+    repeat: tuple[int, int, int] = (1, 1, 1)
 
     @property
     def error_share(self) -> float:
@@ -327,7 +332,13 @@ class Verdict:
 
     def advice(self) -> str:
         """What to do next."""
-        return self._crystal_first() + self._advice()
+        return self._crystal_first() + self._more_labels() + self._advice()
+
+    def _more_labels(self) -> str:
+        """To go on where the budget ended the run early."""
+        if self.simulated_ps is None:
+            return ""
+        return "raise learning.max_labels and run 'trepid learn' again to go on with the MD; until then: "
 
     def _crystal_first(self) -> str:
         """What to do about the crystal, before anything about the model."""
@@ -340,14 +351,20 @@ class Verdict:
             else ""
         )
         larger = ", size of the supercell" if matters & {Matter.PRESSURE, Matter.MODES} else ""
-        rightly = "" if matters != {Matter.MODES} else " unless such modes are meant, as in phases that heat stabilises"
+        if matters == {Matter.MODES}:
+            return (
+                "first the reference, unless such modes are meant, as in phases that heat stabilises: a larger supercell, k "
+                "points, another method, or an engine close to DFT (trepid doctor); then learn again. If they are meant: "
+            )
         return (
-            f"first the crystal{rightly}: relax it with the reference ('trepid relax {self.campaign}'), check the settings of the "
-            f"reference (k points, method{larger}){free}; then learn again. If it is meant as it is: "
+            f"first the crystal: check the settings of the reference (k points, method{larger}), and relax it with the "
+            f"reference: 'trepid relax {self.campaign}', then structure.file: relax/relaxed.extxyz and another output.directory "
+            f"in your campaign file{free}, and learn again. If it is meant as it is: "
         )
 
     def _guarded(self) -> str:
-        return f"trepid md {self.model} {self.structure} --temperature 300 --guard stop"
+        repeated = "" if self.repeat == (1, 1, 1) else f"--repeat {' '.join(map(str, self.repeat))} "
+        return f"trepid md {self.model} {self.structure} {repeated}--temperature 300 --guard stop"
 
     def _advice(self) -> str:
         if self.n_known and not self.n_frames:
@@ -373,7 +390,10 @@ class Verdict:
             return f"use it with a guard on the uncertainty ({self._guarded()}){better}."
         if self.misfit_limits:
             if refit:
-                return f"a larger basis and longer cutoffs come before more labels of the same kind: {refit}."
+                return (
+                    "try a larger basis and longer cutoffs before more labels of the same kind; what does not help is refused: "
+                    f"{refit}."
+                )
             if search is None:
                 wider = f"'trepid fit {files} --speed balanced -o better.trepid'"
                 return f"more labels; from {FEWEST_FRAMES} frames on {wider} looks for a larger basis."
@@ -459,6 +479,7 @@ def verdict_of_run(record: RunRecord) -> Verdict:
         model=str(record.paths.model),
         structure=verdict.structure if record.campaign is None else str(record.campaign.structure.file),
         campaign=verdict.campaign if record.campaign is None else str(record.paths.settings),
+        repeat=_md_repeat(record, potential),
         worst=tuple(f"label {label.number} ({record.kind_of(label)})" for label in worst),
         worst_files=tuple(str(record.label_file(label)) for label in worst),
         crystal=tuple(record.crystal_findings),
@@ -466,6 +487,17 @@ def verdict_of_run(record: RunRecord) -> Verdict:
         simulated_ps=simulated,
         planned_ps=planned,
     )
+
+
+def _md_repeat(record: RunRecord, potential: BayesianForceField | None) -> tuple[int, int, int]:
+    """Repetitions of the structure of a campaign in a cell that is wide enough for its model; once where that is not known."""
+    if record.campaign is None or potential is None or potential.reach is None:
+        return 1, 1, 1
+    try:
+        crystal = read_structure(record.campaign.structure.file)
+    except DataError:  # it may have moved
+        return 1, 1, 1
+    return wide_repeats(crystal, potential.reach)
 
 
 def _unfinished(record: RunRecord) -> tuple[float | None, float | None]:

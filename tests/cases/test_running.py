@@ -223,7 +223,7 @@ def test_a_finished_campaign_called_again_says_so(trepid: Trepid, tmp_path: Path
     first = trepid("learn", file, "--json")
     assert first.code == 0, first
     # Each label was announced before it was computed.
-    assert "labelling frame 1 of 2, 32 atoms, for a time not known yet" in first.err.splitlines()
+    assert "labelling frame 1 of 2, 32 atoms, no label timed yet" in first.err.splitlines()
     assert "labelling frame 2 of 2, 32 atoms, about " in first.err
     told = json.loads(first.out)
     again = json.loads(trepid("learn", file, "--json").out)

@@ -166,6 +166,21 @@ def test_a_temperature_in_degrees_is_asked_about(trepid, campaign: Path) -> None
     assert "walkers.temperatures_K: 20 K; is it in K (20 C is 293 K)?" in trepid("check", campaign).err
 
 
+def test_a_long_time_step_and_a_pressure_in_bar_are_asked_about(trepid, campaign: Path) -> None:
+    settings = yaml.safe_load(campaign.read_text())
+    stage = {"temperature_K": 300, "duration_ps": 1, "pressure_GPa": 10000.0}
+    settings["dynamics"] |= {"timestep_fs": 20.0, "stages": [stage], "thermostat": "nose-hoover"}
+    campaign.write_text(yaml.safe_dump(settings))
+    told = trepid("check", campaign).err
+    assert "dynamics.timestep_fs: 20 fs is long for the vibrations of Cu" in told
+    assert "dynamics.stages[0].pressure_GPa: 10000 GPa; is it in GPa (1 bar is 0.0001 GPa)?" in told
+    settings["dynamics"] |= {"timestep_fs": 8.0, "stages": [{**stage, "pressure_GPa": 1.0}]}
+    campaign.write_text(yaml.safe_dump(settings))
+    told = trepid("check", campaign).err
+    assert "is long" not in told
+    assert "1 bar" not in told
+
+
 def test_a_structure_in_bohr_is_asked_about(trepid, campaign: Path, tmp_path: Path) -> None:
     settings = yaml.safe_load(campaign.read_text())
     file = campaign.parent / "bohr.extxyz"

@@ -299,3 +299,9 @@ def test_an_unknown_format_tells_how_to_convert(tmp_path: Path) -> None:
     (tmp_path / "train.cfg2").write_text("BEGIN_CFG\n Size\n 2\nEND_CFG\n")
     with pytest.raises(DataError, match=r"from ase\.io import read, write; write\('train\.extxyz'"):
         read_frames(tmp_path / "train.cfg2")
+
+
+def test_a_model_in_place_of_frames_is_told(tmp_path: Path) -> None:
+    (tmp_path / "m.trepid").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{}")
+    with pytest.raises(DataError, match="is a model, not frames; in every command the model comes first"):
+        read_frames(tmp_path / "m.trepid")

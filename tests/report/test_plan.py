@@ -15,8 +15,10 @@ from trepid.campaign.learn import learn
 from trepid.cli.main import run as trepid
 from trepid.data.frames import write_frames
 from trepid.errors import ConfigError, DataError
+from trepid.labelling.labeller import COST_POWER
 from trepid.report.forecast import CannotTell, Interval, LearningCurve
-from trepid.report.plan import EXPECTED, plan_campaign
+from trepid.report.plan import EXPECTED, measured_label_time, plan_campaign
+from trepid.runs.directory import RunPaths
 from trepid.runs.ledger import Entry
 from trepid.runs.ledger_events import Event, Failure, Label, Request, RoundEnd, Stage, Start, Stop, Train, Walks
 
@@ -40,6 +42,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = campaign(folder, learning={"max_labels": 60, "check_labels": False})
     learn(settings, reference=LoggedReference(), potentials=springs(crystal()))
     return folder
+
+
+def test_the_time_of_a_label_is_scaled_to_the_atoms_of_an_audit(finished: Path) -> None:
+    run = RunPaths(finished / "run")
+    n = len(crystal())
+    same, twice = (measured_label_time(run, n_atoms=size) for size in (n, 2 * n))
+    assert same is not None
+    assert twice is not None
+    assert "scaled" not in same.source
+    assert twice.seconds.expected == pytest.approx(2**COST_POWER * same.seconds.expected)
+    assert twice.source.endswith(f"for {n} atoms, scaled to {2 * n}")
 
 
 def cut(source: Path, target: Path, n_lines: int) -> Path:

@@ -25,6 +25,7 @@ from trepid.data.arrays import structure_digest
 from trepid.data.formula import formula_of
 from trepid.data.frames import LabelKeys
 from trepid.data.progress_file import NO_FILE, ProgressFile
+from trepid.data.supercells import width_A
 from trepid.dynamics.interrupt import Interrupted, Interruptible
 from trepid.dynamics.progress import FiledProgress, ProgressView, SilentProgress
 from trepid.errors import ConfigError, DataError
@@ -132,7 +133,9 @@ class CampaignContext(Generic[SomeCampaign]):
             look = look_at(potential, self.crystal, seed=self.campaign.seed)
         if not self.ledger.all(FirstLook):  # after a kill, the look may be there already
             self.ledger.append(look)
-        findings = crystal_findings(look, self.campaign.reference.engine, free_cell=cell_is_free(self.campaign))
+        findings = crystal_findings(
+            look, self.campaign.reference.engine, free_cell=cell_is_free(self.campaign), width_A=width_A(self.crystal)
+        )
         for finding in findings:
             self.view.message(finding.text)
 

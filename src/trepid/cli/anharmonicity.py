@@ -80,7 +80,8 @@ def command(
         Path | None, typer.Option(metavar="FILE", help="Force constants from phonopy's files, not from MODEL.")
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(help="Temperature of the harmonic frames, K.", show_default=False)
+        float | None,
+        typer.Option("--temperature", "-T", help="Temperature of the harmonic frames, K.", show_default=False),
     ] = None,
     samples: Annotated[
         int | None, typer.Option(help=f"Number of harmonic frames; {DEFAULT_SAMPLES} if absent.", show_default=False)

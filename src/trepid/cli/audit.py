@@ -39,7 +39,15 @@ def command(
         ),
     ],
     temperature: Annotated[
-        float, typer.Option(metavar="K", min=0, help="Of the trajectory, K: that of the rates.", show_default=False)
+        float,
+        typer.Option(
+            "--temperature",
+            "-T",
+            metavar="K",
+            min=0,
+            help="Of the trajectory, K: that of the rates.",
+            show_default=False,
+        ),
     ],
     model: Annotated[
         Path | None,
@@ -166,7 +174,7 @@ def command(
     found = plan_audit(analysis, task, later=other)
     if plan:
         _model(model, calculator, parameters, trust=trust)[0].close()
-        _show_plan(found, _label_time(campaign, output), json=json)
+        _show_plan(found, _label_time(campaign, output, analysis.sites.n_atoms), json=json)
         return
     with ExitStack() as closing:
         audited, described = _model(model, calculator, parameters, trust=trust)
@@ -286,13 +294,13 @@ def _parameters(text: str | None) -> dict[str, Any]:
     return found
 
 
-def _label_time(campaign: AnyCampaign | None, output: Path) -> LabelTime | None:
-    """Time of a label as an earlier start of this audit has measured it, or the run of the campaign; None where none has."""
+def _label_time(campaign: AnyCampaign | None, output: Path, n_atoms: int) -> LabelTime | None:
+    """Time of a label of so many atoms, by an earlier start of this audit or the run of the campaign; None: not measured."""
     from trepid.report.plan import measured_label_time
     from trepid.runs.directory import RunPaths
 
     runs = [RunPaths(output)] + ([] if campaign is None else [RunPaths(campaign.output.directory)])
-    times = (measured_label_time(run) for run in runs if run.begun)
+    times = (measured_label_time(run, n_atoms=n_atoms) for run in runs if run.begun)
     return next((time for time in times if time is not None), None)
 
 

@@ -165,7 +165,7 @@ def look_over_campaign(path: Path, *, trust: bool) -> Verdict:
     except TrepidError as error:
         verdict.problems.append(str(error))
     far = atoms_far_apart(crystal)
-    verdict.warnings += [*([f"{campaign.structure.file}: {far}"] if far else []), *doubts(campaign)]
+    verdict.warnings += [*([f"{campaign.structure.file}: {far}"] if far else []), *doubts(campaign, crystal)]
     if isinstance(campaign, RoundsCampaign):
         _look_over_rounds(campaign, crystal, verdict)
     verdict.problems = list(dict.fromkeys(verdict.problems))

@@ -173,7 +173,7 @@ def _show(analysis: EventAnalysis, output: Path, *, asked: bool) -> None:
     if analysis.sigma_a is not None:
         rows.append(("sigma^A", f"{analysis.sigma_a.sigma_a:.4f}, {len(analysis.sigma_a.jumps)} jumps"))
     elif not asked:
-        rows.append(("sigma^A", "not measured: it needs forces in the trajectory, and --phonopy or --model"))
+        rows.append(("sigma^A", "not measured: --model, or --phonopy and forces in the trajectory, give it"))
     rows.append(("page", str(output / PAGE)))
     emit_table(rows)
     if not analysis.classes:

@@ -75,7 +75,7 @@ def command(
         retries = campaign.learning.retries if isinstance(campaign, Campaign) else 1
     say(f"{len(given)} frame{'s' * (len(given) != 1)} to label, {len(given[0])} atoms in the first, into {output}")
     if campaign is not None:
-        _warn_of_width(given, build_crystal(campaign.structure))
+        _warn_of_others(given, build_crystal(campaign.structure))
     with labelling(output, settings, kind=KIND) as (reference, interrupted):
         executor = InlineExecutor() if rounds is None else make_executor(rounds.execution, directory=output)
         with executor:
@@ -98,10 +98,15 @@ def command(
         raise typer.Exit(ExitCode.LABELS)
 
 
-def _warn_of_width(frames: list[Atoms], supercell: Atoms) -> None:
-    """Say where frames are narrower than the cells that the campaign labels."""
+def _warn_of_others(frames: list[Atoms], supercell: Atoms) -> None:
+    """Say where frames have other elements than the crystal of the campaign, or are narrower than the cells that it labels."""
     from trepid.data.supercells import width_A
 
+    own = set(supercell.symbols)
+    if others := sorted({symbol for frame in frames for symbol in frame.symbols} - own):
+        say(
+            f"warning: frames have {', '.join(others)}, which the crystal of the campaign ({', '.join(sorted(own))}) has not"
+        )
     narrowest, usual = min(width_A(frame) for frame in frames), width_A(supercell)
     if narrowest < NARROWER * usual:
         say(

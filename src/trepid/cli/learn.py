@@ -56,11 +56,12 @@ def command(
         verdict.raise_problem()
         return
 
+    from trepid.campaign.context import crystal_of
     from trepid.campaign.learn import learn
     from trepid.dynamics.progress import SilentProgress, make_progress
 
     settings = load_campaign(campaign)
-    for doubt in doubts(settings):
+    for doubt in doubts(settings, crystal_of(settings)):
         say(f"warning: {doubt}")
     with SilentProgress() if quiet else make_progress(title="learning") as progress:
         result = learn(settings, progress=progress, accept_changes=accept_changes)

@@ -44,7 +44,9 @@ def command(
         Path,
         typer.Argument(metavar="STRUCTURE", help="Initial structure, in any format ASE reads.", show_default=False),
     ],
-    temperature: Annotated[str, typer.Option(metavar="K|K:K", help="Target, K; 300:600 ramps over the run.")],
+    temperature: Annotated[
+        str, typer.Option("--temperature", "-T", metavar="K|K:K", help="Target, K; 300:600 ramps over the run.")
+    ],
     steps: Annotated[int | None, typer.Option(help="Length of the run, steps.")] = None,
     duration: Annotated[
         float | None,
@@ -139,9 +141,10 @@ def command(
     target = _temperatures(temperature)
 
     from trepid.analysis.trust import per_cell
-    from trepid.config.doubts import temperature_doubt
+    from trepid.config.doubts import pressure_doubt, temperature_doubt, timestep_doubt
     from trepid.data.formula import formula_of
     from trepid.data.frames import read_structure
+    from trepid.data.geometry import atoms_far_apart
     from trepid.data.supercells import narrow_cell, structure_warnings
     from trepid.dynamics.progress import make_progress
     from trepid.dynamics.run import run_md
@@ -149,8 +152,6 @@ def command(
     from trepid.potentials import load_potential
     from trepid.potentials.base import Uncertainty
 
-    if doubt := temperature_doubt("--temperature", target if isinstance(target, float) else min(target)):
-        say(f"warning: {doubt}")
     settings = MDSettings(
         temperature_K=target,
         duration_ps=steps * timestep / 1000.0 if steps is not None else duration or DEFAULT_DURATION_PS,
@@ -178,9 +179,14 @@ def command(
         prepare_lammps(potential, atoms, settings, directory=output, model_file=model, repeat=repeat)
         say(f"LAMMPS input in {output}; run it there: lmp -in in.lammps")
         return
-    if not atoms.pbc.any():
-        for warning in structure_warnings(atoms, structure):
-            say(f"warning: {warning}")
+    warnings = [
+        temperature_doubt("--temperature", target if isinstance(target, float) else min(target)),
+        timestep_doubt("--timestep", timestep, atoms),
+        pressure_doubt("--pressure", pressure),
+        *(structure_warnings(atoms, structure) if not atoms.pbc.any() else [atoms_far_apart(atoms)]),
+    ]
+    for warning in filter(None, warnings):
+        say(f"warning: {warning}")
     narrow = "" if potential.reach is None else narrow_cell(atoms, repeat, potential.reach)
     if narrow:
         say(f"note: {narrow}")

@@ -94,7 +94,8 @@ def command(
         return
     emit_table(_rows(unit, crystal, found))
     emit(
-        f"the crystal is in {file}; name it as file in the section structure of the campaign, and leave supercell as it is"
+        f"the crystal is in {file}: name it in your campaign file, structure.file: {file}, leave supercell as it is, and give "
+        "another output.directory where the campaign has run"
     )
 
 

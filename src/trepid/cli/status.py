@@ -108,7 +108,10 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
     ]
     if training is not None and training.noise_forces:
         rows.append(
-            ("residual noise of forces", f"{1000 * training.noise_forces:.2g} meV/A per component, in every error bar")
+            (
+                "residual noise of forces",
+                f"{1000 * training.noise_forces:.2g} meV/A per component, the constant part of every error bar",
+            )
         )
     if figures is not None:
         rows.append(("force MAE before training", f"{1000 * figures.forces_mae:.2f} meV/A"))
@@ -120,7 +123,7 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
             )
         )
     for row in facts["interval_factors"]:
-        rows.append((f"interval factor, {row['stratum']}, {row['species']}", _factor(row)))
+        rows.append((f"conformal factor, {row['stratum']}, {row['species']}", _factor(row)))
     if rounds and last is not None and last.test is not None:
         rows.append(("force MAE on test frames", f"{1000 * last.test.forces_mae:.2f} meV/A"))
     if rounds and last is not None and last.sigma_a:
@@ -135,7 +138,8 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
 def _factor(row: dict[str, Any]) -> str:
     """A factor in words: what it rests on, too."""
     if row["basis"] == "none":
-        return f"none, {row['n_labels']} labels: two are needed"
+        n = row["n_labels"]
+        return f"none yet: {n} label{'s' * (n != 1)}, two are needed"
     return f"{row['factor']:.2f} from {row['n_frames']} labels{_OF[row['basis']]}"
 
 

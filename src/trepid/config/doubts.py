@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from trepid.config.campaign import AnyCampaign, RoundsCampaign
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 SHORTEST_STEP_fs = 0.1
 """Shorter time steps than for any vibration of atoms: the fastest, of hydrogen, take 10 fs."""
@@ -12,22 +17,55 @@ LOWEST_K = 50.0
 """Below, a temperature may be meant in degrees C; and atoms in crystals do not move classically, as they do in MD."""
 
 
-def doubts(campaign: AnyCampaign) -> list[str]:
-    """What to ask the user about the settings of a campaign, a line for each."""
+MOST_GPa = 300.0
+"""Higher pressures are reached in the core of the Earth, and by numbers that are meant in bar."""
+STEP_fs = 2.0
+"""Times the square root of the smallest mass (u): longer steps than a tenth to a fifth of the period of the fastest vibration."""
+
+
+def doubts(campaign: AnyCampaign, crystal: Atoms) -> list[str]:
+    """What to ask the user about the settings of a campaign for this crystal, a line for each."""
     if isinstance(campaign, RoundsCampaign):
         section, step = "walkers", campaign.walkers.timestep_fs
         temperatures = [("walkers.temperatures_K", list(campaign.walkers.temperatures_K))]
+        pressures: list[tuple[str, float | None]] = []
     else:
         section, step = "dynamics", campaign.dynamics.timestep_fs
         temperatures = [
             (f"dynamics.stages[{k}].temperature_K", [stage.temperature_at(0.0), stage.temperature_at(1.0)])
             for k, stage in enumerate(campaign.dynamics.stages)
         ]
+        pressures = [
+            (f"dynamics.stages[{k}].pressure_GPa", stage.pressure_GPa)
+            for k, stage in enumerate(campaign.dynamics.stages)
+        ]
     found = [doubt for key, values in temperatures if (doubt := temperature_doubt(key, min(values)))]
-    if step < SHORTEST_STEP_fs:
-        meant = f": {1000 * step:g} fs would be usual" if 0.1 <= 1000 * step <= 10 else ""
-        found.append(f"{section}.timestep_fs: {step:g} fs; is it in ps{meant}?")
+    found += [doubt for key, value in pressures if (doubt := pressure_doubt(key, value))]
+    if doubt := timestep_doubt(f"{section}.timestep_fs", step, crystal):
+        found.append(doubt)
     return found
+
+
+def timestep_doubt(name: str, step_fs: float, crystal: Atoms) -> str:
+    """What to ask about a time step; an empty string where there is nothing to ask."""
+    if step_fs < SHORTEST_STEP_fs:
+        meant = f": {1000 * step_fs:g} fs would be usual" if 0.1 <= 1000 * step_fs <= 10 else ""
+        return f"{name}: {step_fs:g} fs; is it in ps{meant}?"
+    masses = crystal.get_masses()
+    if step_fs > STEP_fs * masses.min() ** 0.5:
+        lightest = crystal.get_chemical_symbols()[int(masses.argmin())]
+        return (
+            f"{name}: {step_fs:g} fs is long for the vibrations of {lightest}: the energy drifts, or the crystal flies apart; 1 or "
+            "2 fs is usual"
+        )
+    return ""
+
+
+def pressure_doubt(name: str, value_GPa: float | None) -> str:
+    """What to ask about a pressure; an empty string where there is nothing to ask."""
+    if value_GPa is None or abs(value_GPa) <= MOST_GPa:
+        return ""
+    return f"{name}: {value_GPa:g} GPa; is it in GPa (1 bar is 0.0001 GPa)?"
 
 
 def temperature_doubt(name: str, value_K: float) -> str:

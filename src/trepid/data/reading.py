@@ -112,6 +112,8 @@ def _extxyz(source: Path) -> FrameFile:
 
 def _others(source: Path, path: str | Path, head: bytes, hint: str) -> FrameFile:
     """Frames of a format that ASE reads."""
+    if Path(path).suffix == ".trepid":
+        raise DataError(f"{path} is a model, not frames; in every command the model comes first, then the frames")
     with unpacked(source) as file:
         format_name = format_of(head)
         try:

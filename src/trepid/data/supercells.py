@@ -198,6 +198,24 @@ def structure_warnings(atoms: Atoms, file: Path) -> list[str]:
     ]
 
 
+def wide_repeats(atoms: Atoms, reach_A: float, *, repeat: tuple[int, int, int] = (1, 1, 1)) -> tuple[int, int, int]:
+    """Repetitions of a structure in a cell at least twice as wide as atoms interact over; 1 along directions without periodicity.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        The structure, repeated `repeat` times already.
+    reach_A : float
+        A.
+    repeat : three ints
+    """
+    a, b, c = (
+        math.ceil(2 * reach_A / (width / n) - 1e-9) if counts else n
+        for width, n, counts in zip(_widths(box_of(atoms), (True, True, True)), repeat, atoms.pbc, strict=True)
+    )
+    return a, b, c
+
+
 def narrow_cell(atoms: Atoms, repeat: tuple[int, int, int], reach_A: float) -> str:
     """What to say of a cell narrower than twice the distance over which atoms interact; empty for a wider one.
 
@@ -213,11 +231,7 @@ def narrow_cell(atoms: Atoms, repeat: tuple[int, int, int], reach_A: float) -> s
     narrowest = width_A(atoms)
     if narrowest >= 2 * reach_A:
         return ""
-    every = _widths(box_of(atoms), (True, True, True))
-    wanted = " ".join(
-        str(math.ceil(2 * reach_A / (width / n) - 1e-9) if counts else n)
-        for width, n, counts in zip(every, repeat, atoms.pbc, strict=True)
-    )
+    wanted = " ".join(map(str, wide_repeats(atoms, reach_A, repeat=repeat)))
     return (
         f"the cell is {narrowest:.1f} A wide, less than twice the {reach_A:g} A over which atoms interact: an atom meets its "
         f"own images, which move with it; a cell that is wide enough: --repeat {wanted}"

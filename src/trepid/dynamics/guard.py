@@ -26,7 +26,10 @@ logger = logging.getLogger(__name__)
 MD_LIMITS = SanityLimits(max_temperature_factor=50.0)
 """Limits of a physical frame of `trepid md`. Wider than those of learning: a run may start far from equilibrium, and hot
 systems have large forces."""
-ADVICE = "the time step is too long, or the model extrapolates"
+ADVICE = (
+    "the time step is too long, or the model extrapolates, as where a crystal is far from rest on it ('trepid phonons MODEL "
+    "STRUCTURE --relax' tells its pressure; relax it with the reference by 'trepid relax', or learn with pressure_GPa in a stage)"
+)
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def _multiple(crystal: Atoms, symbols: tuple[str, ...], cell: FloatArray, name: 
     expected = ", ".join(f"{x:.3f}" for x in np.linalg.norm(ours, axis=1))
     raise DataError(
         f"{name}: {len(symbols)} atoms in a cell with vectors of {lengths} A, the crystal {len(crystal)} atoms with {expected} A: "
-        f"no multiple of it within a strain of {MOST_STRAIN:.0%}; give the relaxed crystal of this trajectory"
+        f"no multiple of it within a strain of {MOST_STRAIN:.0%}; give the relaxed crystal of this trajectory with --structure"
     )
 
 

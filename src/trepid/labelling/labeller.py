@@ -243,7 +243,7 @@ class _Batch:
         which = f"{self._numbers.index(case.number) + 1} of {n}" if n > 1 else f"{case.number}"
         again = ", again" if case.tried else ""
         seconds = expected_seconds([self._store.read(k) for k in self._store.numbers()[-LATEST:]], len(case.frame))
-        time = "for a time not known yet" if seconds is None else f"about {duration(seconds)}"
+        time = "no label timed yet" if seconds is None else f"about {duration(seconds)}"
         return f"labelling frame {which}{again}, {len(case.frame)} atoms, {time}"
 
     def _receive(self, case: LabelCase, future: Future[LabelAnswer]) -> None:

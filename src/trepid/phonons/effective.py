@@ -155,8 +155,10 @@ class _Fit:
         atoms = SymfcAtoms(numbers=cell.numbers, cell=cell.cell.array, scaled_positions=cell.get_scaled_positions())
         self._symfc = Symfc(atoms, symprec=1e-4)
         self._symfc.compute_basis_set(2)
-        reference = self.reference(np.broadcast_to(np.eye(3), (len(cell), len(cell), 3, 3)))
-        self.phonon = to_phonopy(reference)
+        n = len(cell)
+        # Its force constants are not used; these obey the acoustic sum rule.
+        springs = (np.eye(n) - 1 / n)[:, :, None, None] * np.eye(3)
+        self.phonon = to_phonopy(self.reference(springs))
         self._ours = match_atoms(
             atoms_of(self.phonon.supercell), cell, tolerance_A=MATCH_A, where="the supercell of phonopy"
         )

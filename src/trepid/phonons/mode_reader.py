@@ -214,7 +214,8 @@ class ModeReader:
             if resolved < NYQUIST * highest:
                 raise DataError(
                     f"{name}: frames every {interval:g} fs show frequencies up to {resolved:.3g} THz, the crystal has "
-                    f"{highest:.3g} THz: write a frame every {math.floor(5000.0 / (NYQUIST * highest)) / 10:g} fs or more often"
+                    f"{highest:.3g} THz: write a frame every {math.floor(5000.0 / (NYQUIST * highest)) / 10:g} fs or more often "
+                    "(trepid md --sample-every STEPS)"
                 )
 
     def _force_sums(self, u: FloatArray, forces: FloatArray) -> FloatArray:

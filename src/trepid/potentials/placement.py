@@ -78,9 +78,10 @@ class Placement:
     def text(self) -> str:
         """All of it, in one line."""
         programs = f"; other programs: {self.programs}" if self.programs else ""
+        threads = "one thread" if self.threads == 1 else f"up to {self.threads} threads"
         return (
-            f"{self.process}; on the {self.device}, {self.threads} threads at most, {self.precision}; force uncertainty "
-            f"{self.bar}; molecular dynamics in {self.dynamics}{programs}"
+            f"{self.process}; on the {self.device}, {threads}, {self.precision}; force uncertainty {self.bar}; "
+            f"molecular dynamics in {self.dynamics}{programs}"
         )
 
     def as_dict(self) -> dict[str, Any]:

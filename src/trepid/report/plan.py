@@ -8,7 +8,7 @@ support a forecast, the result is `CannotTell` with the reason.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from trepid.config import AnyCampaign, Campaign, RoundsCampaign, load_campaign
 from trepid.errors import DataError
+from trepid.labelling.labeller import COST_POWER
 from trepid.potentials.placement import Placement, placement_of_campaign
 from trepid.report.forecast import (
     FURTHEST,
@@ -26,6 +27,7 @@ from trepid.report.forecast import (
     forecast_calls,
 )
 from trepid.runs.directory import RunPaths
+from trepid.runs.label_files import LabelStore
 from trepid.runs.ledger import events_of, read_ledger
 from trepid.runs.ledger_events import Failure, Label, Reason, Request, RoundEnd, Stage, Train, Walks
 from trepid.runs.reading import RunRecord, read_run
@@ -384,10 +386,22 @@ def _curve_of_rounds(run: RunRecord) -> LearningCurve | CannotTell:
 # ---------------------------------------------------------------------- time
 
 
-def measured_label_time(run: RunPaths) -> LabelTime | None:
-    """What the ledger of a run, of a campaign or an audit, says of the time of a label; None where none was computed."""
+def measured_label_time(run: RunPaths, *, n_atoms: int) -> LabelTime | None:
+    """What a run, of a campaign or an audit, says of the time of a label of `n_atoms`; None where none was computed.
+
+    Of another size it is scaled, as by `trepid.labelling.labeller.expected_seconds`.
+    """
     entries = read_ledger(run.ledger)
-    return _label_time(events_of(entries, Label), events_of(entries, Failure), f"measured in {run.path}")
+    time = _label_time(events_of(entries, Label), events_of(entries, Failure), f"measured in {run.path}")
+    store = LabelStore(run.labels)
+    numbers = store.numbers()
+    if time is None or not numbers:
+        return time
+    size = len(store.read(numbers[-1]).atoms)
+    if size == n_atoms:
+        return time
+    scaled = time.seconds.scaled((n_atoms / size) ** COST_POWER)
+    return replace(time, seconds=scaled, source=f"{time.source} for {size} atoms, scaled to {n_atoms}")
 
 
 def _label_time(labels: Sequence[Label], failures: Sequence[Failure], source: str) -> LabelTime | None:

@@ -19,10 +19,22 @@ LARGE_FORCE_eV_per_A = 0.1
 """Beyond this and two bars, the atoms are not where the reference has them."""
 FAR_GPa = 10.0
 """Beyond this the method, in this cell, is not one for the crystal."""
-_FAR = (
-    ", by several per cent at such a pressure ('trepid relax' tells): the supercell is too narrow for a reference with one k "
-    f"point (tblite: {NARROW_A:g} A or more), or the method is wrong for this crystal"
-)
+
+
+def _far(narrow: bool) -> str:
+    """What a pressure beyond `FAR_GPa` means."""
+    cell = (
+        f"the supercell is too narrow for a reference with one k point (tblite: {NARROW_A:g} A or more), or "
+        if narrow
+        else ""
+    )
+    return f": {cell}the method is wrong for this crystal"
+
+
+def _strain(pressure_GPa: float) -> str:
+    """Change of the lattice constant at a pressure, p / 3B, for bulk moduli of 35 to 170 GPa."""
+    low, high = (min(100 * abs(pressure_GPa) / (3 * bulk), 99.0) for bulk in (170.0, 35.0))
+    return f"some {low:.2g} to {high:.2g} % ('trepid relax' tells)"
 
 
 class Matter(Enum):
@@ -59,7 +71,9 @@ def cell_is_free(campaign: AnyCampaign | None) -> bool:
     return isinstance(campaign, Campaign) and any(stage.pressure_GPa is not None for stage in campaign.dynamics.stages)
 
 
-def crystal_findings(look: FirstLook, engine: str, *, free_cell: bool = False) -> list[CrystalFinding]:
+def crystal_findings(
+    look: FirstLook, engine: str, *, free_cell: bool = False, width_A: float = 0.0
+) -> list[CrystalFinding]:
     """What is not right with the crystal; nothing where it is at rest and stable.
 
     Parameters
@@ -69,12 +83,15 @@ def crystal_findings(look: FirstLook, engine: str, *, free_cell: bool = False) -
         Of the reference.
     free_cell : bool
         Stages of the run have a pressure.
+    width_A : float
+        Of the supercell: from `NARROW_A` on it is not too narrow for a reference with one k point.
     """
+    narrow = width_A < NARROW_A
     found, told = [], f"by the model of {look.n_labels} label{'s' * (look.n_labels != 1)}"
     p, bar = look.pressure_GPa, look.pressure_bar_GPa
     if p is not None and bar is not None and abs(p) > max(LARGE_PRESSURE_GPa, 2 * bar):
         is_far, size = abs(p) > FAR_GPa, "smaller" if p < 0 else "larger"
-        figure, far = f"{p:.1f} +- {bar:.1g} GPa", _FAR if is_far else ""
+        figure, far = f"{p:.1f} +- {bar:.1g} GPa", _far(narrow) if is_far else ""
         remedy = (
             "The stages with a pressure let it go"
             if free_cell
@@ -84,8 +101,9 @@ def crystal_findings(look: FirstLook, engine: str, *, free_cell: bool = False) -
         found.append(
             CrystalFinding(
                 Matter.PRESSURE,
-                f"pressure {figure}: with {engine} the lattice constant is {size} than the given one",
-                f"pressure of the crystal as given {told}: {figure}: with {engine} its lattice constant is {size} than yours{far}. "
+                f"pressure {figure}: with {engine} the lattice constant is {size} than the given one, by {_strain(p)}",
+                f"pressure of the crystal as given {told}: {figure}: with {engine} its lattice constant is {size} than yours, by "
+                f"{_strain(p)}{far}. "
                 f"{remedy}",
                 mended=free_cell and not is_far,
             )
@@ -101,6 +119,7 @@ def crystal_findings(look: FirstLook, engine: str, *, free_cell: bool = False) -
             )
         )
     if look.n_imaginary and look.lowest_THz is not None:
+        wider = f"a larger supercell (methods without k points need {NARROW_A:g} A or more), " if narrow else ""
         sure = f" (in {look.n_draws_imaginary} of {look.n_draws} draws of it)" if look.n_draws else ""
         number, lowest = f"{look.n_imaginary} of {look.n_modes} modes", f"down to {abs(look.lowest_THz):.2f}i THz"
         found.append(
@@ -108,10 +127,9 @@ def crystal_findings(look: FirstLook, engine: str, *, free_cell: bool = False) -
                 Matter.MODES,
                 f"{number} of the supercell imaginary, {lowest}",
                 f"{number} of this supercell are imaginary {told}{sure}, {lowest}: for {engine} the given structure is no minimum "
-                "of the energy, and at low temperature the run will leave it. If the crystal is stable in nature, take a larger "
-                f"supercell (methods without k points need {NARROW_A:g} A or more), another method, or an engine close to DFT "
-                "(sevennet, chgnet, gpaw: trepid doctor); phases that heat stabilises, such as cubic perovskites, have such modes "
-                "rightly",
+                f"of the energy, and at low temperature the run will leave it. If the crystal is stable in nature, take {wider}"
+                "another method, or an engine close to DFT (sevennet, chgnet, gpaw: trepid doctor); phases that heat stabilises, "
+                "such as cubic perovskites, have such modes rightly",
             )
         )
     return found

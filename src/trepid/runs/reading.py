@@ -19,6 +19,7 @@ from trepid.acquisition.conformal import Factor, ScoredFrame, factors_of
 from trepid.config import AnyCampaign, DisplacedStart, RoundsCampaign, load_campaign
 from trepid.data.frames import LabelKeys
 from trepid.data.lock import Holder, holder_of
+from trepid.data.supercells import width_A
 from trepid.dynamics.record import LATER_COLUMNS, TRACE_COLUMNS
 from trepid.errors import DataError
 from trepid.evaluation import Comparison
@@ -163,7 +164,8 @@ class RunRecord:
         if self.first_look is None:
             return []
         engine = "the reference" if self.campaign is None else self.campaign.reference.engine
-        found = crystal_findings(self.first_look, engine, free_cell=cell_is_free(self.campaign))
+        width = width_A(self.labels[0].atoms) if self.labels else 0.0
+        found = crystal_findings(self.first_look, engine, free_cell=cell_is_free(self.campaign), width_A=width)
         return [finding for finding in found if not finding.mended]
 
     @property
