@@ -364,7 +364,10 @@ class Verdict:
 
     def _guarded(self) -> str:
         repeated = "" if self.repeat == (1, 1, 1) else f"--repeat {' '.join(map(str, self.repeat))} "
-        return f"trepid md {self.model} {self.structure} {repeated}--temperature 300 --guard stop"
+        return (
+            f"trepid md {self.model} {self.structure} {repeated}--temperature 300: it warns where the model is uncertain, and "
+            "ends there with --guard stop"
+        )
 
     def _advice(self) -> str:
         if self.n_known and not self.n_frames:
@@ -376,10 +379,7 @@ class Verdict:
         files = self.labels or "TRAIN"
         if self.few_dominate and self.grade is not Grade.GOOD:
             named = _listed(self.worst_files) or f"the frames with the largest forces in {files}"
-            return (
-                f"look at {named}: are these arrangements that the crystal reaches? Elsewhere use the model with a guard on the "
-                f"uncertainty ({self._guarded()})."
-            )
+            return f"look at {named}: are these arrangements that the crystal reaches? Elsewhere use the model ({self._guarded()})."
         search, refit = self.search, ""
         if search is None and self.searchable:
             refit = f"'trepid fit {files} --speed balanced -o better.trepid' (--speed accurate looks further)"
@@ -387,7 +387,7 @@ class Verdict:
             refit = f"'trepid fit {files} --speed accurate -o accurate.trepid'"
         if self.grade is Grade.GOOD:
             better = f"; for less error without new labels: {refit}" if self.misfit_limits and refit else ""
-            return f"use it with a guard on the uncertainty ({self._guarded()}){better}."
+            return f"use it ({self._guarded()}){better}."
         if self.misfit_limits:
             if refit:
                 return (

@@ -168,17 +168,19 @@ def test_a_temperature_in_degrees_is_asked_about(trepid, campaign: Path) -> None
 
 def test_a_long_time_step_and_a_pressure_in_bar_are_asked_about(trepid, campaign: Path) -> None:
     settings = yaml.safe_load(campaign.read_text())
-    stage = {"temperature_K": 300, "duration_ps": 1, "pressure_GPa": 10000.0}
+    stage = {"temperature_K": 300, "duration_ps": 5000, "pressure_GPa": 1000.0}
     settings["dynamics"] |= {"timestep_fs": 20.0, "stages": [stage], "thermostat": "nose-hoover"}
     campaign.write_text(yaml.safe_dump(settings))
     told = trepid("check", campaign).err
     assert "dynamics.timestep_fs: 20 fs is long for the vibrations of Cu" in told
-    assert "dynamics.stages[0].pressure_GPa: 10000 GPa; is it in GPa (1 bar is 0.0001 GPa)?" in told
-    settings["dynamics"] |= {"timestep_fs": 8.0, "stages": [{**stage, "pressure_GPa": 1.0}]}
+    assert "dynamics.stages[0].pressure_GPa: 1000 GPa; is it in GPa (1 bar is 0.0001 GPa)?" in told
+    assert "dynamics.stages[0].duration_ps: 5000 ps, 250000 steps; is it in ps?" in told
+    settings["dynamics"] |= {"timestep_fs": 8.0, "stages": [{**stage, "pressure_GPa": 1.0, "duration_ps": 50}]}
     campaign.write_text(yaml.safe_dump(settings))
     told = trepid("check", campaign).err
     assert "is long" not in told
     assert "1 bar" not in told
+    assert "steps; is it" not in told
 
 
 def test_a_structure_in_bohr_is_asked_about(trepid, campaign: Path, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def _rows(unit: Atoms, crystal: Atoms, found: Relaxed) -> list[tuple[str, str]]:
     )
     return [
         ("cell", lengths or "not periodic"),
-        ("volume", f"{100 * (found.volume_ratio - 1):+.2f} %"),
+        ({3: "volume", 2: "area"}.get(int(unit.pbc.sum()), "length"), f"{100 * (found.volume_ratio - 1):+.2f} %"),
         ("space group", found.spacegroup),
         ("largest force", f"{found.max_force_eV_per_A:.2g} eV/A"),
         ("labels", f"{found.n_labels}, {duration(found.seconds)}"),

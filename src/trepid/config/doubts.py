@@ -17,6 +17,8 @@ LOWEST_K = 50.0
 """Below, a temperature may be meant in degrees C; and atoms in crystals do not move classically, as they do in MD."""
 
 
+LONGEST_ps = 1000.0
+"""Longer stages than campaigns need; as fs they would be usual."""
 MOST_GPa = 300.0
 """Higher pressures are reached in the core of the Earth, and by numbers that are meant in bar."""
 STEP_fs = 2.0
@@ -29,6 +31,7 @@ def doubts(campaign: AnyCampaign, crystal: Atoms) -> list[str]:
         section, step = "walkers", campaign.walkers.timestep_fs
         temperatures = [("walkers.temperatures_K", list(campaign.walkers.temperatures_K))]
         pressures: list[tuple[str, float | None]] = []
+        durations = [("walkers.duration_ps", campaign.walkers.duration_ps)]
     else:
         section, step = "dynamics", campaign.dynamics.timestep_fs
         temperatures = [
@@ -39,8 +42,16 @@ def doubts(campaign: AnyCampaign, crystal: Atoms) -> list[str]:
             (f"dynamics.stages[{k}].pressure_GPa", stage.pressure_GPa)
             for k, stage in enumerate(campaign.dynamics.stages)
         ]
+        durations = [
+            (f"dynamics.stages[{k}].duration_ps", stage.duration_ps) for k, stage in enumerate(campaign.dynamics.stages)
+        ]
     found = [doubt for key, values in temperatures if (doubt := temperature_doubt(key, min(values)))]
     found += [doubt for key, value in pressures if (doubt := pressure_doubt(key, value))]
+    found += [
+        f"{key}: {value:g} ps, {value / step * 1000:.0f} steps; is it in ps?"
+        for key, value in durations
+        if value > LONGEST_ps
+    ]
     if doubt := timestep_doubt(f"{section}.timestep_fs", step, crystal):
         found.append(doubt)
     return found
