@@ -70,6 +70,36 @@ class ChangedEMT(Calculator):
         self.results = {"energy": energy - well, "forces": forces}
 
 
+class SoftModel(Calculator):
+    """Springs to the sites, and two wells for atom 0: one on its site, one at a place, whatever atom is there.
+
+    Parameters
+    ----------
+    crystal : Atoms
+    place : (3,) array
+        A.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
+    depth_eV, width_A, stiffness_eV_per_A2 = 2.0, 0.4, 5.0
+
+    def __init__(self, crystal: Atoms, place: Any) -> None:
+        super().__init__()
+        self.home, self.wells = crystal.positions.copy(), [crystal.positions[0].copy(), np.array(place)]
+
+    def calculate(self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        u = find_mic(self.atoms.positions - self.home, self.atoms.cell, self.atoms.pbc)[0]
+        u[0] = 0.0
+        energy, forces = 0.5 * self.stiffness_eV_per_A2 * float((u * u).sum()), -self.stiffness_eV_per_A2 * u
+        for place in self.wells:
+            way = find_mic(self.atoms.positions[0] - place, self.atoms.cell, self.atoms.pbc)[0]
+            well = self.depth_eV * np.exp(-0.5 * way @ way / self.width_A**2)
+            energy -= well
+            forces[0] -= well * way / self.width_A**2
+        self.results = {"energy": energy, "forces": forces}
+
+
 class CalculatorModel(AuditedModel):
     """Any ASE calculator as audited model."""
 

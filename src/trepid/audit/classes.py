@@ -44,6 +44,7 @@ from trepid.audit.states import aligned, end_state, held_end, start_state
 from trepid.audit.surface import BAD_BAND_EV_PER_A, CorrectedSurface, Course, Found
 from trepid.data.atomic import set_aside
 from trepid.errors import DataError, TrepidError
+from trepid.reference.base import FailureReason
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -143,6 +144,7 @@ class _ClassAudit:
     interrupted: Callable[[], None]
     points: list[LabelledPoint] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    refused: dict[Role, str] = field(default_factory=dict)
     asked: int = 0
 
     def run(self) -> EventClassAudit:
@@ -172,12 +174,12 @@ class _ClassAudit:
         try:
             self.end = end_state(self.start, motion, self.sites, calculator, self.settings.relaxation)
             band = self._band(calculator)
+            if not self.end.held and band.back < self.criteria.tolerance:
+                # A state that is left again faster than the factor resolves is none: what counts is the cost of getting there.
+                self.end = held_end(self.start, motion, self.sites, calculator, self.settings.relaxation)
+                band = self._band(calculator, held=True)
         except TrepidError as error:
             return _undecided(nothing, f"the path cannot be computed on the model: {error}")
-        if not self.end.held and band.back < self.criteria.tolerance:
-            # A state that is left again faster than the factor resolves is none: what counts is the cost of getting there.
-            self.end = held_end(self.start, motion, self.sites, calculator, self.settings.relaxation)
-            band = self._band(calculator, held=True)
         self.top = band.top if band.top > 0 else len(band.images) - 1
         self.band = band
         saddle = band.images[self.top]
@@ -231,6 +233,8 @@ class _ClassAudit:
         if 0 < self.top < len(self.band.images) - 1:
             first.append((Role.SADDLE, self.band.images[self.top]))
         self._label(first)
+        if (absent := self._refused(audit)) is not None:
+            return absent
         if not any(point.wanted.role is Role.START for point in self.points):
             return _undecided(audit, f"the start could not be labelled: {self._last_problem()}")
         if len(self.points) < 2:
@@ -273,6 +277,26 @@ class _ClassAudit:
             if not self._label([following]):
                 return audit
 
+    def _refused(self, audit: EventClassAudit) -> EventClassAudit | None:
+        """The verdict where atoms of the model's start or end collide in the reference; None where no label was refused for it.
+
+        The reference is not to blame: it has labelled another state of the same atoms.
+        """
+        for role in (Role.START, Role.END):
+            if role not in self.refused or not self.points:
+                continue
+            why = f"the {role} state of the model is none of the reference: {self.refused[role]}"
+            self.tell(f"{self.seen.name}: {why}")
+            start, end = (State.ABSENT if role is r else State.UNKNOWN for r in (Role.START, Role.END))
+            assert audit.model_barrier is not None
+            if self.seen.n_seen:
+                judgement = judge(audit.model_barrier, None, self.criteria, start=start, end=end)
+            else:
+                judgement = judge_probe(audit.model_barrier, None, self.criteria, end=State.ABSENT)
+            said = replace(judgement, reason=f"{judgement.reason}; {why}")
+            return replace(audit, judgement=said, start=start, end=end)
+        return None
+
     def _judge(self, audit: EventClassAudit, found: Found) -> Judgement:
         assert audit.model_barrier is not None
         assert audit.model_end is not None
@@ -304,17 +328,29 @@ class _ClassAudit:
 
     def _label(self, frames: Sequence[tuple[Role, Atoms]]) -> bool:
         """Label frames; whether at least one label came that this class did not have."""
-        wanted = [self._wanted(role, atoms) for role, atoms in frames]
+        wanted = self._all_wanted(frames)
         self.asked += len(wanted)
         came = False
         for asked, answer in zip(wanted, self.label(wanted), strict=True):
             if answer.labels is None:
                 self.problems.append(f"label {answer.number} ({asked.role}) failed: {answer.problem}")
+                if answer.reason is FailureReason.EXTREME_FORCE:
+                    self.refused[asked.role] = answer.problem
             elif not any(point.number == answer.number for point in self.points):
                 want = asked if answer.atoms is None else self._wanted(asked.role, answer.atoms)
                 self.points.append(LabelledPoint(want, answer.number, answer.labels))
                 came = True
         return came
+
+    def _all_wanted(self, frames: Sequence[tuple[Role, Atoms]]) -> list[Wanted]:
+        """With what the model announces; a frame for which it gives nothing is noted, and costs no label."""
+        wanted = []
+        for role, atoms in frames:
+            try:
+                wanted.append(self._wanted(role, atoms))
+            except TrepidError as error:
+                self.problems.append(f"the model gives no energy of a frame ({role}): {error}")
+        return wanted
 
     def _wanted(self, role: Role, atoms: Atoms) -> Wanted:
         prediction = self.model.predict(atoms)

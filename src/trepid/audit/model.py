@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 
 from ase.calculators.calculator import Calculator
 
-from trepid.data.frames import LabelKeys, labels_of
 from trepid.potentials.base import Potential, Prediction, Uncertainty
 from trepid.reference.as_calculator import ReferenceCalculator
 from trepid.reference.base import Reference
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-_KEYS = LabelKeys()
 
 
 class AuditedModel(ABC):
@@ -90,12 +87,12 @@ class EngineModel(AuditedModel):
         self.engine = engine
 
     def calculator(self) -> Calculator:
-        """ASE calculator that asks the engine."""
-        return ReferenceCalculator(self.engine)
+        """ASE calculator that asks the engine, however large its forces are where the model is wrong."""
+        return ReferenceCalculator(self.engine, labels=False)
 
     def predict(self, atoms: Atoms) -> Prediction:
         """Energy and forces, without uncertainty."""
-        labels = labels_of(self.engine.label(atoms, keys=_KEYS), _KEYS, where="the frame")
+        labels = self.engine.evaluate(atoms)
         assert labels.energy is not None
         assert labels.forces is not None
         return Prediction(energy=labels.energy, forces=labels.forces, stress=labels.stress)
