@@ -92,7 +92,7 @@ def known(case: Case, scene: Scene, audit: EventClassAudit, criteria: Criteria) 
     assert audit.band is not None
     assert audit.model_barrier is not None
     potential = case.system.potential()
-    calculator = ReferenceCalculator(potential)
+    calculator = ReferenceCalculator(potential, labels=False)
     motion, sites = scene.motion, scene.sites
     held = audit.end is State.HELD
     start = settle(audit.band.images[0], calculator, sites, motion.before, motion.atoms, relaxation=EXACT)

@@ -17,7 +17,7 @@ from trepid.audit.model import AuditedModel
 from trepid.data.frames import Labels, labels_of
 from trepid.events.sites import Sites
 from trepid.potentials.base import Prediction
-from trepid.reference import ASECalculatorReference
+from trepid.reference import ASECalculatorReference, FailureReason
 
 EMT_BARRIER_EV = 0.7609
 """Of the hop, by a band of nine images relaxed to 0.01 eV/A on EMT alone."""
@@ -119,10 +119,16 @@ class CalculatorModel(AuditedModel):
 
 
 class Oracle:
-    """A source of labels that counts them, and fails where it is told to."""
+    """A source of labels that counts them, and fails where it is told to, with a reason."""
 
-    def __init__(self, calculator: Calculator | None = None, *, failing: Sequence[int] = ()) -> None:
-        self.calculator, self.failing = calculator or EMT(), set(failing)
+    def __init__(
+        self,
+        calculator: Calculator | None = None,
+        *,
+        failing: Sequence[int] = (),
+        reason: FailureReason = FailureReason.TIMEOUT,
+    ) -> None:
+        self.calculator, self.failing, self.reason = calculator or EMT(), set(failing), reason
         self.asked: list[Wanted] = []
 
     def __call__(self, wanted: Sequence[Wanted]) -> list[Answer]:
@@ -131,7 +137,7 @@ class Oracle:
             self.asked.append(want)
             number = len(self.asked)
             if number in self.failing:
-                answers.append(Answer(number, None, "took longer than 1 s"))
+                answers.append(Answer(number, None, "took longer than 1 s", reason=self.reason))
                 continue
             frame = want.atoms.copy()
             frame.calc = self.calculator
@@ -151,4 +157,31 @@ class CountingEMT(ASECalculatorReference):
         return super()._compute(atoms)
 
 
-__all__ = ["EMT_BARRIER_EV", "CalculatorModel", "ChangedEMT", "CountingEMT", "Oracle", "copper", "hop", "labels_of"]
+class CollidingEMT(CountingEMT):
+    """EMT with forces of thousands of eV/A where atom 0 is within 0.5 A of a place."""
+
+    def __init__(self, place: Any) -> None:
+        super().__init__()
+        self.place = np.array(place)
+
+    def _compute(self, atoms: Atoms) -> Labels:
+        labels = super()._compute(atoms)
+        if find_mic(atoms.positions[0] - self.place, atoms.cell, atoms.pbc)[1] < 0.5:
+            push = np.zeros((len(atoms), 3))
+            push[:2, 0] = 2900.0, -2900.0
+            labels = Labels(labels.energy, labels.forces + push, labels.stress)
+        return labels
+
+
+__all__ = [
+    "EMT_BARRIER_EV",
+    "CalculatorModel",
+    "ChangedEMT",
+    "CollidingEMT",
+    "CountingEMT",
+    "Oracle",
+    "SoftModel",
+    "copper",
+    "hop",
+    "labels_of",
+]

@@ -274,8 +274,12 @@ class _ClassAudit:
             if following is None:
                 reason = f"{judgement.reason}; no further label is expected to change that"
                 return replace(audit, judgement=replace(judgement, reason=reason, labels_needed=None))
+            n_problems = len(self.problems)
             if not self._label([following]):
-                return audit
+                new = self.problems[n_problems:]
+                why = new[-1] if new else "the frame that would tell more is labelled already"
+                reason = f"{judgement.reason}; {why}"
+                return replace(audit, judgement=replace(judgement, reason=reason, labels_needed=None))
 
     def _refused(self, audit: EventClassAudit) -> EventClassAudit | None:
         """The verdict where atoms of the model's start or end collide in the reference; None where no label was refused for it.

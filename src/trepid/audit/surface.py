@@ -299,10 +299,11 @@ class CorrectedSurface:
         return max(self._bar(top, first), above / z)
 
     def _end(self, end: RelaxedState, band: Band) -> State:
-        if end.held:
+        if end.held and self._course.end.stays:
             return State.HELD
+        # Of atoms that the model holds on top of each other, the reference is followed down, as of an end that is no minimum.
         z = self._z
-        if end.stays:
+        if end.stays and not end.held:
             if end.converged and band.back > z * self._open(end.bare()):
                 return State.EXISTS
             last, before = band.images[-1], band.images[-2]
