@@ -275,7 +275,9 @@ def surface() -> tuple[CorrectedSurface, Found, FloatArray]:
     start = start_state(crystal, motion, sites, model, QUICK.relaxation)
     end = end_state(start, motion, sites, model, QUICK.relaxation)
     course = Course(motion, start, end, audit.band)
-    made = CorrectedSurface(model, course, sites=sites, criteria=CRITERIA, settings=QUICK, interrupted=lambda: None)
+    made = CorrectedSurface(
+        CalculatorModel(model), course, sites=sites, criteria=CRITERIA, settings=QUICK, interrupted=lambda: None
+    )
     return made, made.renew(points), np.array([point.wanted.atoms.positions for point in points])
 
 

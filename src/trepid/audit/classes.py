@@ -12,7 +12,7 @@ Steps
 -----
 1. Both ends are relaxed on the model, and a climbing-image band is found between them (`trepid.audit.states`, `.band`).
 2. The ends and the highest image are labelled.
-3. Model plus the difference that the labels show (`trepid.audit.correction`) is an estimate of the reference's surface: ends
+3. Model plus the difference that the labels show (`trepid.audit.difference`) is an estimate of the reference's surface: ends
    and band are relaxed on it, which gives the reference's barrier and its bar.
 4. While the verdict is open, the stationary point whose energy is least certain is labelled where that surface has it. Where
    the end is no minimum of that surface, the reference is followed down from it, to see whether the state exists at all.
@@ -240,7 +240,7 @@ class _ClassAudit:
         if len(self.points) < 2:
             return _undecided(audit, f"neither end nor saddle could be labelled: {self._last_problem()}")
         self.surface = CorrectedSurface(
-            self.model.calculator(),
+            self.model,
             Course(self.seen.motion, self.start, self.end, self.band),
             sites=self.sites,
             criteria=self.criteria,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ase.calculators.calculator import Calculator
 
+from trepid.data.frames import Labels
 from trepid.potentials.base import Potential, Prediction, Uncertainty
 from trepid.reference.as_calculator import ReferenceCalculator
 from trepid.reference.base import Reference
@@ -33,6 +34,10 @@ class AuditedModel(ABC):
 
     def difference_std(self, atoms: Atoms, other: Atoms) -> float | None:
         """One standard deviation of E(atoms) - E(other), eV; None where the model announces none."""
+        return None
+
+    def conditioned(self, frames: Sequence[Atoms], labels: Sequence[Labels]) -> Potential | None:
+        """The model as it would be with these labels, by its own posterior; None where it has none."""
         return None
 
     def close(self) -> None:  # noqa: B027 most hold nothing
@@ -69,6 +74,10 @@ class PotentialModel(AuditedModel):
     def difference_std(self, atoms: Atoms, other: Atoms) -> float | None:
         """Of the posterior, or the spread of the members."""
         return self.potential.energy_difference_uncertainty(atoms, other)
+
+    def conditioned(self, frames: Sequence[Atoms], labels: Sequence[Labels]) -> Potential | None:
+        """Of a Bayesian force field."""
+        return self.potential.conditioned(frames, labels)
 
     def close(self) -> None:
         """End the processes of the members."""
