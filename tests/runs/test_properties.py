@@ -134,6 +134,20 @@ def test_a_way_whose_energies_are_known_does_not_keep_a_campaign_open(bar: float
     assert status.missing == (() if over else (line,))
 
 
+def test_properties_that_the_last_label_makes_known_end_a_campaign_as_known() -> None:
+    """A used up budget says that something is missing."""
+    records, selections = [record(0), record(1), record(2)], [selection(1), selection(2)]
+    spent = settings(stop=True, max_labels=records[-1].n_labels)
+    found = verdict(records, spent, hours=0.0, selections=selections)
+    assert found is not None
+    assert found[0] is StopReason.CONVERGED
+    early = verdict(
+        records[:2], settings(stop=True, max_labels=records[1].n_labels), hours=0.0, selections=selections[:1]
+    )
+    assert early is not None
+    assert early[0] is StopReason.LABELS
+
+
 def test_rates_are_pooled_over_settled_rounds_and_need_enough_events() -> None:
     records = [record(k) for k in range(4)]
     few = [selection(1, OFTEN), selection(2), selection(3, (1.0,))]
