@@ -141,7 +141,7 @@ def networks(system: System, seed: int, *, repaired: bool) -> Callable[[Scene], 
 def images_of(system: System, scene: Scene, seed: int) -> list[Atoms]:
     """Labelled images on the way of the event on the truth, each displaced at random by 0.05 A a coordinate."""
     potential = system.potential()
-    calculator = ReferenceCalculator(potential)
+    calculator = ReferenceCalculator(potential, labels=False)
     start = start_state(scene.crystal, scene.motion, scene.sites, calculator)
     end = end_state(start, scene.motion, scene.sites, calculator)
     images = interpolated(start.bare(), end.bare(), 5)
@@ -206,7 +206,7 @@ class BumpModel(EngineModel):
 
     def __init__(self, engine: Reference, scene: Scene, *, part: float, height_eV: float) -> None:
         super().__init__(engine)
-        self._bump = Bump(ReferenceCalculator(engine), scene, part=part, height_eV=height_eV)
+        self._bump = Bump(ReferenceCalculator(engine, labels=False), scene, part=part, height_eV=height_eV)
 
     def calculator(self) -> Calculator:
         """With the bump."""

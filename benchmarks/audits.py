@@ -51,6 +51,7 @@ from trepid.audit import (
 )
 from trepid.audit.band import BandSettings, find_band, interpolated
 from trepid.audit.states import Relaxation, settle
+from trepid.audit.surface import BAD_BAND_EV_PER_A
 from trepid.data.frames import labels_of
 from trepid.reference import Reference
 from trepid.reference.as_calculator import ReferenceCalculator
@@ -87,12 +88,15 @@ class Labels:
         return answers
 
 
-def known(case: Case, scene: Scene, audit: EventClassAudit, criteria: Criteria) -> Known:
-    """The verdict on the truth itself, from the ends of the model relaxed by it and a band between them."""
+def known(case: Case, scene: Scene, audit: EventClassAudit, criteria: Criteria) -> Known | None:
+    """The verdict on the truth itself, from the ends of the model relaxed by it and a band between them.
+
+    None where its own band does not converge either: then nothing is known.
+    """
     assert audit.band is not None
     assert audit.model_barrier is not None
     potential = case.system.potential()
-    calculator = ReferenceCalculator(potential)
+    calculator = ReferenceCalculator(potential, labels=False)
     motion, sites = scene.motion, scene.sites
     held = audit.end is State.HELD
     start = settle(audit.band.images[0], calculator, sites, motion.before, motion.atoms, relaxation=EXACT)
@@ -111,6 +115,9 @@ def known(case: Case, scene: Scene, audit: EventClassAudit, criteria: Criteria) 
             found = Known(Verdict.IMPOSSIBLE, None, State.ABSENT)
     else:
         band = find_band(interpolated(start.bare(), end.bare(), FINE.n_images), calculator, FINE)
+        if not band.converged and band.max_force > BAD_BAND_EV_PER_A:
+            potential.close()
+            return None
         state = State.HELD if held else State.EXISTS
         if not held and band.back < 0.002:
             state = State.ABSENT
@@ -158,7 +165,9 @@ def audited(case: Case, settings: AuditSettings, *, compare: bool) -> dict[str, 
     }
     if audit.band is not None and audit.model_barrier is not None and audit.points:
         truth = known(case, scene, audit, criteria)
-        record |= {"known": str(truth.verdict), "known_barrier": truth.barrier, "known_end": str(truth.end)}
+        record |= {"known": None, "known_barrier": None, "known_end": None}
+        if truth is not None:
+            record |= {"known": str(truth.verdict), "known_barrier": truth.barrier, "known_end": str(truth.end)}
         if compare:
             record["estimates"] = estimates(audit, model, case.system, scene)
     else:

@@ -14,9 +14,9 @@ from ase.calculators.calculator import all_changes
 from ase.calculators.emt import EMT
 from ase.geometry import find_mic
 
-from audit_fakes import EMT_BARRIER_EV, CalculatorModel, ChangedEMT, Oracle, copper, hop
+from audit_fakes import EMT_BARRIER_EV, CalculatorModel, ChangedEMT, CollidingEMT, Oracle, SoftModel, copper, hop
 from trepid.arrays import FloatArray, IntArray
-from trepid.audit import AuditSettings, Criteria, EventClassAudit, Role, State, Verdict, audit_class
+from trepid.audit import AuditSettings, Criteria, EngineModel, EventClassAudit, Role, State, Verdict, audit_class
 from trepid.audit.band import BandSettings
 from trepid.audit.certificate import still_needed
 from trepid.audit.event_class import ClassFiles
@@ -24,6 +24,9 @@ from trepid.audit.judgement import judge, judge_probe
 from trepid.audit.states import Relaxation, RelaxedState, end_state, held_end, settle, start_state
 from trepid.audit.surface import CorrectedSurface, Course, Found
 from trepid.errors import NumericsError
+from trepid.events.sites import Sites
+from trepid.potentials.base import Prediction
+from trepid.reference import FailureReason, LabelError
 
 QUICK = AuditSettings(relaxation=Relaxation(0.02), band=BandSettings(n_images=3, fmax_eV_per_A=0.05))
 CRITERIA = Criteria(temperature_K=900.0, time_ns=10.0, ways=12)
@@ -102,6 +105,88 @@ def test_a_label_that_fails_is_noted_and_the_others_are_used(failing: tuple[int,
     else:
         assert audit.verdict is verdict
         assert "start could not be labelled" in audit.judgement.reason
+
+
+@pytest.mark.parametrize(("failing", "state"), [(2, "end"), (1, "start")])
+def test_a_state_that_the_reference_refuses_for_its_forces_is_none_of_it(failing: int, state: str) -> None:
+    """Labels of the same atoms came, so that the reference is not to blame; one that failed otherwise says nothing."""
+    audit = audited(ChangedEMT(), Oracle(failing=(failing,), reason=FailureReason.EXTREME_FORCE))
+    assert audit.verdict is Verdict.HALLUCINATED
+    assert audit.judgement.reason.startswith(f"the {state} state does not exist in the reference; ")
+    assert (audit.end if state == "end" else audit.start) is State.ABSENT
+    assert len(audit.points) == 2
+    other = audited(ChangedEMT(), Oracle(failing=(failing,), reason=FailureReason.CRASHED))
+    assert other.verdict is not Verdict.HALLUCINATED
+    none = audited(ChangedEMT(), Oracle(failing=(1, 2, 3), reason=FailureReason.EXTREME_FORCE))
+    assert none.verdict is Verdict.UNDECIDED
+
+
+def test_a_probe_whose_end_the_reference_refuses_is_in_neither_or_hallucinated() -> None:
+    crystal, sites = copper()
+    for factor, verdict in ((1.0, Verdict.HALLUCINATED), (4.0, Verdict.IMPOSSIBLE)):
+        audit = audit_class(
+            hop(n_seen=0),
+            CalculatorModel(ChangedEMT(factor)),
+            Oracle(failing=(2,), reason=FailureReason.EXTREME_FORCE),
+            crystal=crystal,
+            sites=sites,
+            criteria=CRITERIA,
+            settings=QUICK,
+        )
+        assert audit.verdict is verdict
+
+
+def test_atoms_that_the_model_lets_collide_are_followed_down_the_reference() -> None:
+    """0.6 A from a neighbour: EMT gives 250 eV and 540 eV/A there, as a label; no frame is asked for twice."""
+    crystal, _ = copper()
+    way = find_mic(crystal.positions[1] - crystal.positions[0], crystal.cell, crystal.pbc)[0]
+    place = crystal.positions[0] + (1 - 0.6 / np.linalg.norm(way)) * way
+    oracle = Oracle()
+    audit = audit_class(
+        hop(),
+        CalculatorModel(SoftModel(crystal, place)),
+        oracle,
+        crystal=crystal,
+        sites=Sites.of(crystal, empty=[place]),
+        criteria=CRITERIA,
+        settings=QUICK,
+    )
+    assert max(point.energy for point in audit.points) > 100.0
+    assert audit.verdict is Verdict.HALLUCINATED
+    assert audit.end is State.ABSENT
+    assert len(audit.points) == len({point.wanted.atoms.positions.tobytes() for point in audit.points})
+
+
+def test_a_model_that_gives_no_energy_of_a_frame_costs_no_label_and_ends_no_audit() -> None:
+    class Failing(CalculatorModel):
+        def predict(self, atoms: Atoms) -> Prediction:
+            if len(oracle.asked) >= 3:
+                raise NumericsError("energies are not finite")
+            return super().predict(atoms)
+
+    oracle, (crystal, sites) = Oracle(), copper()
+    model = Failing(ChangedEMT(0.885))
+    audit = audit_class(hop(), model, oracle, crystal=crystal, sites=sites, criteria=CRITERIA, settings=QUICK)
+    assert audit.verdict is Verdict.UNDECIDED
+    assert "the model gives no energy of a frame" in audit.judgement.reason
+    assert "energies are not finite" in audit.judgement.reason
+    assert len(oracle.asked) == len(audit.points) == 3
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_an_engine_as_model_may_have_forces_that_no_label_has(labels: bool) -> None:
+    """A minimiser that starts with atoms too close comes back from there."""
+    crystal, _ = copper()
+    engine = CollidingEMT(crystal.positions[0])
+    if labels:
+        with pytest.raises(LabelError, match="2.9e"):
+            engine.label(crystal)
+    else:
+        model = EngineModel(engine)
+        assert np.abs(model.predict(crystal).forces).max() > 2000.0
+        frame = crystal.copy()
+        frame.calc = model.calculator()
+        assert np.abs(frame.get_forces()).max() > 2000.0
 
 
 def test_a_band_that_does_not_converge_costs_no_label() -> None:
@@ -190,7 +275,9 @@ def surface() -> tuple[CorrectedSurface, Found, FloatArray]:
     start = start_state(crystal, motion, sites, model, QUICK.relaxation)
     end = end_state(start, motion, sites, model, QUICK.relaxation)
     course = Course(motion, start, end, audit.band)
-    made = CorrectedSurface(model, course, sites=sites, criteria=CRITERIA, settings=QUICK, interrupted=lambda: None)
+    made = CorrectedSurface(
+        CalculatorModel(model), course, sites=sites, criteria=CRITERIA, settings=QUICK, interrupted=lambda: None
+    )
     return made, made.renew(points), np.array([point.wanted.atoms.positions for point in points])
 
 

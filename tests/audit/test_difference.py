@@ -14,8 +14,10 @@ from trepid.audit import Role, Wanted
 from trepid.audit.correction import ENERGY_NOISE_EV, DifferenceProcess, coordinates
 from trepid.audit.difference import CorrectedCalculator, LearnedDifference
 from trepid.audit.event_class import LabelledPoint
-from trepid.data.frames import Labels
+from trepid.audit.model import PotentialModel
+from trepid.data.frames import LabelKeys, Labels, attach_labels
 from trepid.potentials.base import Prediction
+from trepid.potentials.bayesian import BayesianForceField
 
 
 def answer(calculator: Calculator, atoms: Atoms) -> tuple[float, np.ndarray]:
@@ -101,3 +103,33 @@ def test_a_model_that_is_right_leaves_nothing_to_learn() -> None:
     assert energy == pytest.approx(0.0, abs=1e-9)
     np.testing.assert_allclose(forces, 0.0, atol=1e-9)
     assert difference.std(displaced(9, 0.1), same[0].wanted.atoms) > 0.0
+
+
+def test_a_force_field_learns_the_labels_itself_and_stays_as_it_is() -> None:
+    """Far from the labels the difference is as large as the force field expects: no hole of another prior opens there."""
+    origin = copper()[0]
+    frames = []
+    for seed in range(4):
+        frame = displaced(seed, 0.03)
+        energy, forces = answer(TRUTH, frame)
+        frames.append(attach_labels(frame, Labels(energy, forces, None), LabelKeys()))
+    field = BayesianForceField(["Cu"], pair_cutoff=5.0, triplet_cutoff=4.0, n_pair=12, n_radial=5, l_max=2, n_threads=1)
+    model = PotentialModel(field.fit(frames))
+    points = [point(k, displaced(20 + k, 0.12), model.calculator(), TRUTH) for k in range(2)]
+    far, fresh = displaced(30, 0.4), displaced(31, 0.12)
+    before = field.predict(fresh)
+    difference = LearnedDifference(points, origin, model=model)
+    after = field.predict(fresh)
+    assert field.n_frames == 4
+    assert after.energy == before.energy
+    np.testing.assert_array_equal(after.forces, before.forces)
+
+    zero = points[0].wanted.atoms
+    true = answer(TRUTH, fresh)[0] - points[0].energy
+    predicted = field.predict(fresh).energy - field.predict(zero).energy
+    error = predicted + difference(fresh)[0] - difference(zero)[0] - true
+    assert abs(error) < 0.3 * abs(predicted - true)
+    assert abs(error) < 3 * difference.std(fresh, zero)
+    assert abs(difference(far)[0] - difference(zero)[0]) < 3 * field.energy_difference_uncertainty(far, zero)
+    sum_of_both = CorrectedCalculator(model.calculator(), difference)
+    np.testing.assert_allclose(answer(sum_of_both, zero)[1], points[0].forces, atol=0.02)

@@ -13,7 +13,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
 
-from audit_fakes import CalculatorModel, ChangedEMT, CountingEMT, copper
+from audit_fakes import CalculatorModel, ChangedEMT, CollidingEMT, CountingEMT, copper
 from kills import Killed, kill_at
 from trepid.audit import AuditSettings, Role, Wanted
 from trepid.audit.band import BandSettings
@@ -186,6 +186,29 @@ def test_a_finished_audit_computes_nothing_again(
     result, reference = audited(analysis, whole[2])
     assert not reference.frames
     assert without_times(result.facts) == without_times(whole[0].facts)
+
+
+def test_an_end_state_with_colliding_atoms_is_judged_and_nothing_is_lost(
+    analysis: EventAnalysis, tmp_path: Path
+) -> None:
+    """The reference refuses the label, also the second time; the verdict says so, and a resumed audit asks for nothing."""
+    hole = copper()[1].positions[31]
+    first = CollidingEMT(hole)
+    result = run_audit(
+        analysis, CalculatorModel(ChangedEMT(0.75)), first, TASK, tmp_path / "run", inputs=INPUTS, tell=lambda _: None
+    )
+    (audit,) = result.classes
+    assert str(audit.verdict) == "hallucinated"
+    assert "2.9e+03 eV/A" in audit.judgement.reason
+    assert result.facts["n_labels"] == len(LabelStore(tmp_path / "run" / "labels").numbers()) == len(audit.points)
+    assert result.facts["n_failed_labels"] >= 1
+    assert "2.9e+03" in write_audit_page(tmp_path / "run").read_text()
+    again = CollidingEMT(hole)
+    resumed = run_audit(
+        analysis, CalculatorModel(ChangedEMT(0.75)), again, TASK, tmp_path / "run", inputs=INPUTS, tell=lambda _: None
+    )
+    assert not again.frames
+    assert without_times(resumed.facts) == without_times(result.facts)
 
 
 def test_another_model_or_temperature_in_the_same_directory_is_refused(

@@ -131,3 +131,17 @@ def test_the_crystal_is_not_changed(model: BayesianForceField, crystal: Atoms) -
     before = crystal.copy()
     probes(model, crystal, 2)
     assert crystal == before
+
+
+def test_ways_whose_energies_are_known_too_badly_come_first_and_tell_how_badly(
+    model: BayesianForceField, crystal: Atoms
+) -> None:
+    """One probe alone: where forces alone are compared, it is on another way than where an energy is beyond the bar."""
+    everything = probes(model, crystal, 8)
+    bars = {frame.event_class: frame.way_bar_eV for frame in everything}
+    assert all(bar is not None and bar > 0 for bar in bars.values())
+    widest = max(bars, key=lambda way: bars[way] or 0.0)
+    second = sorted(bar or 0.0 for bar in bars.values())[-2]
+    (first,) = probes(model, crystal, 1, bar_eV=0.5 * (second + (bars[widest] or 0.0)))
+    assert first.event_class == widest
+    assert first.pick(3, gain=None).way_bar_eV == bars[widest]

@@ -17,7 +17,7 @@ from trepid.audit.model import AuditedModel
 from trepid.data.frames import Labels, labels_of
 from trepid.events.sites import Sites
 from trepid.potentials.base import Prediction
-from trepid.reference import ASECalculatorReference
+from trepid.reference import ASECalculatorReference, FailureReason
 
 EMT_BARRIER_EV = 0.7609
 """Of the hop, by a band of nine images relaxed to 0.01 eV/A on EMT alone."""
@@ -70,6 +70,36 @@ class ChangedEMT(Calculator):
         self.results = {"energy": energy - well, "forces": forces}
 
 
+class SoftModel(Calculator):
+    """Springs to the sites, and two wells for atom 0: one on its site, one at a place, whatever atom is there.
+
+    Parameters
+    ----------
+    crystal : Atoms
+    place : (3,) array
+        A.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
+    depth_eV, width_A, stiffness_eV_per_A2 = 2.0, 0.4, 5.0
+
+    def __init__(self, crystal: Atoms, place: Any) -> None:
+        super().__init__()
+        self.home, self.wells = crystal.positions.copy(), [crystal.positions[0].copy(), np.array(place)]
+
+    def calculate(self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        u = find_mic(self.atoms.positions - self.home, self.atoms.cell, self.atoms.pbc)[0]
+        u[0] = 0.0
+        energy, forces = 0.5 * self.stiffness_eV_per_A2 * float((u * u).sum()), -self.stiffness_eV_per_A2 * u
+        for place in self.wells:
+            way = find_mic(self.atoms.positions[0] - place, self.atoms.cell, self.atoms.pbc)[0]
+            well = self.depth_eV * np.exp(-0.5 * way @ way / self.width_A**2)
+            energy -= well
+            forces[0] -= well * way / self.width_A**2
+        self.results = {"energy": energy, "forces": forces}
+
+
 class CalculatorModel(AuditedModel):
     """Any ASE calculator as audited model."""
 
@@ -89,10 +119,16 @@ class CalculatorModel(AuditedModel):
 
 
 class Oracle:
-    """A source of labels that counts them, and fails where it is told to."""
+    """A source of labels that counts them, and fails where it is told to, with a reason."""
 
-    def __init__(self, calculator: Calculator | None = None, *, failing: Sequence[int] = ()) -> None:
-        self.calculator, self.failing = calculator or EMT(), set(failing)
+    def __init__(
+        self,
+        calculator: Calculator | None = None,
+        *,
+        failing: Sequence[int] = (),
+        reason: FailureReason = FailureReason.TIMEOUT,
+    ) -> None:
+        self.calculator, self.failing, self.reason = calculator or EMT(), set(failing), reason
         self.asked: list[Wanted] = []
 
     def __call__(self, wanted: Sequence[Wanted]) -> list[Answer]:
@@ -101,7 +137,7 @@ class Oracle:
             self.asked.append(want)
             number = len(self.asked)
             if number in self.failing:
-                answers.append(Answer(number, None, "took longer than 1 s"))
+                answers.append(Answer(number, None, "took longer than 1 s", reason=self.reason))
                 continue
             frame = want.atoms.copy()
             frame.calc = self.calculator
@@ -121,4 +157,31 @@ class CountingEMT(ASECalculatorReference):
         return super()._compute(atoms)
 
 
-__all__ = ["EMT_BARRIER_EV", "CalculatorModel", "ChangedEMT", "CountingEMT", "Oracle", "copper", "hop", "labels_of"]
+class CollidingEMT(CountingEMT):
+    """EMT with forces of thousands of eV/A where atom 0 is within 0.5 A of a place."""
+
+    def __init__(self, place: Any) -> None:
+        super().__init__()
+        self.place = np.array(place)
+
+    def _compute(self, atoms: Atoms) -> Labels:
+        labels = super()._compute(atoms)
+        if find_mic(atoms.positions[0] - self.place, atoms.cell, atoms.pbc)[1] < 0.5:
+            push = np.zeros((len(atoms), 3))
+            push[:2, 0] = 2900.0, -2900.0
+            labels = Labels(labels.energy, labels.forces + push, labels.stress)
+        return labels
+
+
+__all__ = [
+    "EMT_BARRIER_EV",
+    "CalculatorModel",
+    "ChangedEMT",
+    "CollidingEMT",
+    "CountingEMT",
+    "Oracle",
+    "SoftModel",
+    "copper",
+    "hop",
+    "labels_of",
+]

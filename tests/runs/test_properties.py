@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import replace
 
@@ -119,6 +120,32 @@ def test_a_way_that_is_still_probed_keeps_a_campaign_open() -> None:
     assert status.missing == ("the way of Cu from Cu to empty 4Cu6I was still to be probed",)
     assert ends(records, [selection(1), other], stop=True)
     assert ends([*records, record(3)], [selection(1), open_way, selection(3)], stop=True)
+
+
+@pytest.mark.parametrize(("bar", "over"), [(0.051, False), (0.049, True)])
+def test_a_way_whose_energies_are_known_does_not_keep_a_campaign_open(bar: float, over: bool) -> None:
+    """Its probe is labelled since forces are known less well than labels are; what ends a campaign is a property."""
+    probe = Pick(12, Reason.PROBE, -1, 0, 0.0, 300.0, event_class="Cu from Cu to empty 4Cu6I", way_bar_eV=bar)
+    records, selections = [record(0), record(1), record(2)], [selection(1), replace(selection(2), picks=(probe,))]
+    assert Pick.from_dict(dataclasses.asdict(probe)) == probe
+    assert ends(records, selections, stop=True) is over
+    status = property_status(records, selections, settings(stop=True).stop, audited=False)
+    line = f"the way of Cu from Cu to empty 4Cu6I was still to be probed: known to +- {bar:.3f} eV, wanted +- 0.05"
+    assert status.missing == (() if over else (line,))
+
+
+def test_properties_that_the_last_label_makes_known_end_a_campaign_as_known() -> None:
+    """A used up budget says that something is missing."""
+    records, selections = [record(0), record(1), record(2)], [selection(1), selection(2)]
+    spent = settings(stop=True, max_labels=records[-1].n_labels)
+    found = verdict(records, spent, hours=0.0, selections=selections)
+    assert found is not None
+    assert found[0] is StopReason.CONVERGED
+    early = verdict(
+        records[:2], settings(stop=True, max_labels=records[1].n_labels), hours=0.0, selections=selections[:1]
+    )
+    assert early is not None
+    assert early[0] is StopReason.LABELS
 
 
 def test_rates_are_pooled_over_settled_rounds_and_need_enough_events() -> None:

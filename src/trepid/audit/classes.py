@@ -12,7 +12,7 @@ Steps
 -----
 1. Both ends are relaxed on the model, and a climbing-image band is found between them (`trepid.audit.states`, `.band`).
 2. The ends and the highest image are labelled.
-3. Model plus the difference that the labels show (`trepid.audit.correction`) is an estimate of the reference's surface: ends
+3. Model plus the difference that the labels show (`trepid.audit.difference`) is an estimate of the reference's surface: ends
    and band are relaxed on it, which gives the reference's barrier and its bar.
 4. While the verdict is open, the stationary point whose energy is least certain is labelled where that surface has it. Where
    the end is no minimum of that surface, the reference is followed down from it, to see whether the state exists at all.
@@ -44,6 +44,7 @@ from trepid.audit.states import aligned, end_state, held_end, start_state
 from trepid.audit.surface import BAD_BAND_EV_PER_A, CorrectedSurface, Course, Found
 from trepid.data.atomic import set_aside
 from trepid.errors import DataError, TrepidError
+from trepid.reference.base import FailureReason
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -143,6 +144,7 @@ class _ClassAudit:
     interrupted: Callable[[], None]
     points: list[LabelledPoint] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    refused: dict[Role, str] = field(default_factory=dict)
     asked: int = 0
 
     def run(self) -> EventClassAudit:
@@ -172,12 +174,12 @@ class _ClassAudit:
         try:
             self.end = end_state(self.start, motion, self.sites, calculator, self.settings.relaxation)
             band = self._band(calculator)
+            if not self.end.held and band.back < self.criteria.tolerance:
+                # A state that is left again faster than the factor resolves is none: what counts is the cost of getting there.
+                self.end = held_end(self.start, motion, self.sites, calculator, self.settings.relaxation)
+                band = self._band(calculator, held=True)
         except TrepidError as error:
             return _undecided(nothing, f"the path cannot be computed on the model: {error}")
-        if not self.end.held and band.back < self.criteria.tolerance:
-            # A state that is left again faster than the factor resolves is none: what counts is the cost of getting there.
-            self.end = held_end(self.start, motion, self.sites, calculator, self.settings.relaxation)
-            band = self._band(calculator, held=True)
         self.top = band.top if band.top > 0 else len(band.images) - 1
         self.band = band
         saddle = band.images[self.top]
@@ -231,12 +233,14 @@ class _ClassAudit:
         if 0 < self.top < len(self.band.images) - 1:
             first.append((Role.SADDLE, self.band.images[self.top]))
         self._label(first)
+        if (absent := self._refused(audit)) is not None:
+            return absent
         if not any(point.wanted.role is Role.START for point in self.points):
             return _undecided(audit, f"the start could not be labelled: {self._last_problem()}")
         if len(self.points) < 2:
             return _undecided(audit, f"neither end nor saddle could be labelled: {self._last_problem()}")
         self.surface = CorrectedSurface(
-            self.model.calculator(),
+            self.model,
             Course(self.seen.motion, self.start, self.end, self.band),
             sites=self.sites,
             criteria=self.criteria,
@@ -270,8 +274,32 @@ class _ClassAudit:
             if following is None:
                 reason = f"{judgement.reason}; no further label is expected to change that"
                 return replace(audit, judgement=replace(judgement, reason=reason, labels_needed=None))
+            n_problems = len(self.problems)
             if not self._label([following]):
-                return audit
+                new = self.problems[n_problems:]
+                why = new[-1] if new else "the frame that would tell more is labelled already"
+                reason = f"{judgement.reason}; {why}"
+                return replace(audit, judgement=replace(judgement, reason=reason, labels_needed=None))
+
+    def _refused(self, audit: EventClassAudit) -> EventClassAudit | None:
+        """The verdict where atoms of the model's start or end collide in the reference; None where no label was refused for it.
+
+        The reference is not to blame: it has labelled another state of the same atoms.
+        """
+        for role in (Role.START, Role.END):
+            if role not in self.refused or not self.points:
+                continue
+            why = f"the {role} state of the model is none of the reference: {self.refused[role]}"
+            self.tell(f"{self.seen.name}: {why}")
+            start, end = (State.ABSENT if role is r else State.UNKNOWN for r in (Role.START, Role.END))
+            assert audit.model_barrier is not None
+            if self.seen.n_seen:
+                judgement = judge(audit.model_barrier, None, self.criteria, start=start, end=end)
+            else:
+                judgement = judge_probe(audit.model_barrier, None, self.criteria, end=State.ABSENT)
+            said = replace(judgement, reason=f"{judgement.reason}; {why}")
+            return replace(audit, judgement=said, start=start, end=end)
+        return None
 
     def _judge(self, audit: EventClassAudit, found: Found) -> Judgement:
         assert audit.model_barrier is not None
@@ -304,17 +332,29 @@ class _ClassAudit:
 
     def _label(self, frames: Sequence[tuple[Role, Atoms]]) -> bool:
         """Label frames; whether at least one label came that this class did not have."""
-        wanted = [self._wanted(role, atoms) for role, atoms in frames]
+        wanted = self._all_wanted(frames)
         self.asked += len(wanted)
         came = False
         for asked, answer in zip(wanted, self.label(wanted), strict=True):
             if answer.labels is None:
                 self.problems.append(f"label {answer.number} ({asked.role}) failed: {answer.problem}")
+                if answer.reason is FailureReason.EXTREME_FORCE:
+                    self.refused[asked.role] = answer.problem
             elif not any(point.number == answer.number for point in self.points):
                 want = asked if answer.atoms is None else self._wanted(asked.role, answer.atoms)
                 self.points.append(LabelledPoint(want, answer.number, answer.labels))
                 came = True
         return came
+
+    def _all_wanted(self, frames: Sequence[tuple[Role, Atoms]]) -> list[Wanted]:
+        """With what the model announces; a frame for which it gives nothing is noted, and costs no label."""
+        wanted = []
+        for role, atoms in frames:
+            try:
+                wanted.append(self._wanted(role, atoms))
+            except TrepidError as error:
+                self.problems.append(f"the model gives no energy of a frame ({role}): {error}")
+        return wanted
 
     def _wanted(self, role: Role, atoms: Atoms) -> Wanted:
         prediction = self.model.predict(atoms)

@@ -15,6 +15,7 @@ from trepid.audit.judgement import Criteria, Estimate, Judgement, State, Verdict
 from trepid.audit.states import Motion, Relaxation
 from trepid.data.frames import Labels
 from trepid.potentials.base import Prediction
+from trepid.reference.base import FailureReason
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -73,6 +74,8 @@ class Answer:
         None where the reference failed.
     problem : str
         Why it failed.
+    reason : FailureReason or None
+        The same, as a code.
     atoms : Atoms or None
         The frame that the labels are of, where it is not exactly the one that was asked for: a label of nearly the same frame
         was there.
@@ -82,6 +85,7 @@ class Answer:
     labels: Labels | None
     problem: str = ""
     atoms: Atoms | None = None
+    reason: FailureReason | None = None
 
 
 class LabelSource(Protocol):

@@ -77,7 +77,9 @@ class AuditLabels:
         if frame is not None:
             return Answer(number, frame.labels, atoms=bare_copy(frame.atoms))
         failure = latest_failure(self.labeller.ledger, number)
-        return Answer(number, None, "no label came" if failure is None else failure.message)
+        if failure is None:
+            return Answer(number, None, "no label came")
+        return Answer(number, None, failure.message, reason=failure.reason)
 
     def _number_of(self, atoms: Atoms) -> int | None:
         """Of the label, computed or failed, that a frame has already: the nearest one."""

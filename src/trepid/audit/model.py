@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ase.calculators.calculator import Calculator
 
-from trepid.data.frames import LabelKeys, labels_of
+from trepid.data.frames import Labels
 from trepid.potentials.base import Potential, Prediction, Uncertainty
 from trepid.reference.as_calculator import ReferenceCalculator
 from trepid.reference.base import Reference
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-_KEYS = LabelKeys()
 
 
 class AuditedModel(ABC):
@@ -36,6 +34,10 @@ class AuditedModel(ABC):
 
     def difference_std(self, atoms: Atoms, other: Atoms) -> float | None:
         """One standard deviation of E(atoms) - E(other), eV; None where the model announces none."""
+        return None
+
+    def conditioned(self, frames: Sequence[Atoms], labels: Sequence[Labels]) -> Potential | None:
+        """The model as it would be with these labels, by its own posterior; None where it has none."""
         return None
 
     def close(self) -> None:  # noqa: B027 most hold nothing
@@ -73,6 +75,10 @@ class PotentialModel(AuditedModel):
         """Of the posterior, or the spread of the members."""
         return self.potential.energy_difference_uncertainty(atoms, other)
 
+    def conditioned(self, frames: Sequence[Atoms], labels: Sequence[Labels]) -> Potential | None:
+        """Of a Bayesian force field."""
+        return self.potential.conditioned(frames, labels)
+
     def close(self) -> None:
         """End the processes of the members."""
         self.potential.close()
@@ -90,12 +96,12 @@ class EngineModel(AuditedModel):
         self.engine = engine
 
     def calculator(self) -> Calculator:
-        """ASE calculator that asks the engine."""
-        return ReferenceCalculator(self.engine)
+        """ASE calculator that asks the engine, however large its forces are where the model is wrong."""
+        return ReferenceCalculator(self.engine, labels=False)
 
     def predict(self, atoms: Atoms) -> Prediction:
         """Energy and forces, without uncertainty."""
-        labels = labels_of(self.engine.label(atoms, keys=_KEYS), _KEYS, where="the frame")
+        labels = self.engine.evaluate(atoms)
         assert labels.energy is not None
         assert labels.forces is not None
         return Prediction(energy=labels.energy, forces=labels.forces, stress=labels.stress)

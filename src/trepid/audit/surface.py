@@ -22,9 +22,9 @@ from trepid.audit.states import Motion, RelaxedState, holding, settle
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from ase.calculators.calculator import Calculator
 
     from trepid.arrays import FloatArray, IntArray
+    from trepid.audit.model import AuditedModel
     from trepid.events.sites import Sites
 
 BAD_BAND_EV_PER_A = 0.15
@@ -96,7 +96,7 @@ class CorrectedSurface:
 
     Parameters
     ----------
-    model : Calculator
+    model : AuditedModel
     course : Course
         Of the event, on the model.
     sites : Sites
@@ -109,7 +109,7 @@ class CorrectedSurface:
 
     def __init__(
         self,
-        model: Calculator,
+        model: AuditedModel,
         course: Course,
         *,
         sites: Sites,
@@ -128,8 +128,8 @@ class CorrectedSurface:
         course, motion = self._course, self._course.motion
         self._points = [point for point in points if point.wanted.role not in _THERMAL]
         self._places = np.array([self._at(point.wanted.atoms) for point in self._points])
-        self._difference = LearnedDifference(self._points, self._origin)
-        self._calculator = CorrectedCalculator(self._model, self._difference)
+        self._difference = LearnedDifference(self._points, self._origin, model=self._model)
+        self._calculator = CorrectedCalculator(self._model.calculator(), self._difference)
         start = self._settled(course.start, motion.before)
         end = self._settled(course.end, motion.after)
         lost = end.stays and self._unknown(end.bare())
@@ -299,10 +299,11 @@ class CorrectedSurface:
         return max(self._bar(top, first), above / z)
 
     def _end(self, end: RelaxedState, band: Band) -> State:
-        if end.held:
+        if end.held and self._course.end.stays:
             return State.HELD
+        # Of atoms that the model holds on top of each other, the reference is followed down, as of an end that is no minimum.
         z = self._z
-        if end.stays:
+        if end.stays and not end.held:
             if end.converged and band.back > z * self._open(end.bare()):
                 return State.EXISTS
             last, before = band.images[-1], band.images[-2]

@@ -273,12 +273,12 @@ def verdict(
     if not records:
         return None
     n_labels = records[-1].n_labels
-    if settings.max_labels is not None and n_labels >= settings.max_labels:
-        return StopReason.LABELS, f"{n_labels} of {settings.max_labels} labels"
     if settings.stop is not None:
         status = property_status(records, selections, settings.stop, audited=settings.audit is not None)
-        if status.met:
+        if status.met:  # first: the last labels of a budget may be those that make them known
             return StopReason.CONVERGED, f"the properties are known: {status.line()}"
+    if settings.max_labels is not None and n_labels >= settings.max_labels:
+        return StopReason.LABELS, f"{n_labels} of {settings.max_labels} labels"
     quiet = [record.n_worthy == 0 and not record.labels for record in records[1:]]
     # With properties to be known, walks without a candidate still add to what is known of them.
     if settings.stop is None and len(quiet) >= settings.patience and all(quiet[-settings.patience :]):

@@ -91,7 +91,8 @@ def probe_frames(
     potential : Potential
     crystal : Atoms
     n : int
-        Frames at most; one of every path, then, if there is room, a second one two images away or more.
+        Frames at most; one of every path, then, if there is room, a second one two images away or more. Those beyond `bar_eV`
+        come first.
     horizon : Horizon or None
         For one way: that of a path has its number of ways. What is beyond it is left out; None leaves nothing out.
     floor_eV_per_A : float
@@ -109,13 +110,13 @@ def probe_frames(
     """
     if n == 0:
         return []
-    probes = [
+    within = [
         probe
         for path in _paths(find_sites(crystal))
         for probe in _images(potential, crystal, path, max_force_eV_per_A=max_force_eV_per_A)
-        if (probe.uncertainty > floor_eV_per_A or probe.bar_eV > bar_eV)
-        and (horizon is None or replace(horizon, ways=path.ways).reaches(probe.cost_eV))
+        if horizon is None or replace(horizon, ways=path.ways).reaches(probe.cost_eV)
     ]
+    probes = [probe for probe in within if probe.uncertainty > floor_eV_per_A or probe.bar_eV > bar_eV]
     temperature = 0.0 if horizon is None else horizon.temperature_K
     return [
         EventFrame(
@@ -127,8 +128,9 @@ def probe_frames(
             event_class=probe.path,
             note=f"{probe.path} | image {probe.place} of {N_IMAGES - 1}",
             reason=Reason.PROBE,
+            way_bar_eV=max(other.bar_eV for other in within if other.path == probe.path),
         )
-        for probe in _most_uncertain(probes, n)
+        for probe in _most_uncertain(probes, n, bar_eV)
     ]
 
 
@@ -190,9 +192,12 @@ def _images(potential: Potential, crystal: Atoms, path: _Path, *, max_force_eV_p
     return probes
 
 
-def _most_uncertain(probes: Sequence[Probe], n: int) -> list[Probe]:
-    """Up to n probes: that of largest uncertainty on every path first, then others that are not their neighbours."""
-    ranked = sorted(probes, key=lambda probe: -probe.uncertainty)
+def _most_uncertain(probes: Sequence[Probe], n: int, bar_eV: float) -> list[Probe]:
+    """Up to n probes: that of largest uncertainty on every path first, then others that are not their neighbours.
+
+    Those whose energy is known less well than `bar_eV` come before the others: they keep a campaign from ending.
+    """
+    ranked = sorted(probes, key=lambda probe: (probe.bar_eV <= bar_eV, -probe.uncertainty))
     chosen: list[Probe] = []
     for again in (False, True):
         for probe in ranked:

@@ -56,6 +56,8 @@ class EventFrame:
     note : str
         The class, and which of its frames this is.
     reason : Reason
+    way_bar_eV : float or None
+        Of a probe: how well the energies on its path are known (`trepid.runs.round_files.Pick`).
     """
 
     atoms: Atoms
@@ -66,6 +68,7 @@ class EventFrame:
     event_class: str
     note: str
     reason: Reason = Reason.EVENT
+    way_bar_eV: float | None = None
 
     def pick(self, label: int, *, gain: float | None) -> Pick:
         """The entry of selection.json."""
@@ -79,6 +82,7 @@ class EventFrame:
             gain=gain,
             event_class=self.event_class,
             note=self.note,
+            way_bar_eV=self.way_bar_eV,
         )
 
 

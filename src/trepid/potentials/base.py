@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from trepid.acquisition.batch import localised, rows_from_ensemble, similarity_embedding
 from trepid.choices import Speed
 from trepid.data.formula import formula_of
+from trepid.data.frames import Labels
 from trepid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -262,6 +263,10 @@ class Potential(ABC):
     @abstractmethod
     def update(self, frames: Sequence[Atoms], *, executor: Executor | None = None) -> Potential:
         """Add `frames` to the training set; hyperparameters stay. `executor` as in `fit`."""
+
+    def conditioned(self, frames: Sequence[Atoms], labels: Sequence[Labels]) -> Potential | None:
+        """Another potential that knows these labels too; None where that takes more than a renewed posterior."""
+        return None
 
     def optimize(self, frames: Sequence[Atoms] | None = None) -> Potential:
         """Optimise the hyperparameters on the present training set; does nothing where `tunable` is False.

@@ -21,18 +21,23 @@ class ReferenceCalculator(Calculator):
     Parameters
     ----------
     reference : Reference
+    labels : bool
+        Whether numbers that no sound label has are errors (`Reference.label`), or taken as they are (`Reference.evaluate`).
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
 
-    def __init__(self, reference: Reference) -> None:
+    def __init__(self, reference: Reference, *, labels: bool = True) -> None:
         super().__init__()
-        self._reference = reference
+        self._reference, self._labels = reference, labels
 
     def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes) -> None:
         """Fill `results`."""
         super().calculate(atoms, properties, system_changes)
-        labels = labels_of(self._reference.label(self.atoms, keys=_KEYS), _KEYS, where="the frame")
+        if self._labels:
+            labels = labels_of(self._reference.label(self.atoms, keys=_KEYS), _KEYS, where="the frame")
+        else:
+            labels = self._reference.evaluate(self.atoms)
         self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces}
         if labels.stress is not None:
             self.results["stress"] = labels.stress

@@ -15,7 +15,7 @@ from ase import Atoms
 
 from trepid.data.frames import LabelKeys, Labels, attach_labels
 from trepid.errors import ConfigError, ExitCode, TrepidError
-from trepid.reference.nonsense import nonsense, repetition
+from trepid.reference.nonsense import extreme_force, nonsense, repetition
 
 _DEFAULT_KEYS = LabelKeys()
 REPR_WIDTH = 160
@@ -37,6 +37,8 @@ class FailureReason(str, Enum):
     """The label took longer than allowed."""
     IMPOSSIBLE = "impossible"
     """The label is none that a method gives for this frame (`trepid.reference.nonsense`)."""
+    EXTREME_FORCE = "extreme_force"
+    """A force is larger than any that molecular dynamics reaches: atoms collide, or the numbers are wrong."""
     CORRUPTED = "corrupted"
     """The label is not the result of the reference for this frame."""
 
@@ -117,6 +119,29 @@ class Reference(ABC):
         LabelError
             This frame could not be labelled; `reason` gives the reason.
         """
+        bare, labels = self._bare_labels(atoms)
+        if wrong := extreme_force(labels):
+            raise LabelError(FailureReason.EXTREME_FORCE, f"{self.name}: {wrong}")
+        wrong = nonsense(bare, labels) or ("" if self._last is None else repetition(bare, labels, self._last))
+        if wrong:
+            raise LabelError(FailureReason.IMPOSSIBLE, f"{self.name}: {wrong}")
+        self._last = bare, labels
+        return attach_labels(atoms, labels, keys)
+
+    def evaluate(self, atoms: Atoms) -> Labels:
+        """Energy, forces and stress of a frame on the way of a minimiser, whatever they are: no label to be trained on.
+
+        A minimiser that starts with atoms too close comes from forces that no label of molecular dynamics has.
+
+        Raises
+        ------
+        ConfigError, LabelError
+            As `label`, but for numbers that are finite and yet none of a sound label.
+        """
+        return self._bare_labels(atoms)[1]
+
+    def _bare_labels(self, atoms: Atoms) -> tuple[Atoms, Labels]:
+        """The frame without calculator and constraints, and its labels: complete and finite."""
         self.check(atoms)
         bare = atoms.copy()
         bare.calc = None
@@ -127,11 +152,7 @@ class Reference(ABC):
             said = "" if error.code is None else repr(error.code)
             raise LabelError(FailureReason.CRASHED, f"{self.name}: the calculator called sys.exit({said})") from error
         self._verify(labels, len(atoms))
-        wrong = nonsense(bare, labels) or ("" if self._last is None else repetition(bare, labels, self._last))
-        if wrong:
-            raise LabelError(FailureReason.IMPOSSIBLE, f"{self.name}: {wrong}")
-        self._last = bare, labels
-        return attach_labels(atoms, labels, keys)
+        return bare, labels
 
     @abstractmethod
     def describe(self) -> dict[str, str | float | int]:

@@ -24,7 +24,7 @@ from typing import Any
 
 from ase import Atoms
 
-from trepid.data.frames import Labels, labels_of
+from trepid.data.frames import Labels
 from trepid.errors import ConfigError, TrepidError
 from trepid.processes import Dependent
 from trepid.reference.base import FailureReason, LabelError, Reference
@@ -218,7 +218,7 @@ def serve(answers: int) -> None:
 
 def _answer(reference: Reference, atoms: Atoms) -> Labels | TrepidError:
     try:
-        return labels_of(reference.label(atoms))
+        return reference.evaluate(atoms)
     except TrepidError as error:
         return error
     except KeyboardInterrupt:  # no signal raises it here

@@ -21,6 +21,19 @@ CHANCE = 100
 of atoms is rounded in each of them."""
 
 
+def extreme_force(labels: Labels) -> str:
+    """Which force is larger than any that molecular dynamics reaches; empty where none is."""
+    assert labels.forces is not None
+    largest = np.linalg.norm(labels.forces, axis=1)
+    atom = int(np.argmax(largest))
+    if largest[atom] <= LARGEST_FORCE:
+        return ""
+    return (
+        f"a force of {largest[atom]:.3g} eV/A on atom {atom} (counted from 0) is no force of a frame that molecular "
+        f"dynamics reaches; the limit is {LARGEST_FORCE:g} eV/A"
+    )
+
+
 def nonsense(atoms: Atoms, labels: Labels) -> str:
     """Why this cannot be the label of a frame; empty where it can. Energy and forces must be there, and finite."""
     assert labels.energy is not None
@@ -28,13 +41,6 @@ def nonsense(atoms: Atoms, labels: Labels) -> str:
     wrong = impossible_energy(labels.energy, len(atoms))
     if wrong:
         return wrong
-    largest = np.linalg.norm(labels.forces, axis=1)
-    atom = int(np.argmax(largest))
-    if largest[atom] > LARGEST_FORCE:
-        return (
-            f"a force of {largest[atom]:.3g} eV/A on atom {atom} (counted from 0) is no force of a frame that molecular "
-            f"dynamics reaches; the limit is {LARGEST_FORCE:g} eV/A"
-        )
     if labels.stress is not None and (wrong := impossible_stress(labels.stress)):
         return wrong
     if not labels.forces.any() and displaced(atoms):

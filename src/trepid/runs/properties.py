@@ -92,7 +92,7 @@ def property_status(
         for walk in walked[-1].walks
         if walk.end is not WalkEnd.FINISHED
     ]
-    missing += _unknown_ways(walked[-1], selections)
+    missing += _unknown_ways(walked[-1], selections, stop)
     return PropertyStatus(tuple(known), tuple(missing))
 
 
@@ -204,14 +204,24 @@ def _rates(
     return known, missing
 
 
-def _unknown_ways(last: RoundRecord, selections: Sequence[Selection]) -> list[str]:
-    """Ways to empty sites that the last round still had to probe: within the horizon, and known less well than labels are.
+def _unknown_ways(last: RoundRecord, selections: Sequence[Selection], stop: PropertyStop) -> list[str]:
+    """Ways to empty sites whose energies the model of the last walks did not know well enough, as far as the horizon reaches.
 
-    That the walks show no event says little where the model does not know what the way costs.
+    That the walks show no event says little where the model does not know what the way costs. A probe whose forces are known less
+    well than labels are does not keep a campaign open where the energies of its way are known: they make the rate.
     """
     picks = next((s.picks for s in selections if s.round == last.round), ())
-    ways = sorted({pick.event_class for pick in picks if pick.reason is Reason.PROBE})
-    return [f"the way of {way} was still to be probed" for way in ways]
+    bars = {
+        pick.event_class: math.inf if pick.way_bar_eV is None else pick.way_bar_eV
+        for pick in picks
+        if pick.reason is Reason.PROBE
+    }
+    return [
+        f"the way of {way} was still to be probed"
+        + (f": known to +- {bar:.3f} eV, wanted +- {stop.barrier_eV:g}" if math.isfinite(bar) else "")
+        for way, bar in sorted(bars.items())
+        if bar > stop.barrier_eV
+    ]
 
 
 def _verdicts(records: Sequence[RoundRecord], selections: Sequence[Selection]) -> tuple[list[str], list[str]]:

@@ -113,6 +113,8 @@ class Pick:
         Class of the event it belongs to, or path of the probe; empty otherwise.
     note : str
         Which frame of the event it is, after the class: "class | before".
+    way_bar_eV : float or None
+        Of a probe: the largest half width of the 95 % interval of the energies on its path within the horizon, before training.
     """
 
     label: int
@@ -128,6 +130,7 @@ class Pick:
     gain: float | None = None
     event_class: str = ""
     note: str = ""
+    way_bar_eV: float | None = None
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Pick:

@@ -9,6 +9,7 @@ Comput. Mater. 7, 40 (2021); here the fitted spline coefficients are the model, 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
@@ -24,6 +25,7 @@ from trepid.choices import PAIR_CUTOFF_A, TRIPLET_CUTOFF_A, Speed, Triplets
 from trepid.data import LabelKeys
 from trepid.data.atomic import write_bytes_atomic
 from trepid.data.duplicates import FINGERPRINT_SIZE, distinct, fingerprints, known_among, known_structures
+from trepid.data.frames import Labels, attach_labels
 from trepid.data.labels import labels_of
 from trepid.data.placeholders import held_components
 from trepid.errors import ConfigError, DataError
@@ -246,6 +248,18 @@ class BayesianForceField(Potential):
         self.size_search = None
         self._set_posterior(self._weighted_posterior())
         return self
+
+    def conditioned(self, frames: Sequence[Atoms], labels: Sequence[Labels]) -> BayesianForceField:
+        """Another force field that knows these labels too: the posterior of this one is its prior."""
+        other = copy.copy(self)
+        other.statistics = copy.deepcopy(self.statistics)
+        labelled = []
+        for frame, label in zip(frames, labels, strict=True):
+            bare = frame.copy()
+            bare.calc = None
+            bare.set_constraint()
+            labelled.append(attach_labels(bare, label, self.keys))
+        return other.update(labelled)
 
     def optimize(self, frames: Sequence[Atoms] | None = None, *, max_iterations: int = 60) -> BayesianForceField:
         """Maximise evidence times prior over the hyperparameters, starting from the present ones; the statistics do not change.
