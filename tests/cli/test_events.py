@@ -45,7 +45,7 @@ def test_page_tables_and_paths(trepid, folder: Path, tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     assert re.search(r"1 +frenkel Cu: Cu -> empty .* A +1 ", outcome.out)
     assert "Poisson" in outcome.out
-    assert "needs forces in the trajectory, and --phonopy or --model" in outcome.out
+    assert "not measured: --model, or --phonopy and forces in the trajectory, give it" in outcome.out
     assert "repeated to 2 x 2 x 2" in outcome.err
     rows = list(csv.DictReader((out / "events.csv").open()))
     assert [(row["kind"], row["atoms"]) for row in rows] == [("frenkel", "7"), ("recombination", "7")]
