@@ -93,14 +93,16 @@ SECTIONS = {
 def row_of(name: str, value: dict[str, Any], schema: dict[str, Any], *, required: bool) -> str:
     default = value.get("default")
     shown = "required" if required else "" if default is None or default == {} else str(default)
-    return f"| `{name}` | {type_in_words(value, schema['$defs'])} | {shown.lower() if isinstance(default, bool) else shown} |"
+    meaning = " ".join(value.get("description", "").split()).replace("|", "or")
+    shown = shown.lower() if isinstance(default, bool) else shown
+    return f"| `{name}` | {type_in_words(value, schema['$defs'])} | {shown} | {meaning} |"
 
 
 def table_of(model: str, schema: dict[str, Any]) -> str:
     definition = schema["$defs"][model]
     required = definition.get("required", [])
     rows = [row_of(name, value, schema, required=name in required) for name, value in definition["properties"].items()]
-    return "\n".join(["| key | type | default |", "|---|---|---|", *rows])
+    return "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
 
 
 SCHEMA = RoundsCampaign.model_json_schema()
@@ -110,7 +112,7 @@ SCHEMA = RoundsCampaign.model_json_schema()
     "model",
     [model for models in SECTIONS.values() for model in models] + ["BiasSettings", "PropertyStop", "RoundAudit"],
 )
-def test_the_keys_of_a_campaign_in_rounds_stand_with_type_and_default(model: str) -> None:
+def test_the_keys_of_a_campaign_in_rounds_stand_with_type_default_and_meaning(model: str) -> None:
     text = (ROOT / "docs" / "rounds.md").read_text(encoding="utf-8")
     table = table_of(model, SCHEMA)
     assert table in text, f"docs/rounds.md lacks this table of {model}:\n{table}"
@@ -119,7 +121,7 @@ def test_the_keys_of_a_campaign_in_rounds_stand_with_type_and_default(model: str
 @pytest.mark.parametrize(
     "model", ["StructureSettings", "DynamicsSettings", "Stage", "LearningSettings", "OutputSettings"]
 )
-def test_the_keys_of_a_campaign_on_the_fly_stand_with_type_and_default(model: str) -> None:
+def test_the_keys_of_a_campaign_on_the_fly_stand_with_type_default_and_meaning(model: str) -> None:
     text = (ROOT / "docs" / "on-the-fly.md").read_text(encoding="utf-8")
     table = table_of(model, Campaign.model_json_schema())
     assert table in text, f"docs/on-the-fly.md lacks this table of {model}:\n{table}"
