@@ -158,8 +158,9 @@ def _headlines(record: RunRecord, figures: Evaluation | None) -> list[Headline]:
             Headline(f"{100 * figures.forces_coverage_95:.0f}", "%", f"of forces inside the 95 % interval{with_factor}")
         )
     if figures.forces_uncertainty_spearman is not None:
-        rank = figures.forces_uncertainty_spearman
-        strip.append(Headline(f"{rank:.2f}", "", "rank correlation of uncertainty and error"))
+        rank, n = figures.forces_uncertainty_spearman, figures.n_frames
+        frames = f"{n} frame{'s' * (n != 1)}"
+        strip.append(Headline(f"{rank:.2f}", "", f"rank correlation of uncertainty and error, atoms of {frames}"))
     return strip
 
 
