@@ -44,6 +44,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_given_time_that_is_not_used_is_told(finished: Path) -> None:
+    plan = plan_campaign(finished / "run", label_seconds=3600.0)
+    assert plan.label_time is not None
+    assert plan.label_time.seconds.expected < 3600
+    assert any("the given time of a label, 3600 s, is not used" in note for note in plan.notes)
+    assert not any("is not used" in note for note in plan_campaign(finished / "run").notes)
+
+
 def test_the_time_of_a_label_is_scaled_to_the_atoms_of_an_audit(finished: Path) -> None:
     run = RunPaths(finished / "run")
     n = len(crystal())

@@ -244,7 +244,12 @@ def _during(
     n_labels, budget = len(run.labels), _budget(campaign)
     stop = run.stop
     notes: list[str] = []
-    time = _label_time(run.events(Label), run.events(Failure), "measured in this run") or given
+    measured = _label_time(run.events(Label), run.events(Failure), "measured in this run")
+    time = measured or given
+    if measured is not None and given is not None:
+        notes.append(
+            f"the given time of a label, {given.seconds.expected:g} s, is not used: {measured.n} of this run were measured"
+        )
     if isinstance(campaign, Campaign):
         to_end, progress = _calls_ahead(campaign, run, notes)
         curve = _curve_of_calls(run, notes)
@@ -256,6 +261,8 @@ def _during(
     state = progress if stop is None else f"{progress}; {stop.reason.told(rounds=campaign.mode == 'rounds')}"
     if budget is not None and isinstance(to_end, Interval):
         to_end = to_end.capped(max(budget - n_labels, 0))
+        if n_labels >= budget:
+            notes.append(f"max_labels, {budget}, is used up: with a larger one there are more labels to come")
     to_target: Interval | CannotTell | None = None
     if target is not None:
         to_target = _to_target(curve, target, n_labels)
