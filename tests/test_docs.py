@@ -93,7 +93,7 @@ SECTIONS = {
 def row_of(name: str, value: dict[str, Any], schema: dict[str, Any], *, required: bool) -> str:
     default = value.get("default")
     shown = "required" if required else "" if default is None or default == {} else str(default)
-    meaning = " ".join(value.get("description", "").split()).replace("|", "or")
+    meaning = " ".join(value.get("description", "").split()).replace(" |", ";")
     shown = shown.lower() if isinstance(default, bool) else shown
     return f"| `{name}` | {type_in_words(value, schema['$defs'])} | {shown} | {meaning} |"
 

@@ -306,7 +306,7 @@ class Verdict:
             if n == 1
             else f"{n} frames that it asked for, before training on them"
         )
-        return [f"On the {frames}: {force(error)}{part}."]
+        return [f"On the {frames}: {force(error)} rms{part}."]
 
     def _intervals(self) -> list[str]:
         if self.coverage_95 is None:

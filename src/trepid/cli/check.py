@@ -333,7 +333,7 @@ def _force_field(path: Path) -> Verdict:
             "cutoffs": f"{basis.pair_cutoff:g} A (pairs), {basis.triplet_cutoff:g} A (triplets)",
             "sizes": f"n_pair {basis.n_pair}, n_radial {basis.n_radial}, l_max {basis.l_max}, "
             f"{basis.layout.size} coefficients, {model.live_rank} live directions",
-            "residual noise of forces": f"{1000 * model.noise.forces:.3g} meV/A, in every error bar",
+            "residual noise of forces": f"{1000 * model.noise.forces:.3g} meV/A, in every predicted error",
             **_calibration(model),
             "hyperparameters": ", ".join(f"{k} {v:.3g}" for k, v in hyper.items() if isinstance(v, float)),
             "written by": f"trepid {found.written_by}" if found.written_by else "an earlier version of trepid",
@@ -375,7 +375,7 @@ def _committee(path: Path, *, trust: bool) -> Verdict:
             "members": f"{committee.n_members} ({contents.settings.backend.value})",
             "species": " ".join(committee.species),
             "trained on": f"{committee.n_frames} frames",
-            "residual noise of forces": f"{1000 * committee.noise.forces:.3g} meV/A, in every error bar",
+            "residual noise of forces": f"{1000 * committee.noise.forces:.3g} meV/A, in every predicted error",
             "written by": f"trepid {contents.written_by}" if contents.written_by else "an earlier version of trepid",
             "check sum": "right (SHA-256 of every entry)" if contents.has_sums else "right (CRC-32 of the zip)",
             "runs": placement_of_committee(contents.settings).text(),

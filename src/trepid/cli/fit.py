@@ -257,7 +257,7 @@ def command(
 
 def _noises(noise: Noise, *, energies: bool, stresses: bool) -> list[tuple[str, str]]:
     """Rows of the noises of the kinds of label that there were."""
-    rows = [("residual noise of forces", f"{1000 * noise.forces:.3g} meV/A per component, in every error bar")]
+    rows = [("residual noise of forces", f"{1000 * noise.forces:.3g} meV/A per component, in every predicted error")]
     if energies:
         rows.append(("residual noise of energies", f"{1000 * noise.energy:.3g} meV per square root of an atom"))
     if stresses:

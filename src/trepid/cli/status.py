@@ -110,7 +110,7 @@ def command(run: options.RunDirectory, json: options.Json = False) -> None:
         rows.append(
             (
                 "residual noise of forces",
-                f"{1000 * training.noise_forces:.2g} meV/A per component, the constant part of every error bar",
+                f"{1000 * training.noise_forces:.2g} meV/A per component, the constant part of every predicted error",
             )
         )
     if figures is not None:
