@@ -11,12 +11,8 @@ if TYPE_CHECKING:
 
 SHORTEST_STEP_fs = 0.1
 """Shorter time steps than for any vibration of atoms: the fastest, of hydrogen, take 10 fs."""
-
-
 LOWEST_K = 50.0
 """Below, a temperature may be meant in degrees C; and atoms in crystals do not move classically, as they do in MD."""
-
-
 LONGEST_ps = 1000.0
 """Longer stages than campaigns need; as fs they would be usual."""
 MOST_GPa = 300.0
@@ -28,33 +24,30 @@ STEP_fs = 2.0
 def doubts(campaign: AnyCampaign, crystal: Atoms) -> list[str]:
     """What to ask the user about the settings of a campaign for this crystal, a line for each."""
     if isinstance(campaign, RoundsCampaign):
-        section, step = "walkers", campaign.walkers.timestep_fs
-        temperatures = [("walkers.temperatures_K", list(campaign.walkers.temperatures_K))]
-        pressures: list[tuple[str, float | None]] = []
-        durations = [("walkers.duration_ps", campaign.walkers.duration_ps)]
+        section, step, settings = "walkers", campaign.walkers.timestep_fs, campaign.walkers
+        found = [
+            temperature_doubt("walkers.temperatures_K", min(settings.temperatures_K)),
+            duration_doubt("walkers.duration_ps", settings.duration_ps, step),
+        ]
     else:
-        section, step = "dynamics", campaign.dynamics.timestep_fs
-        temperatures = [
-            (f"dynamics.stages[{k}].temperature_K", [stage.temperature_at(0.0), stage.temperature_at(1.0)])
-            for k, stage in enumerate(campaign.dynamics.stages)
-        ]
-        pressures = [
-            (f"dynamics.stages[{k}].pressure_GPa", stage.pressure_GPa)
-            for k, stage in enumerate(campaign.dynamics.stages)
-        ]
-        durations = [
-            (f"dynamics.stages[{k}].duration_ps", stage.duration_ps) for k, stage in enumerate(campaign.dynamics.stages)
-        ]
-    found = [doubt for key, values in temperatures if (doubt := temperature_doubt(key, min(values)))]
-    found += [doubt for key, value in pressures if (doubt := pressure_doubt(key, value))]
-    found += [
-        f"{key}: {value:g} ps, {value / step * 1000:.0f} steps; is it in ps?"
-        for key, value in durations
-        if value > LONGEST_ps
-    ]
-    if doubt := timestep_doubt(f"{section}.timestep_fs", step, crystal):
-        found.append(doubt)
-    return found
+        section, step, found = "dynamics", campaign.dynamics.timestep_fs, []
+        for k, stage in enumerate(campaign.dynamics.stages):
+            name = f"dynamics.stages[{k}]"
+            coldest = min(stage.temperature_at(0.0), stage.temperature_at(1.0))
+            found += [
+                temperature_doubt(f"{name}.temperature_K", coldest),
+                pressure_doubt(f"{name}.pressure_GPa", stage.pressure_GPa),
+                duration_doubt(f"{name}.duration_ps", stage.duration_ps, step),
+            ]
+    found.append(timestep_doubt(f"{section}.timestep_fs", step, crystal))
+    return [doubt for doubt in found if doubt]
+
+
+def duration_doubt(name: str, duration_ps: float, step_fs: float) -> str:
+    """What to ask about the length of a trajectory; an empty string where there is nothing to ask."""
+    if duration_ps <= LONGEST_ps:
+        return ""
+    return f"{name}: {duration_ps:g} ps, {duration_ps / step_fs * 1000:.0f} steps; is it in ps?"
 
 
 def timestep_doubt(name: str, step_fs: float, crystal: Atoms) -> str:

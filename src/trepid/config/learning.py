@@ -124,6 +124,6 @@ class LearningSettings(Settings):
         if self.threshold_eV_per_A is not None:
             return ""
         assert self.threshold_noise is not None
-        if self.threshold_noise * typical_error <= LARGEST_SHARE * typical_force:
+        if self.threshold(typical_error, typical_force) == self.threshold_noise * typical_error:
             return f" ({self.threshold_noise:g} times that)"
         return f" ({100 * LARGEST_SHARE:g} % of the rms force of an atom)"
