@@ -1,12 +1,12 @@
 """What naive models do wrong, by audit: models of a screening that were trained on harmonic frames alone, in longer dynamics.
 
-python benchmarks/naive_models.py walk SCREENING --ps 10     # dynamics and events of every naive model; resumes
+python benchmarks/naive_models.py walk SCREENING --ps 10     # dynamics and events of every naive and every latest model; resumes
 python benchmarks/naive_models.py audit SCREENING            # the classes that they show, against the reference of the screening
 python benchmarks/naive_models.py table SCREENING
 
-In the screening itself the naive model walks for two times 2 ps. Results go to SCREENING/naive/NAME. The verdicts are those of
-`trepid audit`: hallucinated, miscaptured, genuine, undecided. What a naive model overlooks is known from the screening alone,
-where later models show it (`benchmarks/screening.py naive`).
+In the screening itself the naive model walks for two times 2 ps. Results go to SCREENING/naive/NAME and SCREENING/latest/NAME.
+The verdicts are those of `trepid audit`: hallucinated, miscaptured, genuine, undecided. A class is overlooked where the latest
+model shows it in a walk as long as that of the naive model, which does not, and the reference confirms it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from enum import Enum
 from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import yaml
 from ase import Atoms
@@ -34,7 +37,14 @@ say = partial(print, flush=True)
 
 SAMPLE_FS, STEP_FS, TEMPERATURE_K = 40.0, 2.0, 300.0
 TRAJECTORY = "trajectory.lammpstrj"
-HALLUCINATED, MISCAPTURED = "hallucinated", "miscaptured"
+HALLUCINATED, MISCAPTURED, OVERLOOKED = "hallucinated", "miscaptured", "overlooked"
+
+
+class Which(str, Enum):
+    """Of the models of a material."""
+
+    NAIVE = "naive"
+    LATEST = "latest"
 
 
 def materials(screening: Path) -> list[str]:
@@ -43,25 +53,28 @@ def materials(screening: Path) -> list[str]:
     return [name for name in names if (files_of(screening, name).run / "rounds" / "00" / "model.trepid").exists()]
 
 
-def home_of(screening: Path, name: str) -> Path:
-    """Folder of the results of a material."""
-    return screening / "naive" / name
+def home_of(screening: Path, name: str, which: Which) -> Path:
+    """Folder of the results of a model of a material."""
+    return screening / which.value / name
+
+
+def model_of(run: Path, which: Which) -> Path:
+    """Its file."""
+    return run / "rounds" / "00" / "model.trepid" if which is Which.NAIVE else run / "model.trepid"
 
 
 def walk(arguments: argparse.Namespace) -> None:
-    """Dynamics of every naive model from its relaxed crystal, and the event classes in them."""
-    for name in materials(arguments.screening):
-        run, home = files_of(arguments.screening, name).run, home_of(arguments.screening, name)
+    """Dynamics of both models of every material from its relaxed crystal, and the event classes in them."""
+    for name, which in product(materials(arguments.screening), Which):
+        run, home = files_of(arguments.screening, name).run, home_of(arguments.screening, name, which)
         crystal = read_frames(run / "rounds" / "crystal.extxyz", require=())[0]
         home.mkdir(parents=True, exist_ok=True)
         end = home / "end.txt"
         if not end.exists():
-            write_text_atomic(
-                end, _dynamics(run / "rounds" / "00" / "model.trepid", crystal, home / "md", arguments.ps)
-            )
+            write_text_atomic(end, _dynamics(model_of(run, which), crystal, home / "md", arguments.ps))
         found = home / "events.json"
         if not found.exists():
-            facts = {"name": name, "end": end.read_text(encoding="utf-8"), "classes": {}}
+            facts: dict[str, Any] = {"name": name, "end": end.read_text(encoding="utf-8"), "classes": {}}
             try:
                 analysis = analyse_events(home / "md" / TRAJECTORY, crystal, interval_fs=SAMPLE_FS)
             except DataError as error:  # most atoms have left their sites
@@ -70,7 +83,7 @@ def walk(arguments: argparse.Namespace) -> None:
                 facts |= {"ps": analysis.duration_ps}
                 facts["classes"] = {str(each.event_class): each.rate.n for each in analysis.classes}
             write_text_atomic(found, json.dumps(facts, indent=1) + "\n")
-            say(f"{name}: {facts['end']}; {facts['classes'] or 'no events'}")
+            say(f"{name}, {which.value}: {facts['end']}; {facts['classes'] or 'no events'}")
 
 
 def _dynamics(model: Path, crystal: Atoms, directory: Path, ps: float) -> str:
@@ -95,52 +108,69 @@ def _dynamics(model: Path, crystal: Atoms, directory: Path, ps: float) -> str:
 
 
 def audit(arguments: argparse.Namespace) -> None:
-    """`trepid audit` of every naive model that shows events."""
+    """`trepid audit` of every model that shows events."""
     settings = yaml.safe_load((arguments.screening / "screening.yaml").read_text(encoding="utf-8"))
     reference = arguments.screening / "naive" / "reference.yaml"
     write_text_atomic(reference, yaml.safe_dump({"reference": settings["reference"]}))
-    for name in materials(arguments.screening):
-        run, home = files_of(arguments.screening, name).run, home_of(arguments.screening, name)
-        found = home / "events.json"
-        if not found.exists() or not json.loads(found.read_text(encoding="utf-8"))["classes"]:
-            continue
-        if (home / "audit" / "certificate.json").exists():
+    for which, name in product(Which, materials(arguments.screening)):
+        run, home = files_of(arguments.screening, name).run, home_of(arguments.screening, name, which)
+        facts = _facts(home)
+        if facts is None or not facts["classes"] or (home / "audit" / "certificate.json").exists():
             continue
         command = [sys.executable, "-m", "trepid", "audit", str(home / "md" / TRAJECTORY)]
-        command += ["--model", str(run / "rounds" / "00" / "model.trepid"), "--reference", str(reference)]
+        command += ["--model", str(model_of(run, which)), "--reference", str(reference)]
         command += ["--structure", str(run / "rounds" / "crystal.extxyz"), "--interval", str(SAMPLE_FS)]
         command += ["--temperature", str(TEMPERATURE_K), "--labels", str(arguments.labels), "--no-probes"]
         command += ["--classes", str(arguments.classes), "--output", str(home / "audit")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        say(f"{name}: exit code {done.returncode}")
+        say(f"{name}, {which.value}: exit code {done.returncode}")
         for line in (done.stdout + done.stderr).splitlines()[-6:]:
             say(f"    {line}")
 
 
+def _facts(home: Path) -> dict[str, Any] | None:
+    """What the walk of a model showed."""
+    found = home / "events.json"
+    return json.loads(found.read_text(encoding="utf-8")) if found.exists() else None
+
+
+def _verdicts(home: Path) -> dict[str, str]:
+    """Verdict of every judged class."""
+    certificate = home / "audit" / "certificate.json"
+    classes = json.loads(certificate.read_text(encoding="utf-8"))["classes"] if certificate.exists() else []
+    return {each["class"]: each["verdict"] for each in classes}
+
+
 def table(arguments: argparse.Namespace) -> None:
-    """One line per material with events, and the counts."""
+    """One line per model with events, and the counts: every material once, by the worst that its naive model does."""
     counts: Counter[str] = Counter()
-    walked = ended = 0
     for name in materials(arguments.screening):
-        home = home_of(arguments.screening, name)
-        found = home / "events.json"
-        if not found.exists():
+        homes = {which: home_of(arguments.screening, name, which) for which in Which}
+        facts = {which: _facts(home) for which, home in homes.items()}
+        naive, latest = facts[Which.NAIVE], facts[Which.LATEST]
+        if naive is None or latest is None:
             continue
-        facts = json.loads(found.read_text(encoding="utf-8"))
-        walked, ended = walked + 1, ended + (facts["end"] != "complete")
-        certificate = home / "audit" / "certificate.json"
-        classes = json.loads(certificate.read_text(encoding="utf-8"))["classes"] if certificate.exists() else []
-        verdicts = {each["class"]: each["verdict"] for each in classes}
-        if facts["classes"]:
-            say(f"{name} | {facts['end'][:60]} | " + "; ".join(
-                f"{each} x {n}: {verdicts.get(each, 'not judged')}" for each, n in facts["classes"].items()
-            ))  # fmt: skip
-        if facts["end"] != "complete":
-            say(f"{name} | {facts['end'][:120]}")
-        worst = next((v for v in (HALLUCINATED, MISCAPTURED, "undecided", "genuine") if v in verdicts.values()), None)
-        nothing = "no events" if facts["end"] == "complete" else "crystal lost"
-        counts[worst or ("not judged" if facts["classes"] else nothing)] += 1
-    say(json.dumps({"naive models": walked, "ended early": ended, **counts}))
+        verdicts = {which: _verdicts(home) for which, home in homes.items()}
+        for which, found in ((Which.NAIVE, naive), (Which.LATEST, latest)):
+            shown = [f"{each} x {n}: {verdicts[which].get(each, 'not judged')}" for each, n in found["classes"].items()]
+            ended = [] if found["end"] == "complete" else [found["end"][:120]]
+            if shown or ended:
+                say(f"{name} | {which.value} | {'; '.join(shown + ended)}")
+        unseen = [
+            each
+            for each, verdict in verdicts[Which.LATEST].items()
+            if verdict == "genuine" and each not in naive["classes"]
+        ]
+        if unseen:
+            say(f"{name} | {OVERLOOKED} | {'; '.join(unseen)}")
+        judged = set(verdicts[Which.NAIVE].values()) | ({OVERLOOKED} if unseen else set())
+        worst = next((v for v in (HALLUCINATED, MISCAPTURED, OVERLOOKED) if v in judged), None)
+        if worst is None and naive["end"] != "complete":
+            worst = "crystal lost"
+        if worst is None and naive["classes"]:
+            worst = next((v for v in ("undecided", "genuine") if v in judged), "not judged")
+        counts[worst or "no events"] += 1
+    say(json.dumps(dict(counts)))
 
 
 def main() -> None:

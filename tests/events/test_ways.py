@@ -85,6 +85,14 @@ def test_two_atoms_that_move_together_are_counted_as_one_event() -> None:
     assert equivalent_ways(sites, moves, home) == 32 * 4 * 3
 
 
+def test_an_excursion_towards_the_site_of_a_neighbour_counts_the_neighbours() -> None:
+    """A layer that slides brings each of its atoms close to the site of another, which slides along."""
+    sites = Sites.of(bulk("NaCl", "rocksalt", a=5.6, cubic=True).repeat(2))
+    sodium = sites.species.index("Na")
+    chlorine = min((k for k in range(64) if sites.species[k] == "Cl"), key=lambda k: sites.distance(sodium, k))
+    assert equivalent_ways(sites, [(sodium, chlorine)], np.arange(64)) == 32 * 6
+
+
 def test_sites_of_one_kind_that_symmetry_tells_apart_are_not_counted_together() -> None:
     # Strained along z: ways in the plane and out of it have distances that differ by less than kinds are told apart by.
     crystal = bulk("Cu", cubic=True, a=3.6).repeat(2)

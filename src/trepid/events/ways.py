@@ -5,13 +5,14 @@ Vocabulary
 move    from the site that an atom is on to the one it goes to
 event   its moves, in any order
 orbit   all events that the space group of the crystal makes of one
-way     an event of the orbit that the state allows: an atom of the same species is on every site it leaves, and no other atom on
-        those it goes to
+way     an event of the orbit that the state allows: an atom of the same species is on every site it leaves, and on every site
+        it goes to is what is there in the event itself: nothing, an atom that leaves it, or, where an excursion only comes close
+        to the site of a neighbour, an atom of the species of this neighbour
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -44,14 +45,14 @@ def equivalent_ways(sites: Sites, moves: Sequence[tuple[int, int]], occupied: In
     empty = [origin for origin, _ in moves if origin not in species]
     if empty:
         raise ValueError(f"no atom is on site {empty[0]}, which the event leaves")
-    moving = [species[origin] for origin, _ in moves]
-    ways = set()
-    for event in _images(sites, moves):
-        origins = {origin for origin, _ in event}
-        left = all(species.get(origin) == symbol for (origin, _), symbol in zip(event, moving, strict=True))
-        if left and all(target not in species or target in origins for _, target in event):
-            ways.add(frozenset(event))
-    return len(ways)
+    wanted = _occupants(moves, species)
+    return len({frozenset(event) for event in _images(sites, moves) if _occupants(event, species) == wanted})
+
+
+def _occupants(event: Sequence[tuple[int, int]], species: Mapping[int, str]) -> list[tuple[str | None, str | None]]:
+    """What is on the sites that each move leaves and goes to; the second is None where an atom of the event leaves it too."""
+    origins = {origin for origin, _ in event}
+    return [(species.get(origin), None if target in origins else species.get(target)) for origin, target in event]
 
 
 def _images(sites: Sites, moves: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
