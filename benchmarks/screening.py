@@ -312,12 +312,19 @@ def coverage(arguments: argparse.Namespace) -> None:
     from trepid.runs.reading import read_run
     from trepid.screening.dashboard import load_screening_of
     from trepid.screening.directory import files_of, read_records
+    from trepid.screening.record import Coverage, coverage_of
 
     rng = np.random.default_rng(0)
     below, above, measured = [], [], []
+    by_round: dict[int, list[Coverage]] = {}
     records = read_records(arguments.directory, load_screening_of(arguments.directory))
     for record in (r for r in records if r.coverage.n_components):
-        shares = drawn_coverage(read_run(files_of(arguments.directory, record.name).run), rng)
+        found = read_run(files_of(arguments.directory, record.name).run)
+        for each in found.rounds[1:]:
+            numbers = set(each.labels)
+            own = coverage_of(replace(found, labels=tuple(x for x in found.labels if x.number in numbers)))
+            by_round.setdefault(each.round, []).append(own)
+        shares = drawn_coverage(found, rng)
         share = record.coverage.share
         assert share is not None
         measured.append(share)
@@ -328,13 +335,24 @@ def coverage(arguments: argparse.Namespace) -> None:
                 f"{record.name}: {100 * share:.1f} % of {record.coverage.n_components}; drawn: {below[-1]:.2f} below 90 %, "
                 f"{(shares <= share).mean():.3f} as low as this"
             )
-    found = np.array(measured)
+    for number, parts in sorted(by_round.items()):
+        n_components = sum(part.n_components for part in parts)
+        if n_components:
+            inside = 100 * sum(part.inside for part in parts) / n_components
+            say(f"round {number}: {inside:.1f} % of {n_components} components, {sum(p.n_frames for p in parts)} frames")
+    all_shares = np.array(measured)
     say(
         json.dumps(
             {
-                "materials": len(found),
-                "below 90 %": {"measured": int((found < 0.90).sum()), "if all bars were right": round(sum(below), 1)},
-                "above 99 %": {"measured": int((found > 0.99).sum()), "if all bars were right": round(sum(above), 1)},
+                "materials": len(all_shares),
+                "below 90 %": {
+                    "measured": int((all_shares < 0.90).sum()),
+                    "if all bars were right": round(sum(below), 1),
+                },
+                "above 99 %": {
+                    "measured": int((all_shares > 0.99).sum()),
+                    "if all bars were right": round(sum(above), 1),
+                },
             }
         )
     )

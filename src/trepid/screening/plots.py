@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NAMED = 8
-"""Materials that a figure names: the most anharmonic ones."""
+"""Materials that a figure names: the most anharmonic ones, those whose bars cover least."""
 
 
 def sigma_against_bar(records: Sequence[MaterialRecord], tolerance: float) -> Figure | None:
@@ -57,15 +57,16 @@ def coverage_of_materials(records: Sequence[MaterialRecord]) -> Figure | None:
     axes.axhspan(90, 99, color=SERIES[2], alpha=0.10, linewidth=0)
     axes.axhline(95, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.scatter(np.arange(1, len(shares) + 1), shares, s=14, color=SERIES[0], linewidth=0)
-    for k in range(min(4, len(covered))):
+    lowest = min(80.0, float(shares.min()) - 3)
+    height, step = lowest, 0.045 * (101 - lowest)
+    for k, (_, name) in enumerate(covered[:_NAMED]):
         if shares[k] < 90:
-            place = (5, -8 if k % 2 else 1)  # neighbours may be at the same height
-            axes.annotate(
-                covered[k][1], (k + 1, shares[k]), xytext=place, textcoords="offset points", fontsize=7.5, color=MUTED
-            )
+            height = max(float(shares[k]), height + step)  # neighbours may be at the same height
+            axes.annotate(name, (k + 1, height), xytext=(14, -3), textcoords="offset points", fontsize=7.5, color=MUTED)
+            axes.plot([k + 1.6, k + 1 + 0.03 * len(shares)], [shares[k], height], color=MUTED, linewidth=0.5)
     axes.set_xlabel("materials, sorted (number)")
     axes.set_ylabel("inside the 95 % bars (%)")
-    axes.set_ylim(min(80.0, float(shares.min()) - 3), 101)
+    axes.set_ylim(lowest, 101)
     return figure
 
 
