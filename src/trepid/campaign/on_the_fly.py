@@ -129,6 +129,11 @@ class OnTheFly(Policy[End]):
         time_ps = step * self.dynamics.timestep_fs / 1000
         reused = f"{len(self.labels)} labels, model of {self.potential.n_frames} labels, MD at {time_ps:.3f} ps"
         self.context.resume(Resume(step=step, round=None, n_labels=len(self.labels), reused=reused, changed=changed))
+        if changed and step >= self.dynamics.n_steps:
+            self.view.message(
+                f"the {time_ps:g} ps of dynamics.stages are complete, and changed settings act on later steps only: make the last "
+                "stage longer, or add one"
+            )
         return None
 
     def _result(self, reason: StopReason, message: str, step: int) -> CampaignResult:
