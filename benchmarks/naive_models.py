@@ -5,8 +5,8 @@ python benchmarks/naive_models.py audit SCREENING            # the classes that 
 python benchmarks/naive_models.py table SCREENING
 
 In the screening itself the naive model walks for two times 2 ps. Results go to SCREENING/naive/NAME and SCREENING/latest/NAME.
-The verdicts are those of `trepid audit`: hallucinated, miscaptured, genuine, undecided. A class is overlooked where the latest
-model shows it in a walk as long as that of the naive model, which does not, and the reference confirms it.
+The verdicts are those of `trepid audit`: hallucinated, miscaptured, genuine, undecided. What a naive model overlooks is in the
+record of the screening: classes that later walks show, that the reference makes possible and that it puts out of reach.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from trepid.errors import DataError, UntrustedError
 from trepid.events.analysis import analyse_events
 from trepid.screening.dashboard import load_screening_of
 from trepid.screening.directory import files_of
+from trepid.screening.record import MaterialRecord
 
 say = partial(print, flush=True)
 
@@ -156,10 +157,9 @@ def table(arguments: argparse.Namespace) -> None:
             ended = [] if found["end"] == "complete" else [found["end"][:120]]
             if shown or ended:
                 say(f"{name} | {which.value} | {'; '.join(shown + ended)}")
+        record = MaterialRecord.read(files_of(arguments.screening, name).record)
         unseen = [
-            each
-            for each, verdict in verdicts[Which.LATEST].items()
-            if verdict == "genuine" and each not in naive["classes"]
+            each.name for each in record.classes if each.naive == OVERLOOKED and each.name not in naive["classes"]
         ]
         if unseen:
             say(f"{name} | {OVERLOOKED} | {'; '.join(unseen)}")

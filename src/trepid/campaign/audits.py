@@ -308,28 +308,33 @@ def _audit(
 def _overlooked_by(
     context: RoundContext, files: RoundFiles, sites: Sites, each: ToJudge, audit: EventClassAudit
 ) -> int | None:
-    """The round whose model, that of the walks before, put a new class out of reach which the reference makes possible.
+    """The round whose model put a class out of reach that its walks did not show and that the reference makes possible.
 
-    It costs no label: the reference's barrier is that of the audit, and the earlier model has its own path.
+    Two models are asked, the first one of the campaign and then that of the walks before this round, where their walks did not
+    show the class. It costs no label: the reference's barrier is that of the audit, and an earlier model has its own path.
     """
-    walked = context.selections_before(files.number)
-    seen_before = any(event.event_class == each.seen.name for selection in walked for event in selection.events)
-    if not walked or seen_before or not each.seen.n_seen or audit.reference_barrier is None:
+    if audit.reference_barrier is None or audit.verdict not in (Verdict.GENUINE, Verdict.MISCAPTURED):
         return None
-    if audit.verdict not in (Verdict.GENUINE, Verdict.MISCAPTURED):
-        return None
-    earlier = context.model_before(files.number - 1)
-    with closing(context.potentials.load(earlier)) as potential:
-        before = model_path(
-            replace(each.seen, n_seen=0),
-            PotentialModel(potential),
-            crystal=context.crystal,
-            sites=sites,
-            criteria=audit.criteria,
-            interrupted=context.stop_if_interrupted,
-        )
-    verdict = judge_probe(before.model_barrier, audit.reference_barrier, audit.criteria, end=audit.end).verdict
-    return int(earlier.parent.name) if verdict is Verdict.OVERLOOKED else None
+    without = [
+        selection.round
+        for selection in context.selections_before(files.number)
+        if all(event.event_class != each.seen.name for event in selection.events)
+    ]
+    models = [context.model_before(number) for number in (1, files.number - 1) if number in without]
+    for earlier in dict.fromkeys(models):
+        with closing(context.potentials.load(earlier)) as potential:
+            before = model_path(
+                replace(each.seen, n_seen=0),
+                PotentialModel(potential),
+                crystal=context.crystal,
+                sites=sites,
+                criteria=audit.criteria,
+                interrupted=context.stop_if_interrupted,
+            )
+        judged = judge_probe(before.model_barrier, audit.reference_barrier, audit.criteria, end=audit.end)
+        if judged.verdict is Verdict.OVERLOOKED:
+            return int(earlier.parent.name)
+    return None
 
 
 def _verdict(audit: EventClassAudit, each: ToJudge) -> ClassVerdict:

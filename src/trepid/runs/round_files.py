@@ -290,7 +290,8 @@ class ClassVerdict:
     reach : float
         Part of the way that they go, 1 but for an excursion.
     overlooked_by : int or None
-        Of a class that no earlier walk showed: the round whose model, that of the walks before, put it out of reach.
+        The round whose model, the first of the campaign or that of the walks before, did not show the class and put it out of
+        reach, by the reference's barrier.
     """
 
     event_class: str

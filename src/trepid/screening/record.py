@@ -149,8 +149,8 @@ class ClassFigures:
     n_seen : int
         Events in all walks.
     naive : str
-        About the naive model: its verdict where its walks show the class; "overlooked" where only later walks do and the class
-        is genuine; "" otherwise.
+        About the naive model: its verdict where its walks show the class; "overlooked" where they do not, the reference makes
+        the class possible and the naive model puts it out of reach; "" otherwise.
     """
 
     name: str
@@ -356,7 +356,7 @@ def record_of_run(
         forces_mae_meV_per_A=None if new is None else 1000 * new.forces_mae,
         forces_rms_meV_per_A=None if new is None else 1000 * new.forces_rms,
         coverage=coverage_of(found),
-        classes=_classes(found),
+        classes=class_figures(found),
         rounds=tuple(_figures(found, k, n_relaxation, stop) for k in range(1, len(found.rounds))),
         seconds=round((0.0 if relaxed is None else relaxed.seconds) + found.wall_time_s, 1),
     )
@@ -457,7 +457,8 @@ def open_classes(records: tuple[RoundRecord, ...], selections: list[Selection]) 
     return len((shown | set(latest)) - settled)
 
 
-def _classes(found: RunRecord) -> tuple[ClassFigures, ...]:
+def class_figures(found: RunRecord) -> tuple[ClassFigures, ...]:
+    """Every event class of a campaign, by name."""
     latest = latest_verdicts(found.rounds)
     seen: dict[str, int] = {}
     naive_shown: set[str] = set()
@@ -467,10 +468,10 @@ def _classes(found: RunRecord) -> tuple[ClassFigures, ...]:
             if selection.round == 1:
                 naive_shown.add(event.event_class)
     naive = {v.event_class: v.verdict for record in found.rounds[1:2] for v in record.verdicts}
+    overlooked = {v.event_class for record in found.rounds for v in record.verdicts if v.overlooked_by == 0}
     figures = []
     for name in sorted(seen.keys() | latest.keys()):
         verdict = latest.get(name)
-        overlooked = name not in naive_shown and verdict is not None and verdict.verdict == GENUINE
         figures.append(
             ClassFigures(
                 name=name,
@@ -481,7 +482,7 @@ def _classes(found: RunRecord) -> tuple[ClassFigures, ...]:
                 reference_barrier_eV=None if verdict is None else verdict.reference_barrier_eV,
                 reference_bar_eV=None if verdict is None else verdict.reference_bar_eV,
                 n_seen=seen.get(name, 0),
-                naive="overlooked" if overlooked else naive.get(name, "") if name in naive_shown else "",
+                naive=naive.get(name, "") if name in naive_shown else "overlooked" if name in overlooked else "",
             )
         )
     return tuple(figures)
