@@ -2,6 +2,7 @@
 
 python benchmarks/naive_models.py walk SCREENING --ps 10     # dynamics and events of every naive and every latest model; resumes
 python benchmarks/naive_models.py audit SCREENING            # the classes that they show, against the reference of the screening
+python benchmarks/naive_models.py states SCREENING           # where walks of naive models end, relaxed on model and reference
 python benchmarks/naive_models.py table SCREENING
 
 In the screening itself the naive model walks for two times 2 ps. Results go to SCREENING/naive/NAME and SCREENING/latest/NAME.
@@ -16,20 +17,31 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from enum import Enum
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.geometry import find_mic
+from ase.optimize import FIRE
 
 from trepid import load, md
+from trepid.acquisition.viability import Horizon
 from trepid.data.atomic import write_text_atomic
 from trepid.data.frames import read_frames
+from trepid.data.trajectory import open_trajectory
 from trepid.errors import DataError, UntrustedError
 from trepid.events.analysis import analyse_events
+from trepid.potentials.base import Uncertainty
+from trepid.reference import make_reference
+from trepid.reference.as_calculator import ReferenceCalculator
 from trepid.screening.dashboard import load_screening_of
 from trepid.screening.directory import files_of
 from trepid.screening.record import MaterialRecord
@@ -142,6 +154,61 @@ def _verdicts(home: Path) -> dict[str, str]:
     return {each["class"]: each["verdict"] for each in classes}
 
 
+def states(arguments: argparse.Namespace) -> None:
+    """Relax the last frame of every walk of a naive model with events: on that model, then from there on the reference itself.
+
+    An audit has no verdict where the crystal has fallen apart and no path can be found. What the state where the model has gone to
+    costs in the reference, there and relaxed from there, takes some hundred evaluations. It is one of the model alone where the
+    model has it within the horizon and the reference does not.
+    """
+    settings = load_screening_of(arguments.screening)
+    method = settings.reference
+    horizon = Horizon(TEMPERATURE_K, settings.acquisition.horizon_ns)
+    with closing(make_reference(method.engine, isolated=True, **method.arguments())) as reference:
+        on_reference = ReferenceCalculator(reference, labels=False)
+        for name in materials(arguments.screening):
+            run, home = files_of(arguments.screening, name).run, home_of(arguments.screening, name, Which.NAIVE)
+            facts = _facts(home)
+            if facts is None or not (facts["classes"] or facts["end"] != "complete") or (home / "state.json").exists():
+                continue
+            crystal = read_frames(run / "rounds" / "crystal.extxyz", require=())[0]
+            end = crystal.copy()
+            with open_trajectory(home / "md" / TRAJECTORY, interval_fs=SAMPLE_FS) as trajectory:
+                for chunk in trajectory.chunks():
+                    end.positions = chunk.positions[-1]
+            on_model = load(model_of(run, Which.NAIVE)).calculator(uncertainty=Uncertainty.NONE)
+            costs: dict[str, float] = {}
+            moved: dict[str, float] = {}
+            for which, calculator in (("model", on_model), ("reference", on_reference)):
+                rest = _relaxed(crystal, calculator)
+                if which == "reference":  # at the place where the model is at rest
+                    there = _relaxed(end, calculator, steps=0)
+                    costs["reference, not relaxed"] = there.get_potential_energy() - rest.get_potential_energy()
+                end = _relaxed(end, calculator)
+                costs[which] = end.get_potential_energy() - rest.get_potential_energy()
+                shift = find_mic(end.positions - rest.positions, end.cell, end.pbc)[0]
+                moved[which] = float(np.linalg.norm(shift - shift.mean(axis=0), axis=1).max())
+            within = horizon.reaches(costs["model"]) and not horizon.reaches(costs["reference, not relaxed"])
+            found = {
+                "name": name,
+                "cost_eV": costs,
+                "farthest_from_site_A": moved,
+                "horizon_eV": horizon.budget,
+                "state of the model alone": within,
+            }
+            write_text_atomic(home / "state.json", json.dumps(found, indent=1) + "\n")
+            say(json.dumps(found))
+
+
+def _relaxed(atoms: Atoms, calculator: Calculator, *, steps: int = 500) -> Atoms:
+    """Atoms relaxed in their cell, to forces of 0.02 eV/A or for so many steps."""
+    found = atoms.copy()
+    found.calc = calculator
+    FIRE(found, logfile=None).run(fmax=0.02, steps=steps)
+    found.calc = SinglePointCalculator(found, energy=found.get_potential_energy(), forces=found.get_forces())
+    return found
+
+
 def table(arguments: argparse.Namespace) -> None:
     """One line per model with events, and the counts: every material once, by the worst that its naive model does."""
     counts: Counter[str] = Counter()
@@ -169,6 +236,13 @@ def table(arguments: argparse.Namespace) -> None:
             worst = "crystal lost"
         if worst is None and naive["classes"]:
             worst = next((v for v in ("undecided", "genuine") if v in judged), "not judged")
+        state = homes[Which.NAIVE] / "state.json"
+        if worst in (None, "undecided", "not judged", "crystal lost") and state.exists():
+            ended = json.loads(state.read_text(encoding="utf-8"))
+            if ended["state of the model alone"]:
+                costs = ", ".join(f"{which} {value:.2f} eV" for which, value in ended["cost_eV"].items())
+                say(f"{name} | {worst}, but ends in a state of the model alone: {costs}")
+                worst = "state of the model alone"
         counts[worst or "no events"] += 1
     say(json.dumps(dict(counts)))
 
@@ -177,7 +251,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(required=True)
-    for name, call in (("walk", walk), ("audit", audit), ("table", table)):
+    for name, call in (("walk", walk), ("audit", audit), ("states", states), ("table", table)):
         verb = verbs.add_parser(name)
         verb.add_argument("screening", type=Path)
         verb.set_defaults(run=call)
