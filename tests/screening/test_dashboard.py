@@ -161,6 +161,34 @@ def test_a_plan_counts_cells_and_labels_and_names_problems(tmp_path: Path, trepi
 
 
 @pytest.mark.parametrize(
+    ("a", "question"), [(3.61, None), (6.822, "in A, not in Bohr"), (3610.0, "no two atoms are within 3 times the sum")]
+)
+def test_the_plan_asks_about_lattice_constants_in_other_units(
+    tmp_path: Path, trepid: Trepid, a: float, question: str | None
+) -> None:
+    file = tmp_path / "list.yaml"
+    file.write_text(
+        f"reference: {{engine: ase, calculator: emt}}\nmaterials: [{{name: Cu, prototype: fcc, a: {a}}}]\n"
+        "cell: {least_atoms: 8, most_atoms: 8, least_width_A: 4}\n"
+    )
+    outcome = trepid("screen", file, "--plan")
+    assert outcome.code == 0
+    assert ("warning" in outcome.out) == (question is not None)
+    if question is not None:
+        assert question in " ".join(outcome.out.split())
+
+
+def test_a_wrong_value_is_shown_in_part_where_it_is_long(tmp_path: Path, trepid: Trepid) -> None:
+    file = tmp_path / "list.yaml"
+    entries = ", ".join(f"{{name: M{k}, formula: Cu, prototype: fcc, a: 3.6}}" for k in range(60))
+    file.write_text(f"materials: [{entries}, {{name: m3, formula: Cu, prototype: fcc, a: 3.6}}]\n")
+    outcome = trepid("screen", file, "--plan")
+    assert outcome.code == 2
+    assert "m3 stands twice" in outcome.err
+    assert len(outcome.err) < 600
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("materials: [{name: a b, prototype: fcc, a: 3}]", "it names a folder"),
@@ -170,6 +198,14 @@ def test_a_plan_counts_cells_and_labels_and_names_problems(tmp_path: Path, trepi
         ("materials: [{name: Cu, prototype: hexagon, a: 3}]", "prototype"),
         ("materials: [{name: Cu, file: there_is_none.cif}]", "there is no such file"),
         ("materials: []", "materials"),
+        (
+            "materials: [{name: ZnO, prototype: wurtzite, a: 3.25, c: 5.2, x: 38.21}]",
+            "ZnO: x 38.21 is no fraction of the cell",
+        ),
+        (
+            "sources: {W: Wyckoff}\nmaterials: [{name: Cu, prototype: fcc, a: 3.6, source: Z}]",
+            "Cu: source Z is not in sources (W)",
+        ),
         (
             "materials: [{name: Cu, prototype: fcc, a: 3}]\nstart: {kind: frames, file: list.yaml}",
             "start.kind frames belongs to one material",

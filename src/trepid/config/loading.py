@@ -19,6 +19,8 @@ from trepid.errors import ConfigError
 MAX_DEPTH = 50
 """Levels of nesting that a settings file may have."""
 MOST_PROBLEMS = 5
+MOST_SHOWN = 200
+"""Characters of a wrong value in a message."""
 """Problems that one message tells."""
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -263,7 +265,9 @@ def _explain(problem: Any, data: Any, root: type[BaseModel]) -> str:
         close = difflib.get_close_matches(problem["input"], choices, n=1)
         message += f"; did you mean '{close[0]}'?" if close else ""
     # The messages of this module already say what would be right; to those of pydantic the meaning of the key is added.
-    return f"{key}: {problem['input']!r}: {message}{'' if problem['type'] == 'value_error' else meaning}"
+    given = repr(problem["input"])
+    given = f"{given[:MOST_SHOWN]}..." if len(given) > MOST_SHOWN else given
+    return f"{key}: {given}: {message}{'' if problem['type'] == 'value_error' else meaning}"
 
 
 def _choices(annotation: Any) -> list[str]:

@@ -110,6 +110,9 @@ class MaterialSettings(Settings):
             raise ValueError(f"{self.name}: give one of the two: file, or prototype with lattice constants")
         if self.prototype is not None and self.a is None:
             raise ValueError(f"{self.name}: prototype {self.prototype} needs the lattice constant a")
+        for name, value in (("x", self.x), ("z", self.z)):
+            if value is not None and abs(value) > 1:
+                raise ValueError(f"{self.name}: {name} {value:g} is no fraction of the cell; give -1 to 1")
         return self
 
     @property
@@ -231,7 +234,7 @@ class ScreeningSettings(SettingsFile):
         for material in value:
             folder = material.name.lower()
             if folder in seen:
-                raise ValueError(f"{material.name} stands twice (names differ in more than case); rename one")
+                raise ValueError(f"{material.name} stands twice; rename one (upper and lower case count as the same)")
             seen.add(folder)
         return value
 
@@ -239,6 +242,10 @@ class ScreeningSettings(SettingsFile):
     def _parts_go_together(self) -> ScreeningSettings:
         if self.rounds.stop is None or self.rounds.audit is None:
             raise ValueError("rounds.stop and rounds.audit say when a material is known; give both, or leave them out")
+        for material in self.materials:
+            if self.sources and material.source is not None and material.source not in self.sources:
+                known = ", ".join(self.sources)
+                raise ValueError(f"{material.name}: source {material.source} is not in sources ({known})")
         if not isinstance(self.start, HarmonicStart | DisplacedStart):
             raise ValueError("start.kind frames belongs to one material; give harmonic or displaced")
         if isinstance(self.start, HarmonicStart) and self.start.force_constants is not None:

@@ -138,20 +138,28 @@ def close_pairs(atoms: Atoms, *, factor: float) -> tuple[IndexArray, IndexArray,
     return i[close], j[close], d[close]
 
 
-def atoms_far_apart(atoms: Atoms) -> str:
-    """What to ask of a structure in which no two atoms are as close as bonded ones; an empty string where some are."""
+def atoms_far_apart(atoms: Atoms, *, isolated: bool = True) -> str:
+    """What to ask of a structure in which no two atoms are as close as bonded ones; an empty string where some are.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    isolated : bool
+        Whether an atom without any neighbour may be meant, as in a box of its own.
+    """
     if NOBLE_GASES.intersection(atoms.get_chemical_symbols()) or len(close_pairs(atoms, factor=FAR)[2]):
         return ""
     i, j, d = close_pairs(atoms, factor=2 * FAR)
     if len(d) == 0:
-        return ""
+        nobody = f"no two atoms are within {2 * FAR:g} times the sum of their covalent radii: are the lengths in A?"
+        return "" if isolated else nobody
     radii = covalent_radii[atoms.numbers]
     nearest = int(np.argmin(d / (radii[i] + radii[j])))
     a, b = int(i[nearest]), int(j[nearest])
     symbols, ratio = atoms.get_chemical_symbols(), d[nearest] / (radii[a] + radii[b])
     return (
         f"the nearest atoms, {symbols[a]} and {symbols[b]}, are {d[nearest]:.2f} A apart, {ratio:.2g} times the sum of their "
-        "covalent radii: are the lengths of the file in A, not in Bohr (0.529 A)?"
+        "covalent radii: are the lengths in A, not in Bohr (0.529 A)?"
     )
 
 

@@ -77,7 +77,7 @@ def property_status(
     """
     walked = [record for record in records if record.walks]
     if len(walked) < LEAST_ROUNDS:
-        return PropertyStatus((), (f"{len(walked)} of {LEAST_ROUNDS} rounds with walks",))
+        return PropertyStatus((), (f"{len(walked)} of at least {LEAST_ROUNDS} rounds with walks",))
     known: list[str] = []
     missing: list[str] = []
     for parts in (

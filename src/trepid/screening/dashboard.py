@@ -130,12 +130,11 @@ def render_dashboard(
 
 
 def _headlines(figures: Totals) -> list[Headline]:
-    done = sum(figures.status.get(name, 0) for name in ("known", "exhausted"))
     share = "-" if figures.coverage is None else f"{100 * figures.coverage:.1f}"
     return [
         Headline(f"{figures.status.get('known', 0)}", f"of {figures.n_materials}", "materials known"),
-        Headline(f"{done}", "", "with all of their rounds"),
-        Headline(f"{figures.status.get('failed', 0)}", "", "refused or failed"),
+        Headline(f"{figures.status.get('exhausted', 0)}", "", "exhausted: their own rounds used up"),
+        Headline(f"{figures.status.get('failed', 0)}", "", "failed"),
         Headline(f"{figures.with_events}", "", "show events"),
         Headline(f"{figures.n_naive_wrong}", "", "naive models that audits find wrong"),
         Headline(share, "%", "inside 95 % bars, pooled"),
@@ -296,7 +295,7 @@ def _failures(records: Sequence[MaterialRecord]) -> list[Section]:
         return []
     return [
         Section(
-            "Refused or failed",
+            "Failed",
             "What each of them cost stays in the count; trepid screen --retry tries them again.",
             (),
             table=Table(("material", "reason", "message", "computations"), rows),

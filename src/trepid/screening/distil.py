@@ -222,6 +222,7 @@ def distil(
         A step failed; what is there stays.
     """
     began, home = time.perf_counter(), Path(directory)
+    unit, matrix = _cells(settings)  # before anything is written
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -235,7 +236,6 @@ def distil(
             teacher = make_reference(method.engine, directory=home / "reference", isolated=True, **method.arguments())
             stack.callback(teacher.close)
         interrupt = stack.enter_context(Interruptible())
-        unit, matrix = _cells(settings)
         teacher.check(build_supercell(unit, matrix.tolist())[0])
         n_relaxation = 0
         if settings.relax:

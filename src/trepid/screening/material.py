@@ -21,7 +21,7 @@ from trepid.config import RoundsCampaign
 from trepid.config.screening import MaterialSettings, ScreeningSettings
 from trepid.data.atomic import append_bytes
 from trepid.data.frames import bare_copy, read_structure, write_frames
-from trepid.data.geometry import require_start
+from trepid.data.geometry import atoms_far_apart, require_start
 from trepid.dynamics.interrupt import Interrupted, Interruptible
 from trepid.dynamics.progress import PlainProgress
 from trepid.errors import ConfigError, DataError, MachineError, NumericsError, TrepidError
@@ -202,6 +202,9 @@ def _advance(job: MaterialJob, files: MaterialFiles, record: MaterialRecord) -> 
     view = PlainProgress(lambda line: _note(files.log, line + "\n"))
     unit = unit_cell(job.material)
     matrix = supercell_of(job.material, unit, settings)
+    doubt = atoms_far_apart(unit, isolated=False)
+    if doubt and not files.structure.exists():
+        view.message(f"warning: {doubt}")
     reference = _reference_of(job)
     reference.check(build_supercell(unit, matrix.tolist())[0])
     record = replace(

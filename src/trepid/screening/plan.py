@@ -11,6 +11,7 @@ import numpy as np
 
 from trepid.anharmonicity.finite_displacements import build_supercell
 from trepid.config.screening import ScreeningSettings
+from trepid.data.geometry import atoms_far_apart
 from trepid.errors import ConfigError, TrepidError
 from trepid.quantities import duration
 from trepid.reference import ENGINES, make_reference
@@ -41,6 +42,8 @@ class PlannedMaterial:
         Labels for the force constants, the crystal at rest included.
     problem : str
         Why it would fail at once; empty where nothing is wrong.
+    doubt : str
+        What to ask about its lengths; empty where nothing is odd.
     """
 
     name: str
@@ -48,6 +51,7 @@ class PlannedMaterial:
     spacegroup: str
     displacements: int
     problem: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,10 @@ class ScreeningPlan:
                 f"{duration(3600 * self.first_hours / self.workers)} with {self.workers} workers on cores of their own",
             ),
         ]
-        return rows + [(material.name, f"problem: {material.problem}") for material in self.problems]
+        if not sizes:
+            rows = rows[:1]
+        rows += [(material.name, f"warning: {material.doubt}") for material in self.materials if material.doubt]
+        return rows + [(each.name, f"problem: {each.problem.removeprefix(f'{each.name}: ')}") for each in self.problems]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -113,6 +120,7 @@ class ScreeningPlan:
                     "spacegroup": each.spacegroup,
                     "displacements": each.displacements,
                     "problem": each.problem,
+                    "doubt": each.doubt,
                 }
                 for each in self.materials
             ],
@@ -152,7 +160,8 @@ def plan_screening(settings: ScreeningSettings, *, check: bool = False) -> Scree
             found.append(PlannedMaterial(material.name, 0, "", 0, " ".join(str(error).split())))
             continue
         needed = displacements(unit, matrix) if settings.start.kind == "harmonic" else 0
-        found.append(PlannedMaterial(material.name, len(crystal), spacegroup_of(unit), needed))
+        doubt = atoms_far_apart(unit, isolated=False)
+        found.append(PlannedMaterial(material.name, len(crystal), spacegroup_of(unit), needed, doubt=doubt))
     if reference is not None:
         with closing(reference):
             pass

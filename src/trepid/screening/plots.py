@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from trepid.report.axes import key, log_scale
+from trepid.report.axes import key, log_scale, whole_numbers
 from trepid.report.style import ACCENT, INK, MUTED, SERIES, new_figure
 from trepid.screening.record import MaterialRecord
 
@@ -64,6 +64,7 @@ def coverage_of_materials(records: Sequence[MaterialRecord]) -> Figure | None:
             height = max(float(shares[k]), height + step)  # neighbours may be at the same height
             axes.annotate(name, (k + 1, height), xytext=(14, -3), textcoords="offset points", fontsize=7.5, color=MUTED)
             axes.plot([k + 1.6, k + 1 + 0.03 * len(shares)], [shares[k], height], color=MUTED, linewidth=0.5)
+    whole_numbers(axes.xaxis)
     axes.set_xlabel("materials, sorted (number)")
     axes.set_ylabel("inside the 95 % bars (%)")
     axes.set_ylim(lowest, 101)
@@ -104,6 +105,7 @@ def labels_against_sigma(records: Sequence[MaterialRecord]) -> Figure | None:
         axes.scatter(
             value[mask], labels[mask], s=15, color=colour, linewidth=0, label=f"{k:.0f} round{'s' if k > 1 else ''}"
         )
+    whole_numbers(axes.yaxis)
     axes.set_xlabel(r"$\sigma^A$ (1)")
     axes.set_ylabel("reference computations (number)")
     key(axes)

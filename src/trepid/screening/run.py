@@ -328,8 +328,10 @@ def line_of(record: MaterialRecord) -> str:
     """A material in one line."""
     if record.status is Status.FAILED:
         return f"{record.name}: failed ({record.failure}): {record.message}"
-    value = record.sigma_a
+    value, n = record.sigma_a, len(record.rounds)
     half = None if value is None else value.half_width
     sigma = "no sigma^A yet" if value is None else f"sigma^A {value.value:.3f}" + (f" +- {half:.3f}" if half else "")
     events = f", {len(record.classes)} event classes, {record.open_classes} open" if record.classes else ", no events"
-    return f"{record.name}: {record.status}; {sigma}{events}; {record.n_labels} labels, {len(record.rounds)} rounds"
+    return (
+        f"{record.name}: {record.status}; {sigma}{events}; {record.n_labels} labels, {n} round{'' if n == 1 else 's'}"
+    )
