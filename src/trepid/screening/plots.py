@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -34,11 +35,13 @@ def sigma_against_bar(records: Sequence[MaterialRecord], tolerance: float) -> Fi
     for mask, colour, label in ((~events, SERIES[0], "no events"), (events, ACCENT, "events in the walks")):
         if mask.any():
             axes.scatter(half[mask], value[mask], s=16, color=colour, label=label, linewidth=0)
+    below = math.inf
     for record, height, width in sorted(points, key=lambda p: -p[1])[:_NAMED]:
+        below = min(height, below / 1.13)  # names keep apart where materials are close
         axes.annotate(
-            record.name, (width, height), xytext=(4, 2), textcoords="offset points", fontsize=7.5, color=MUTED
+            record.name, (width, below), xytext=(5, -2.5), textcoords="offset points", fontsize=7.5, color=MUTED
         )
-    log_scale(axes, x=True)
+    log_scale(axes, x=True, y=True)  # the few whose crystal is lost are far above all others
     axes.set_xlim(half.min() * 0.6, half.max() * 2.2)
     axes.set_xlabel(r"half width of the 95 % interval of $\sigma^A$ (1)")
     axes.set_ylabel(r"$\sigma^A$ (1)")
