@@ -151,7 +151,7 @@ def atoms_far_apart(atoms: Atoms, *, isolated: bool = True) -> str:
         return ""
     i, j, d = close_pairs(atoms, factor=2 * FAR)
     if len(d) == 0:
-        nobody = f"no two atoms are within {2 * FAR:g} times the sum of their covalent radii: are the lengths in A?"
+        nobody = f"no two atoms are within {2 * FAR:g} times the sum of their covalent radii: are the lengths of the file in A?"
         return "" if isolated else nobody
     radii = covalent_radii[atoms.numbers]
     nearest = int(np.argmin(d / (radii[i] + radii[j])))
@@ -159,7 +159,7 @@ def atoms_far_apart(atoms: Atoms, *, isolated: bool = True) -> str:
     symbols, ratio = atoms.get_chemical_symbols(), d[nearest] / (radii[a] + radii[b])
     return (
         f"the nearest atoms, {symbols[a]} and {symbols[b]}, are {d[nearest]:.2f} A apart, {ratio:.2g} times the sum of their "
-        "covalent radii: are the lengths in A, not in Bohr (0.529 A)?"
+        "covalent radii: are the lengths of the file in A, not in Bohr (0.529 A)?"
     )
 
 
