@@ -209,8 +209,8 @@ def _verdicts(record: RunRecord) -> list[Section]:
     text = (
         "Every class judged on the model of the walks that showed it, before training: barriers of model and reference in eV "
         "with 95 % bars. Genuine: its rate is right within the factor asked for; miscaptured: it exists, at another rate; "
-        "hallucinated: the reference has no such event within reach; undecided: the bars are too wide. Overlooked: the model of "
-        "the walks before, which did not show it, puts a possible event out of reach."
+        "hallucinated: the reference has no such event within reach; undecided: the bars are too wide. Overlooked: the first "
+        "model, or that of the walks before, did not show it and puts a possible event out of reach."
     )
     return [Section("Verdicts", text, (), table=Table(head, tuple(rows)))]
 
