@@ -123,7 +123,7 @@ def _dynamics(model: Path, crystal: Atoms, directory: Path, ps: float) -> str:
 def audit(arguments: argparse.Namespace) -> None:
     """`trepid audit` of every model that shows events."""
     settings = yaml.safe_load((arguments.screening / "screening.yaml").read_text(encoding="utf-8"))
-    reference = arguments.screening / "naive" / "reference.yaml"
+    reference = arguments.screening / Which.NAIVE.value / "reference.yaml"
     write_text_atomic(reference, yaml.safe_dump({"reference": settings["reference"]}))
     for which, name in product(Which, materials(arguments.screening)):
         run, home = files_of(arguments.screening, name).run, home_of(arguments.screening, name, which)
@@ -221,9 +221,9 @@ def table(arguments: argparse.Namespace) -> None:
         verdicts = {which: _verdicts(home) for which, home in homes.items()}
         for which, found in ((Which.NAIVE, naive), (Which.LATEST, latest)):
             shown = [f"{each} x {n}: {verdicts[which].get(each, 'not judged')}" for each, n in found["classes"].items()]
-            ended = [] if found["end"] == "complete" else [found["end"][:120]]
-            if shown or ended:
-                say(f"{name} | {which.value} | {'; '.join(shown + ended)}")
+            early = [] if found["end"] == "complete" else [found["end"][:120]]
+            if shown or early:
+                say(f"{name} | {which.value} | {'; '.join(shown + early)}")
         record = MaterialRecord.read(files_of(arguments.screening, name).record)
         unseen = [
             each.name for each in record.classes if each.naive == OVERLOOKED and each.name not in naive["classes"]

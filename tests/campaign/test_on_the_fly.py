@@ -137,21 +137,6 @@ def test_settings_and_versions_are_kept(finished: Path) -> None:
     assert {"python", "ase", "numpy"} <= versions.keys()
 
 
-def test_another_threshold_for_a_complete_run_is_answered_with_what_it_needs(finished: Path, tmp_path: Path) -> None:
-    shutil.copytree(finished / "run", tmp_path / "run")
-    lines: list[str] = []
-    result = learn(
-        campaign(tmp_path, learning={"threshold_eV_per_A": 0.02}),
-        reference=LoggedReference(tmp_path / "calls.jsonl"),
-        potentials=springs(crystal()),
-        progress=PlainProgress(lines.append),
-    )
-    assert result.exit_code == 0
-    assert any(
-        "are complete, and changed settings act on later steps only: make the last stage" in line for line in lines
-    )
-
-
 def test_result_has_the_number_of_labels(tmp_path: Path) -> None:
     result = run(tmp_path, dynamics={"stages": [{"temperature_K": 300, "duration_ps": 0.04}]})
     assert result.exit_code == 0
@@ -203,6 +188,21 @@ def test_a_finished_campaign_stays_finished_and_a_longer_one_continues(finished:
         {"temperature_K": 600, "duration_ps": 0.1},
     ]
     assert run(tmp_path, dynamics={"stages": stages}).n_steps == 450
+
+
+def test_another_threshold_for_a_complete_run_is_answered_with_what_it_needs(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "run", tmp_path / "run")
+    lines: list[str] = []
+    result = learn(
+        campaign(tmp_path, learning={"threshold_eV_per_A": 0.02}),
+        reference=LoggedReference(tmp_path / "calls.jsonl"),
+        potentials=springs(crystal()),
+        progress=PlainProgress(lines.append),
+    )
+    assert result.exit_code == 0
+    assert any(
+        "are complete, and changed settings act on later steps only: make the last stage" in line for line in lines
+    )
 
 
 # ---------------------------------------------------------------------- failures

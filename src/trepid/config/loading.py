@@ -19,9 +19,9 @@ from trepid.errors import ConfigError
 MAX_DEPTH = 50
 """Levels of nesting that a settings file may have."""
 MOST_PROBLEMS = 5
+"""Problems that one message tells."""
 MOST_SHOWN = 200
 """Characters of a wrong value in a message."""
-"""Problems that one message tells."""
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 

@@ -242,8 +242,8 @@ class ScreeningSettings(SettingsFile):
     def _parts_go_together(self) -> ScreeningSettings:
         if self.rounds.stop is None or self.rounds.audit is None:
             raise ValueError("rounds.stop and rounds.audit say when a material is known; give both, or leave them out")
-        for material in self.materials:
-            if self.sources and material.source is not None and material.source not in self.sources:
+        for material in self.materials if self.sources else ():
+            if material.source is not None and material.source not in self.sources:
                 known = ", ".join(self.sources)
                 raise ValueError(f"{material.name}: source {material.source} is not in sources ({known})")
         if not isinstance(self.start, HarmonicStart | DisplacedStart):

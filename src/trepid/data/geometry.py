@@ -151,8 +151,9 @@ def atoms_far_apart(atoms: Atoms, *, isolated: bool = True) -> str:
         return ""
     i, j, d = close_pairs(atoms, factor=2 * FAR)
     if len(d) == 0:
-        nobody = f"no two atoms are within {2 * FAR:g} times the sum of their covalent radii: are the lengths of the file in A?"
-        return "" if isolated else nobody
+        if isolated:
+            return ""
+        return f"no two atoms are within {2 * FAR:g} times the sum of their covalent radii: are the lengths of the file in A?"
     radii = covalent_radii[atoms.numbers]
     nearest = int(np.argmin(d / (radii[i] + radii[j])))
     a, b = int(i[nearest]), int(j[nearest])

@@ -202,8 +202,8 @@ def _verdicts(record: RunRecord) -> list[Section]:
         cells = [_verdict_cell(verdicts[name]) if name in verdicts else "" for verdicts in by_round]
         last = next(verdicts[name] for verdicts in reversed(by_round) if name in verdicts)
         n_labels = len({number for verdicts in by_round if name in verdicts for number in verdicts[name].labels})
-        rounds = {v[name].overlooked_by for v in by_round if name in v} - {None}
-        before = "".join(f"; overlooked by the model of round {number}" for number in sorted(rounds, key=str))
+        rounds = {k for v in by_round if name in v and (k := v[name].overlooked_by) is not None}
+        before = "".join(f"; overlooked by the model of round {number}" for number in sorted(rounds))
         rows.append((name, *cells, str(n_labels), last.reason + before))
     head = ("event class", *(f"round {each.round}" for each in judged), "labels", "last reason")
     text = (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from trepid.arrays import FloatArray
 from trepid.report.axes import key, log_scale, whole_numbers
 from trepid.report.style import ACCENT, INK, MUTED, SERIES, new_figure
 from trepid.screening.record import MaterialRecord
@@ -35,11 +36,11 @@ def sigma_against_bar(records: Sequence[MaterialRecord], tolerance: float) -> Fi
     for mask, colour, label in ((~events, SERIES[0], "no events"), (events, ACCENT, "events in the walks")):
         if mask.any():
             axes.scatter(half[mask], value[mask], s=16, color=colour, label=label, linewidth=0)
-    below = math.inf
-    for record, height, width in sorted(points, key=lambda p: -p[1])[:_NAMED]:
-        below = min(height, below / 1.13)  # names keep apart where materials are close
+    named = sorted(points, key=lambda p: -p[1])[:_NAMED]
+    heights = np.exp(-_apart([-math.log(p[1]) for p in named], 0.12))
+    for (record, _, width), height in zip(named, heights, strict=True):
         axes.annotate(
-            record.name, (width, below), xytext=(5, -2.5), textcoords="offset points", fontsize=7.5, color=MUTED
+            record.name, (width, height), xytext=(5, -2.5), textcoords="offset points", fontsize=7.5, color=MUTED
         )
     log_scale(axes, x=True, y=True)  # the few whose crystal is lost are far above all others
     axes.set_xlim(half.min() * 0.6, half.max() * 2.2)
@@ -47,6 +48,14 @@ def sigma_against_bar(records: Sequence[MaterialRecord], tolerance: float) -> Fi
     axes.set_ylabel(r"$\sigma^A$ (1)")
     key(axes)
     return figure
+
+
+def _apart(places: Sequence[float] | FloatArray, least: float) -> FloatArray:
+    """Ascending places of names, (n,), moved up where they would be nearer to one another than this."""
+    found: list[float] = []
+    for place in places:
+        found.append(max(float(place), found[-1] + least) if found else float(place))
+    return np.array(found)
 
 
 def coverage_of_materials(records: Sequence[MaterialRecord]) -> Figure | None:
@@ -61,12 +70,11 @@ def coverage_of_materials(records: Sequence[MaterialRecord]) -> Figure | None:
     axes.axhline(95, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.scatter(np.arange(1, len(shares) + 1), shares, s=14, color=SERIES[0], linewidth=0)
     lowest = min(80.0, float(shares.min()) - 3)
-    height, step = lowest, 0.045 * (101 - lowest)
-    for k, (_, name) in enumerate(covered[:_NAMED]):
-        if shares[k] < 90:
-            height = max(float(shares[k]), height + step)  # neighbours may be at the same height
-            axes.annotate(name, (k + 1, height), xytext=(14, -3), textcoords="offset points", fontsize=7.5, color=MUTED)
-            axes.plot([k + 1.6, k + 1 + 0.03 * len(shares)], [shares[k], height], color=MUTED, linewidth=0.5)
+    low = shares[:_NAMED][shares[:_NAMED] < 90]
+    for k, height in enumerate(_apart(low, 0.045 * (101 - lowest))):
+        name = covered[k][1]
+        axes.annotate(name, (k + 1, height), xytext=(14, -3), textcoords="offset points", fontsize=7.5, color=MUTED)
+        axes.plot([k + 1.6, k + 1 + 0.03 * len(shares)], [shares[k], height], color=MUTED, linewidth=0.5)
     whole_numbers(axes.xaxis)
     axes.set_xlabel("materials, sorted (number)")
     axes.set_ylabel("inside the 95 % bars (%)")
